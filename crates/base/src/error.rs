@@ -1,0 +1,89 @@
+//! The error that an operation answers with: AWS's code, status and words, and what only the log may see.
+
+use std::fmt;
+
+/// Whose mistake it was. Clients retry the server's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    Client,
+    Server,
+}
+
+/// An error as a client of AWS receives it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AwsError {
+    /// Such as `ResourceNotFoundException`.
+    pub code: String,
+    pub status: u16,
+    pub fault: Fault,
+    /// AWS's wording, for the caller.
+    pub message: String,
+    /// Further members of the error's shape, such as Lambda's `Type`, in order.
+    pub members: Vec<(&'static str, String)>,
+    /// For the log only: it may name paths and causes that no caller should see.
+    pub detail: Option<String>,
+}
+
+impl AwsError {
+    /// The caller's mistake.
+    pub fn client(status: u16, code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            code: code.into(),
+            status,
+            fault: Fault::Client,
+            message: message.into(),
+            members: Vec::new(),
+            detail: None,
+        }
+    }
+
+    /// Ours. Says nothing to the caller; `detail` goes to the log with the request id.
+    pub fn internal(detail: impl fmt::Display) -> Self {
+        Self {
+            code: "InternalFailure".into(),
+            status: 500,
+            fault: Fault::Server,
+            message: "The request processing has failed because of an unknown error, exception or failure.".into(),
+            members: Vec::new(),
+            detail: Some(detail.to_string()),
+        }
+    }
+
+    /// We cannot take the request now; the client should come back.
+    pub fn unavailable(detail: impl fmt::Display) -> Self {
+        Self {
+            code: "ServiceUnavailable".into(),
+            status: 503,
+            message: "The request has failed due to a temporary failure of the server.".into(),
+            ..Self::internal(detail)
+        }
+    }
+
+    pub fn with_member(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.members.push((name, value.into()));
+        self
+    }
+
+    pub fn with_detail(mut self, detail: impl fmt::Display) -> Self {
+        self.detail = Some(detail.to_string());
+        self
+    }
+}
+
+impl fmt::Display for AwsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.code, self.status, self.message)
+    }
+}
+
+impl fmt::Debug for AwsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)?;
+        match &self.detail {
+            Some(detail) => write!(f, " [{detail}]"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for AwsError {}

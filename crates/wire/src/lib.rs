@@ -1,0 +1,15 @@
+//! Everything between a socket and an operation: listening, limits, signatures, the AWS protocols, and the registry
+//! of operations.
+//!
+//! The way of a request is [`pipeline`]; read that first. This crate does not know what any operation does: services
+//! hand it their API description (`model.json`) and a handler an operation, and get the six protocols, validation,
+//! errors and "not built yet" for free.
+
+pub mod blob;
+pub mod registry;
+pub mod schema;
+pub mod value;
+
+pub use blob::{Blob, Spool};
+pub use registry::{Handler, Output, Registry, Service};
+pub use value::Value;
