@@ -6,6 +6,12 @@
 
 use std::collections::HashMap;
 
+pub mod load;
+pub mod validate;
+
+pub use load::{LoadError, load};
+use validate::Validation;
+
 /// Index into [`Model::shapes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ShapeId(pub u32);
@@ -32,6 +38,7 @@ pub struct Model {
     pub operations: Vec<Operation>,
     pub operation_by_name: HashMap<&'static str, usize>,
     pub shapes: Vec<Shape>,
+    pub validation: Validation,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,15 +83,30 @@ pub struct Shape {
 #[derive(Debug)]
 pub enum Kind {
     Structure(Structure),
-    List { member: ShapeId, member_name: Option<&'static str>, flattened: bool },
-    Map { key: ShapeId, value: ShapeId, key_name: Option<&'static str>, value_name: Option<&'static str>, flattened: bool },
-    String { pattern: Option<&'static str>, values: Vec<&'static str> },
+    List {
+        member: ShapeId,
+        member_name: Option<&'static str>,
+        flattened: bool,
+    },
+    Map {
+        key: ShapeId,
+        value: ShapeId,
+        key_name: Option<&'static str>,
+        value_name: Option<&'static str>,
+        flattened: bool,
+    },
+    String {
+        pattern: Option<&'static str>,
+        values: Vec<&'static str>,
+    },
     Integer,
     Long,
     Float,
     Double,
     Boolean,
-    Blob { streaming: bool },
+    Blob {
+        streaming: bool,
+    },
     Timestamp(Option<TimestampFormat>),
     /// Any JSON (`document`).
     Document,
@@ -126,7 +148,7 @@ pub struct Member {
     pub location: Location,
     /// The name on the wire, where it is not the member's.
     pub wire_name: Option<&'static str>,
-    /// EC2-style name for Query, where the model has one.
+    /// The name in the Query protocol, where it is another than [`Member::wire`] (SQS, which speaks JSON and Query).
     pub query_name: Option<&'static str>,
     pub required: bool,
     pub idempotency_token: bool,

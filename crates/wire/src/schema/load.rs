@@ -1,0 +1,690 @@
+//! Reading a service's `model.json` and laying its `overlay.json` over it.
+//!
+//! The model is what `cargo xtask gen` derives from botocore and nobody edits; the overlay holds what AWS does
+//! otherwise, each correction with its source. An overlay entry names a shape, member or operation and the facts that
+//! differ; an entry for something that the model does not have is refused unless it describes a whole new shape, so a
+//! correction cannot outlive what it corrects. Called once a service, on its first request: text without escapes is
+//! borrowed from the embedded file, text with escapes (patterns, mostly) is leaked, once.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+
+use super::validate::{Pattern, Policy, Validation};
+use super::{
+    ErrorTrait, Kind, Location, Member, Model, Operation, Protocol, Shape, ShapeId, Structure, TimestampFormat,
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("parse the model of {service}")]
+    Model { service: &'static str, source: serde_json::Error },
+    #[error("parse the overlay of {service}")]
+    Overlay { service: &'static str, source: serde_json::Error },
+    #[error("lay the overlay of {service} over {what}, which the model does not have")]
+    OverlayTarget { service: &'static str, what: String },
+    #[error("find the shape {target:?} that {owner} of {service} refers to")]
+    UnknownShape { service: &'static str, owner: String, target: &'static str },
+    #[error("read {owner} of {service}: {what}")]
+    Malformed { service: &'static str, owner: String, what: &'static str },
+}
+
+/// Builds the description of `service`; an overlay without corrections is `{}`.
+pub fn load(service: &'static str, model_json: &'static str, overlay_json: &'static str) -> Result<Model, LoadError> {
+    let mut raw: RawModel = serde_json::from_str(model_json).map_err(|source| LoadError::Model { service, source })?;
+    let overlay: Overlay =
+        serde_json::from_str(overlay_json).map_err(|source| LoadError::Overlay { service, source })?;
+    for correction in overlay.corrections {
+        correction.apply(service, &mut raw)?;
+    }
+    Builder::new(service, &raw)?.build(&raw, overlay.validation.unwrap_or_default())
+}
+
+/// Text that lives as long as the process.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Text(&'static str);
+
+impl<'de: 'static> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl<'de: 'static> Visitor<'de> for TextVisitor {
+            type Value = Text;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text, E> {
+                Ok(Text(text))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Text, E> {
+                Ok(Text(Box::leak(text.into())))
+            }
+        }
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+/// A JSON object in the order of the file.
+#[derive(Debug)]
+struct Named<T>(Vec<(&'static str, T)>);
+
+impl<T> Default for Named<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de: 'static, T: Deserialize<'de>> Deserialize<'de> for Named<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NamedVisitor<T>(PhantomData<T>);
+        impl<'de: 'static, T: Deserialize<'de>> Visitor<'de> for NamedVisitor<T> {
+            type Value = Named<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Named<T>, A::Error> {
+                let mut entries = Vec::new();
+                while let Some((Text(name), value)) = map.next_entry()? {
+                    entries.push((name, value));
+                }
+                Ok(Named(entries))
+            }
+        }
+        deserializer.deserialize_map(NamedVisitor(PhantomData))
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "'de: 'static"), rename_all = "camelCase", deny_unknown_fields)]
+struct RawModel {
+    name: Text,
+    /// The version that the file was derived from; for the reader of the file.
+    #[serde(rename = "botocore")]
+    _botocore: Text,
+    api_version: Text,
+    service_id: Text,
+    signing_name: Option<Text>,
+    endpoint_prefix: Text,
+    target_prefix: Option<Text>,
+    xml_namespace: Option<Text>,
+    #[serde(default)]
+    query_compatible: bool,
+    protocols: Vec<RawProtocol>,
+    operations: Named<RawOperation>,
+    shapes: Named<RawShape>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+enum RawProtocol {
+    #[serde(rename = "rest-json")]
+    RestJson,
+    #[serde(rename = "json-1.0")]
+    Json10,
+    #[serde(rename = "json-1.1")]
+    Json11,
+    #[serde(rename = "query")]
+    Query,
+    #[serde(rename = "rest-xml")]
+    RestXml,
+    #[serde(rename = "rpc-v2-cbor")]
+    Cbor,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(bound(deserialize = "'de: 'static"), rename_all = "camelCase", deny_unknown_fields)]
+struct RawOperation {
+    method: Option<Text>,
+    uri: Option<Text>,
+    status: Option<u16>,
+    input: Option<Text>,
+    output: Option<Text>,
+    input_root: Option<Text>,
+    input_namespace: Option<Text>,
+    result_wrapper: Option<Text>,
+    unsigned: Option<bool>,
+    errors: Option<Vec<Text>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(bound(deserialize = "'de: 'static"), rename_all = "camelCase", deny_unknown_fields)]
+struct RawShape {
+    r#type: Option<RawType>,
+    required: Option<Vec<Text>>,
+    payload: Option<Text>,
+    union: Option<bool>,
+    event: Option<bool>,
+    eventstream: Option<bool>,
+    streaming: Option<bool>,
+    flattened: Option<bool>,
+    document: Option<bool>,
+    min: Option<f64>,
+    max: Option<f64>,
+    pattern: Option<Text>,
+    /// Overlay only: how to match `pattern` where Rust's regular expressions cannot, see [`Pattern`].
+    matches: Option<Text>,
+    unless: Option<Text>,
+    r#enum: Option<Vec<Text>>,
+    sensitive: Option<bool>,
+    timestamp_format: Option<RawTimestampFormat>,
+    xml_namespace: Option<Text>,
+    error: Option<RawError>,
+    member: Option<RawMember>,
+    key: Option<RawMember>,
+    value: Option<RawMember>,
+    #[serde(default)]
+    members: Named<RawMember>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawType {
+    Structure,
+    List,
+    Map,
+    String,
+    Integer,
+    Long,
+    Float,
+    Double,
+    Boolean,
+    Blob,
+    Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+enum RawTimestampFormat {
+    #[serde(rename = "unixTimestamp")]
+    UnixSeconds,
+    #[serde(rename = "iso8601")]
+    Iso8601,
+    #[serde(rename = "rfc822")]
+    HttpDate,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(bound(deserialize = "'de: 'static"), rename_all = "camelCase", deny_unknown_fields)]
+struct RawError {
+    code: Option<Text>,
+    status: Option<u16>,
+    sender_fault: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "'de: 'static"), deny_unknown_fields)]
+struct RawNamespace {
+    uri: Text,
+    prefix: Option<Text>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+enum RawLocation {
+    #[serde(rename = "uri")]
+    Uri,
+    #[serde(rename = "querystring")]
+    QueryString,
+    #[serde(rename = "header")]
+    Header,
+    #[serde(rename = "headers")]
+    Headers,
+    #[serde(rename = "statusCode")]
+    StatusCode,
+}
+
+/// A member, an item, a key or a value. In the file, one with nothing to say but its shape is that shape's name.
+#[derive(Debug, Default, Deserialize)]
+#[serde(bound(deserialize = "'de: 'static"), rename_all = "camelCase", deny_unknown_fields)]
+struct MemberFields {
+    shape: Option<Text>,
+    location: Option<RawLocation>,
+    location_name: Option<Text>,
+    query_name: Option<Text>,
+    idempotency_token: Option<bool>,
+    streaming: Option<bool>,
+    jsonvalue: Option<bool>,
+    flattened: Option<bool>,
+    xml_attribute: Option<bool>,
+    xml_namespace: Option<RawNamespace>,
+    timestamp_format: Option<RawTimestampFormat>,
+    eventpayload: Option<bool>,
+    eventheader: Option<bool>,
+}
+
+#[derive(Debug, Default)]
+struct RawMember(MemberFields);
+
+impl<'de: 'static> Deserialize<'de> for RawMember {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MemberVisitor;
+        impl<'de: 'static> Visitor<'de> for MemberVisitor {
+            type Value = RawMember;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a shape, or an object")
+            }
+            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<RawMember, E> {
+                Ok(RawMember(MemberFields { shape: Some(Text(name)), ..MemberFields::default() }))
+            }
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<RawMember, E> {
+                Err(E::invalid_value(serde::de::Unexpected::Str(name), &self))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawMember, A::Error> {
+                MemberFields::deserialize(serde::de::value::MapAccessDeserializer::new(map)).map(RawMember)
+            }
+        }
+        deserializer.deserialize_any(MemberVisitor)
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(bound(deserialize = "'de: 'static"), deny_unknown_fields)]
+struct Overlay {
+    validation: Option<RawPolicy>,
+    #[serde(default)]
+    corrections: Vec<Correction>,
+}
+
+/// Facts that differ from the model's, and how we know.
+#[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "'de: 'static"), deny_unknown_fields)]
+struct Correction {
+    #[serde(rename = "source")]
+    _source: Text,
+    #[serde(default)]
+    service: ServiceFields,
+    #[serde(default)]
+    operations: Named<RawOperation>,
+    #[serde(default)]
+    shapes: Named<RawShape>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(bound(deserialize = "'de: 'static"), rename_all = "camelCase", deny_unknown_fields)]
+struct ServiceFields {
+    xml_namespace: Option<Text>,
+    protocols: Option<Vec<RawProtocol>>,
+}
+
+/// How the service reports violations; see [`Policy`].
+#[derive(Debug, Default, Deserialize)]
+#[serde(bound(deserialize = "'de: 'static"), rename_all = "camelCase", deny_unknown_fields)]
+struct RawPolicy {
+    #[serde(rename = "source")]
+    _source: Option<Text>,
+    code: Option<Text>,
+    query_code: Option<Text>,
+    checked: Option<bool>,
+}
+
+/// Takes over every named field that `$from` sets.
+macro_rules! overlay {
+    ($into:expr, $from:expr, [$($field:ident),* $(,)?]) => {
+        $(if $from.$field.is_some() { $into.$field = $from.$field; })*
+    };
+}
+
+impl Correction {
+    fn apply(self, service: &'static str, model: &mut RawModel) -> Result<(), LoadError> {
+        let missing = |what: String| LoadError::OverlayTarget { service, what };
+        overlay!(model, self.service, [xml_namespace]);
+        if let Some(protocols) = self.service.protocols {
+            model.protocols = protocols;
+        }
+        for (name, operation) in self.operations.0 {
+            let target = model.operations.0.iter_mut().find(|(known, _)| *known == name);
+            target.ok_or_else(|| missing(format!("the operation {name}")))?.1.overlay(operation);
+        }
+        for (name, shape) in self.shapes.0 {
+            match model.shapes.0.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, target)) => target.overlay(shape).map_err(|member| missing(format!("{name}${member}")))?,
+                None if shape.r#type.is_some() => model.shapes.0.push((name, shape)),
+                None => return Err(missing(format!("the shape {name}"))),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl RawOperation {
+    fn overlay(&mut self, from: Self) {
+        overlay!(self, from, [method, uri, status, input, output, input_root, input_namespace]);
+        overlay!(self, from, [result_wrapper, unsigned, errors]);
+    }
+}
+
+impl RawShape {
+    /// Fails with the name of a member that is neither known nor given a shape.
+    fn overlay(&mut self, from: Self) -> Result<(), &'static str> {
+        overlay!(self, from, [r#type, required, payload, union, event, eventstream, streaming, flattened, document]);
+        overlay!(self, from, [min, max, pattern, matches, unless, r#enum, sensitive, timestamp_format, xml_namespace]);
+        overlay!(self, from, [error]);
+        for (into, from) in [(&mut self.member, from.member), (&mut self.key, from.key), (&mut self.value, from.value)]
+        {
+            if let Some(from) = from {
+                into.get_or_insert_default().0.overlay(from.0);
+            }
+        }
+        for (name, member) in from.members.0 {
+            match self.members.0.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, target)) => target.0.overlay(member.0),
+                None if member.0.shape.is_some() => self.members.0.push((name, member)),
+                None => return Err(name),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl MemberFields {
+    fn overlay(&mut self, from: Self) {
+        overlay!(self, from, [shape, location, location_name, query_name, idempotency_token, streaming, jsonvalue]);
+        overlay!(self, from, [flattened, xml_attribute, xml_namespace, timestamp_format, eventpayload, eventheader]);
+    }
+}
+
+/// Turns names into ids.
+struct Builder {
+    service: &'static str,
+    ids: HashMap<&'static str, ShapeId>,
+}
+
+impl Builder {
+    fn new(service: &'static str, raw: &RawModel) -> Result<Self, LoadError> {
+        let mut ids = HashMap::with_capacity(raw.shapes.0.len());
+        for (id, (name, _)) in (0..).zip(&raw.shapes.0) {
+            if ids.insert(*name, ShapeId(id)).is_some() {
+                return Err(Self { service, ids }.malformed(name, "it is there twice"));
+            }
+        }
+        Ok(Self { service, ids })
+    }
+
+    fn build(&self, raw: &RawModel, policy: RawPolicy) -> Result<Model, LoadError> {
+        let mut operations = Vec::with_capacity(raw.operations.0.len());
+        for (name, operation) in &raw.operations.0 {
+            operations.push(self.operation(name, operation)?);
+        }
+        let mut shapes = Vec::with_capacity(raw.shapes.0.len());
+        let mut patterns = Vec::with_capacity(raw.shapes.0.len());
+        for (name, shape) in &raw.shapes.0 {
+            shapes.push(self.shape(name, shape)?);
+            patterns.push(shape.pattern.map(|Text(shown)| {
+                Pattern::new(shown, shape.matches.map(|text| text.0), shape.unless.map(|text| text.0))
+            }));
+        }
+        let operation_by_name = operations.iter().enumerate().map(|(at, operation)| (operation.name, at)).collect();
+        Ok(Model {
+            name: raw.name.0,
+            api_version: raw.api_version.0,
+            service_id: raw.service_id.0,
+            signing_name: raw.signing_name.unwrap_or(raw.endpoint_prefix).0,
+            endpoint_prefix: raw.endpoint_prefix.0,
+            target_prefix: raw.target_prefix.map(|text| text.0),
+            xml_namespace: raw.xml_namespace.map(|text| text.0),
+            query_compatible: raw.query_compatible,
+            protocols: raw.protocols.iter().map(|protocol| (*protocol).into()).collect(),
+            operations,
+            operation_by_name,
+            shapes,
+            validation: Validation::new(policy.into(), patterns),
+        })
+    }
+
+    fn malformed(&self, owner: &str, what: &'static str) -> LoadError {
+        LoadError::Malformed { service: self.service, owner: owner.to_owned(), what }
+    }
+
+    fn id(&self, owner: &str, Text(target): Text) -> Result<ShapeId, LoadError> {
+        let found = self.ids.get(target).copied();
+        found.ok_or_else(|| LoadError::UnknownShape { service: self.service, owner: owner.to_owned(), target })
+    }
+
+    fn operation(&self, name: &'static str, raw: &RawOperation) -> Result<Operation, LoadError> {
+        Ok(Operation {
+            name,
+            method: raw.method.map_or("POST", |text| text.0),
+            uri: raw.uri.map_or("/", |text| text.0),
+            status: raw.status.unwrap_or(200),
+            input: raw.input.map(|text| self.id(name, text)).transpose()?,
+            output: raw.output.map(|text| self.id(name, text)).transpose()?,
+            errors: raw.errors.iter().flatten().map(|text| self.id(name, *text)).collect::<Result<_, _>>()?,
+            result_wrapper: raw.result_wrapper.map(|text| text.0),
+            input_root: raw.input_root.map(|text| text.0),
+            input_namespace: raw.input_namespace.map(|text| text.0),
+            unsigned: raw.unsigned.unwrap_or(false),
+        })
+    }
+
+    fn shape(&self, name: &'static str, raw: &RawShape) -> Result<Shape, LoadError> {
+        let kind = match raw.r#type.ok_or_else(|| self.malformed(name, "it has no type"))? {
+            RawType::Structure if raw.document == Some(true) => Kind::Document,
+            RawType::Structure => Kind::Structure(self.structure(name, raw)?),
+            RawType::List => {
+                let (member, member_name) = self.part(name, raw.member.as_ref())?;
+                Kind::List { member, member_name, flattened: raw.flattened.unwrap_or(false) }
+            }
+            RawType::Map => {
+                let (key, key_name) = self.part(name, raw.key.as_ref())?;
+                let (value, value_name) = self.part(name, raw.value.as_ref())?;
+                Kind::Map { key, value, key_name, value_name, flattened: raw.flattened.unwrap_or(false) }
+            }
+            RawType::String => Kind::String {
+                pattern: raw.pattern.map(|text| text.0),
+                values: raw.r#enum.iter().flatten().map(|text| text.0).collect(),
+            },
+            RawType::Integer => Kind::Integer,
+            RawType::Long => Kind::Long,
+            RawType::Float => Kind::Float,
+            RawType::Double => Kind::Double,
+            RawType::Boolean => Kind::Boolean,
+            RawType::Blob => Kind::Blob { streaming: raw.streaming.unwrap_or(false) },
+            RawType::Timestamp => Kind::Timestamp(raw.timestamp_format.map(Into::into)),
+        };
+        Ok(Shape { name, kind, min: raw.min, max: raw.max, sensitive: raw.sensitive.unwrap_or(false) })
+    }
+
+    /// The item of a list, or the key or value of a map.
+    fn part(&self, name: &str, part: Option<&RawMember>) -> Result<(ShapeId, Option<&'static str>), LoadError> {
+        let RawMember(part) = part.ok_or_else(|| self.malformed(name, "it does not say of what it is made"))?;
+        let target = part.shape.ok_or_else(|| self.malformed(name, "it does not say of what it is made"))?;
+        Ok((self.id(name, target)?, part.location_name.map(|text| text.0)))
+    }
+
+    fn structure(&self, name: &'static str, raw: &RawShape) -> Result<Structure, LoadError> {
+        let required: &[Text] = raw.required.as_deref().unwrap_or_default();
+        let mut members = Vec::with_capacity(raw.members.0.len());
+        for (member_name, RawMember(member)) in &raw.members.0 {
+            let target = member.shape.ok_or_else(|| self.malformed(name, "a member has no shape"))?;
+            members.push(Member {
+                name: member_name,
+                shape: self.id(name, target)?,
+                location: member.location.map_or(Location::Body, Into::into),
+                wire_name: member.location_name.map(|text| text.0).filter(|wire| wire != member_name),
+                query_name: member.query_name.map(|text| text.0),
+                required: required.iter().any(|text| text.0 == *member_name),
+                idempotency_token: member.idempotency_token.unwrap_or(false),
+                streaming: member.streaming.unwrap_or(false),
+                json_value: member.jsonvalue.unwrap_or(false),
+                flattened: member.flattened.unwrap_or(false),
+                xml_attribute: member.xml_attribute.unwrap_or(false),
+                xml_namespace: member.xml_namespace.as_ref().map(|xml| (xml.uri.0, xml.prefix.map(|text| text.0))),
+                timestamp_format: member.timestamp_format.map(Into::into),
+                event_payload: member.eventpayload.unwrap_or(false),
+                event_header: member.eventheader.unwrap_or(false),
+            });
+        }
+        let place = |wanted: Text| members.iter().position(|member| member.name == wanted.0);
+        if required.iter().any(|wanted| place(*wanted).is_none()) {
+            return Err(self.malformed(name, "a required member is not there"));
+        }
+        let payload = match raw.payload {
+            Some(wanted) => Some(place(wanted).ok_or_else(|| self.malformed(name, "its payload is not there"))?),
+            None => None,
+        };
+        Ok(Structure {
+            payload,
+            error: raw.error.as_ref().map(|error| ErrorTrait {
+                code: error.code.map(|text| text.0),
+                status: error.status,
+                sender_fault: error.sender_fault.unwrap_or(false),
+            }),
+            event_stream: raw.eventstream.unwrap_or(false),
+            event: raw.event.unwrap_or(false),
+            union: raw.union.unwrap_or(false),
+            xml_namespace: raw.xml_namespace.map(|text| text.0),
+            members,
+        })
+    }
+}
+
+impl From<RawPolicy> for Policy {
+    fn from(raw: RawPolicy) -> Self {
+        Self {
+            code: raw.code.map_or("ValidationException", |text| text.0),
+            query_code: raw.query_code.map_or("ValidationError", |text| text.0),
+            checked: raw.checked.unwrap_or(true),
+        }
+    }
+}
+
+impl From<RawProtocol> for Protocol {
+    fn from(raw: RawProtocol) -> Self {
+        match raw {
+            RawProtocol::RestJson => Self::RestJson,
+            RawProtocol::Json10 => Self::Json10,
+            RawProtocol::Json11 => Self::Json11,
+            RawProtocol::Query => Self::Query,
+            RawProtocol::RestXml => Self::RestXml,
+            RawProtocol::Cbor => Self::Cbor,
+        }
+    }
+}
+
+impl From<RawTimestampFormat> for TimestampFormat {
+    fn from(raw: RawTimestampFormat) -> Self {
+        match raw {
+            RawTimestampFormat::UnixSeconds => Self::UnixSeconds,
+            RawTimestampFormat::Iso8601 => Self::Iso8601,
+            RawTimestampFormat::HttpDate => Self::HttpDate,
+        }
+    }
+}
+
+impl From<RawLocation> for Location {
+    fn from(raw: RawLocation) -> Self {
+        match raw {
+            RawLocation::Uri => Self::Uri,
+            RawLocation::QueryString => Self::QueryString,
+            RawLocation::Header => Self::Header,
+            RawLocation::Headers => Self::Headers,
+            RawLocation::StatusCode => Self::StatusCode,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+    use std::sync::LazyLock;
+
+    use super::*;
+
+    /// Every service of the workspace, as the server loads it. The files belong to a crate above this one, so they
+    /// are read, not included.
+    pub(crate) static ALL: LazyLock<Vec<Model>> = LazyLock::new(|| {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../services/src");
+        let entries = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        let mut folders: Vec<PathBuf> = entries.filter(|path| path.join("model.json").is_file()).collect();
+        folders.sort();
+        assert!(folders.len() >= 21, "the models of the services are in {}", folder.display());
+        let text = |path: PathBuf| -> &'static str { fs::read_to_string(path).unwrap().leak() };
+        folders
+            .into_iter()
+            .map(|path| {
+                let name = path.file_name().unwrap().to_str().unwrap().to_owned().leak();
+                load(name, text(path.join("model.json")), text(path.join("overlay.json"))).unwrap()
+            })
+            .collect()
+    });
+
+    pub(crate) fn model(name: &str) -> &'static Model {
+        ALL.iter().find(|model| model.name == name).unwrap()
+    }
+
+    const MODEL: &str = r#"{"name":"e","botocore":"1","apiVersion":"2020-01-01","serviceId":"E","endpointPrefix":"ep",
+        "protocols":["json-1.1","query"],
+        "operations":{"Do":{"input":"In","errors":["Bad"]}},
+        "shapes":{"In":{"type":"structure","required":["A"],"payload":"B","members":{"A":"S","B":{"shape":"L",
+            "locationName":"b"}}},
+          "S":{"type":"string","max":3,"pattern":"\\d+"},
+          "L":{"type":"list","member":{"shape":"S","locationName":"item"},"flattened":true},
+          "Bad":{"type":"structure","error":{"status":404,"senderFault":true},"members":{}}}}"#;
+
+    #[test]
+    fn a_model_is_read_with_its_overlay_on_top() {
+        let overlay = r#"{"corrections":[{"source":"seen","operations":{"Do":{"resultWrapper":"DoResult"}},
+            "shapes":{"S":{"max":5,"enum":["x"]},"In":{"members":{"A":{"queryName":"a"}}},"Bad":{"error":{"code":"B"}}}}]}"#;
+        let model = load("e", MODEL, overlay).unwrap();
+        assert_eq!(
+            (model.signing_name, model.protocols.as_slice()),
+            ("ep", [Protocol::Json11, Protocol::Query].as_slice())
+        );
+        let operation = model.operation("Do").unwrap();
+        assert_eq!((operation.method, operation.uri, operation.result_wrapper), ("POST", "/", Some("DoResult")));
+        let input = model.structure(operation.input).unwrap();
+        assert_eq!(input.payload, Some(1));
+        let [a, b] = input.members.as_slice() else { panic!("two members") };
+        assert!(a.required && !b.required);
+        assert_eq!((a.query_name, b.wire(), model.shape(a.shape).max), (Some("a"), "b", Some(5.0)));
+        assert!(
+            matches!(&model.shape(a.shape).kind, Kind::String { pattern: Some(r"\d+"), values } if values == &["x"])
+        );
+        assert!(matches!(model.shape(b.shape).kind, Kind::List { member_name: Some("item"), flattened: true, .. }));
+        let error = model.structure(operation.errors.first().copied()).unwrap().error.as_ref().unwrap();
+        assert_eq!((error.code, error.status), (Some("B"), None));
+    }
+
+    #[test]
+    fn a_model_or_overlay_that_does_not_hold_together_is_refused() {
+        let broken = |model: String, overlay: &'static str| load("e", model.leak(), overlay).unwrap_err().to_string();
+        let replaced = |from, to| MODEL.replacen(from, to, 1);
+        assert_eq!(
+            broken(replaced(r#"["Bad"]"#, r#"["Gone"]"#), "{}"),
+            r#"find the shape "Gone" that Do of e refers to"#
+        );
+        assert_eq!(
+            broken(replaced(r#""payload":"B""#, r#""payload":"C""#), "{}"),
+            "read In of e: its payload is not there"
+        );
+        assert_eq!(broken(replaced(r#"["A"]"#, r#"["Z"]"#), "{}"), "read In of e: a required member is not there");
+        assert_eq!(broken(replaced(r#""L":"#, r#""S":"#), "{}"), "read S of e: it is there twice");
+        assert_eq!(
+            broken(replaced(r#"{"shape":"S","locationName":"item"}"#, "{}"), "{}"),
+            "read L of e: it does not say of what it is made"
+        );
+        assert_eq!(broken(replaced("json-1.1", "json-9"), "{}"), "parse the model of e");
+        assert_eq!(broken(MODEL.into(), r#"{"corrections":[{}]}"#), "parse the overlay of e");
+        for (overlay, what) in [
+            (r#"{"corrections":[{"source":"x","shapes":{"Gone":{"max":1}}}]}"#, "the shape Gone"),
+            (r#"{"corrections":[{"source":"x","shapes":{"In":{"members":{"Q":{"flattened":true}}}}}]}"#, "In$Q"),
+            (r#"{"corrections":[{"source":"x","operations":{"Gone":{}}}]}"#, "the operation Gone"),
+        ] {
+            assert_eq!(
+                broken(MODEL.into(), overlay),
+                format!("lay the overlay of e over {what}, which the model does not have")
+            );
+        }
+    }
+
+    #[test]
+    fn every_service_loads_with_all_its_operations() {
+        let operations: usize = ALL.iter().map(|model| model.operations.len()).sum();
+        assert!(operations > 1_400, "{operations}");
+        for model in ALL.iter() {
+            assert!(
+                model.operations.iter().all(|operation| model.operation(operation.name).unwrap().uri == operation.uri)
+            );
+        }
+    }
+}
