@@ -6,8 +6,10 @@
 //! errors and "not built yet" for free.
 
 pub mod blob;
+pub mod limits;
 pub mod registry;
 pub mod schema;
+pub mod server;
 pub mod value;
 
 pub use blob::{Blob, Spool};

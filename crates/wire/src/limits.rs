@@ -1,0 +1,164 @@
+//! Every bound on what the network may make us hold, do or wait for, each with its reason.
+//!
+//! The constants are what a server runs with unless its operator says otherwise; [`Limits`] carries those that an
+//! operator or a test may choose, so that a test can wait milliseconds where a server waits seconds. First the
+//! listener, then bodies, then what a decoded body may hold.
+
+use std::time::Duration;
+
+/// Sockets open at once. Each costs a file descriptor and about 10 KiB; the binary lowers this to what the process may
+/// open.
+pub const CONNECTIONS_MAX: usize = 4_096;
+
+/// Sockets of one peer (an IPv4 address or an IPv6 /64), so that one machine cannot take all. Loopback is exempt: every
+/// client and every function of a development machine is that one address.
+pub const CONNECTIONS_PER_PEER_MAX: usize = 1_024;
+
+/// Beyond this share of [`CONNECTIONS_MAX`], idle connections are closed after [`IDLE_CHECK`] instead of
+/// [`IDLE_TIMEOUT`]: whoever hoards them must not keep others out.
+pub const CONNECTIONS_PRESSURE_PERCENT: usize = 75;
+
+/// Connections not accepted yet, waiting in the kernel.
+pub const LISTEN_BACKLOG: u32 = 1_024;
+
+/// How long accepting pauses when the process is out of file descriptors.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// All lines of a head together. A session token may take 4 KiB and Lambda's client context 3.5 KiB; nothing that a
+/// client of AWS sends comes near.
+pub const HEAD_BYTES_MAX: usize = 48 * 1024;
+
+/// The request target. Presigned URLs with a session token take up to about 8 KiB.
+pub const URI_BYTES_MAX: usize = 16 * 1024;
+
+/// Header lines. S3 metadata is the widest use, and S3 itself stops at 2 KiB of it; up to 100, hyper parses without
+/// allocating.
+pub const HEADERS_MAX: usize = 100;
+
+/// The line that opens a chunk: its length in hexadecimal and extensions that nobody reads.
+pub const CHUNK_LINE_BYTES_MAX: usize = 256;
+
+/// Lines behind the last chunk. Checksums and a signature take well under 1 KiB.
+pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
+
+/// From the first byte of a head (of a connection, for the first) to its last. Covers the TLS handshake too.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Between two requests. Longer than the pools of the AWS SDKs keep a connection unused.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How often an idle connection asks itself whether it has become unwelcome.
+pub const IDLE_CHECK: Duration = Duration::from_secs(5);
+
+/// A client that takes nothing of its answer for this long is gone.
+pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// After an answer that comes before the request was read whole, the rest is thrown away for this long, so that the
+/// client sees the answer and no reset.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// And no more than this of it.
+pub const LINGER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// From the signal to stop until what still runs is cut off.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Requests of one HTTP/2 connection at once.
+pub const STREAMS_MAX: u32 = 128;
+
+/// Streams that the peer opened and reset, and that we have not noticed yet (rapid reset, CVE-2023-44487).
+pub const STREAM_RESETS_PENDING_MAX: usize = 20;
+
+/// Streams that we had to reset because of what the peer sent on them (MadeYouReset, CVE-2025-8671), in the life of a
+/// connection. No client of AWS earns one.
+pub const STREAM_ERRORS_MAX: usize = 128;
+
+/// Flow control: what a peer may send ahead on one stream, and on one connection.
+pub const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+pub const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+
+/// Answer bytes buffered for one HTTP/2 stream.
+pub const STREAM_SEND_BYTES_MAX: usize = 256 * 1024;
+
+/// Pings find peers that left without a word.
+pub const PING_INTERVAL: Duration = Duration::from_secs(60);
+pub const PING_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A body may pause this long at most, wherever it is.
+pub const BODY_STALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A body may take this long before its rate counts, so that short bodies and slow starts pass.
+pub const BODY_GRACE: Duration = Duration::from_secs(10);
+
+/// The slowest upload that is still served: 256 kbit/s is slower than any link that people deploy over, and holds a
+/// 67 MB upload under 40 minutes.
+pub const BODY_BYTES_PER_SEC_MIN: u64 = 32 * 1024;
+
+/// Body that is held in memory; what is longer goes to an unlinked file.
+pub const BODY_INLINE_BYTES_MAX: usize = 1024 * 1024;
+
+/// In memory over all requests. Bodies that find it used up are spooled from their first byte.
+pub const BODY_MEMORY_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// In spool files over all requests.
+pub const SPOOL_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
+
+/// Body of an operation whose service names no limit: Lambda's Invoke takes 6 MiB, the most of any that names none.
+pub const BODY_BYTES_MAX: u64 = 6 * 1024 * 1024;
+
+/// What a compressed body may grow to.
+pub const BODY_INFLATED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Body of a path of our own (`/_lamp/...`).
+pub const BUILTIN_BODY_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Bytes sealed in one pagination token: keys are at most 2,000 bytes, and tokens of most services at most 8 KiB.
+pub const PAGE_BYTES_MAX: usize = 4 * 1024;
+
+/// How deep a body may nest. DynamoDB's items nest 32 levels, which is 64 levels of JSON and a few around them.
+pub const BODY_DEPTH_MAX: u32 = 128;
+/// How many elements, entries and members a decoded body may have; an entry of a map counts twice. It bounds memory
+/// at some 10 MB where the bytes of a body alone would not.
+pub const BODY_ELEMENT_COUNT_MAX: usize = 200_000;
+/// How many bytes of text and of inline blobs a decoded body may have: DynamoDB's largest request is 16 MiB.
+pub const BODY_TEXT_BYTES_MAX: usize = 16 << 20;
+/// A decoded blob beyond this goes into an unlinked file.
+pub const BLOB_INLINE_BYTES_MAX: usize = 1 << 20;
+/// The longest number that a body may spell.
+pub const NUMBER_BYTES_MAX: usize = 128;
+
+/// The limits that an operator or a test may choose.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    pub connections_max: usize,
+    pub connections_per_peer_max: usize,
+    pub head_timeout: Duration,
+    pub idle_timeout: Duration,
+    pub idle_check: Duration,
+    pub write_stall_timeout: Duration,
+    pub drain_timeout: Duration,
+    pub body_stall_timeout: Duration,
+    pub body_grace: Duration,
+    pub body_bytes_per_sec_min: u64,
+    pub body_memory_bytes_max: u64,
+    pub spool_bytes_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: CONNECTIONS_MAX,
+            connections_per_peer_max: CONNECTIONS_PER_PEER_MAX,
+            head_timeout: HEAD_TIMEOUT,
+            idle_timeout: IDLE_TIMEOUT,
+            idle_check: IDLE_CHECK,
+            write_stall_timeout: WRITE_STALL_TIMEOUT,
+            drain_timeout: DRAIN_TIMEOUT,
+            body_stall_timeout: BODY_STALL_TIMEOUT,
+            body_grace: BODY_GRACE,
+            body_bytes_per_sec_min: BODY_BYTES_PER_SEC_MIN,
+            body_memory_bytes_max: BODY_MEMORY_BYTES_MAX,
+            spool_bytes_max: SPOOL_BYTES_MAX,
+        }
+    }
+}

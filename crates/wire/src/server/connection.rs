@@ -1,0 +1,244 @@
+//! One connection, from its first byte to its last: which encryption, which HTTP, and who watches its pace.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use base::{BoxFuture, Spawn};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::limits::{self, Limits};
+
+use super::guard::{Guard, Link, Pressure, REFUSED, Socket};
+use super::reply::{Departing, Flight, Reply};
+use super::{Serve, Unserved};
+
+/// The first byte of a TLS handshake, and of no HTTP request.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// Whom a request comes from, and through which door.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer {
+    pub address: SocketAddr,
+    pub local: SocketAddr,
+    pub is_tls: bool,
+}
+
+/// What every connection of a server shares.
+pub(super) struct Shared {
+    pub serve: Arc<dyn Serve>,
+    pub spawn: Arc<dyn Spawn>,
+    pub tls: Option<TlsAcceptor>,
+    pub limits: Limits,
+    pub pressure: Arc<dyn Pressure>,
+    /// Cancelled when the server drains.
+    pub drain: CancellationToken,
+}
+
+/// Serves one connection until either side ends it. Errors of a connection are the client's affair: they end it, and
+/// are of interest to nobody else.
+pub(super) async fn run(shared: Arc<Shared>, stream: TcpStream, address: SocketAddr, local: SocketAddr) {
+    // Answers are written whole; waiting for more to send would only delay them. A socket that cannot do it still works.
+    stream.set_nodelay(true).ok();
+    let limit = shared.limits.head_timeout;
+    let Ok(Some((socket, is_tls))) = timeout(limit, encryption(&shared, stream)).await else { return };
+    let link = Arc::new(Link::default());
+    let guard = Guard::new(socket, link.clone(), shared.pressure.clone(), shared.limits.clone());
+    let peer = Peer { address, local, is_tls };
+    let requests = Requests { serve: shared.serve.clone(), link: link.clone(), peer };
+    let builder = builder(shared.spawn.clone());
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(guard), requests));
+    let mut watch = Watch::new(&shared.limits, link.clone());
+    let mut is_draining = false;
+    loop {
+        tokio::select! {
+            biased;
+            _ = connection.as_mut() => return,
+            () = shared.drain.cancelled(), if !is_draining => {
+                is_draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = link.became_http2.notified(), if !watch.is_on => watch.is_on = true,
+            verdict = watch.tick(), if watch.is_on => match verdict {
+                Verdict::Fine => {}
+                Verdict::Idle if is_draining => return,
+                Verdict::Idle => {
+                    is_draining = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                Verdict::Stalled => return,
+            }
+        }
+    }
+}
+
+/// Plain or TLS on one port, told by the first byte. `None` when there is no first byte or the handshake fails.
+async fn encryption(shared: &Shared, stream: TcpStream) -> Option<(Box<dyn Socket>, bool)> {
+    let Some(tls) = &shared.tls else { return Some((Box::new(stream), false)) };
+    let mut first = [0];
+    match stream.peek(&mut first).await {
+        Ok(1) if first == [TLS_HANDSHAKE] => {
+            let stream = tls.accept(stream).await.ok()?;
+            Some((Box::new(stream), true))
+        }
+        Ok(1) => Some((Box::new(stream), false)),
+        _ => None,
+    }
+}
+
+fn builder(spawn: Arc<dyn Spawn>) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(Streams(spawn));
+    // The guard times heads and idleness, and bounds the head; hyper's own timer would count idle time as reading.
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_buf_size(limits::HEAD_BYTES_MAX.saturating_mul(2))
+        .auto_date_header(false);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits::STREAMS_MAX)
+        .max_pending_accept_reset_streams(limits::STREAM_RESETS_PENDING_MAX)
+        .max_local_error_reset_streams(limits::STREAM_ERRORS_MAX)
+        .max_header_list_size(u32::try_from(limits::HEAD_BYTES_MAX).unwrap_or(u32::MAX))
+        .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(limits::STREAM_SEND_BYTES_MAX)
+        .keep_alive_interval(limits::PING_INTERVAL)
+        .keep_alive_timeout(limits::PING_TIMEOUT)
+        .auto_date_header(false);
+    builder
+}
+
+/// Runs the streams of an HTTP/2 connection as tasks.
+#[derive(Clone)]
+struct Streams(Arc<dyn Spawn>);
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
+    fn execute(&self, stream: F) {
+        self.0.spawn("http2 stream", Box::pin(stream));
+    }
+}
+
+/// The requests of one connection.
+struct Requests {
+    serve: Arc<dyn Serve>,
+    link: Arc<Link>,
+    peer: Peer,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Requests {
+    type Response = Response<Departing>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let flight = Flight::begin(self.link.clone());
+        let serve = self.serve.clone();
+        if request.method().as_str() == REFUSED {
+            let refusal = self.link.refusal.lock().take();
+            let unserved = refusal.map_or_else(
+                || Unserved::Head { status: 400, message: format!("{REFUSED} is no method.") },
+                |refusal| Unserved::Head { status: refusal.status(), message: refusal.to_string() },
+            );
+            return Box::pin(async move { Ok(depart(serve.refuse(unserved), flight)) });
+        }
+        let peer = self.peer;
+        Box::pin(async move {
+            let response = match CatchPanic(serve.clone().serve(request, peer)).await {
+                Some(response) => response,
+                None => serve.refuse(Unserved::Panicked),
+            };
+            Ok(depart(response, flight))
+        })
+    }
+}
+
+fn depart(response: Response<Reply>, flight: Flight) -> Response<Departing> {
+    response.map(|reply| Departing::new(reply, flight))
+}
+
+/// `None` when the future panicked. What it shared with others is behind locks that do not poison, and a task that
+/// owns state does not run inside a request, so a half-done request leaves nothing half-done behind.
+struct CatchPanic<F>(F);
+
+impl<F: Future + Unpin> Future for CatchPanic<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut self.0).poll(cx))) {
+            Ok(poll) => poll.map(Some),
+            Err(_) => Poll::Ready(None),
+        }
+    }
+}
+
+enum Verdict {
+    Fine,
+    Idle,
+    Stalled,
+}
+
+/// The pace of an HTTP/2 connection, which frames keep busy without any request moving: pings, window updates, half
+/// header blocks. What counts is whether requests arrive and answers leave.
+struct Watch {
+    link: Arc<Link>,
+    is_on: bool,
+    every: Duration,
+    head_timeout: Duration,
+    idle_timeout: Duration,
+    stall_timeout: Duration,
+    seen: u64,
+    since: Instant,
+}
+
+impl Watch {
+    fn new(limits: &Limits, link: Arc<Link>) -> Self {
+        Self {
+            link,
+            is_on: false,
+            every: limits.head_timeout.min(limits.write_stall_timeout).min(limits.idle_timeout) / 4,
+            head_timeout: limits.head_timeout,
+            idle_timeout: limits.idle_timeout,
+            stall_timeout: limits.write_stall_timeout,
+            seen: 0,
+            since: Instant::now(),
+        }
+    }
+
+    async fn tick(&mut self) -> Verdict {
+        tokio::time::sleep(self.every).await;
+        let progress = self.link.progress.load(Ordering::Relaxed);
+        if progress != self.seen {
+            self.seen = progress;
+            self.since = Instant::now();
+            return Verdict::Fine;
+        }
+        let still = self.since.elapsed();
+        let in_flight = self.link.in_flight.load(Ordering::Relaxed);
+        let producing = self.link.producing.load(Ordering::Relaxed);
+        match (in_flight, progress) {
+            // Nothing was ever asked on this connection.
+            (0, 0) if still >= self.head_timeout => Verdict::Stalled,
+            (0, _) if still >= self.idle_timeout => Verdict::Idle,
+            // All that is under way waits for the client to take its answer.
+            (1.., _) if producing == 0 && still >= self.stall_timeout => Verdict::Stalled,
+            _ => Verdict::Fine,
+        }
+    }
+}
