@@ -1,0 +1,120 @@
+//! Seeded faults over any backend: what a caller sees of a store that is far away, full, or going down.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+
+use base::{BoxFuture, Chance, Seeded, Timestamp};
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use crate::backend::Backend;
+use crate::{Batch, Error, Found, Outcome, Read, Space, Watch};
+
+/// Which faults come, and how often. A share of 3 is one call in three; 0 is none.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Faults {
+    pub seed: u64,
+    /// Reads and commits that are refused before anything is done: [`Error::Unavailable`].
+    pub refused_share: u64,
+    /// Commits that are lost on the way in, as when the process dies before the sync: [`Error::Unanswered`].
+    pub lost_share: u64,
+    /// Commits that are done, but whose answer is lost on the way back: [`Error::Unanswered`].
+    pub unanswered_share: u64,
+    /// Times at most that a call steps back and lets others go first.
+    pub delay_polls_max: u64,
+    /// The commit, counted from 1, whose write fails: [`Error::Failed`], and so does every commit after it.
+    pub failed_commit: Option<u64>,
+}
+
+pub(crate) struct Faulty {
+    inner: Arc<dyn Backend>,
+    faults: Faults,
+    chance: Seeded,
+    commit_count: AtomicU64,
+    fatal: watch::Sender<Option<Arc<str>>>,
+}
+
+impl Faulty {
+    pub fn new(inner: Arc<dyn Backend>, faults: Faults) -> Self {
+        let chance = Seeded::new(faults.seed);
+        Self { inner, faults, chance, commit_count: AtomicU64::new(0), fatal: watch::Sender::new(None) }
+    }
+
+    fn strikes(&self, share: u64) -> bool {
+        share > 0 && self.chance.random_u64().is_multiple_of(share)
+    }
+
+    async fn delay(&self) {
+        let Some(bound) = self.faults.delay_polls_max.checked_add(1) else { return };
+        let mut polls_left = self.chance.random_u64() % bound;
+        poll_fn(|cx| match polls_left.checked_sub(1) {
+            None => Poll::Ready(()),
+            Some(left) => {
+                polls_left = left;
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
+    fn refuse(&self) -> Result<(), Error> {
+        match self.strikes(self.faults.refused_share) {
+            true => Err(Error::Unavailable { reason: "an injected fault", source: None }),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Backend for Faulty {
+    fn read<'a>(&'a self, reads: &'a [Read]) -> BoxFuture<'a, Result<Vec<Found>, Error>> {
+        Box::pin(async move {
+            self.delay().await;
+            self.refuse()?;
+            self.inner.read(reads).await
+        })
+    }
+
+    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Outcome, Error>> {
+        Box::pin(async move {
+            self.delay().await;
+            let number = self.commit_count.fetch_add(1, Ordering::SeqCst).saturating_add(1);
+            if self.faults.failed_commit.is_some_and(|failed| number >= failed) {
+                let reason: Arc<str> = "an injected fault".into();
+                self.fatal.send_replace(Some(reason.clone()));
+                return Err(Error::Failed(reason));
+            }
+            self.refuse()?;
+            if self.strikes(self.faults.lost_share) {
+                return Err(Error::Unanswered);
+            }
+            let outcome = self.inner.commit(batch).await?;
+            self.delay().await;
+            if self.strikes(self.faults.unanswered_share) {
+                return Err(Error::Unanswered);
+            }
+            Ok(outcome)
+        })
+    }
+
+    fn watch(&self, space: Space, prefix: Bytes) -> Watch {
+        self.inner.watch(space, prefix)
+    }
+
+    fn now(&self) -> BoxFuture<'_, Result<Timestamp, Error>> {
+        self.inner.now()
+    }
+
+    fn fatal(&self) -> watch::Receiver<Option<Arc<str>>> {
+        match self.faults.failed_commit {
+            Some(_) => self.fatal.subscribe(),
+            None => self.inner.fatal(),
+        }
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), Error>> {
+        self.inner.close()
+    }
+}

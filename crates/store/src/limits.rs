@@ -1,0 +1,92 @@
+//! Every bound of the store, for all backends alike.
+
+use std::time::Duration;
+
+/// Longest key. A longer natural key enters as its hash.
+pub const KEY_BYTES_MAX: usize = 2_000;
+
+/// Longest value of one row; [`Table::large`](crate::Table::large) splits longer records.
+pub const VALUE_BYTES_MAX: usize = 64 * 1024;
+
+/// Keys and values of one batch together.
+pub const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Expectations and writes of one batch together, so that many tiny ones cannot hold up a group for long.
+pub const BATCH_OPS_MAX: usize = 100_000;
+
+/// Reads that share one snapshot.
+pub const READS_MAX: usize = 256;
+
+/// Rows that one range answers with; the rest is the next page.
+pub const RANGE_ROWS_MAX: usize = 1_000;
+
+/// Values that one read answers with, in bytes, over all its ranges: a range stops behind the row that passes its
+/// share, and says that there is more.
+pub const READ_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Longest record of a table that splits, encoded.
+pub const RECORD_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Keys that a watch holds for a reader that is behind, before it says only that much has changed.
+pub const WATCH_KEYS_MAX: usize = 256;
+
+/// Attempts to take a lease against others who take it at the same time.
+pub const LEASE_ATTEMPTS_MAX: usize = 16;
+
+/// Batches that wait for the committer, beyond which `commit` waits its turn to wait.
+pub const QUEUE_BATCHES_MAX: usize = 4_096;
+
+/// Bytes of the batches that wait for the committer or are being committed.
+pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Batches that share one sync.
+pub const GROUP_BATCHES_MAX: usize = 512;
+
+/// Bytes of the batches that share one sync. One batch more may pass it, itself bounded.
+pub const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Size of a page of the embedded database.
+pub const PAGE_BYTES: u32 = 8_192;
+
+/// Pages in the write-ahead log after which the checkpointer copies them to the database: 8 MiB.
+pub const CHECKPOINT_PAGES: u32 = 1_024;
+
+/// Pages in the write-ahead log at which the checkpointer holds commits back for the moment that it needs to begin
+/// the log anew: 64 MiB. Without it a log that is written without pause would never end.
+pub const LOG_PAGES_MAX: u32 = 8_192;
+
+/// Connections that wait for readers. More are opened when more threads read at once, and closed afterwards.
+pub const READERS_KEPT_MAX: usize = 8;
+
+/// How long a connection waits for a lock that another one holds for a moment.
+pub const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// What is read of a new blob, hashed and written at a time.
+pub const BLOB_COPY_BYTES: usize = 128 * 1024;
+
+/// Name of a record that refers to a blob: with the hash before it, it is a key.
+pub const BLOB_REFERRER_BYTES_MAX: usize = 1_900;
+
+/// Blobs whose references are read at once by the collector.
+pub const BLOB_COLLECT_STEP: usize = 128;
+
+/// Unreferenced blobs that wait for the end of their grace period. Those beyond begin theirs later.
+pub const BLOB_CONDEMNED_MAX: usize = 65_536;
+
+/// Longest secret that the vault seals.
+pub const VAULT_SECRET_BYTES_MAX: usize = 64 * 1024;
+
+/// Name of the owner of a secret; a key.
+pub const VAULT_OWNER_BYTES_MAX: usize = 1_900;
+
+/// Unwrapped data keys held in memory, about 1 KiB each.
+pub const VAULT_CACHED_KEYS_MAX: usize = 4_096;
+
+/// Data keys that a rotation wraps anew in one commit.
+pub const VAULT_ROTATE_STEP: usize = 256;
+
+/// Attempts to change a data key against others who change it at the same time.
+pub const VAULT_ATTEMPTS_MAX: usize = 16;
+
+/// The file of the master keys; two keys take less than 1 KiB.
+pub const VAULT_KEY_FILE_BYTES_MAX: u64 = 16 * 1024;
