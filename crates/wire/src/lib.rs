@@ -10,6 +10,7 @@ pub mod limits;
 pub mod registry;
 pub mod schema;
 pub mod server;
+pub mod sigv4;
 pub mod value;
 
 pub use blob::{Blob, Spool};

@@ -1,0 +1,213 @@
+//! The canonical request: one spelling of method, path, query, headers and payload, so that client and server hash
+//! the same bytes.
+//!
+//! Total: any head has a canonical form, so nothing here fails. Its length is at most three times that of the head
+//! for the path and the query (nine times for a path that is encoded twice), and once for each signed header.
+
+use http::header::HeaderMap;
+use percent::{Plus, decode};
+
+use super::Head;
+
+/// Everything that goes into a canonical request.
+pub struct Request<'a> {
+    pub head: Head<'a>,
+    /// `;`-separated lower-case names.
+    pub signed_headers: &'a str,
+    /// The hash of the body in hex, or what stands for it.
+    pub payload: &'a str,
+    /// S3: the path as it stands, encoded once.
+    pub raw_path: bool,
+    /// Presigned: the query without the signature itself.
+    pub presigned: bool,
+}
+
+impl Request<'_> {
+    pub fn write(&self) -> Vec<u8> {
+        let Self { head, signed_headers, payload, .. } = self;
+        let mut out = Vec::with_capacity(512);
+        out.extend_from_slice(head.method.as_bytes());
+        out.push(b'\n');
+        if self.raw_path {
+            write_path_raw(head.path, &mut out)
+        } else {
+            write_path(head.path, &mut out)
+        }
+        out.push(b'\n');
+        write_query(head.query, self.presigned, &mut out);
+        out.push(b'\n');
+        for name in signed_headers.split(';') {
+            write_header(head, name, &mut out);
+        }
+        out.push(b'\n');
+        out.extend_from_slice(signed_headers.as_bytes());
+        out.push(b'\n');
+        out.extend_from_slice(payload.as_bytes());
+        out
+    }
+}
+
+/// S3's path: decoded and encoded again, so that every client's spelling of a key is the same; dots and double
+/// slashes are part of the key.
+fn write_path_raw(path: &str, out: &mut Vec<u8>) {
+    if path.is_empty() {
+        out.push(b'/');
+    }
+    for (index, segment) in path.split('/').enumerate() {
+        if index > 0 {
+            out.push(b'/');
+        }
+        // A slash that was encoded within a segment, as in the ARN of an access point, stays so.
+        percent::encode(&decode(segment.as_bytes(), Plus::Literal), out);
+    }
+}
+
+/// The path of all other services: without empty and dot segments, and encoded once more than on the wire.
+fn write_path(path: &str, out: &mut Vec<u8>) {
+    let mut segments = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                segments.pop();
+            }
+            _ => segments.push(segment),
+        }
+    }
+    for segment in &segments {
+        out.push(b'/');
+        percent::encode(segment.as_bytes(), out);
+    }
+    // A trailing slash stays. One before a dot segment does not count as trailing, as botocore has it.
+    if segments.is_empty() || path.ends_with('/') {
+        out.push(b'/');
+    }
+}
+
+/// Parameters sorted by name, then value, each decoded and encoded again.
+fn write_query(query: &str, presigned: bool, out: &mut Vec<u8>) {
+    if query.is_empty() {
+        return;
+    }
+    let mut text = Vec::with_capacity(query.len());
+    let mut parameters = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = decode(name.as_bytes(), Plus::Space);
+        if presigned && *name == *b"X-Amz-Signature" {
+            continue;
+        }
+        let start = text.len();
+        percent::encode(&name, &mut text);
+        let middle = text.len();
+        percent::encode(&decode(value.as_bytes(), Plus::Space), &mut text);
+        parameters.push((start..middle, middle..text.len()));
+    }
+    let part = |range: &std::ops::Range<usize>| text.get(range.clone()).unwrap_or_default();
+    parameters.sort_by(|a, b| (part(&a.0), part(&a.1)).cmp(&(part(&b.0), part(&b.1))));
+    for (index, (name, value)) in parameters.iter().enumerate() {
+        if index > 0 {
+            out.push(b'&');
+        }
+        out.extend_from_slice(part(name));
+        out.push(b'=');
+        out.extend_from_slice(part(value));
+    }
+}
+
+/// `name:value,value\n`. A header that was signed but did not arrive counts as empty.
+fn write_header(head: &Head<'_>, name: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(name.as_bytes());
+    out.push(b':');
+    if matches!(name, "host" | ":authority") {
+        write_header_value(head.host.as_bytes(), out);
+    } else {
+        for (index, value) in values(head.headers, name).enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            write_header_value(value, out);
+        }
+    }
+    out.push(b'\n');
+}
+
+fn values<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    headers.get_all(name).into_iter().map(|value| value.as_bytes())
+}
+
+/// Trimmed, and every run of blanks one space. Bytes that are no UTF-8 are read as Latin-1, which is what botocore
+/// sends for text that it signed as UTF-8.
+fn write_header_value(value: &[u8], out: &mut Vec<u8>) {
+    let latin = std::str::from_utf8(value).is_err();
+    let mut blank = false;
+    for byte in value.trim_ascii() {
+        match byte {
+            b' ' | b'\t' => blank = true,
+            byte => {
+                if std::mem::take(&mut blank) {
+                    out.push(b' ');
+                }
+                match byte {
+                    0x80.. if latin => out.extend_from_slice(char::from(*byte).encode_utf8(&mut [0; 2]).as_bytes()),
+                    byte => out.push(*byte),
+                }
+            }
+        }
+    }
+}
+
+pub mod percent {
+    //! The percent encoding of Signature V4: all but letters, digits and `-._~`, in upper-case hex.
+
+    use std::borrow::Cow;
+
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    pub enum Plus {
+        /// In a path a plus is a plus.
+        Literal,
+        /// In a query it is a space.
+        Space,
+    }
+
+    pub fn encode(bytes: &[u8], out: &mut Vec<u8>) {
+        const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+        for byte in bytes {
+            match byte {
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(*byte),
+                _ => {
+                    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
+                    out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
+                }
+            }
+        }
+    }
+
+    /// A percent sign that no two hex digits follow stands for itself.
+    pub fn decode(bytes: &[u8], plus: Plus) -> Cow<'_, [u8]> {
+        if !bytes.iter().any(|byte| *byte == b'%' || (*byte == b'+' && plus == Plus::Space)) {
+            return Cow::Borrowed(bytes);
+        }
+        let mut out = Vec::with_capacity(bytes.len());
+        let mut rest = bytes;
+        while let [byte, tail @ ..] = rest {
+            rest = tail;
+            match (byte, tail) {
+                (b'%', [high, low, after @ ..]) => match (digit(*high), digit(*low)) {
+                    (Some(high), Some(low)) => {
+                        out.push(high << 4 | low);
+                        rest = after;
+                    }
+                    _ => out.push(b'%'),
+                },
+                (b'+', _) if plus == Plus::Space => out.push(b' '),
+                (byte, _) => out.push(*byte),
+            }
+        }
+        Cow::Owned(out)
+    }
+
+    fn digit(byte: u8) -> Option<u8> {
+        char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+    }
+}

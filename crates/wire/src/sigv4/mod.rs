@@ -1,0 +1,217 @@
+//! Signature V4: who signed a request, and whether the signature is right.
+//!
+//! Pure: no I/O, no clock; the pipeline gives the head of the request, the hash of its body, the credential and the
+//! time. It goes
+//!
+//! 1. [`parse`]: finds the authorisation in header or query and gives a [`Claim`], or `None` for an unsigned request;
+//! 2. [`Verifier::verify`]: date, scope, signed headers, body hash, signature, session token, in the order in which
+//!    AWS answers when several are wrong;
+//! 3. for `aws-chunked` bodies [`chunked::Decoder`], which goes on from the [`Verified`] head.
+//!
+//! An [`AuthError`] becomes AWS's words by [`AuthError::answer`], one table for all families of services.
+//!
+//! Follows "Signature Version 4 signing process" of the IAM user guide and, for S3, "Authenticating Requests" of its
+//! API reference. Not there yet: S3's POST policies and the asymmetric SigV4a.
+
+mod canonical;
+pub mod checksum;
+pub mod chunked;
+mod error;
+pub mod event;
+mod key;
+pub mod limits;
+mod parse;
+mod sign;
+mod verify;
+
+use std::time::Duration;
+
+use base::{Secret, Timestamp};
+use http::HeaderMap;
+
+pub use error::{AuthError, Family};
+pub use key::SigningKey;
+pub use parse::parse;
+pub use sign::{Signer, presign, sign};
+pub use verify::{Body, Rules, Verified, Verifier};
+
+pub(crate) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+pub(crate) const TERMINATOR: &str = "aws4_request";
+pub(crate) const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
+
+/// What a signature covers of a request, as it came off the wire: nothing decoded, nothing normalised.
+#[derive(Debug, Clone, Copy)]
+pub struct Head<'a> {
+    pub method: &'a str,
+    pub path: &'a str,
+    /// Without the question mark.
+    pub query: &'a str,
+    /// The `:authority` of HTTP/2 or the `Host` header.
+    pub host: &'a str,
+    pub headers: &'a HeaderMap,
+}
+
+impl<'a> Head<'a> {
+    /// The head of a request as hyper delivers it.
+    pub fn of(parts: &'a http::request::Parts) -> Self {
+        let header = || parts.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+        Self {
+            method: parts.method.as_str(),
+            path: parts.uri.path(),
+            query: parts.uri.query().unwrap_or_default(),
+            host: parts.uri.authority().map(|authority| authority.as_str()).or_else(header).unwrap_or_default(),
+            headers: &parts.headers,
+        }
+    }
+}
+
+/// What a request says about who signed it. Nothing in it has been verified.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    pub form: Form,
+    pub scope: Scope,
+    pub signed_at: Timestamp,
+    /// `;`-separated lower-case names, each once, in the client's order.
+    pub signed_headers: String,
+    /// Lower-case hex, if the client kept to the form.
+    pub signature: String,
+    pub session_token: Option<Secret<String>>,
+    pub payload: Payload,
+}
+
+/// Where the authorisation stood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    Header,
+    /// A presigned URL.
+    Query {
+        expires: Duration,
+    },
+}
+
+/// `KEY-ID/YYYYMMDD/REGION/SERVICE/aws4_request`: which key, and for what.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Scope(String);
+
+impl Scope {
+    pub fn new(access_key_id: &str, date: &str, region: &str, service: &str) -> Self {
+        Self(format!("{access_key_id}/{date}/{region}/{service}/{TERMINATOR}"))
+    }
+
+    pub fn access_key_id(&self) -> &str {
+        self.part(0)
+    }
+
+    pub fn date(&self) -> &str {
+        self.part(1)
+    }
+
+    pub fn region(&self) -> &str {
+        self.part(2)
+    }
+
+    pub fn service(&self) -> &str {
+        self.part(3)
+    }
+
+    /// The scope without the key id, as the string to sign has it.
+    pub fn tail(&self) -> &str {
+        self.0.split_once('/').map_or("", |(_, tail)| tail)
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn terminator(&self) -> &str {
+        self.part(4)
+    }
+
+    /// The parser admits exactly five parts.
+    fn part(&self, index: usize) -> &str {
+        self.0.split('/').nth(index).unwrap_or_default()
+    }
+}
+
+/// What the request declares about its body (`x-amz-content-sha256`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payload {
+    /// No declaration: the signature covers the hash of the body that arrives.
+    Undeclared,
+    Sha256([u8; 32]),
+    /// `UNSIGNED-PAYLOAD`
+    Unsigned,
+    /// A body in chunks: `STREAMING-…`
+    Streaming(Streaming),
+}
+
+/// How a body in chunks proves itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Streaming {
+    /// `STREAMING-AWS4-HMAC-SHA256-PAYLOAD`: a signature a chunk.
+    Signed,
+    /// `STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER`: the same, and a signed trailer.
+    SignedTrailer,
+    /// `STREAMING-UNSIGNED-PAYLOAD-TRAILER`: no signatures, a checksum in the trailer.
+    UnsignedTrailer,
+    /// `STREAMING-AWS4-HMAC-SHA256-EVENTS`: an event stream, a signature an event ([`event`]).
+    Events,
+}
+
+impl Streaming {
+    /// The value of `x-amz-content-sha256`, which is also the payload line of the canonical request.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Signed => "STREAMING-AWS4-HMAC-SHA256-PAYLOAD",
+            Self::SignedTrailer => "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER",
+            Self::UnsignedTrailer => "STREAMING-UNSIGNED-PAYLOAD-TRAILER",
+            Self::Events => "STREAMING-AWS4-HMAC-SHA256-EVENTS",
+        }
+    }
+
+    const ALL: [Self; 4] = [Self::Signed, Self::SignedTrailer, Self::UnsignedTrailer, Self::Events];
+}
+
+/// The services whose paths are signed as they stand, encoded once, and whose payload line is what the client
+/// declared. All others normalise and encode twice, and sign the hash of the body.
+pub(crate) fn is_s3(service: &str) -> bool {
+    matches!(service, "s3" | "s3express" | "s3-object-lambda" | "s3-outposts")
+}
+
+pub(crate) mod hex {
+    //! Lower-case hexadecimal, the only kind that signatures have.
+
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+    pub fn push(bytes: &[u8], out: &mut String) {
+        for byte in bytes {
+            for nibble in [byte >> 4, byte & 15] {
+                out.push(char::from(DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0')));
+            }
+        }
+    }
+
+    pub fn encode(bytes: &[u8]) -> String {
+        let mut out = String::with_capacity(bytes.len().saturating_mul(2));
+        push(bytes, &mut out);
+        out
+    }
+
+    /// `None` unless `text` is 64 lower-case digits.
+    pub fn decode(text: &[u8]) -> Option<[u8; 32]> {
+        let digit = |byte: u8| match byte {
+            b'0'..=b'9' => Some(byte - b'0'),
+            b'a'..=b'f' => Some(byte - b'a' + 10),
+            _ => None,
+        };
+        let (pairs, rest) = text.as_chunks::<2>();
+        if pairs.len() != 32 || !rest.is_empty() {
+            return None;
+        }
+        let mut bytes = [0; 32];
+        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+            *byte = digit(*high)? << 4 | digit(*low)?;
+        }
+        Some(bytes)
+    }
+}
