@@ -7,6 +7,7 @@
 
 pub mod blob;
 pub mod limits;
+pub mod protocol;
 pub mod registry;
 pub mod schema;
 pub mod server;

@@ -1,0 +1,133 @@
+//! AWS JSON 1.0 and 1.1, and the bodies of REST-JSON.
+
+mod decode;
+mod encode;
+mod reader;
+
+use std::io::{BufReader, Read};
+use std::os::unix::fs::FileExt;
+
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
+
+use super::budget::Budget;
+use super::{DecodeError, EncodeError, Request, Response};
+use crate::schema::{Model, Operation, Protocol, ShapeId, Structure};
+use crate::value::Name;
+use crate::{Blob, Spool, Value};
+
+pub use decode::last_wins;
+pub use encode::{write_string, write_unix_seconds};
+
+/// How much of a spooled body is in memory at a time.
+const WINDOW_BYTES: usize = 64 << 10;
+
+/// Reads the input out of the body.
+pub fn decode(model: &Model, input: ShapeId, request: &Request<'_>) -> Result<Value, DecodeError> {
+    decode_body(model, input, request, false)
+}
+
+/// Reads a value of `shape` out of the body; an empty body is a structure without members.
+pub fn decode_body(
+    model: &Model,
+    shape: ShapeId,
+    request: &Request<'_>,
+    wire_names: bool,
+) -> Result<Value, DecodeError> {
+    let budget = Budget::new(request.spool);
+    match request.body {
+        body if body.is_empty() => Ok(Value::EMPTY),
+        Blob::Inline(bytes) => {
+            let reader = reader::Reader::new(bytes.as_ref(), budget);
+            decode::Decoder { model, wire_names, reader }.document(shape)
+        }
+        Blob::Spooled(spool) => {
+            let input = BufReader::with_capacity(WINDOW_BYTES, SpoolReader { spool, offset: 0 });
+            let reader = reader::Reader::new(input, budget);
+            decode::Decoder { model, wire_names, reader }.document(shape)
+        }
+    }
+}
+
+/// Reads a spool from its beginning, leaving the file's own position alone: others may read it too.
+struct SpoolReader<'a> {
+    spool: &'a Spool,
+    offset: u64,
+}
+
+impl Read for SpoolReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.spool.file.read_at(buffer, self.offset)?;
+        self.offset = self.offset.saturating_add(count as u64);
+        Ok(count)
+    }
+}
+
+pub fn encode(
+    model: &Model,
+    operation: &Operation,
+    protocol: Protocol,
+    output: &Value,
+) -> Result<Response, EncodeError> {
+    let body = match operation.output {
+        Some(shape) => encode_body(model, shape, output, false)?,
+        None => Vec::new(),
+    };
+    let mut response = Response::new(body.into());
+    response.headers_mut().insert(CONTENT_TYPE, content_type(protocol));
+    Ok(response)
+}
+
+pub fn encode_body(model: &Model, shape: ShapeId, value: &Value, wire_names: bool) -> Result<Vec<u8>, EncodeError> {
+    let mut encoder = encode::Encoder { model, wire_names, out: Vec::with_capacity(1 << 10) };
+    match value {
+        Value::Null => encoder.value(shape, &Value::EMPTY, None)?,
+        value => encoder.value(shape, value, None)?,
+    }
+    Ok(encoder.out)
+}
+
+pub fn content_type(protocol: Protocol) -> HeaderValue {
+    HeaderValue::from_static(match protocol {
+        Protocol::Json10 => "application/x-amz-json-1.0",
+        Protocol::Json11 => "application/x-amz-json-1.1",
+        _ => "application/json",
+    })
+}
+
+/// Reads a value of ours that was written as JSON, such as a member of an error.
+pub fn decode_text(model: &Model, shape: ShapeId, text: &str) -> Result<Value, DecodeError> {
+    let budget = Budget::new(&|| Err(std::io::ErrorKind::Unsupported.into()));
+    let reader = reader::Reader::new(text.as_bytes(), budget);
+    decode::Decoder { model, wire_names: false, reader }.document(shape)
+}
+
+/// An error's members; one that does not fit the model is left out rather than hide the error.
+pub fn encode_members(
+    model: &Model,
+    name: &'static str,
+    structure: &Structure,
+    members: &[(Name, Value)],
+    wire_names: bool,
+) -> Vec<u8> {
+    let mut encoder = encode::Encoder { model, wire_names, out: Vec::new() };
+    match encoder.structure(name, structure, members) {
+        Ok(()) => encoder.out,
+        Err(_) => b"{}".to_vec(),
+    }
+}
+
+/// Members that no model knows.
+pub fn encode_texts(members: &[(Name, Value)]) -> Vec<u8> {
+    let mut out = vec![b'{'];
+    for (index, (name, value)) in members.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write_string(&mut out, name);
+        out.push(b':');
+        write_string(&mut out, value.as_str().unwrap_or_default());
+    }
+    out.push(b'}');
+    out
+}

@@ -1,0 +1,137 @@
+//! One codec for every operation of every service, over the tables of [`schema`](crate::schema).
+//!
+//! The pipeline calls [`decode`] with a request whose operation is known, and [`encode`] or [`encode_error`] with what
+//! came of it. A protocol is a file: [`rest`] holds what both REST ones share (labels, query string, headers, status)
+//! and hands the body to [`json`] or [`xml`]; [`query`] reads forms and answers in XML; [`cbor`] is RPC-v2-CBOR.
+//!
+//! Invariant: nothing here trusts a length, a depth or a count that a client sent; the bounds are in
+//! [`limits`](crate::limits). Bytes of a request are held twice at most: as sent and as decoded.
+//! Constraints (required members, patterns, ranges) are not judged here; validation does, on the decoded value.
+
+mod base64;
+mod budget;
+pub mod error;
+pub mod json;
+pub mod percent;
+pub mod rest;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::fs::File;
+use std::io;
+
+use base::{AwsError, RequestId};
+use http::HeaderMap;
+use http::header::HeaderValue;
+
+use crate::schema::{Kind, Model, Operation, Protocol, ShapeId};
+use crate::{Blob, Value};
+
+pub use error::encode_error;
+
+/// A request whose operation is known.
+pub struct Request<'a> {
+    /// The path's labels by their names in the operation's `uri` (a greedy one without its `+`), still
+    /// percent-encoded.
+    pub labels: &'a [(&'static str, String)],
+    /// What follows the `?`, still percent-encoded.
+    pub query: &'a str,
+    pub headers: &'a HeaderMap,
+    pub body: &'a Blob,
+    /// Makes an unlinked file, for a decoded blob that is too large to hold.
+    pub spool: &'a dyn Fn() -> io::Result<File>,
+}
+
+pub type Response = http::Response<Blob>;
+
+/// A request that does not follow its protocol, in AWS's words where they are known.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Not even the syntax is right.
+    #[error("{0}")]
+    Malformed(String),
+    /// Right syntax, wrong type or value.
+    #[error("{0}")]
+    Mismatch(String),
+    #[error("{0}")]
+    TooLarge(&'static str),
+    #[error("read a spooled body")]
+    Read(#[source] io::Error),
+    #[error("write a decoded blob")]
+    Spool(#[source] io::Error),
+}
+
+/// What a handler answered does not fit the model: a mistake of ours, never the caller's.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    #[error("encode {shape}: it has no member {member}")]
+    UnknownMember { shape: &'static str, member: String },
+    #[error("encode {shape}: found {found:?}")]
+    Misfit { shape: &'static str, found: Value },
+    #[error("encode header {name}")]
+    Header {
+        name: String,
+        #[source]
+        source: http::Error,
+    },
+    #[error("read a spooled blob")]
+    Read(#[source] io::Error),
+}
+
+/// Reads the operation's input out of a request.
+pub fn decode(
+    model: &Model,
+    operation: &Operation,
+    protocol: Protocol,
+    request: &Request<'_>,
+) -> Result<Value, AwsError> {
+    let decoded = match (operation.input, protocol) {
+        (None, _) => Ok(Value::EMPTY),
+        (Some(input), Protocol::RestJson | Protocol::RestXml) => {
+            rest::decode(model, operation, input, protocol, request)
+        }
+        (Some(input), Protocol::Json10 | Protocol::Json11) => json::decode(model, input, request),
+        (Some(_), Protocol::Query | Protocol::Cbor) => Ok(Value::EMPTY),
+    };
+    decoded.map_err(|error| error::refusal(model, protocol, &error))
+}
+
+/// Writes an operation's answer. `status` overrides the model's. For an operation whose output is an event stream this
+/// is the head of the answer; the events follow through [`eventstream`](crate::eventstream).
+pub fn encode(
+    model: &Model,
+    operation: &Operation,
+    protocol: Protocol,
+    output: &Value,
+    status: Option<u16>,
+    request_id: RequestId,
+) -> Result<Response, AwsError> {
+    let mut response = match protocol {
+        Protocol::RestJson | Protocol::RestXml => rest::encode(model, operation, protocol, output),
+        Protocol::Json10 | Protocol::Json11 => json::encode(model, operation, protocol, output),
+        Protocol::Query | Protocol::Cbor => Ok(Response::default()),
+    }
+    .map_err(AwsError::internal)?;
+    if let Some(status) = status.and_then(|status| http::StatusCode::from_u16(status).ok()) {
+        *response.status_mut() = status;
+    }
+    identify(response.headers_mut(), protocol, request_id);
+    Ok(response)
+}
+
+/// The request id, under the name that clients of the protocol look for.
+fn identify(headers: &mut HeaderMap, protocol: Protocol, request_id: RequestId) {
+    let name = match protocol {
+        Protocol::RestXml => "x-amz-request-id",
+        _ => "x-amzn-requestid",
+    };
+    if let Ok(value) = HeaderValue::try_from(request_id.to_string()) {
+        headers.insert(name, value);
+    }
+}
+
+/// Whether this output member is a stream of events.
+fn is_event_stream(model: &Model, shape: ShapeId) -> bool {
+    matches!(&model.shape(shape).kind, Kind::Structure(structure) if structure.event_stream)
+}
