@@ -6,7 +6,10 @@
 //! errors and "not built yet" for free.
 
 pub mod blob;
+pub mod body;
+pub mod hosts;
 pub mod limits;
+pub mod page;
 pub mod protocol;
 pub mod registry;
 pub mod schema;

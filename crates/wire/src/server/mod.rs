@@ -273,7 +273,7 @@ mod tests {
         assert!(admit("2001:db8:0:1::3").is_some());
         drop(second);
         assert!(admit("2001:db8::3").is_some());
-        let loopback: Vec<_> = (0..5).map(|_| admit("127.0.0.1").unwrap()).collect();
+        let loopback: Vec<_> = (0..6).map(|_| admit("127.0.0.1").unwrap()).collect();
         assert!(census.is_high());
         drop(loopback);
         assert_eq!(census.peers.lock().len(), 1);
