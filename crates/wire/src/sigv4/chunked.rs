@@ -317,12 +317,10 @@ impl Decoder {
                 Some(_) => Err(ChunkError::Trailer),
             };
         }
-        if let Some(algorithm) = Algorithm::of_header(&name) {
-            // An undeclared or second checksum could not be told from the one that was computed.
-            if Some(algorithm) != self.framing.checksum || self.trailers.checksum.is_some() {
-                return Err(ChunkError::Trailer);
-            }
-            self.trailers.checksum = Some(value.into());
+        // A checksum that was not announced could not be compared, and nothing else may follow a body.
+        let announced = Algorithm::of_header(&name).is_some_and(|found| Some(found) == self.framing.checksum);
+        if !announced || self.trailers.checksum.replace(value.into()).is_some() {
+            return Err(ChunkError::Trailer);
         }
         for part in [name.as_bytes(), b":", value.as_bytes(), b"\n"] {
             self.trailers.canonical.extend_from_slice(part);

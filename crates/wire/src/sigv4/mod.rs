@@ -22,6 +22,8 @@ mod key;
 pub mod limits;
 mod parse;
 mod sign;
+#[cfg(test)]
+mod vectors;
 mod verify;
 
 use std::time::Duration;
