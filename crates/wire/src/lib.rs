@@ -12,6 +12,7 @@ pub mod limits;
 pub mod page;
 pub mod protocol;
 pub mod registry;
+pub mod route;
 pub mod schema;
 pub mod server;
 pub mod sigv4;

@@ -6,10 +6,15 @@
 
 use std::collections::HashMap;
 
-pub mod load;
+mod file;
+mod load;
+mod summary;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod validate;
 
 pub use load::{LoadError, load};
+pub use summary::Summary;
 use validate::Validation;
 
 /// Index into [`Model::shapes`].
@@ -33,6 +38,9 @@ pub struct Model {
     pub xml_namespace: Option<&'static str>,
     /// Errors of a Query service may carry codes that differ from the shape's name (`x-amzn-query-error`).
     pub query_compatible: bool,
+    /// What the service says of an action that it does not know, with `{action}` in it, where it is not what AWS's
+    /// Query services say otherwise.
+    pub unknown_action: Option<&'static str>,
     /// All that the service offers, the preferred one first.
     pub protocols: Vec<Protocol>,
     pub operations: Vec<Operation>,
