@@ -4,7 +4,7 @@
 //! A log is a header of 32 bytes and frames of 24 bytes and a page. The frame's header names its page, says whether it
 //! ends a transaction, repeats the log's salts, and carries a checksum of itself and its page that continues from the
 //! frame before (<https://sqlite.org/fileformat2.html#the_write_ahead_log>). SQLite verifies that chain only when it
-//! recovers a log; `Log::read_page` in the shim does so at every read.
+//! recovers a log; the shim (`read_log`) does so at every read.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -89,7 +89,7 @@ pub(super) fn sums_in(tail: &[u8; 8]) -> Sums {
 /// The frame whose header begins at `offset`, if one does.
 pub(super) fn frame_at(offset: u64) -> Option<u32> {
     let within = offset.checked_sub(HEADER_BYTES as u64)?;
-    if within % FRAME_BYTES as u64 != 0 {
+    if !within.is_multiple_of(FRAME_BYTES as u64) {
         return None;
     }
     u32::try_from(within / FRAME_BYTES as u64).ok()

@@ -31,7 +31,7 @@ use std::sync::{Arc, OnceLock};
 
 use rusqlite::{Connection, OpenFlags};
 
-pub(crate) use self::log::LogError;
+pub use self::log::LogError;
 pub(crate) use self::page::{PAGE_BYTES, RESERVED_BYTES};
 use self::shim::Shared;
 use self::tap::Tapped;

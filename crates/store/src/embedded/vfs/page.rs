@@ -40,7 +40,7 @@ pub(super) fn leaves_room(first: &Page) -> bool {
 /// The number of the page that begins at `offset`, if one does.
 pub(super) fn number_at(offset: u64) -> Option<u64> {
     const BYTES: u64 = PAGE_BYTES as u64;
-    (offset % BYTES == 0).then_some(offset / BYTES + 1)
+    offset.is_multiple_of(BYTES).then_some(offset / BYTES + 1)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 #![expect(unsafe_code, reason = "SQLite's file system interface is a table of C functions")]
 
 use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
@@ -207,10 +208,9 @@ impl OpenFile {
     }
 
     fn close(self, below: Below) -> c_int {
-        if let Role::Log(mut log) = self.role
-            && log.mark_file.sync().is_err()
-        {
-            // The log itself is synced; an older mark is only a weaker proof. SQLite ignores errors of a close.
+        if let Role::Log(mut log) = self.role {
+            // The log itself is synced, and an older mark is only a weaker proof.
+            log.mark_file.sync().ok();
         }
         below.close()
     }
@@ -233,8 +233,11 @@ impl Log {
     fn mark_synced(&mut self) -> c_int {
         let Some(mark) = self.unsynced.take() else { return ffi::SQLITE_OK };
         match self.mark_file.write(&mark) {
-            Ok(()) => ffi::SQLITE_OK,
-            Err(_) => ffi::SQLITE_IOERR_FSYNC,
+            // Without room the older mark stays, a weaker proof; the commit is on disk.
+            Err(error) if !matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                ffi::SQLITE_IOERR_FSYNC
+            }
+            _ => ffi::SQLITE_OK,
         }
     }
 }
