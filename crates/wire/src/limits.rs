@@ -162,3 +162,9 @@ impl Default for Limits {
         }
     }
 }
+
+/// How many parameters a form may have. CloudWatch's largest request, 1 MB, has fewer.
+pub const FORM_PAIR_COUNT_MAX: usize = 50_000;
+
+/// How many attributes an element of XML may have; S3 knows one.
+pub const XML_ATTRIBUTE_COUNT_MAX: usize = 16;

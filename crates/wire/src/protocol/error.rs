@@ -7,7 +7,7 @@ use base::{AwsError, Fault, RequestId};
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use super::{DecodeError, Response, identify, json, rest, text};
+use super::{DecodeError, Response, cbor, identify, json, query, rest, text, xml};
 use crate::Value;
 use crate::limits::BODY_TEXT_BYTES_MAX;
 use crate::schema::{Kind, Location, Model, Operation, Protocol, Shape, Structure, TimestampFormat};
@@ -48,7 +48,9 @@ pub fn encode_error(
     let fields = Fields::of(known, error);
     let mut response = match protocol {
         Protocol::RestJson | Protocol::Json10 | Protocol::Json11 => json_error(known, protocol, &fields),
-        Protocol::Query | Protocol::RestXml | Protocol::Cbor => Response::default(),
+        Protocol::Query => query::encode_error(model, &fields, request_id),
+        Protocol::RestXml => xml::encode_error(model, &fields, request_id),
+        Protocol::Cbor => cbor::encode_error(known, &fields),
     };
     *response.status_mut() = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
@@ -136,6 +138,10 @@ impl<'a> Fields<'a> {
             members,
             structure: Some(structure),
         }
+    }
+
+    pub fn structure(&self) -> Option<&'a Structure> {
+        self.structure
     }
 
     fn headers(&self) -> impl Iterator<Item = (&'a crate::schema::Member, &Value)> {

@@ -1,8 +1,8 @@
 //! One codec for every operation of every service, over the tables of [`schema`](crate::schema).
 //!
 //! The pipeline calls [`decode`] with a request whose operation is known, and [`encode`] or [`encode_error`] with what
-//! came of it. A protocol is a file: [`rest`] holds what both REST ones share (labels, query string, headers, status)
-//! and hands the body to [`json`] or [`xml`]; [`query`] reads forms and answers in XML; [`cbor`] is RPC-v2-CBOR.
+//! came of it. A protocol is a file: `rest` holds what both REST ones share (labels, query string, headers, status) and
+//! hands the body to `json` or `xml`; `query` reads forms and answers in XML; `cbor` is RPC-v2-CBOR.
 //!
 //! Invariant: nothing here trusts a length, a depth or a count that a client sent; the bounds are in
 //! [`limits`](crate::limits). Bytes of a request are held twice at most: as sent and as decoded.
@@ -10,13 +10,16 @@
 
 mod base64;
 mod budget;
-pub mod error;
-pub mod json;
-pub mod percent;
-pub mod rest;
+mod cbor;
+mod error;
+mod json;
+mod percent;
+mod query;
+mod rest;
 #[cfg(test)]
 mod tests;
 mod text;
+mod xml;
 
 use std::fs::File;
 use std::io;
@@ -32,8 +35,7 @@ pub use error::encode_error;
 
 /// A request whose operation is known.
 pub struct Request<'a> {
-    /// The path's labels by their names in the operation's `uri` (a greedy one without its `+`), still
-    /// percent-encoded.
+    /// The path's labels by their names in the operation's `uri` (a greedy one without its `+`), decoded.
     pub labels: &'a [(&'static str, String)],
     /// What follows the `?`, still percent-encoded.
     pub query: &'a str,
@@ -92,7 +94,8 @@ pub fn decode(
             rest::decode(model, operation, input, protocol, request)
         }
         (Some(input), Protocol::Json10 | Protocol::Json11) => json::decode(model, input, request),
-        (Some(_), Protocol::Query | Protocol::Cbor) => Ok(Value::EMPTY),
+        (Some(input), Protocol::Query) => query::decode(model, input, request),
+        (Some(input), Protocol::Cbor) => cbor::decode(model, input, request),
     };
     decoded.map_err(|error| error::refusal(model, protocol, &error))
 }
@@ -110,7 +113,8 @@ pub fn encode(
     let mut response = match protocol {
         Protocol::RestJson | Protocol::RestXml => rest::encode(model, operation, protocol, output),
         Protocol::Json10 | Protocol::Json11 => json::encode(model, operation, protocol, output),
-        Protocol::Query | Protocol::Cbor => Ok(Response::default()),
+        Protocol::Query => query::encode(model, operation, output, request_id),
+        Protocol::Cbor => cbor::encode(model, operation, output),
     }
     .map_err(AwsError::internal)?;
     if let Some(status) = status.and_then(|status| http::StatusCode::from_u16(status).ok()) {

@@ -1,24 +1,22 @@
-//! Percent-encoding, in paths and in forms.
+//! Percent-encoding, in query strings and in forms; the labels of a path come decoded.
 
 use std::borrow::Cow;
 
 use super::DecodeError;
 
-/// A path label or a query name as it was meant.
-pub fn decode(text: &str) -> Result<Cow<'_, str>, DecodeError> {
-    decode_bytes(text, false)
-}
+/// A name and its value.
+pub type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 /// The names and values of a query string or a form, in order; a name without `=` has an empty value.
-pub fn pairs(text: &str) -> impl Iterator<Item = Result<(Cow<'_, str>, Cow<'_, str>), DecodeError>> {
+pub fn pairs(text: &str) -> impl Iterator<Item = Result<Pair<'_>, DecodeError>> {
     text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        Ok((decode_bytes(name, true)?, decode_bytes(value, true)?))
+        Ok((decode(name)?, decode(value)?))
     })
 }
 
-fn decode_bytes(text: &str, plus_is_space: bool) -> Result<Cow<'_, str>, DecodeError> {
-    if !text.bytes().any(|byte| byte == b'%' || byte == b'+' && plus_is_space) {
+fn decode(text: &str) -> Result<Cow<'_, str>, DecodeError> {
+    if !text.bytes().any(|byte| byte == b'%' || byte == b'+') {
         return Ok(Cow::Borrowed(text));
     }
     let mut bytes = text.bytes();
@@ -32,7 +30,7 @@ fn decode_bytes(text: &str, plus_is_space: bool) -> Result<Cow<'_, str>, DecodeE
                     _ => return Err(DecodeError::Malformed("Invalid percent-encoding".into())),
                 }
             }
-            b'+' if plus_is_space => b' ',
+            b'+' => b' ',
             byte => byte,
         });
     }
@@ -52,7 +50,7 @@ mod tests {
         let ok: Vec<_> = read.iter().filter_map(|pair| pair.as_ref().ok()).cloned().collect();
         assert_eq!(ok, [("a".into(), "1".into()), ("b".into(), "".into()), ("c".into(), "x y+z=".into())]);
         assert!(read[3].is_err());
-        assert_eq!(decode("a+b%2fc").unwrap(), "a+b/c");
+        assert_eq!(decode("a+b%2fc").unwrap(), "a b/c");
         assert!(decode("%ff").is_err() && decode("%4").is_err() && decode("%zz").is_err());
     }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use super::{DecodeError, EncodeError, Request, Response, base64, is_event_stream, json, percent, text};
+use super::{DecodeError, EncodeError, Request, Response, base64, is_event_stream, json, percent, text, xml};
 use crate::schema::{Kind, Location, Member, Model, Operation, Protocol, ShapeId, Structure, TimestampFormat};
 use crate::value::Name;
 use crate::{Blob, Value};
@@ -50,6 +50,7 @@ pub fn decode(
 
 fn body_value(model: &Model, shape: ShapeId, protocol: Protocol, request: &Request<'_>) -> Result<Value, DecodeError> {
     match protocol {
+        Protocol::RestXml => xml::decode_body(model, shape, request),
         _ => json::decode_body(model, shape, request, true),
     }
 }
@@ -83,18 +84,18 @@ struct Head<'a> {
     operation: &'a Operation,
     request: &'a Request<'a>,
     /// The query string, taken apart when the first member asks for it.
-    pairs: Option<Vec<(Cow<'a, str>, Cow<'a, str>)>>,
+    pairs: Option<Vec<percent::Pair<'a>>>,
 }
 
 impl<'a> Head<'a> {
     fn label(&self, member: &Member) -> Result<Option<Value>, DecodeError> {
-        let Some((_, raw)) = self.request.labels.iter().find(|(name, _)| *name == member.wire()) else {
+        let Some((_, label)) = self.request.labels.iter().find(|(name, _)| *name == member.wire()) else {
             return Ok(None);
         };
-        self.scalar(member, &percent::decode(raw)?, TimestampFormat::Iso8601).map(Some)
+        self.scalar(member, label, TimestampFormat::Iso8601).map(Some)
     }
 
-    fn pairs(&mut self) -> Result<&[(Cow<'a, str>, Cow<'a, str>)], DecodeError> {
+    fn pairs(&mut self) -> Result<&[percent::Pair<'a>], DecodeError> {
         if self.pairs.is_none() {
             self.pairs = Some(percent::pairs(self.request.query).collect::<Result<_, _>>()?);
         }
@@ -307,13 +308,14 @@ fn encode_body(
 
 fn document(
     model: &Model,
-    _operation: &Operation,
+    operation: &Operation,
     protocol: Protocol,
     shape: ShapeId,
-    _payload: Option<&Member>,
+    payload: Option<&Member>,
     value: &Value,
 ) -> Result<(Blob, &'static str), EncodeError> {
     match protocol {
+        Protocol::RestXml => Ok((xml::encode_body(model, operation, shape, payload, value)?, xml::CONTENT)),
         _ => Ok((json::encode_body(model, shape, value, true)?.into(), "application/json")),
     }
 }

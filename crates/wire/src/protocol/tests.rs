@@ -64,7 +64,7 @@ fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
 
 fn read(operation: &str, protocol: Protocol, body: impl Into<Bytes>) -> Result<Value, AwsError> {
     let request = Request {
-        labels: &[("Name", "a%20b".into())],
+        labels: &[("Name", "a b".into())],
         query: "put&tag=x&tag=y+z&page=7",
         headers: &headers(&[("if-modified-since", "Thu, 01 Jan 2026 00:00:00 GMT"), ("x-meta-k", "v")]),
         body: &Blob::Inline(body.into()),
@@ -227,7 +227,7 @@ fn bombs_are_refused_without_being_held() {
 
 #[test]
 fn a_large_blob_passes_from_spool_to_spool() {
-    let content: Vec<u8> = (0..3_000_000_u32).map(|n| (n * 31 >> 3) as u8).collect();
+    let content: Vec<u8> = (0..3_000_000_u32).map(|n| ((n * 31) >> 3) as u8).collect();
     let json = format!("{{\"S\":\"é\",\"B\":\"{}\"}}", super::base64::encode(&content)).replace('/', "\\/");
     let file = tempfile::tempfile().unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, json.as_bytes(), 0).unwrap();
@@ -253,6 +253,107 @@ fn json_errors_carry_code_message_and_members() {
     assert_eq!(body(&json), r#"{"__type":"NotThere","Message":"gone","RetryAfter":3,"Count":4}"#);
     let unknown = write(None, Protocol::Json11);
     assert_eq!(body(&unknown), r#"{"__type":"NotThere","RetryAfter":"3","Count":"4","message":"gone"}"#);
+}
+
+#[test]
+fn a_form_is_a_tree_written_flat() {
+    let form = "Action=Rpc&Version=2020-01-01&S=a%20b+c&I=-1&D=NaN&T=2026-01-01T00%3A00%3A00Z&B=UEs%3D&F=true&List.member.2=y\
+        &List.member.10=z&List.member.1=x&flat.1=p&Map.entry.1.key=k&Map.entry.1.value=v&Deep.S=d&Deep.Deep.L=9\
+        &Bodies.member.1.I=4&S=ignored&Unknown.1.x=1&L=";
+    let value = read("Rpc", Protocol::Query, form).unwrap();
+    let Some(Value::Float(number)) = value.get("D") else { panic!("{value:?}") };
+    assert!(number.is_nan());
+    for (name, expected) in [
+        ("S", text("a b c")),
+        ("I", Value::Integer(-1)),
+        ("T", Value::Timestamp(Timestamp::from_secs(1_767_225_600))),
+        ("B", Value::Blob(Bytes::from_static(b"PK").into())),
+        ("F", Value::Bool(true)),
+        ("List", Value::List(vec![text("x"), text("y"), text("z")])),
+        ("Flat", Value::List(vec![text("p")])),
+        ("Map", map(vec![("k", text("v"))])),
+        ("Deep", map(vec![("Deep", map(vec![("L", Value::Integer(9))])), ("S", text("d"))])),
+        ("Bodies", Value::List(vec![map(vec![("I", Value::Integer(4))])])),
+    ] {
+        assert_eq!(value.get(name), Some(&expected), "{name}");
+    }
+    assert_eq!(value.get("L"), None);
+    assert_eq!(read("Rpc", Protocol::Query, "List=&flat=").unwrap().get("List"), Some(&Value::List(vec![])));
+    for bad in ["I=x", "T=yesterday", "B=%", "B=1", "F=maybe", "I=1.5", "D=inf", "Map.entry.1.key=k", "S=%ff"] {
+        assert_eq!(code(read("Rpc", Protocol::Query, bad)), "MalformedInput", "{bad}");
+    }
+    assert_eq!(code(read("Rpc", Protocol::Query, format!("{}S=x", "Deep.".repeat(500)))), "MalformedInput");
+}
+
+#[test]
+fn query_answers_and_errors_are_wrapped() {
+    let value = map(vec![("S", text("<&\">")), ("Flat", Value::List(vec![text("x"), text("y")]))]);
+    let response = write("Rpc", Protocol::Query, &value);
+    assert_eq!(response.headers()["content-type"], "text/xml");
+    let expected = "<RpcResponse xmlns=\"https://toy.test/\"><RpcResult><S>&lt;&amp;&quot;&gt;</S><flat>x</flat><flat>y</flat>\
+        </RpcResult><ResponseMetadata><RequestId>00000000-0000-0000-0000-000000000000</RequestId></ResponseMetadata></RpcResponse>";
+    assert_eq!(body(&response), expected);
+    let error = AwsError::client(404, "NotThere", "gone").with_member("Count", "4");
+    let response = encode_error(Some(&TOY), None, Protocol::Query, &error, RequestId(Uuid::NIL));
+    let expected = "<ErrorResponse xmlns=\"https://toy.test/\"><Error><Type>Sender</Type><Code>Toy.NotThere</Code>\
+        <Message>gone</Message><Count>4</Count></Error><RequestId>00000000-0000-0000-0000-000000000000</RequestId></ErrorResponse>";
+    assert_eq!(body(&response), expected);
+}
+
+#[test]
+fn what_is_no_safe_xml_is_refused() {
+    let deep = format!("{}{}", "<Deep>".repeat(200), "</Deep>".repeat(200));
+    let wide = format!("<Body {}/>", (0..100).map(|n| format!("a{n}='x' ")).collect::<String>());
+    for xml in [
+        "<Body>",
+        "<Body></Bodi>",
+        "text",
+        "<Body/><Body/>",
+        "<Body/>x",
+        "<!DOCTYPE Body [<!ENTITY a 'b'>]><Body><S>&a;</S></Body>",
+        "<Body><S>&nbsp;</S></Body>",
+        "<Body><S>&#x110000;</S></Body>",
+        "<Body S=>",
+        &deep,
+        &wide,
+    ] {
+        assert_eq!(code(read("Rpc", Protocol::RestXml, xml.to_owned())), "MalformedXML", "{xml:.60}");
+    }
+    assert_eq!(code(read("Rpc", Protocol::RestXml, "<Body><I>x</I></Body>")), "InvalidArgument");
+    let value = read(
+        "Rpc",
+        Protocol::RestXml,
+        "<?xml version='1.0'?><!-- c --><x:Body xmlns:x='y'><x:S>a&#65;<![CDATA[<]]></x:S></x:Body>\n",
+    );
+    assert_eq!(value, Ok(map(vec![("S", text("aA<"))])));
+}
+
+#[test]
+fn cbor_of_any_writer_is_read() {
+    // Indefinite map, an indefinite string, a half float, a tagged timestamp as a float, an unknown member skipped.
+    let bytes = b"\xbf\x61S\x7f\x61a\x61b\xff\x61D\xf9\x3e\x00\x61T\xc1\xfb\x3f\xf8\0\0\0\0\0\0\x61X\x9f\x82\x01\xa1\x01\x02\xff\x61I\x20\xff";
+    let expected = map(vec![
+        ("S", text("ab")),
+        ("D", Value::Float(1.5)),
+        ("T", Value::Timestamp(Timestamp::from_millis(1_500))),
+        ("I", Value::Integer(-1)),
+    ]);
+    assert_eq!(read("Rpc", Protocol::Cbor, &bytes[..]), Ok(expected));
+    let bad: [&[u8]; 8] = [
+        b"\xa1",
+        b"\xa0\0",
+        b"\x80",
+        b"\xa1\x61S\x01",
+        b"\xbb\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"\xa1\x61I\x1a\xff\xff\xff\xff",
+        b"\xa1\x61S\x7b\x7f\xff\xff\xff\xff\xff\xff\xff",
+        b"\xa1\x61T\xc1\xfb\x7f\xf0\0\0\0\0\0\0",
+    ];
+    for bytes in bad {
+        assert_eq!(code(read("Rpc", Protocol::Cbor, bytes)), "SerializationException", "{}", bytes.escape_ascii());
+    }
+    let deep = [&b"\xa1\x61X"[..], &[0x81; 100_000]].concat();
+    assert_eq!(read("Rpc", Protocol::Cbor, deep).unwrap_err().message, "the body nests too deeply");
 }
 
 /// A body that every protocol can carry without loss.
@@ -295,6 +396,28 @@ proptest! {
     fn json_comes_back_as_it_went(value in any_body()) {
         let written = write("Rpc", Protocol::Json10, &value).into_body().read_all().unwrap();
         prop_assert_eq!(read("Rpc", Protocol::Json10, written), Ok(value));
+    }
+
+    #[test]
+    fn cbor_comes_back_as_it_went(value in any_body()) {
+        let written = write("Rpc", Protocol::Cbor, &value).into_body().read_all().unwrap();
+        prop_assert_eq!(read("Rpc", Protocol::Cbor, written), Ok(value));
+    }
+
+    #[test]
+    fn xml_comes_back_as_it_went(value in any_body()) {
+        let written = write("Rpc", Protocol::RestXml, &value).into_body().read_all().unwrap();
+        prop_assert_eq!(read("Rpc", Protocol::RestXml, written), Ok(value));
+    }
+
+    #[test]
+    fn nothing_like_a_form_makes_the_decoder_panic(form in r#"(S|List|Map|Deep|Bodies|member|entry|key|value|[.=&%0-9]){0,40}"#) {
+        let _ = read("Rpc", Protocol::Query, form);
+    }
+
+    #[test]
+    fn nothing_like_xml_makes_the_decoder_panic(xml in r#"(<|>|/|<S>|</S>|<List>|</List>|<flat/>|&amp;|&#|;|<!|--|"|=| x){0,30}"#) {
+        let _ = read("Rpc", Protocol::RestXml, xml);
     }
 
     #[test]
