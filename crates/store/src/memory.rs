@@ -1,4 +1,4 @@
-//! The in-memory twin: the same laws as the embedded backend, nothing on disk, no thread, no time of its own.
+//! The in-memory twin: the same laws as [`embedded`](crate::embedded), nothing on disk, no thread, no time of its own.
 //!
 //! It answers on the first poll and the same calls give the same answers, so a simulation on it repeats itself.
 

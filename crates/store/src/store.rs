@@ -1,16 +1,18 @@
 //! The handle that everyone holds, and the plain data that goes in and out of it.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use base::{Clock, Timestamp};
 use bytes::Bytes;
 
 use crate::backend::Backend;
+use crate::embedded::Embedded;
 use crate::fault::Faulty;
 use crate::limits::{RANGE_ROWS_MAX, READS_MAX};
 use crate::memory::Memory;
-use crate::{Batch, Error, Faults, Outcome, Watch, envelope};
+use crate::{Batch, Error, Faults, OpenError, Options, Outcome, Watch, envelope};
 
 /// The store. Cheap to clone; all clones are the same store.
 #[derive(Clone)]
@@ -129,6 +131,13 @@ pub(crate) fn prefix_end(prefix: &[u8]) -> Option<Bytes> {
 }
 
 impl Store {
+    /// Opens the data directory, making it if it is not there. Only one process has it at a time.
+    ///
+    /// Recovers from whatever ended the last one. It blocks for the few milliseconds that it takes.
+    pub fn open(dir: &Path, clock: Arc<dyn Clock>, options: Options) -> Result<Self, OpenError> {
+        Ok(Self(Arc::new(Embedded::open(dir, clock, options)?)))
+    }
+
     /// A store that lasts as long as its handles do, for tests and simulations.
     pub fn memory(clock: Arc<dyn Clock>) -> Self {
         Self(Arc::new(Memory::new(clock)))

@@ -16,7 +16,7 @@ use crate::store::prefix_end;
 use crate::{Batch, Error, Expect, Found, Range, RawRow, Read, Rows, Scope, Space, Store, TableKey, Version, Watch};
 
 /// Table, zero, key, part number -> part. No key begins another, so no record's parts lie among those of another.
-const PARTS: Space = Space::new("record_parts");
+pub(crate) const PARTS: Space = Space::new("record_parts");
 
 /// Rows of one table, by typed key within a [`Scope`].
 pub struct Table<K, V> {

@@ -1,0 +1,92 @@
+//! The checkpointer: copies what the log has into the database, on a thread and a connection of its own, so that no
+//! commit waits for it.
+//!
+//! The log begins anew when all of it is copied and nobody reads from it. Under commits without pause that moment may
+//! never come by itself; when the log has grown long, commits are held back for the moment that it takes.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use rusqlite::{Connection, ErrorCode};
+
+use crate::embedded::Shared;
+use crate::embedded::directory::OpenError;
+use crate::limits::{CHECKPOINT_PAGES, LOG_PAGES_MAX};
+
+/// The committer's end of it. Dropping it ends the thread.
+pub(crate) struct Checkpointer {
+    /// Holds one poke: a second says nothing that the first did not.
+    pokes: SyncSender<()>,
+    thread: JoinHandle<Connection>,
+    /// Length of the log when the thread was last poked.
+    poked_pages: u32,
+}
+
+impl Checkpointer {
+    pub fn start(connection: Connection, shared: Arc<Shared>) -> Result<Self, OpenError> {
+        let (pokes, poked) = sync_channel(1);
+        let name = "store-checkpoint";
+        let thread = thread::Builder::new()
+            .name(name.into())
+            .spawn(move || run(connection, &shared, &poked))
+            .map_err(|source| OpenError::Thread { name, source })?;
+        Ok(Self { pokes, thread, poked_pages: 0 })
+    }
+
+    /// Called after each commit with the length of the log.
+    pub fn log_is(&mut self, pages: u32) {
+        // A shorter log is a new one.
+        self.poked_pages = if pages < self.poked_pages { 0 } else { self.poked_pages };
+        if pages.saturating_sub(self.poked_pages) >= CHECKPOINT_PAGES {
+            self.poked_pages = pages;
+            // When a poke lies there already, the thread will look at all that is there by then.
+            self.pokes.try_send(()).ok();
+        }
+    }
+
+    /// Ends the thread, then copies everything and empties the log.
+    pub fn close(self) -> rusqlite::Result<()> {
+        drop(self.pokes);
+        match self.thread.join() {
+            Ok(connection) => checkpoint(&connection, "TRUNCATE").map(drop),
+            Err(_) => Ok(()), // It made its panic fatal itself, and nothing may be written now.
+        }
+    }
+}
+
+fn run(connection: Connection, shared: &Shared, poked: &Receiver<()>) -> Connection {
+    let guard = super::PanicIsFatal(shared);
+    while poked.recv().is_ok() && shared.failure().is_none() {
+        match relieve(&connection, shared) {
+            Ok(()) => {}
+            // The database could not grow, or a reader was slow: nothing is lost, and a later turn goes on.
+            Err(error) if is_harmless(&error) => tracing::warn!(%error, "a checkpoint must wait"),
+            // The log still has all of it, but a repeated sync of the database may falsely succeed, and the log would
+            // then begin anew over the only good copy.
+            Err(error) => drop(shared.fail(&format!("checkpoint: {error}"))),
+        }
+    }
+    drop(guard);
+    connection
+}
+
+fn relieve(connection: &Connection, shared: &Shared) -> rusqlite::Result<()> {
+    let log_pages = checkpoint(connection, "PASSIVE")?;
+    if log_pages >= LOG_PAGES_MAX {
+        let _turn = shared.turn.lock();
+        checkpoint(connection, "RESTART")?;
+    }
+    Ok(())
+}
+
+/// Runs a checkpoint; answers with the length of the log in pages.
+fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<u32> {
+    let pages: i64 = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), (), |row| row.get(1))?;
+    Ok(u32::try_from(pages).unwrap_or(0))
+}
+
+fn is_harmless(error: &rusqlite::Error) -> bool {
+    let harmless = [ErrorCode::DiskFull, ErrorCode::DatabaseBusy, ErrorCode::DatabaseLocked];
+    error.sqlite_error_code().is_some_and(|code| harmless.contains(&code))
+}

@@ -1,0 +1,7 @@
+//! Both backends under the conformance suite, a model, concurrency, failure and death.
+#![cfg(test)]
+
+mod backends;
+mod embedded;
+mod kill;
+mod model;
