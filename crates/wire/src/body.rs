@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use base::AwsError;
 use bytes::{Bytes, BytesMut};
 use flate2::read::MultiGzDecoder;
 use http_body::Body;
@@ -34,7 +35,7 @@ pub enum BodyError {
     #[error("read the body")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("undo the body's chunks")]
-    Filter(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Filter(#[source] AwsError),
     #[error("inflate the body")]
     Inflate(#[source] io::Error),
     #[error("hold the body: {SPOOL_FULL}")]
@@ -52,10 +53,10 @@ const SPOOL_FULL: &str = "requests under way fill the spool";
 /// Undoes a framing within the body. What it is fed in total is bounded by the reader.
 pub trait Filter: Send {
     /// Takes wire bytes, appends what they mean.
-    fn feed(&mut self, bytes: &[u8], out: &mut BytesMut) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+    fn feed(&mut self, bytes: &[u8], out: &mut BytesMut) -> Result<(), AwsError>;
 
     /// The wire has ended; an error if it may not end here.
-    fn end(&mut self) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+    fn end(&mut self) -> Result<(), AwsError>;
 }
 
 /// A body that has arrived. Its share of the quotas is given back when this is dropped.
@@ -198,7 +199,7 @@ struct Intake<'a> {
 enum State {
     Inline(BytesMut),
     /// The file with all that is written, the hash over it, and what waits to be written in one go.
-    Spooling(Sink, BytesMut),
+    Spooling(Box<Sink>, BytesMut),
 }
 
 struct Sink {
@@ -220,7 +221,7 @@ impl Intake<'_> {
                 }
                 None => {
                     let file = self.bodies.spool_file().map_err(|source| self.bodies.spool_error(source))?;
-                    let sink = Sink { file, hash: digest::Context::new(&SHA256) };
+                    let sink = Box::new(Sink { file, hash: digest::Context::new(&SHA256) });
                     let held = std::mem::take(held);
                     // The file's share, and as much again for what a codec decodes out of it into a file of its own.
                     self.hold_disk(held.len() as u64)?;
@@ -250,9 +251,9 @@ impl Intake<'_> {
             return Ok(());
         };
         let written = tokio::task::spawn_blocking(move || {
-            let Sink { mut file, mut hash } = sink;
-            hash.update(&pending);
-            file.write_all(&pending).map(|()| (Sink { file, hash }, pending))
+            let mut sink = sink;
+            sink.hash.update(&pending);
+            sink.file.write_all(&pending).map(|()| (sink, pending))
         })
         .await
         .map_err(io::Error::other)
@@ -271,7 +272,8 @@ impl Intake<'_> {
                 let sha256 = sha256(&bytes);
                 (Blob::Inline(bytes), sha256)
             }
-            State::Spooling(Sink { file, hash }, _) => {
+            State::Spooling(sink, _) => {
+                let Sink { file, hash } = *sink;
                 (Blob::Spooled(Arc::new(Spool { file, len: self.len })), digest_bytes(&hash.finish()))
             }
         };
@@ -370,9 +372,10 @@ mod tests {
     }
 
     async fn read(bodies: &Bodies, content: &[u8], bytes_max: u64) -> Result<Received, BodyError> {
-        let pieces: Vec<_> = content.chunks(40_000).map(|piece| {
-            Ok::<_, io::Error>(http_body::Frame::data(Bytes::copy_from_slice(piece)))
-        }).collect();
+        let pieces: Vec<_> = content
+            .chunks(40_000)
+            .map(|piece| Ok::<_, io::Error>(http_body::Frame::data(Bytes::copy_from_slice(piece))))
+            .collect();
         let mut pieces = pieces.into_iter();
         let stream = Pieces(Box::new(move || pieces.next()));
         bodies.read(pin!(stream), bytes_max, None).await
@@ -386,10 +389,7 @@ mod tests {
         type Data = Bytes;
         type Error = io::Error;
 
-        fn poll_frame(
-            mut self: Pin<&mut Self>,
-            _: &mut std::task::Context<'_>,
-        ) -> std::task::Poll<Option<Piece>> {
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<Option<Piece>> {
             std::task::Poll::Ready((self.0)())
         }
     }
@@ -461,10 +461,7 @@ mod tests {
         type Data = Bytes;
         type Error = io::Error;
 
-        fn poll_frame(
-            mut self: Pin<&mut Self>,
-            cx: &mut std::task::Context<'_>,
-        ) -> std::task::Poll<Option<Piece>> {
+        fn poll_frame(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Option<Piece>> {
             self.0.poll_recv(cx)
         }
     }

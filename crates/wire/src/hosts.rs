@@ -220,16 +220,40 @@ mod tests {
     fn our_names_are_served_and_no_others() {
         let hosts = Hosts::new(["Lamp.example".to_owned(), "*.lan".to_owned()], []);
         for name in [
-            "localhost", "localhost:4566", "LOCALHOST.", "a.b.localhost", "127.0.0.1:1", "10.0.0.7", "[::1]:4566", "[::1]",
-            "sqs.us-east-1.amazonaws.com", "lambda.cn-north-1.amazonaws.com.cn", "x.localhost.localstack.cloud:4566",
-            "localhost.localstack.cloud", "lamp.example", "host.lan:80",
+            "localhost",
+            "localhost:4566",
+            "LOCALHOST.",
+            "a.b.localhost",
+            "127.0.0.1:1",
+            "10.0.0.7",
+            "[::1]:4566",
+            "[::1]",
+            "sqs.us-east-1.amazonaws.com",
+            "lambda.cn-north-1.amazonaws.com.cn",
+            "x.localhost.localstack.cloud:4566",
+            "localhost.localstack.cloud",
+            "lamp.example",
+            "host.lan:80",
         ] {
             assert_eq!(admit(&hosts, &[("host", name)]), Ok(false), "{name}");
         }
         for name in [
-            "evil.example", "localhost.evil.example", "evillocalhost", "127.0.0.1.nip.io", "amazonaws.com.evil.io",
-            ".localhost", "lan", "x.lamp.example", "2130706433", "0x7f.1", "[::1", "::1", "user@localhost",
-            "localhost:80:90", "localhost:port", "evilamazonaws.com",
+            "evil.example",
+            "localhost.evil.example",
+            "evillocalhost",
+            "127.0.0.1.nip.io",
+            "amazonaws.com.evil.io",
+            ".localhost",
+            "lan",
+            "x.lamp.example",
+            "2130706433",
+            "0x7f.1",
+            "[::1",
+            "::1",
+            "user@localhost",
+            "localhost:80:90",
+            "localhost:port",
+            "evilamazonaws.com",
         ] {
             assert_eq!(admit(&hosts, &[("host", name)]), Err(403), "{name}");
         }
@@ -243,7 +267,8 @@ mod tests {
         let with = |name: &str, value: &str| admit(&hosts, &[("host", "localhost:4566"), (name, value)]);
         assert_eq!(with("origin", "https://console.example"), Ok(true));
         assert_eq!(with("origin", "http://localhost:4566"), Ok(false));
-        for origin in ["http://localhost:3000", "http://evil.example", "null", "https://console.example.evil.io", "é"] {
+        for origin in ["http://localhost:3000", "http://evil.example", "null", "https://console.example.evil.io", "é"]
+        {
             assert_eq!(with("origin", origin), Err(403), "{origin}");
         }
         for (site, admitted) in [("none", true), ("same-origin", true), ("same-site", false), ("cross-site", false)] {

@@ -37,7 +37,9 @@ impl Pages {
         let derive = |purpose: &[u8]| -> Result<[u8; 32], PageKeyError> {
             let mut bytes = [0; 32];
             let info = [purpose];
-            root.expand(&info, Len32).and_then(|key: hkdf::Okm<'_, _>| key.fill(&mut bytes)).map_err(|_| PageKeyError)?;
+            root.expand(&info, Len32)
+                .and_then(|key: hkdf::Okm<'_, _>| key.fill(&mut bytes))
+                .map_err(|_| PageKeyError)?;
             Ok(bytes)
         };
         let seal = UnboundKey::new(&AES_256_GCM, &derive(b"seal")?).map_err(|_| PageKeyError)?;
@@ -123,9 +125,11 @@ mod tests {
         assert_eq!(pages.open(&cx("111111111111", "eu-west-2"), "lambda:ListFunctions", &token), None);
         assert_eq!(Pages::new(&[8; 32]).unwrap().open(&here, "lambda:ListFunctions", &token), None);
         assert_eq!(pages.seal(&here, "x", &[0; limits::PAGE_BYTES_MAX + 1]), None);
-        assert!(pages.seal(&here, "x", &[0; limits::PAGE_BYTES_MAX]).is_some_and(|long| {
-            pages.open(&here, "x", &long).is_some()
-        }));
+        assert!(
+            pages
+                .seal(&here, "x", &[0; limits::PAGE_BYTES_MAX])
+                .is_some_and(|long| { pages.open(&here, "x", &long).is_some() })
+        );
     }
 
     proptest! {

@@ -107,8 +107,7 @@ fn builder(spawn: Arc<dyn Spawn>) -> auto::Builder<Streams> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(None)
-        .max_buf_size(limits::HEAD_BYTES_MAX.saturating_mul(2))
-        .auto_date_header(false);
+        .max_buf_size(limits::HEAD_BYTES_MAX.saturating_mul(2));
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -120,8 +119,7 @@ fn builder(spawn: Arc<dyn Spawn>) -> auto::Builder<Streams> {
         .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
         .max_send_buf_size(limits::STREAM_SEND_BYTES_MAX)
         .keep_alive_interval(limits::PING_INTERVAL)
-        .keep_alive_timeout(limits::PING_TIMEOUT)
-        .auto_date_header(false);
+        .keep_alive_timeout(limits::PING_TIMEOUT);
     builder
 }
 

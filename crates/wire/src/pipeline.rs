@@ -1,0 +1,458 @@
+//! The way of a request, from its head to its answer. [`Pipeline::answer`] is the story; each step is a function below
+//! it or a file beside it.
+//!
+//! The order is the security of it: a host or page that has no business here is turned away before anything else
+//! looks, no body is read before its head is acceptable and its limit known, and nothing of a body is decoded before
+//! the signature over it has been checked. Every answer carries a request id, every request leaves one log line and
+//! one count, and every error is in the words and the shape of the protocol that the client speaks.
+//!
+//! Not there yet: authorisation by policies; it will stand between [`auth`] and the handler.
+
+mod auth;
+mod builtin;
+mod output;
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use base::ports::Authority;
+use base::{AwsError, BoxFuture, Chance, Clock, Cx, Fault, RequestId};
+use bytes::BytesMut;
+use http::header::{self, HeaderValue};
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tracing::Instrument;
+
+use crate::body::{self, Bodies, BodyError, Filter, Received};
+use crate::hosts::Hosts;
+use crate::metrics::{Labels, Metrics};
+use crate::registry::Output;
+use crate::route::{self, Route, Router};
+use crate::schema::{Model, Operation, Protocol};
+use crate::server::{Peer, Reply, Serve, Unserved};
+use crate::sigv4::{self, Family, Head, Payload, Streaming, chunked};
+use crate::{Blob, Value, limits, protocol};
+
+pub use auth::Mode;
+pub use builtin::{Access, Builtin, BuiltinRequest};
+
+use auth::Caller;
+
+/// Serves the AWS protocols, and the paths of our own beside them.
+pub struct Pipeline {
+    pub router: Router,
+    pub authority: Arc<dyn Authority>,
+    pub mode: Mode,
+    pub hosts: Hosts,
+    pub bodies: Bodies,
+    pub builtins: Vec<Builtin>,
+    pub metrics: Arc<Metrics>,
+    /// The machine's: signatures are judged by it, durations measured.
+    pub machine_clock: Arc<dyn Clock>,
+    /// The world's: what operations see.
+    pub clock: Arc<dyn Clock>,
+    pub chance: Arc<dyn Chance>,
+    pub verifier: sigv4::Verifier,
+}
+
+/// What is known of a request so far: enough to word an error at any step.
+struct Exchange {
+    request_id: RequestId,
+    protocol: Protocol,
+    route: Option<Route>,
+    body_bytes: u64,
+    /// The configured origin that asks.
+    origin: Option<HeaderValue>,
+}
+
+impl Serve for Pipeline {
+    fn serve(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> BoxFuture<'static, Response<Reply>> {
+        let request_id = RequestId(self.chance.uuid());
+        let span = tracing::info_span!("request", id = %request_id);
+        Box::pin(async move { self.run(request, peer, request_id).await }.instrument(span))
+    }
+
+    fn refuse(&self, unserved: Unserved) -> Response<Reply> {
+        let request_id = RequestId(self.chance.uuid());
+        let error = match unserved {
+            Unserved::Head { status, message } => AwsError::client(status, head_code(status), message),
+            Unserved::Panicked => {
+                self.metrics.panicked();
+                AwsError::internal("a request panicked")
+            }
+        };
+        self.metrics.record(Labels::default(), error.status, std::time::Duration::ZERO);
+        tracing::info!(id = %request_id, status = error.status, ?error, "refused");
+        output::reply(protocol::encode_error(None, None, Protocol::RestJson, &error, request_id))
+    }
+}
+
+impl Pipeline {
+    async fn run(&self, request: Request<Incoming>, peer: Peer, request_id: RequestId) -> Response<Reply> {
+        let started = self.machine_clock.now();
+        let _in_flight = self.metrics.begin();
+        let (parts, body) = request.into_parts();
+        let mut exchange = Exchange { request_id, protocol: spoken(&parts), route: None, body_bytes: 0, origin: None };
+        let answer = self.answer(&mut exchange, &parts, body, peer).await;
+        let mut response = answer.unwrap_or_else(|error| exchange.refuse(&error));
+        if let Some(origin) = &exchange.origin {
+            Hosts::allow(response.headers_mut(), origin);
+        }
+        let Labels { service, operation } = exchange.labels();
+        let (status, took) = (response.status().as_u16(), self.machine_clock.now().since(started));
+        self.metrics.record(exchange.labels(), status, took);
+        self.metrics.received(exchange.body_bytes);
+        let took_us = took.as_micros();
+        tracing::info!(service, operation, status, took_us, body_bytes = exchange.body_bytes, peer = %peer.address);
+        output::without_body(&parts.method, response)
+    }
+
+    async fn answer(
+        &self,
+        exchange: &mut Exchange,
+        parts: &Parts,
+        body: Incoming,
+        peer: Peer,
+    ) -> Result<Response<Reply>, AwsError> {
+        check_head(parts)?;
+        let admitted = self.hosts.admit(parts);
+        let admitted = admitted.map_err(|error| head_error(error.status(), error.to_string()))?;
+        exchange.origin = admitted.origin.cloned();
+        if let Some(preflight) = admitted.origin.and_then(|origin| Hosts::preflight(parts, origin)) {
+            return Ok(preflight);
+        }
+        if let Some(found) = builtin::find(&self.builtins, &parts.method, parts.uri.path(), self.mode, peer) {
+            return self.run_builtin(exchange, found, parts, body, peer).await;
+        }
+        let head = Head::of(parts);
+        let claim = sigv4::parse(&head).map_err(|error| error.answer(exchange.family()))?;
+        let caller = Caller::look_up(&*self.authority, self.mode, claim).await?;
+        let asked = self.ask(exchange, &head, &caller, body).await?;
+        let endpoint = endpoint(peer, admitted.authority);
+        let cx = self.context(exchange.request_id, &caller, admitted.authority, endpoint);
+        let input = self.input(&asked, parts).await?;
+        self.run_operation(exchange.request_id, &asked, cx, input).await
+    }
+
+    /// Finds the operation, takes the body in within the operation's limit, and checks the signature over both.
+    async fn ask(
+        &self,
+        exchange: &mut Exchange,
+        head: &Head<'_>,
+        caller: &Caller,
+        body: Incoming,
+    ) -> Result<Asked, AwsError> {
+        let request = route::Request {
+            method: head.method,
+            path: head.path,
+            query: head.query,
+            host: Some(head.host),
+            headers: head.headers,
+            form: None,
+            signing_name: caller.claim().map(|claim| claim.scope.service()),
+        };
+        if self.router.needs_form(&request) {
+            let received = self.receive(exchange, body, limits::BODY_BYTES_MAX, None).await?;
+            let form = received.blob.read_all().map_err(AwsError::internal)?;
+            let form = std::str::from_utf8(&form).map_err(|_| malformed_form())?;
+            let route = exchange.route_to(self.router.route(&route::Request { form: Some(form), ..request }))?;
+            return self.verified(exchange, head, caller, route, received);
+        }
+        let route = exchange.route_to(self.router.route(&request))?;
+        let operation = operation_of(&route)?;
+        let bytes_max = route.service.body_limit(operation.name);
+        let Some(streaming) = caller.claim().and_then(|claim| chunks(claim.payload)) else {
+            let received = self.receive(exchange, body, bytes_max, None).await?;
+            return self.verified(exchange, head, caller, route, received);
+        };
+        // A body in chunks is signed chunk by chunk, on from the signature of the head.
+        let proof = self.verify(exchange, head, caller, &route, sigv4::Body::Streamed)?;
+        let framing = chunked::Framing::of(streaming, head.headers).map_err(|error| error.answer())?;
+        let decoder = match proof {
+            Some(verified) => chunked::Decoder::verifying(framing, verified),
+            None => chunked::Decoder::trusting(framing),
+        };
+        let received = self.receive(exchange, body, bytes_max, Some(&mut Chunks(Some(decoder)))).await?;
+        Ok(Asked { route, received })
+    }
+
+    fn verified(
+        &self,
+        exchange: &Exchange,
+        head: &Head<'_>,
+        caller: &Caller,
+        route: Route,
+        received: Received,
+    ) -> Result<Asked, AwsError> {
+        self.verify(exchange, head, caller, &route, sigv4::Body::Sha256(received.sha256))?;
+        Ok(Asked { route, received })
+    }
+
+    fn verify(
+        &self,
+        exchange: &Exchange,
+        head: &Head<'_>,
+        caller: &Caller,
+        route: &Route,
+        body: sigv4::Body,
+    ) -> Result<Option<sigv4::Verified>, AwsError> {
+        let service = route.service.model.signing_name;
+        let is_open = operation_of(route)?.unsigned;
+        let now = self.machine_clock.now();
+        let verdict = caller.verify(&self.verifier, head, body, service, is_open, now);
+        verdict.map_err(|error| error.answer(exchange.family()))
+    }
+
+    async fn receive(
+        &self,
+        exchange: &mut Exchange,
+        body: Incoming,
+        bytes_max: u64,
+        filter: Option<&mut dyn Filter>,
+    ) -> Result<Received, AwsError> {
+        let operation = exchange.labels().operation;
+        let received = self.bodies.read(pin!(body), bytes_max, filter).await;
+        let received = received.map_err(|error| body_error(error, operation))?;
+        exchange.body_bytes = received.blob.len();
+        Ok(received)
+    }
+
+    fn context(&self, request_id: RequestId, caller: &Caller, host: &str, endpoint: Arc<str>) -> Cx {
+        let (principal, region) = (caller.principal(), caller.region(host));
+        Cx::new(principal, region, request_id, endpoint, self.clock.clone(), self.chance.clone())
+    }
+
+    /// Decodes the body and holds it against the model.
+    async fn input(&self, asked: &Asked, parts: &Parts) -> Result<Value, AwsError> {
+        let operation = operation_of(&asked.route)?;
+        let body = plain(asked, parts, operation).await?;
+        let spool = || self.bodies.spool_file();
+        let request = protocol::Request {
+            labels: &asked.route.labels,
+            query: parts.uri.query().unwrap_or_default(),
+            headers: &parts.headers,
+            body: &body,
+            spool: &spool,
+        };
+        let model = &asked.route.service.model;
+        protocol::decode(model, operation, asked.route.protocol, &request)
+    }
+
+    async fn run_operation(
+        &self,
+        request_id: RequestId,
+        asked: &Asked,
+        cx: Cx,
+        input: Value,
+    ) -> Result<Response<Reply>, AwsError> {
+        let Route { service, protocol, .. } = &asked.route;
+        let operation = operation_of(&asked.route)?;
+        let handler = service.handlers.get(operation.name).ok_or_else(|| not_built(service.name, operation.name))?;
+        let Output { value, status, events: _ } = handler(cx, input).await?;
+        let response = protocol::encode(&service.model, operation, *protocol, &value, status, request_id)?;
+        Ok(output::reply(response))
+    }
+
+    async fn run_builtin(
+        &self,
+        exchange: &mut Exchange,
+        found: Result<&Builtin, StatusCode>,
+        parts: &Parts,
+        body: Incoming,
+        peer: Peer,
+    ) -> Result<Response<Reply>, AwsError> {
+        let builtin = match found {
+            Ok(builtin) => builtin,
+            Err(status) => return Ok(builtin::refusal(status)),
+        };
+        let received = self.receive(exchange, body, limits::BUILTIN_BODY_BYTES_MAX, None).await?;
+        let request = BuiltinRequest {
+            method: parts.method.clone(),
+            path: parts.uri.path().to_owned(),
+            query: parts.uri.query().unwrap_or_default().to_owned(),
+            body: received.blob.read_all().map_err(AwsError::internal)?,
+            peer,
+        };
+        let mut response = (builtin.run)(request).await;
+        if let Ok(id) = HeaderValue::try_from(exchange.request_id.to_string()) {
+            response.headers_mut().insert("x-amzn-requestid", id);
+        }
+        Ok(response)
+    }
+}
+
+/// A request whose operation is known, with its body.
+struct Asked {
+    route: Route,
+    received: Received,
+}
+
+impl Exchange {
+    fn route_to(&mut self, routed: Result<Route, route::Misroute>) -> Result<Route, AwsError> {
+        match routed {
+            Ok(route) => {
+                self.protocol = route.protocol;
+                self.route = Some(route.clone());
+                Ok(route)
+            }
+            Err(misroute) => {
+                self.protocol = misroute.protocol;
+                Err(misroute.error)
+            }
+        }
+    }
+
+    fn labels(&self) -> Labels {
+        let Some(route) = &self.route else { return Labels::default() };
+        Labels { service: route.service.name, operation: route.operation().map_or("", |operation| operation.name) }
+    }
+
+    fn family(&self) -> Family {
+        match self.protocol {
+            Protocol::Json10 | Protocol::Json11 | Protocol::Cbor => Family::Json,
+            Protocol::RestJson => Family::RestJson,
+            Protocol::Query => Family::Query,
+            Protocol::RestXml => Family::S3,
+        }
+    }
+
+    /// The error in the client's protocol. What only we may know goes to the log, here, where it ends.
+    fn refuse(&self, error: &AwsError) -> Response<Reply> {
+        match error.fault {
+            Fault::Server => tracing::error!(?error, "request failed"),
+            Fault::Client => tracing::debug!(?error, "request refused"),
+        }
+        let model: Option<&Model> = self.route.as_ref().map(|route| &*route.service.model);
+        let operation = self.route.as_ref().and_then(Route::operation);
+        output::reply(protocol::encode_error(model, operation, self.protocol, error, self.request_id))
+    }
+}
+
+/// Bounds that HTTP/1 heads have passed already, and HTTP/2's have not.
+fn check_head(parts: &Parts) -> Result<(), AwsError> {
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let too_large = |message: &str| Err(head_error(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, message.to_owned()));
+    if target > limits::URI_BYTES_MAX {
+        return Err(head_error(StatusCode::URI_TOO_LONG, "The request target is too long.".into()));
+    }
+    if parts.headers.len() > limits::HEADERS_MAX {
+        return too_large("The request has too many headers.");
+    }
+    match parts.headers.get(header::EXPECT) {
+        Some(expected) if !expected.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
+            Err(head_error(StatusCode::EXPECTATION_FAILED, "The only expectation is 100-continue.".into()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn head_error(status: StatusCode, message: String) -> AwsError {
+    AwsError::client(status.as_u16(), head_code(status.as_u16()), message)
+}
+
+fn head_code(status: u16) -> &'static str {
+    match status {
+        403 => "AccessDeniedException",
+        404 => "NotFoundException",
+        405 => "MethodNotAllowedException",
+        408 => "RequestTimeoutException",
+        _ => "BadRequestException",
+    }
+}
+
+/// The protocol that a request seems to speak, before it is known which service it is for.
+fn spoken(parts: &Parts) -> Protocol {
+    let content_type = parts.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    if parts.headers.contains_key("x-amz-target") {
+        match content_type {
+            b"application/x-amz-json-1.0" => Protocol::Json10,
+            _ => Protocol::Json11,
+        }
+    } else if parts.headers.contains_key("smithy-protocol") {
+        Protocol::Cbor
+    } else if content_type.starts_with(b"application/x-www-form-urlencoded") {
+        Protocol::Query
+    } else {
+        Protocol::RestJson
+    }
+}
+
+fn operation_of(route: &Route) -> Result<&Operation, AwsError> {
+    route.operation().ok_or_else(|| AwsError::internal("the route leads to no operation of its model"))
+}
+
+/// How the body is cut up and signed, if by S3's chunks.
+fn chunks(payload: Payload) -> Option<Streaming> {
+    match payload {
+        Payload::Streaming(Streaming::Events) => None,
+        Payload::Streaming(streaming) => Some(streaming),
+        _ => None,
+    }
+}
+
+struct Chunks(Option<chunked::Decoder>);
+
+impl Filter for Chunks {
+    fn feed(&mut self, bytes: &[u8], out: &mut BytesMut) -> Result<(), AwsError> {
+        let Some(decoder) = &mut self.0 else { return Ok(()) };
+        decoder.feed(bytes, |data| out.extend_from_slice(data)).map_err(|error| error.answer())
+    }
+
+    fn end(&mut self) -> Result<(), AwsError> {
+        let Some(decoder) = self.0.take() else { return Ok(()) };
+        decoder.finish().map(|_| ()).map_err(|error| error.answer())
+    }
+}
+
+/// The body without its compression. S3 keeps a compressed object as it is.
+async fn plain(asked: &Asked, parts: &Parts, operation: &Operation) -> Result<Blob, AwsError> {
+    let blob = asked.received.blob.clone();
+    let Some(encoding) = parts.headers.get(header::CONTENT_ENCODING) else { return Ok(blob) };
+    if asked.route.protocol == Protocol::RestXml {
+        return Ok(blob);
+    }
+    match encoding.as_bytes() {
+        b"gzip" => {
+            let bytes_max = asked.route.service.body_limit(operation.name).min(limits::BODY_INFLATED_BYTES_MAX);
+            body::inflate(blob, bytes_max).await.map_err(|error| body_error(error, operation.name))
+        }
+        b"" | b"identity" => Ok(blob),
+        _ => {
+            let message = "The only Content-Encoding of a request that is understood is gzip.";
+            Err(AwsError::client(415, "UnsupportedMediaTypeException", message))
+        }
+    }
+}
+
+fn body_error(error: BodyError, operation: &'static str) -> AwsError {
+    match error {
+        BodyError::TooLarge { bytes_max } => AwsError::client(
+            413,
+            "RequestEntityTooLargeException",
+            match operation {
+                "" => format!("Request must be smaller than {bytes_max} bytes"),
+                operation => format!("Request must be smaller than {bytes_max} bytes for the {operation} operation"),
+            },
+        ),
+        BodyError::Filter(error) => error,
+        BodyError::TooSlow => AwsError::client(408, "RequestTimeoutException", "The body came too slowly."),
+        BodyError::Broken(_) => AwsError::client(400, "BadRequestException", "The body could not be read."),
+        BodyError::Inflate(_) => AwsError::client(400, "SerializationException", "The body is not valid gzip."),
+        BodyError::Full | BodyError::Spool { .. } => AwsError::unavailable(&error),
+    }
+}
+
+fn malformed_form() -> AwsError {
+    AwsError::client(400, "MalformedInput", "The form is not UTF-8.")
+}
+
+fn not_built(service: &str, operation: &str) -> AwsError {
+    let message = format!("Lamplight does not implement {service}:{operation} yet.");
+    AwsError { fault: Fault::Server, ..AwsError::client(501, "NotImplementedException", message) }
+}
+
+fn endpoint(peer: Peer, authority: &str) -> Arc<str> {
+    let scheme = if peer.is_tls { "https" } else { "http" };
+    format!("{scheme}://{authority}").into()
+}
