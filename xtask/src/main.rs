@@ -2,9 +2,14 @@
 //!
 //! Each task is a module; this file only chooses one.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 mod gen_models;
+mod suites;
+#[cfg(test)]
+mod tidy;
+mod tools;
 
 const USAGE: &str = "\
 usage: cargo xtask TASK
@@ -12,12 +17,27 @@ usage: cargo xtask TASK
 tasks:
   gen [--check] [SERVICE...]   derive crates/services/src/SERVICE/model.json from the pinned botocore
                                (all services that have one, if none is named); --check only compares
+  tools                        install what the end-to-end tests need
+  test                         every check that CI runs
+  torture                      the long forms of the tests; an hour
+  fuzz                         a minute for each parser of outside bytes
+  bench [CASE...]              speed, as ratios to peers in the same run: requests, server, many
 ";
+
+/// The top of the checkout.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let result = match args.split_first() {
         Some((task, rest)) if task == "gen" => gen_models::run(rest),
+        Some((task, [])) if task == "tools" => tools::run(),
+        Some((task, [])) if task == "test" => suites::test(),
+        Some((task, [])) if task == "torture" => suites::torture(),
+        Some((task, [])) if task == "fuzz" => suites::fuzz(),
+        Some((task, cases)) if task == "bench" => suites::bench(cases),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);

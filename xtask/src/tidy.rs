@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+
+use crate::root;
 
 /// Which crate may use which. A line that is not here needs a decision record first.
 const EDGES: &[(&str, &[&str])] = &[
@@ -39,10 +40,6 @@ const BANNED: &[(&str, &str)] = &[
     (concat!("#[", "ignore"), "a test that does not run is no test"),
     (concat!("#[", "allow("), "use #[expect(lint, reason = \"..\")], or mend the cause"),
 ];
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
-}
 
 /// Every Rust file of the workspace, as a path below the root, with its text.
 fn sources() -> Vec<(String, String)> {
@@ -194,7 +191,9 @@ mod tests {
         let offences: Vec<String> = sources()
             .into_iter()
             .filter(|(path, text)| {
-                text.contains(needle) && !path.starts_with("xtask/") && !UNSAFE_FILES.iter().any(|at| path.starts_with(at))
+                text.contains(needle)
+                    && !path.starts_with("xtask/")
+                    && !UNSAFE_FILES.iter().any(|at| path.starts_with(at))
             })
             .map(|(path, _)| path)
             .collect();
@@ -214,7 +213,9 @@ mod tests {
         let mut offences = Vec::new();
         let mut check = |place: String, length: usize, max: usize| match excused.remove(&place) {
             Some(was) if length > was => offences.push(format!("{place} grew from {was} to {length} lines")),
-            Some(was) if length < was => offences.push(format!("{place} shrank to {length}: write that in ratchet.txt")),
+            Some(was) if length < was => {
+                offences.push(format!("{place} shrank to {length}: write that in ratchet.txt"))
+            }
             None if length > max => offences.push(format!("{place} has {length} lines, over {max}: split it")),
             _ => {}
         };
@@ -225,7 +226,8 @@ mod tests {
                 check(format!("{path}:{name}"), length, FUNCTION_LINES_MAX);
             }
         }
-        offences.extend(excused.keys().map(|place| format!("{place} needs no excuse any more: take it off ratchet.txt")));
+        offences
+            .extend(excused.keys().map(|place| format!("{place} needs no excuse any more: take it off ratchet.txt")));
         fail("one concept a file, one thought a function", &offences);
     }
 
@@ -258,7 +260,8 @@ mod tests {
         for document in ["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md"] {
             let text = fs::read_to_string(root().join(document)).unwrap();
             for quoted in text.split('`').skip(1).step_by(2) {
-                let is_path = ["crates/", "xtask/", "docs/", "e2e/", "bench/", "fuzz/"].iter().any(|top| quoted.starts_with(top));
+                let is_path =
+                    ["crates/", "xtask/", "docs/", "e2e/", "bench/", "fuzz/"].iter().any(|top| quoted.starts_with(top));
                 let is_plain = quoted.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
                 if is_path && is_plain && !root().join(quoted).exists() {
                     offences.push(format!("{document} names {quoted}"));

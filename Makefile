@@ -1,0 +1,30 @@
+# Everything here is `cargo xtask`; this file only gives it the names that people type.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test torture fuzz bench build tools conformance
+
+help: ## This list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+run: ## Build the server and start it on 127.0.0.1:4566, with its data in ./lamp-data
+	cargo build --release --package lamp
+	target=$$(cargo metadata --format-version 1 --no-deps | sed -E 's/.*"target_directory":"([^"]*)".*/\1/') && \
+	exec "$$target/release/lamp" start --data-dir $${LAMP_DATA_DIR:-lamp-data}
+
+build: ## Build the release binary
+	cargo build --release --package lamp
+
+tools: ## Install the clients that the end-to-end tests drive
+	cargo xtask tools
+
+test: ## Every check: format, lint, unit, property, kill and end-to-end tests
+	cargo xtask test
+
+torture: ## The same tests at full length; about an hour
+	cargo xtask torture
+
+fuzz: ## A minute of fuzzing for each parser of outside bytes (needs nightly and cargo-fuzz)
+	cargo xtask fuzz
+
+bench: ## Speed, as ratios to peers and to the machine's limit in the same run
+	cargo xtask bench

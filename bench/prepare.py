@@ -1,0 +1,25 @@
+"""Makes the function that the benchmark reads and tags; argument: the endpoint."""
+
+import io
+import sys
+import zipfile
+
+import boto3
+
+settings = dict(
+    endpoint_url=sys.argv[1], region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
+)
+buffer = io.BytesIO()
+with zipfile.ZipFile(buffer, "w") as archive:
+    archive.writestr("app.py", "def handler(event, context): return event")
+try:
+    # Some peers want the role to be there.
+    boto3.client("iam", **settings).create_role(RoleName="r", AssumeRolePolicyDocument="{}", Path="/")
+except Exception:
+    pass
+account = boto3.client("sts", **settings).get_caller_identity()["Account"]
+function = boto3.client("lambda", **settings).create_function(
+    FunctionName="bench", Runtime="python3.12", Handler="app.handler", Role=f"arn:aws:iam::{account}:role/r",
+    Code={"ZipFile": buffer.getvalue()}, Environment={"Variables": {"A": "1", "B": "2"}}, Tags={"team": "lamp"},
+)
+print(function["FunctionArn"])

@@ -1,0 +1,158 @@
+//! The servers that are measured: ours, the limit, and the peers; each a process of its own on a free port.
+
+use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use base::{Clock, Secret, SystemClock};
+use http::{HeaderMap, HeaderValue, Method};
+use ring::digest::{SHA256, digest};
+use tempfile::TempDir;
+use wire::sigv4::{Head, Signer, sign};
+
+/// Where a running server is, and what goes with it.
+pub struct Peer {
+    pub name: &'static str,
+    pub port: u16,
+    child: Child,
+    _dir: Option<TempDir>,
+}
+
+impl Peer {
+    pub fn lamp() -> Result<Self> {
+        let dir = TempDir::new()?;
+        let mut lamp = Self::lamp_on(&dir.path().join("data"))?;
+        lamp._dir = Some(dir);
+        Ok(lamp)
+    }
+
+    pub fn lamp_on(dir: &Path) -> Result<Self> {
+        let mut command = Command::new(lamp_binary()?);
+        command.args(["start", "--port", "0", "--log-level", "warn", "--data-dir"]).arg(dir);
+        Self::announced("lamp", command)
+    }
+
+    pub fn floor() -> Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("floor");
+        Self::announced("raw hyper", command)
+    }
+
+    pub fn ministack() -> Result<Self> {
+        let port = free_port()?;
+        let mut command = Command::new(tools()?.join("peers/bin/ministack"));
+        command.env("GATEWAY_PORT", port.to_string()).env("LOG_LEVEL", "ERROR");
+        Self::quiet("MiniStack", command, port)
+    }
+
+    pub fn moto() -> Result<Self> {
+        let port = free_port()?;
+        let mut command = Command::new(tools()?.join("peers/bin/moto_server"));
+        command.args(["--host", "127.0.0.1", "--port", &port.to_string()]);
+        Self::quiet("moto", command, port)
+    }
+
+    /// Starts a server that prints its address.
+    fn announced(name: &'static str, mut command: Command) -> Result<Self> {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("start a server")?;
+        let mut lines = BufReader::new(child.stdout.take().context("read a server's output")?).lines();
+        let port = lines.by_ref().map_while(Result::ok).find_map(|line| {
+            line.split_once("://").and_then(|(_, behind)| behind.trim().rsplit_once(':')?.1.parse().ok())
+        });
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+        Ok(Self { name, port: port.context("learn a server's port")?, child, _dir: None })
+    }
+
+    /// Starts a server that is told its port.
+    fn quiet(name: &'static str, mut command: Command, port: u16) -> Result<Self> {
+        let dir = TempDir::new()?;
+        command.current_dir(dir.path()).env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let peer = Self { name, port, child: child.context("start a peer")?, _dir: Some(dir) };
+        for _ in 0..1000 {
+            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return Ok(peer);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        bail!("start {name}: it does not listen");
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Makes the function that is read and written, with boto3.
+    pub fn prepare(&self) -> Result<()> {
+        let output = Command::new(tools()?.join("python/bin/python"))
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("prepare.py"))
+            .arg(format!("http://127.0.0.1:{}", self.port))
+            .output()?;
+        if !output.status.success() {
+            bail!("prepare {}: {}", self.name, String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
+    }
+
+    /// A signed request to Lambda as a client sends it, byte for byte; good for fifteen minutes.
+    pub fn signed(&self, method: Method, path: &str, body: &str) -> Result<Vec<u8>> {
+        let mut headers = HeaderMap::new();
+        if !body.is_empty() {
+            headers.insert("content-type", HeaderValue::from_static("application/json"));
+            headers.insert("content-length", HeaderValue::from(body.len()));
+        }
+        let secret = Secret::new("test".to_owned());
+        let signer = Signer {
+            access_key_id: "test",
+            secret_access_key: &secret,
+            session_token: None,
+            region: "us-east-1",
+            service: "lambda",
+            now: SystemClock.now(),
+        };
+        let host = format!("127.0.0.1:{}", self.port);
+        let head = Head { method: method.as_str(), path, query: "", host: &host, headers: &headers };
+        let payload: String =
+            digest(&SHA256, body.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n").into_bytes();
+        for (name, value) in &sign(&signer, &head, &payload)? {
+            request.extend_from_slice(name.as_str().as_bytes());
+            request.extend_from_slice(b": ");
+            request.extend_from_slice(value.as_bytes());
+            request.extend_from_slice(b"\r\n");
+        }
+        request.extend_from_slice(b"\r\n");
+        request.extend_from_slice(body.as_bytes());
+        Ok(request)
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+/// The optimised `lamp` beside this program.
+pub fn lamp_binary() -> Result<PathBuf> {
+    let lamp = std::env::current_exe()?.with_file_name("lamp");
+    if !lamp.exists() {
+        bail!("find {}: run `cargo xtask bench`", lamp.display());
+    }
+    Ok(lamp)
+}
+
+/// Where `cargo xtask tools` keeps the peers.
+pub fn tools() -> Result<PathBuf> {
+    let of = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let cache = of("XDG_CACHE_HOME").or_else(|| Some(of("HOME")?.join(".cache")));
+    of("LAMP_TOOLS").or_else(|| Some(cache?.join("lamplight"))).context("find the tools: set LAMP_TOOLS, or HOME")
+}

@@ -1,0 +1,87 @@
+//! Signed reads (`GetFunction`) and durable writes (`TagResource`) a second, and how long each takes.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use http::Method;
+
+use crate::load::{self, Figures};
+use crate::peer::Peer;
+
+const ROUNDS: usize = 3;
+const TIME: Duration = Duration::from_secs(2);
+const CONNECTIONS: [usize; 3] = [1, 16, 64];
+
+pub fn run() -> Result<()> {
+    let peers = [Peer::lamp()?, Peer::floor()?, Peer::ministack()?, Peer::moto()?];
+    for peer in peers.iter().filter(|peer| peer.name != "raw hyper") {
+        peer.prepare()?;
+    }
+    println!("fdatasync of 4 KiB appended: {:.0} us at p50", fdatasync_us()?);
+    let arn = "arn:aws:lambda:us-east-1:000000000000:function:bench";
+    let read = |peer: &Peer| peer.signed(Method::GET, "/2015-03-31/functions/bench", "");
+    compare("GetFunction", &peers, read)?;
+    let write = |peer: &Peer| {
+        // moto's account is another one.
+        let arn = if peer.name == "moto" { arn.replace("000000000000", "123456789012") } else { arn.to_owned() };
+        let path = format!("/2017-03-31/tags/{}", arn.replace(':', "%3A"));
+        peer.signed(Method::POST, &path, r#"{"Tags":{"stage":"bench"}}"#)
+    };
+    compare("TagResource (durable)", &peers, write)
+}
+
+/// Measures all peers in turn, several rounds, and prints medians and their ratios to ours.
+fn compare(title: &str, peers: &[Peer], request: impl Fn(&Peer) -> Result<Vec<u8>>) -> Result<()> {
+    println!(
+        "\n{title}\n{:<12}{:>6}{:>12}{:>10}{:>10}{:>18}",
+        "", "conns", "per second", "p50 us", "p99 us", "p50 / lamp's"
+    );
+    for connections in CONNECTIONS {
+        let mut figures: Vec<Vec<Figures>> = vec![Vec::new(); peers.len()];
+        for _ in 0..ROUNDS {
+            for (peer, figures) in peers.iter().zip(&mut figures) {
+                figures.push(load::run(peer.port, &request(peer)?, connections, TIME)?);
+            }
+        }
+        let medians: Vec<Figures> = figures.iter().map(|rounds| median(rounds)).collect();
+        let ours = medians.first().map_or(f64::NAN, |figures| figures.p50_us);
+        for (peer, figures) in peers.iter().zip(&medians) {
+            println!(
+                "{:<12}{connections:>6}{:>12.0}{:>10.1}{:>10.1}{:>18.2}",
+                peer.name,
+                figures.per_second,
+                figures.p50_us,
+                figures.p99_us,
+                figures.p50_us / ours
+            );
+        }
+    }
+    Ok(())
+}
+
+fn median(rounds: &[Figures]) -> Figures {
+    let of = |pick: fn(&Figures) -> f64| {
+        let mut values: Vec<f64> = rounds.iter().map(pick).collect();
+        values.sort_unstable_by(f64::total_cmp);
+        values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    };
+    Figures { per_second: of(|f| f.per_second), p50_us: of(|f| f.p50_us), p99_us: of(|f| f.p99_us) }
+}
+
+/// What no durable write can beat.
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures the machine's time")]
+fn fdatasync_us() -> Result<f64> {
+    let dir = tempfile::tempdir()?;
+    let mut file = OpenOptions::new().create_new(true).append(true).open(dir.path().join("f"))?;
+    let mut micros = Vec::new();
+    for _ in 0..500 {
+        let start = Instant::now();
+        file.write_all(&[0; 4096])?;
+        file.sync_data()?;
+        micros.push(start.elapsed().as_nanos() as f64 / 1e3);
+    }
+    micros.sort_unstable_by(f64::total_cmp);
+    Ok(micros.get(micros.len() / 2).copied().unwrap_or(f64::NAN))
+}

@@ -1,0 +1,99 @@
+//! Lambda's errors, in AWS's words.
+
+use base::AwsError;
+
+use crate::Ctx;
+
+/// Lambda's own exceptions say whose mistake it was in a member beside the message.
+fn user(status: u16, code: &str, message: impl Into<String>) -> AwsError {
+    AwsError::client(status, code, message).with_member("Type", "User")
+}
+
+pub fn invalid_parameter(message: impl Into<String>) -> AwsError {
+    user(400, "InvalidParameterValueException", message)
+}
+
+pub fn resource_not_found(message: impl Into<String>) -> AwsError {
+    user(404, "ResourceNotFoundException", message)
+}
+
+pub fn resource_conflict(message: impl Into<String>) -> AwsError {
+    user(409, "ResourceConflictException", message)
+}
+
+pub fn function_not_found(arn: &str) -> AwsError {
+    resource_not_found(format!("Function not found: {arn}"))
+}
+
+pub fn function_exists(name: &str) -> AwsError {
+    resource_conflict(format!("Function already exist: {name}"))
+}
+
+/// Somebody else changed the function between our read and our write, again and again.
+pub fn contended(arn: &str) -> AwsError {
+    resource_conflict(format!(
+        "The operation cannot be performed at this time. An update is in progress for resource: {arn}"
+    ))
+}
+
+pub fn revision_mismatch() -> AwsError {
+    user(
+        412,
+        "PreconditionFailedException",
+        "The Revision Id provided does not match the latest Revision Id. \
+         Call the GetFunction/GetAlias API to retrieve the latest Revision Id",
+    )
+}
+
+pub fn qualifiers_differ() -> AwsError {
+    invalid_parameter("The derived qualifier from the function name does not match the specified qualifier.")
+}
+
+pub fn other_region(ctx: &Ctx, region: &str) -> AwsError {
+    resource_not_found(format!("Functions from '{region}' are not reachable in this region ('{}')", ctx.cx.region))
+}
+
+pub fn other_account(ctx: &Ctx, operation: &str, account: &str, region: Option<&str>, name: &str) -> AwsError {
+    let region = region.unwrap_or(ctx.cx.region.as_str());
+    let partition = ctx.cx.region.partition();
+    AwsError::client(
+        403,
+        "AccessDeniedException",
+        format!(
+            "User: {} is not authorized to perform: lambda:{operation} on resource: \
+             arn:{partition}:lambda:{region}:{account}:function:{name} because no resource-based policy allows the \
+             lambda:{operation} action",
+            ctx.cx.principal.arn
+        ),
+    )
+}
+
+pub fn not_a_zip() -> AwsError {
+    invalid_parameter("Could not unzip uploaded file. Please check your file, then try to upload again.")
+}
+
+pub fn unzipped_too_large(bytes_max: u64) -> AwsError {
+    invalid_parameter(format!("Unzipped size must be smaller than {bytes_max} bytes"))
+}
+
+pub fn zipped_too_large(bytes_max: u64) -> AwsError {
+    user(413, "RequestEntityTooLargeException", format!("Zipped size must be smaller than {bytes_max} bytes"))
+}
+
+/// A constraint that is live on AWS but not in its published model. Unlike Lambda's own exceptions it has no `Type`.
+pub fn validation(message: impl Into<String>) -> AwsError {
+    AwsError::client(400, "ValidationException", message)
+}
+
+pub fn tags_need_a_function() -> AwsError {
+    invalid_parameter("Tags on function aliases and versions are not supported. Please specify a function ARN.")
+}
+
+pub fn too_many_tags() -> AwsError {
+    invalid_parameter("Number of tags exceeds resource tag limit.")
+}
+
+/// What AWS takes here and this server does not yet.
+pub fn not_built(what: &str) -> AwsError {
+    AwsError::client(501, "NotImplementedException", format!("Lamplight does not implement {what} yet"))
+}

@@ -1,0 +1,114 @@
+//! Function names, in every form that a caller may write them.
+//!
+//! `name`, `name:qualifier`, `function:name`, `ACCOUNT:function:name`, and the full ARN with or without qualifier.
+//! The pattern of the model has let only these through, so what is decided here is whose function is meant.
+
+use base::AwsError;
+
+use super::errors;
+use crate::Ctx;
+
+/// The longest name of a function; the model's 140 is for names in ARN form.
+const NAME_CHARS_MAX: usize = 64;
+
+/// A function of the caller's account and region, and the version or alias asked for, if any.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionRef {
+    pub name: String,
+    pub qualifier: Option<String>,
+}
+
+/// The parts as written.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Parts<'a> {
+    region: Option<&'a str>,
+    account: Option<&'a str>,
+    name: &'a str,
+    qualifier: Option<&'a str>,
+}
+
+impl FunctionRef {
+    /// Parses `text` as an existing function's name. `qualifier` is the request's own parameter, which must not
+    /// contradict one inside the name.
+    pub fn parse(ctx: &Ctx, operation: &str, text: &str, qualifier: Option<&str>) -> Result<Self, AwsError> {
+        let parts = Parts::of(text);
+        if let Some(account) = parts.account.filter(|account| *account != ctx.cx.account.as_str()) {
+            return Err(errors::other_account(ctx, operation, account, parts.region, parts.name));
+        }
+        if let Some(region) = parts.region.filter(|region| *region != ctx.cx.region.as_str()) {
+            return Err(errors::other_region(ctx, region));
+        }
+        let qualifier = match (parts.qualifier, qualifier) {
+            (Some(inside), Some(beside)) if inside != beside => return Err(errors::qualifiers_differ()),
+            (inside, beside) => inside.or(beside).map(str::to_owned),
+        };
+        Ok(Self { name: parts.name.to_owned(), qualifier })
+    }
+
+    /// Parses `text` as the name of a function to be made.
+    pub fn parse_new(ctx: &Ctx, text: &str) -> Result<String, AwsError> {
+        let function = Self::parse(ctx, "CreateFunction", text, None)?;
+        if function.name.len() > NAME_CHARS_MAX {
+            return Err(errors::invalid_parameter(format!(
+                "1 validation error detected: Value '{}' at 'functionName' failed to satisfy constraint: \
+                 Member must have length less than or equal to {NAME_CHARS_MAX}",
+                function.name
+            )));
+        }
+        Ok(function.name)
+    }
+
+    /// `$LATEST`, asked for or meant.
+    pub fn is_latest(&self) -> bool {
+        matches!(self.qualifier.as_deref(), None | Some("$LATEST"))
+    }
+}
+
+impl<'a> Parts<'a> {
+    fn of(text: &'a str) -> Self {
+        let mut rest = text;
+        let mut parts = Self::default();
+        if let Some(("arn", behind)) = rest.split_once(':') {
+            // `arn:PARTITION:lambda:REGION:ACCOUNT:function:NAME`
+            let mut head = behind.splitn(5, ':');
+            let _partition_and_service = (head.next(), head.next());
+            (parts.region, parts.account) = (head.next(), head.next());
+            rest = head.next().unwrap_or_default();
+        } else if let Some((account, behind)) = rest.split_once(':')
+            && account.len() == 12
+            && account.bytes().all(|digit| digit.is_ascii_digit())
+            && behind.starts_with("function:")
+        {
+            parts.account = Some(account);
+            rest = behind;
+        }
+        rest = rest.strip_prefix("function:").unwrap_or(rest);
+        (parts.name, parts.qualifier) = match rest.split_once(':') {
+            Some((name, qualifier)) => (name, Some(qualifier)),
+            None => (rest, None),
+        };
+        parts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_names_the_same_function() {
+        let plain = |name, qualifier| Parts { name, qualifier, ..Parts::default() };
+        assert_eq!(Parts::of("f"), plain("f", None));
+        assert_eq!(Parts::of("f:$LATEST"), plain("f", Some("$LATEST")));
+        assert_eq!(Parts::of("function:f"), plain("f", None));
+        assert_eq!(Parts::of("function:f:7"), plain("f", Some("7")));
+        let account = Some("000000000000");
+        assert_eq!(Parts::of("000000000000:function:f"), Parts { account, ..plain("f", None) });
+        let region = Some("eu-west-1");
+        let arn = "arn:aws:lambda:eu-west-1:000000000000:function:f:live";
+        assert_eq!(Parts::of(arn), Parts { account, region, ..plain("f", Some("live")) });
+        // Twelve digits alone are a name.
+        assert_eq!(Parts::of("123456789012"), plain("123456789012", None));
+        assert_eq!(Parts::of("123456789012:v"), plain("123456789012", Some("v")));
+    }
+}

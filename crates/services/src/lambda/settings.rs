@@ -1,0 +1,365 @@
+//! The settings of a function: what a caller may configure, what is stored, and what AWS shows of it.
+//!
+//! `Given` is what a request brings, `Settings` what a function has (and a published version will freeze), and
+//! `Settings::check` holds what the model's constraints cannot say.
+
+use std::collections::BTreeMap;
+
+use base::AwsError;
+use serde::{Deserialize, Serialize};
+use store::Sealed;
+
+use super::{errors, runtime};
+use crate::Ctx;
+
+const ENVIRONMENT_BYTES_MAX: usize = 4096;
+const TIMEOUT_S_MAX: u32 = 900;
+const MEMORY_MB_MAX: u32 = 10_240;
+
+/// Names that the platform sets and a function may not.
+const RESERVED_VARIABLES: &[&str] = &[
+    "_HANDLER",
+    "_X_AMZN_TRACE_ID",
+    "AWS_DEFAULT_REGION",
+    "AWS_REGION",
+    "AWS_EXECUTION_ENV",
+    "AWS_LAMBDA_FUNCTION_NAME",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+    "AWS_LAMBDA_FUNCTION_VERSION",
+    "AWS_LAMBDA_INITIALIZATION_TYPE",
+    "AWS_LAMBDA_LOG_GROUP_NAME",
+    "AWS_LAMBDA_LOG_STREAM_NAME",
+    "AWS_ACCESS_KEY",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SECRET_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+    "AWS_LAMBDA_RUNTIME_API",
+    "AWS_LAMBDA_MAX_CONCURRENCY",
+    "LAMBDA_TASK_ROOT",
+    "LAMBDA_RUNTIME_DIR",
+];
+
+pub type Variables = BTreeMap<String, String>;
+
+/// The settings that a request gives; what it leaves out stays as it is, or takes AWS's default.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Given {
+    pub runtime: Option<String>,
+    pub role: Option<String>,
+    pub handler: Option<String>,
+    pub description: Option<String>,
+    pub timeout: Option<u32>,
+    pub memory_size: Option<u32>,
+    pub environment: Option<Environment>,
+    #[serde(rename = "KMSKeyArn")]
+    pub kms_key_arn: Option<String>,
+    pub tracing_config: Option<TracingConfig>,
+    pub ephemeral_storage: Option<EphemeralStorage>,
+    pub snap_start: Option<SnapStart>,
+    pub logging_config: Option<LoggingConfig>,
+    pub dead_letter_config: Option<DeadLetterConfig>,
+    pub vpc_config: Option<VpcConfig>,
+    pub file_system_configs: Option<Vec<FileSystemConfig>>,
+    pub layers: Option<Vec<String>>,
+    pub image_config: Option<ImageConfig>,
+}
+
+/// What a function has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    pub runtime: Option<String>,
+    pub role: String,
+    pub handler: Option<String>,
+    pub description: String,
+    pub timeout_s: u32,
+    pub memory_mb: u32,
+    /// The variables, sealed; absent when the caller never gave any.
+    pub environment: Option<Sealed>,
+    pub kms_key_arn: Option<String>,
+    pub tracing: TracingConfig,
+    pub ephemeral_storage: EphemeralStorage,
+    pub snap_start: SnapStart,
+    pub logging: LoggingConfig,
+    pub dead_letter: Option<DeadLetterConfig>,
+    pub vpc: Option<VpcConfig>,
+    pub file_systems: Vec<FileSystemConfig>,
+    pub architectures: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Environment {
+    pub variables: Variables,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TracingConfig {
+    #[serde(default = "pass_through")]
+    pub mode: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct EphemeralStorage {
+    pub size: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct SnapStart {
+    #[serde(default = "none")]
+    pub apply_on: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct LoggingConfig {
+    pub log_format: Option<String>,
+    pub application_log_level: Option<String>,
+    pub system_log_level: Option<String>,
+    pub log_group: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct DeadLetterConfig {
+    pub target_arn: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct VpcConfig {
+    pub subnet_ids: Vec<String>,
+    pub security_group_ids: Vec<String>,
+    pub ipv6_allowed_for_dual_stack: Option<bool>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct FileSystemConfig {
+    pub arn: String,
+    pub local_mount_path: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ImageConfig {
+    pub entry_point: Option<Vec<String>>,
+    pub command: Option<Vec<String>>,
+    pub working_directory: Option<String>,
+}
+
+fn pass_through() -> String {
+    "PassThrough".into()
+}
+
+fn none() -> String {
+    "None".into()
+}
+
+impl Settings {
+    /// A new function's settings: what was given, and AWS's defaults for the rest.
+    pub async fn new(
+        ctx: &Ctx,
+        name: &str,
+        owner: &str,
+        given: Given,
+        architectures: Option<Vec<String>>,
+    ) -> Result<Self, AwsError> {
+        let defaults = Self {
+            runtime: None,
+            role: String::new(),
+            handler: None,
+            description: String::new(),
+            timeout_s: 3,
+            memory_mb: 128,
+            environment: None,
+            kms_key_arn: None,
+            tracing: TracingConfig { mode: pass_through() },
+            ephemeral_storage: EphemeralStorage { size: 512 },
+            snap_start: SnapStart { apply_on: none() },
+            logging: LoggingConfig {
+                log_format: Some("Text".into()),
+                log_group: Some(format!("/aws/lambda/{name}")),
+                ..LoggingConfig::default()
+            },
+            dead_letter: None,
+            vpc: None,
+            file_systems: Vec::new(),
+            architectures: architectures.unwrap_or_else(|| vec!["x86_64".into()]),
+        };
+        if given.handler.is_none() || given.runtime.is_none() {
+            return Err(errors::invalid_parameter(
+                "Runtime and Handler are mandatory parameters for functions created with deployment packages.",
+            ));
+        }
+        defaults.with(ctx, owner, given).await
+    }
+
+    /// These settings with what a request gives put in their place. `owner` is whose key seals the secrets.
+    pub async fn with(mut self, ctx: &Ctx, owner: &str, given: Given) -> Result<Self, AwsError> {
+        given.check()?;
+        self.runtime = given.runtime.or(self.runtime);
+        self.role = given.role.unwrap_or(self.role);
+        self.handler = given.handler.or(self.handler);
+        self.description = given.description.unwrap_or(self.description);
+        self.timeout_s = given.timeout.unwrap_or(self.timeout_s);
+        self.memory_mb = given.memory_size.unwrap_or(self.memory_mb);
+        self.kms_key_arn = given.kms_key_arn.or(self.kms_key_arn).filter(|arn| !arn.is_empty());
+        self.tracing = given.tracing_config.unwrap_or(self.tracing);
+        self.ephemeral_storage = given.ephemeral_storage.unwrap_or(self.ephemeral_storage);
+        self.snap_start = given.snap_start.unwrap_or(self.snap_start);
+        self.dead_letter = given.dead_letter_config.or(self.dead_letter);
+        self.vpc = given.vpc_config.or(self.vpc);
+        self.file_systems = given.file_system_configs.unwrap_or(self.file_systems);
+        if let Some(logging) = given.logging_config {
+            self.logging = self.logging.with(logging);
+        }
+        if let Some(environment) = given.environment {
+            self.environment = Some(seal(ctx, owner, &environment.variables).await?);
+        }
+        self.check()?;
+        Ok(self)
+    }
+
+    /// What the model cannot say of the whole.
+    fn check(&self) -> Result<(), AwsError> {
+        if let Some(runtime) = self.runtime.as_deref()
+            && self.snap_start.apply_on != "None"
+            && !runtime::can_snap_start(runtime)
+        {
+            return Err(errors::invalid_parameter(format!(
+                "{runtime} is not supported for SnapStart enabled functions."
+            )));
+        }
+        Ok(())
+    }
+
+    /// The variables in the clear, for the owner's eyes.
+    pub async fn variables(&self, ctx: &Ctx, owner: &str) -> Result<Option<Variables>, AwsError> {
+        let Some(sealed) = &self.environment else { return Ok(None) };
+        let clear = ctx.cloud.vault.unseal(owner, ENVIRONMENT, sealed).await?;
+        serde_json::from_slice(clear.expose()).map(Some).map_err(AwsError::internal)
+    }
+}
+
+impl Given {
+    /// What the model cannot say of the parts.
+    fn check(&self) -> Result<(), AwsError> {
+        if let Some(runtime) = &self.runtime {
+            runtime::check(runtime)?;
+        }
+        at_most("timeout", self.timeout, TIMEOUT_S_MAX)?;
+        at_most("memorySize", self.memory_size, MEMORY_MB_MAX)?;
+        if let Some(environment) = &self.environment {
+            environment.check()?;
+        }
+        if let Some(layer) = self.layers.iter().flatten().next() {
+            // No layer can exist before layers are built, so this is the plain truth.
+            return Err(errors::invalid_parameter(format!("Layer version {layer} does not exist.")));
+        }
+        if self.image_config.is_some() {
+            return Err(errors::invalid_parameter(
+                "ImageConfig is not supported for functions created with deployment packages.",
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn at_most(name: &str, value: Option<u32>, max: u32) -> Result<(), AwsError> {
+    match value {
+        Some(value) if value > max => Err(errors::validation(format!(
+            "1 validation error detected: Value '{value}' at '{name}' failed to satisfy constraint: \
+             Member must have value less than or equal to {max}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+impl Environment {
+    fn check(&self) -> Result<(), AwsError> {
+        const REFUSED: &str = "Lambda was unable to configure your environment variables because the environment \
+                               variables you have provided";
+        let reserved: Vec<&str> =
+            self.variables.keys().map(String::as_str).filter(|name| RESERVED_VARIABLES.contains(name)).collect();
+        if !reserved.is_empty() {
+            return Err(errors::invalid_parameter(format!(
+                "{REFUSED} contains reserved keys that are currently not supported for modification. \
+                 Reserved keys used in this request: {}",
+                reserved.join(", ")
+            )));
+        }
+        let measured = serde_json::to_string(&self.variables).map_err(AwsError::internal)?;
+        if measured.len() > ENVIRONMENT_BYTES_MAX {
+            return Err(errors::invalid_parameter(format!(
+                "{REFUSED} exceeded the 4KB limit. String measured: {measured}"
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl LoggingConfig {
+    /// A change of format resets the levels: JSON has both at INFO, Text has none.
+    fn with(self, given: Self) -> Self {
+        let log_format = given.log_format.or(self.log_format);
+        let is_json = log_format.as_deref() == Some("JSON");
+        let level = |given: Option<String>, ours: Option<String>| {
+            is_json.then(|| given.or(ours).unwrap_or_else(|| "INFO".into()))
+        };
+        Self {
+            application_log_level: level(given.application_log_level, self.application_log_level),
+            system_log_level: level(given.system_log_level, self.system_log_level),
+            log_group: given.log_group.or(self.log_group),
+            log_format,
+        }
+    }
+}
+
+const ENVIRONMENT: &str = "environment";
+
+async fn seal(ctx: &Ctx, owner: &str, variables: &Variables) -> Result<Sealed, AwsError> {
+    let clear = serde_json::to_vec(variables).map_err(AwsError::internal)?;
+    Ok(ctx.cloud.vault.seal(owner, ENVIRONMENT, &clear).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(name: &str, value: &str) -> Environment {
+        Environment { variables: Variables::from([(name.into(), value.into())]) }
+    }
+
+    #[test]
+    fn an_environment_is_measured_as_json_up_to_and_with_4096_bytes() {
+        // {"K":""} is eight bytes.
+        assert!(environment("K", &"x".repeat(4088)).check().is_ok());
+        let refused = environment("K", &"x".repeat(4089)).check().unwrap_err();
+        assert!(refused.message.contains("exceeded the 4KB limit. String measured: {\"K\":\"xx"), "{refused}");
+    }
+
+    #[test]
+    fn reserved_variables_are_named_in_the_refusal() {
+        let refused = environment("AWS_REGION", "x").check().unwrap_err();
+        assert!(refused.message.ends_with("Reserved keys used in this request: AWS_REGION"), "{refused}");
+        assert!(environment("AWS_LAMBDA_EXEC_WRAPPER", "/opt/w").check().is_ok());
+    }
+
+    #[test]
+    fn a_change_of_log_format_resets_the_levels() {
+        let format = |format: &str| LoggingConfig { log_format: Some(format.into()), ..LoggingConfig::default() };
+        let json = format("Text").with(format("JSON"));
+        assert_eq!(json.application_log_level.as_deref(), Some("INFO"));
+        let debug = LoggingConfig { system_log_level: Some("DEBUG".into()), ..LoggingConfig::default() };
+        let json = json.with(debug);
+        assert_eq!((json.system_log_level.as_deref(), json.log_format.as_deref()), (Some("DEBUG"), Some("JSON")));
+        let text = json.with(format("Text"));
+        assert_eq!((text.system_log_level, text.application_log_level), (None, None));
+    }
+}

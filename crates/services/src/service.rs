@@ -1,0 +1,69 @@
+//! How a service folder says what it is: its description and its operations.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use base::AwsError;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use wire::schema::{self, LoadError, Summary};
+use wire::{Handler, Value};
+
+use crate::{Cloud, Ctx};
+
+type Bound = Box<dyn FnOnce(Arc<Cloud>) -> Handler>;
+
+/// A service before it is bound to a cloud.
+pub struct Service {
+    name: &'static str,
+    model: &'static str,
+    overlay: &'static str,
+    operations: Vec<(&'static str, Bound)>,
+    body_bytes_max: HashMap<&'static str, u64>,
+}
+
+impl Service {
+    /// `model` and `overlay` are the folder's files of these names.
+    pub fn new(name: &'static str, model: &'static str, overlay: &'static str) -> Self {
+        Self { name, model, overlay, operations: Vec::new(), body_bytes_max: HashMap::new() }
+    }
+
+    /// Adds an operation. `run` takes the members that it implements; the rest were validated and are dropped.
+    pub fn operation<I, O, F>(mut self, name: &'static str, run: fn(Ctx, I) -> F) -> Self
+    where
+        I: DeserializeOwned + Send + 'static,
+        O: Serialize + 'static,
+        F: Future<Output = Result<O, AwsError>> + Send + 'static,
+    {
+        let bind: Bound = Box::new(move |cloud| {
+            Arc::new(move |cx, input: Value| {
+                let ctx = Ctx { cx, cloud: cloud.clone() };
+                Box::pin(async move {
+                    let input = input.into_typed().map_err(AwsError::internal)?;
+                    let output = run(ctx, input).await?;
+                    Ok(Value::of(&output).map_err(AwsError::internal)?.into())
+                })
+            })
+        });
+        self.operations.push((name, bind));
+        self
+    }
+
+    /// Lets `operation` have bodies larger or smaller than the default.
+    pub fn body_bytes_max(mut self, operation: &'static str, bytes: u64) -> Self {
+        self.body_bytes_max.insert(operation, bytes);
+        self
+    }
+
+    /// The service as the server routes to it. The whole description is read when the first request comes.
+    pub(crate) fn bind(self, cloud: &Arc<Cloud>) -> Result<(Summary, Arc<wire::Service>), LoadError> {
+        let Self { name, model, overlay, operations, body_bytes_max } = self;
+        let summary = Summary::read(name, model, overlay)?;
+        #[expect(clippy::expect_used, reason = "the description is compiled in, and a test loads every one")]
+        let load = move || schema::load(name, model, overlay).expect("a service's own description loads");
+        let mut service = wire::Service::new(name, load);
+        service.handlers = operations.into_iter().map(|(name, bind)| (name, bind(cloud.clone()))).collect();
+        service.body_bytes_max = body_bytes_max;
+        Ok((summary, Arc::new(service)))
+    }
+}

@@ -1,0 +1,174 @@
+//! A running `lamp`, and the clients' tools, for tests that drive the real thing from outside.
+//!
+//! The binary is the one that was built beside the tests, or `$LAMP_BIN`. Tools that are not Rust's (a Python with
+//! boto3 and the AWS CLI, Node.js packages, the Go client) are put in place by `cargo xtask tools`.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+/// How long a start or an exit may take before the test says that it hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
+const STEP: Duration = Duration::from_millis(5);
+
+/// A server of its own, on a free port. Dropping it kills it.
+pub struct Lamp {
+    child: Child,
+    pub port: u16,
+    pub dir: PathBuf,
+    _owned_dir: Option<TempDir>,
+}
+
+impl Lamp {
+    /// Starts on an empty directory.
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    pub fn start_with(flags: &[&str]) -> Self {
+        let dir = TempDir::new().expect("make a directory");
+        let data = dir.path().join("data");
+        Self { _owned_dir: Some(dir), ..Self::start_on(&data, flags) }
+    }
+
+    /// Starts on a directory that is there already, or will be.
+    pub fn start_on(dir: &Path, flags: &[&str]) -> Self {
+        let mut child = Command::new(binary())
+            .args(["start", "--port", "0", "--data-dir"])
+            .arg(dir)
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("run lamp: build it first (`cargo build -p lamp`)");
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let mut lines = BufReader::new(stdout).lines();
+        let port =
+            lines.by_ref().map_while(Result::ok).find_map(|line| port_in(&line)).expect("lamp says where it listens");
+        // What else it prints must not fill the pipe.
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+        Self { child, port, dir: dir.to_owned(), _owned_dir: None }
+    }
+
+    /// `http://127.0.0.1:PORT`
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).expect("connect to lamp");
+        stream.set_read_timeout(Some(PATIENCE)).expect("set a timeout");
+        stream
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("kill lamp");
+        self.child.wait().expect("wait for lamp");
+    }
+
+    /// SIGTERM; true if it left with status 0.
+    pub fn stop(&mut self) -> bool {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("run kill").success());
+        wait_for("lamp leaves on SIGTERM", || self.child.try_wait().expect("wait for lamp")).success()
+    }
+}
+
+impl Drop for Lamp {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn port_in(line: &str) -> Option<u16> {
+    line.split_once("://").and_then(|(_, behind)| behind.trim().rsplit_once(':')?.1.parse().ok())
+}
+
+/// Polls until there is an answer, or fails with what was waited for.
+pub fn wait_for<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..PATIENCE.as_millis() / STEP.as_millis() {
+        if let Some(answer) = poll() {
+            return answer;
+        }
+        std::thread::sleep(STEP);
+    }
+    panic!("gave up waiting: {what}");
+}
+
+/// The `lamp` under test.
+pub fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("LAMP_BIN") {
+        return path.into();
+    }
+    let mut path = std::env::current_exe().expect("know this test");
+    path.pop();
+    if path.ends_with("deps") {
+        path.pop();
+    }
+    path.join("lamp")
+}
+
+/// Where `cargo xtask tools` keeps what the clients need.
+pub fn tools() -> PathBuf {
+    let of = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    of("LAMP_TOOLS").unwrap_or_else(|| {
+        let cache = of("XDG_CACHE_HOME").or_else(|| Some(of("HOME")?.join(".cache"))).expect("HOME is set");
+        cache.join("lamplight")
+    })
+}
+
+/// The folder of the client programs.
+pub fn clients() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("clients")
+}
+
+/// A client program with the environment that a user would set: an endpoint, a key, a region, and nothing else.
+pub fn client(lamp: &Lamp, program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env_clear()
+        .envs(std::env::vars().filter(|(name, _)| matches!(name.as_str(), "PATH" | "HOME" | "TMPDIR")))
+        .env("AWS_ENDPOINT_URL", lamp.endpoint())
+        .env("AWS_ACCESS_KEY_ID", "test")
+        .env("AWS_SECRET_ACCESS_KEY", "test")
+        .env("AWS_DEFAULT_REGION", "us-east-1")
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("AWS_PAGER", "")
+        .env("LAMP_BIN", binary());
+    command
+}
+
+/// Runs a client to its end; fails with all that it said if it does not succeed.
+pub fn run(mut command: Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("run {command:?}: {error}"));
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{command:?} ended with {}\n--- stdout\n{stdout}\n--- stderr\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    stdout
+}
+
+/// The Python that has boto3.
+pub fn python() -> PathBuf {
+    tools().join("python/bin/python")
+}
+
+/// The AWS CLI.
+pub fn aws_cli() -> PathBuf {
+    tools().join("python/bin/aws")
+}

@@ -1,0 +1,91 @@
+//! What was acknowledged is there after `kill -9`, a restart, and a backup carried elsewhere.
+
+use std::collections::BTreeSet;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use e2e::{Lamp, binary, client, clients, python, run, wait_for};
+
+/// Rounds of killing: a few in every test run, many in the long one.
+fn rounds() -> usize {
+    if std::env::var_os("LAMP_TORTURE").is_some() { 50 } else { 4 }
+}
+
+/// A boto3 client that creates functions from 8 threads and appends the name of each to a file once it was answered.
+fn creators(lamp: &Lamp, round: usize, journal: &std::path::Path) -> Child {
+    let mut command = client(lamp, &python());
+    command
+        .arg(clients().join("python/create_until_gone.py"))
+        .args([&round.to_string(), &journal.display().to_string()])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null());
+    command.spawn().expect("run the creators")
+}
+
+fn acknowledged(journal: &std::path::Path) -> BTreeSet<String> {
+    // A line is written after its answer; the last one may be cut by our own kill of the client.
+    let text = std::fs::read_to_string(journal).unwrap_or_default();
+    text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned).collect()
+}
+
+fn listed(lamp: &Lamp) -> BTreeSet<String> {
+    let mut command = client(lamp, &python());
+    command.arg(clients().join("python/list_names.py"));
+    run(command).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn acknowledged_functions_survive_kill_nine() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let journal = dir.path().join("journal");
+    for round in 0..rounds() {
+        let mut lamp = Lamp::start_on(&data, &[]);
+        let mut creators = creators(&lamp, round, &journal);
+        let before = acknowledged(&journal).len();
+        wait_for("functions are created", || (acknowledged(&journal).len() >= before + 10).then_some(()));
+        std::thread::sleep(Duration::from_millis(37 * (round as u64 % 7)));
+        lamp.kill();
+        creators.wait().unwrap();
+
+        let lamp = Lamp::start_on(&data, &[]);
+        let there = listed(&lamp);
+        let lost: Vec<_> = acknowledged(&journal).into_iter().filter(|name| !there.contains(name)).collect();
+        assert!(lost.is_empty(), "round {round}: {} acknowledged functions are lost: {lost:?}", lost.len());
+    }
+}
+
+#[test]
+fn a_backup_of_a_running_server_is_whole_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = dir.path().join("journal");
+    let mut lamp = Lamp::start();
+    let mut creators = creators(&lamp, 0, &journal);
+    wait_for("functions are created", || (acknowledged(&journal).len() >= 20).then_some(()));
+    let before = acknowledged(&journal);
+    let backup = dir.path().join("backup");
+    let mut command = Command::new(binary());
+    command.args(["backup", "--data-dir"]).arg(&lamp.dir).arg(&backup);
+    let said = run(command);
+    assert!(said.contains("master"), "the master key is left out, and it says so: {said}");
+    assert!(!backup.join("keys").exists());
+    lamp.kill();
+    creators.wait().unwrap();
+
+    let restored = dir.path().join("restored");
+    let mut command = Command::new(binary());
+    command.arg("restore").arg(&backup).arg("--data-dir").arg(&restored);
+    run(command);
+    // The keys travel apart from the data.
+    std::fs::create_dir_all(restored.join("keys")).unwrap();
+    for key in std::fs::read_dir(lamp.dir.join("keys")).unwrap().flatten() {
+        std::fs::copy(key.path(), restored.join("keys").join(key.file_name())).unwrap();
+    }
+    let elsewhere = Lamp::start_on(&restored, &[]);
+    let there = listed(&elsewhere);
+    let lost: Vec<_> = before.into_iter().filter(|name| !there.contains(name)).collect();
+    assert!(lost.is_empty(), "the backup lacks {lost:?}");
+    let mut command = client(&elsewhere, &python());
+    command.arg(clients().join("python/read_all.py"));
+    run(command);
+}

@@ -1,0 +1,5 @@
+//! End to end: the real binary, driven by clients that we did not write. One test binary, so that it links once.
+
+mod clients;
+mod durability;
+mod server;

@@ -1,0 +1,93 @@
+//! The project's test suites, in the order in which they fail fastest, each with its time.
+//!
+//! `cargo xtask test` is what `make test` and CI run; there are no private checks.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::tools;
+
+/// A suite: its name, and what it runs.
+type Suite = (&'static str, fn() -> Result<()>);
+
+const TEST: &[Suite] = &[
+    ("format", || cargo(&["fmt", "--all", "--check"])),
+    ("lint", || cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"])),
+    ("build", || cargo(&["build", "--workspace", "--all-targets", "--quiet"])),
+    ("tools", tools::run),
+    ("unit and property", || cargo(&["test", "--workspace", "--exclude", "e2e", "--quiet"])),
+    ("end to end", || cargo(&["test", "--package", "e2e", "--quiet"])),
+];
+
+/// The long forms of the tests that `test` runs short.
+const TORTURE: &[Suite] = &[
+    ("build", || cargo(&["build", "--workspace", "--all-targets", "--quiet"])),
+    ("tools", tools::run),
+    ("torture", || call_long(&["test", "--workspace", "--", "--nocapture"])),
+];
+
+const FUZZ_TARGETS: &[&str] =
+    &["archive_reader", "codec_cbor", "codec_json", "codec_query", "codec_xml", "eventstream", "sigv4_canonical"];
+
+pub fn test() -> Result<()> {
+    run(TEST)
+}
+
+pub fn torture() -> Result<()> {
+    run(TORTURE)
+}
+
+/// Builds everything optimised and measures; `cases` are those of the `bench` crate, all if none.
+pub fn bench(cases: &[String]) -> Result<()> {
+    tools::with_peers()?;
+    cargo(&["build", "--release", "--package", "lamp", "--package", "bench"])?;
+    let mut command = Command::new("cargo");
+    command.args(["run", "--release", "--quiet", "--package", "bench", "--"]).args(cases);
+    tools::call(command.current_dir(crate::root()))
+}
+
+/// A minute for each parser of outside bytes. Needs the nightly toolchain and cargo-fuzz.
+pub fn fuzz() -> Result<()> {
+    for target in FUZZ_TARGETS {
+        eprintln!("fuzz: {target}");
+        let mut command = Command::new("cargo");
+        command.args(["+nightly", "fuzz", "run", target, "--", "-max_total_time=60", "-print_final_stats=1"]);
+        // The pinned toolchain must not win over the one that the sanitizers need.
+        command.env_remove("RUSTUP_TOOLCHAIN").current_dir(crate::root());
+        tools::call(&mut command)?;
+    }
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "it measures how long a suite took, for the reader")]
+fn run(suites: &[Suite]) -> Result<()> {
+    let mut times: Vec<(&str, Duration)> = Vec::new();
+    for (name, suite) in suites {
+        eprintln!("== {name}");
+        let start = Instant::now();
+        let result = suite();
+        times.push((name, start.elapsed()));
+        if let Err(error) = result {
+            report(&times);
+            bail!("pass the suite \"{name}\": {error:#}");
+        }
+    }
+    report(&times);
+    Ok(())
+}
+
+fn report(times: &[(&str, Duration)]) {
+    for (name, time) in times {
+        eprintln!("{:>8.1} s  {name}", time.as_secs_f64());
+    }
+}
+
+fn cargo(args: &[&str]) -> Result<()> {
+    tools::call(Command::new("cargo").args(args).current_dir(crate::root()))
+}
+
+fn call_long(args: &[&str]) -> Result<()> {
+    tools::call(Command::new("cargo").args(args).env("LAMP_TORTURE", "1").current_dir(crate::root()))
+}

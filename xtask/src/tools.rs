@@ -1,0 +1,110 @@
+//! Puts the clients of the end-to-end tests in place: a Python with boto3 and the AWS CLI, Node.js packages, the Go
+//! client. What is there already is left alone; a changed pin installs anew.
+//!
+//! Everything lands below `$LAMP_TOOLS`, or `~/.cache/lamplight`, outside the checkout, so that a fresh clone on a
+//! kept machine starts warm.
+
+use std::collections::hash_map::DefaultHasher;
+use std::fs;
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+/// Where the tools are.
+pub fn dir() -> Result<PathBuf> {
+    let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(dir) = of("LAMP_TOOLS") {
+        return Ok(dir);
+    }
+    let cache = of("XDG_CACHE_HOME").or_else(|| Some(of("HOME")?.join(".cache")));
+    Ok(cache.context("find a place for the tools: set LAMP_TOOLS, or HOME")?.join("lamplight"))
+}
+
+/// One set of tools: where it goes, what decides whether it is current, and how it is made.
+struct Tool {
+    name: &'static str,
+    /// Files, as seen from `e2e/clients`; a change of any makes the tool stale.
+    pins: &'static [&'static str],
+    install: fn(&Path, &Path) -> Result<()>,
+}
+
+const TOOLS: &[Tool] = &[
+    Tool { name: "python", pins: &["python/requirements.txt"], install: python },
+    Tool { name: "node", pins: &["node/package.json"], install: node },
+    Tool { name: "go", pins: &["go/go.mod", "go/go.sum", "go/main.go"], install: go },
+];
+
+/// What the benchmark compares with.
+const PEERS: &[Tool] = &[Tool { name: "peers", pins: &["../../bench/requirements.txt"], install: peers }];
+
+pub fn run() -> Result<()> {
+    install(TOOLS)
+}
+
+pub fn with_peers() -> Result<()> {
+    install(TOOLS)?;
+    install(PEERS)
+}
+
+fn install(tools: &[Tool]) -> Result<()> {
+    let clients = crate::root().join("e2e/clients");
+    for tool in tools {
+        let dir = dir()?.join(tool.name);
+        let stamp = dir.join(".pins");
+        let pins = fingerprint(&clients, tool.pins)?;
+        if fs::read_to_string(&stamp).is_ok_and(|found| found == pins) {
+            continue;
+        }
+        eprintln!("tools: installing {} into {}", tool.name, dir.display());
+        fs::remove_dir_all(&dir).or_else(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        })?;
+        fs::create_dir_all(&dir)?;
+        (tool.install)(&clients, &dir).with_context(|| format!("install the {} clients", tool.name))?;
+        fs::write(stamp, pins)?;
+    }
+    Ok(())
+}
+
+fn fingerprint(clients: &Path, pins: &[&str]) -> Result<String> {
+    let mut hasher = DefaultHasher::new();
+    for pin in pins {
+        fs::read(clients.join(pin)).with_context(|| format!("read {pin}"))?.hash(&mut hasher);
+    }
+    Ok(format!("{:016x}", hasher.finish()))
+}
+
+fn python(clients: &Path, dir: &Path) -> Result<()> {
+    venv(dir, &clients.join("python/requirements.txt"))
+}
+
+fn peers(clients: &Path, dir: &Path) -> Result<()> {
+    venv(dir, &clients.join("../../bench/requirements.txt"))
+}
+
+fn venv(dir: &Path, requirements: &Path) -> Result<()> {
+    call(Command::new("python3").args(["-m", "venv"]).arg(dir))?;
+    call(Command::new(dir.join("bin/pip")).args(["install", "--quiet", "--requirement"]).arg(requirements))
+}
+
+fn node(clients: &Path, dir: &Path) -> Result<()> {
+    fs::copy(clients.join("node/package.json"), dir.join("package.json"))?;
+    call(Command::new("npm").args(["install", "--silent", "--no-audit", "--no-fund"]).current_dir(dir))
+}
+
+fn go(clients: &Path, dir: &Path) -> Result<()> {
+    call(Command::new("go").args(["build", "-o"]).arg(dir.join("client")).arg(".").current_dir(clients.join("go")))
+}
+
+/// Runs a command to its end; its output is the user's to see.
+pub fn call(command: &mut Command) -> Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let status = command.status().with_context(|| format!("run {program}: is it installed?"))?;
+    if !status.success() {
+        bail!("run {command:?}: it ended with {status}");
+    }
+    Ok(())
+}
