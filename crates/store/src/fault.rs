@@ -118,3 +118,55 @@ impl Backend for Faulty {
         self.inner.close()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use base::ManualClock;
+
+    use super::*;
+    use crate::Store;
+
+    const SPACE: Space = Space::new("s");
+
+    /// Commits forty rows, some in vain: for each, whether it said that it was committed, and whether it is there.
+    fn run(faults: Faults) -> (Vec<(Result<(), Error>, bool)>, Store) {
+        let sound = Store::memory(Arc::new(ManualClock::default()));
+        let store = sound.clone().with_faults(faults);
+        let run = async {
+            let mut ran = Vec::new();
+            for number in 0..40_u8 {
+                let outcome = store.commit(Batch::new().put_raw(SPACE, vec![number], b"")).await;
+                let is_there = sound.get(SPACE, vec![number]).await.unwrap().is_some();
+                ran.push((outcome.map(|outcome| assert!(outcome.is_committed())), is_there));
+            }
+            ran
+        };
+        (tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(run), store)
+    }
+
+    #[test]
+    fn faults_are_what_they_say_and_repeat_with_their_seed() {
+        let faults = Faults { seed: 5, refused_share: 4, lost_share: 4, unanswered_share: 4, ..Faults::default() };
+        let (ran, _) = run(faults);
+        let seen = |wanted: fn(&Result<(), Error>, bool) -> bool| ran.iter().filter(|(o, is)| wanted(o, *is)).count();
+        let counts = [
+            seen(|outcome, is_there| outcome.is_ok() && is_there),
+            seen(|outcome, is_there| matches!(outcome, Err(Error::Unavailable { .. })) && !is_there),
+            seen(|outcome, is_there| matches!(outcome, Err(Error::Unanswered)) && !is_there),
+            seen(|outcome, is_there| matches!(outcome, Err(Error::Unanswered)) && is_there),
+        ];
+        assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+        assert_eq!(counts.iter().sum::<usize>(), ran.len());
+        let (again, _) = run(faults);
+        assert_eq!(format!("{ran:?}"), format!("{again:?}"));
+    }
+
+    #[test]
+    fn a_failed_write_ends_the_store() {
+        let (ran, store) = run(Faults { failed_commit: Some(3), ..Faults::default() });
+        let committed = ran.iter().map(|(outcome, is_there)| outcome.is_ok() && *is_there).collect::<Vec<_>>();
+        assert_eq!(committed, [vec![true; 2], vec![false; 38]].concat());
+        let failed = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(store.failed());
+        assert_eq!(&*failed, "an injected fault");
+    }
+}

@@ -55,6 +55,9 @@ pub const CHECKPOINT_PAGES: u32 = 1_024;
 /// the log anew: 64 MiB. Without it a log that is written without pause would never end.
 pub const LOG_PAGES_MAX: u32 = 8_192;
 
+/// How long the checkpointer waits for readers before it leaves the log as it is, commits held back meanwhile.
+pub const CHECKPOINT_WAIT: Duration = Duration::from_millis(20);
+
 /// Connections that wait for readers. More are opened when more threads read at once, and closed afterwards.
 pub const READERS_KEPT_MAX: usize = 8;
 
@@ -90,3 +93,36 @@ pub const VAULT_ATTEMPTS_MAX: usize = 16;
 
 /// The file of the master keys; two keys take less than 1 KiB.
 pub const VAULT_KEY_FILE_BYTES_MAX: u64 = 16 * 1024;
+
+/// Name of a stream with its scope; a key, less the offset behind it.
+pub const STREAM_ID_BYTES_MAX: usize = 1_900;
+
+/// Longest record of a stream.
+pub const STREAM_RECORD_BYTES_MAX: usize = 10 * 1024 * 1024;
+
+/// Records are gathered in blocks up to this size. A longer record is a block by itself, in several rows.
+pub const STREAM_BLOCK_BYTES: usize = 60 * 1024;
+
+/// What a row holds of a block.
+pub const STREAM_PART_BYTES: usize = VALUE_BYTES_MAX - 64;
+
+/// Rows that a trim deletes in one commit.
+pub const STREAM_TRIM_STEP: usize = 64;
+
+/// Streams whose end is remembered between appends, some hundred bytes each.
+pub const STREAM_TAILS_MAX: usize = 8_192;
+
+/// Attempts to append or read against others who change the same stream at the same time.
+pub const STREAM_ATTEMPTS_MAX: usize = 16;
+
+/// Lazy records in memory, waiting or being written. What does not fit is dropped, and counted.
+pub const STREAM_LAZY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Lazy records that are written in one commit, and when half of them wait, no more are waited for.
+pub const STREAM_FLUSH_BYTES: usize = 4 * 1024 * 1024;
+
+/// Streams that are written in one commit; their ends are read at once.
+pub const STREAM_FLUSH_STREAMS: usize = READS_MAX;
+
+/// How long lazy records are gathered before they are written, and how long after a failure.
+pub const STREAM_LAZY_DELAY: Duration = Duration::from_millis(50);

@@ -10,11 +10,11 @@ use std::thread::{self, JoinHandle};
 
 use rusqlite::{Connection, ErrorCode};
 
-use crate::embedded::Shared;
 use crate::embedded::directory::OpenError;
-use crate::limits::{CHECKPOINT_PAGES, LOG_PAGES_MAX};
+use crate::embedded::{PanicIsFatal, Shared};
+use crate::limits::{CHECKPOINT_PAGES, CHECKPOINT_WAIT, LOCK_WAIT, LOG_PAGES_MAX};
 
-/// The committer's end of it. Dropping it ends the thread.
+/// The committer's end of it, which it ends with one of `stop` and `close`.
 pub(crate) struct Checkpointer {
     /// Holds one poke: a second says nothing that the first did not.
     pokes: SyncSender<()>,
@@ -27,6 +27,12 @@ impl Checkpointer {
     pub fn start(connection: Connection, shared: Arc<Shared>) -> Result<Self, OpenError> {
         let (pokes, poked) = sync_channel(1);
         let name = "store-checkpoint";
+        // While it waits for a slow reader, commits may wait for it.
+        connection.busy_timeout(CHECKPOINT_WAIT).map_err(|source| OpenError::Database {
+            step: "set up a connection to",
+            path: connection.path().unwrap_or_default().into(),
+            source: Arc::new(source),
+        })?;
         let thread = thread::Builder::new()
             .name(name.into())
             .spawn(move || run(connection, &shared, &poked))
@@ -45,18 +51,23 @@ impl Checkpointer {
         }
     }
 
+    /// Ends the thread, and waits for the checkpoint that it may be at.
+    pub fn stop(self) -> Option<Connection> {
+        drop(self.pokes);
+        // Where it panicked it made that fatal itself, and nothing may be written now.
+        self.thread.join().ok()
+    }
+
     /// Ends the thread, then copies everything and empties the log.
     pub fn close(self) -> rusqlite::Result<()> {
-        drop(self.pokes);
-        match self.thread.join() {
-            Ok(connection) => checkpoint(&connection, "TRUNCATE").map(drop),
-            Err(_) => Ok(()), // It made its panic fatal itself, and nothing may be written now.
-        }
+        let Some(connection) = self.stop() else { return Ok(()) };
+        connection.busy_timeout(LOCK_WAIT)?;
+        checkpoint(&connection, "TRUNCATE").map(drop)
     }
 }
 
 fn run(connection: Connection, shared: &Shared, poked: &Receiver<()>) -> Connection {
-    let guard = super::PanicIsFatal(shared);
+    let guard = PanicIsFatal(shared);
     while poked.recv().is_ok() && shared.failure().is_none() {
         match relieve(&connection, shared) {
             Ok(()) => {}

@@ -121,14 +121,18 @@ impl Committer {
             }
             self.commit(group);
         }
-        let Some(closing) = closing else { return };
         let closed = match self.shared.failure() {
-            // Nothing may be written over what could not be.
-            Some(failure) => Err(failure),
-            None => self.checkpointer.close().map_err(|error| explain("empty the log", error)),
+            None if closing.is_some() => self.checkpointer.close().map_err(|error| explain("empty the log", error)),
+            // A store that was only dropped leaves at once. One that failed must write nothing more.
+            failure => {
+                self.checkpointer.stop();
+                failure.map_or(Ok(()), Err)
+            }
         };
         drop(self.connection);
-        closing.send(closed).ok();
+        if let Some(closing) = closing {
+            closing.send(closed).ok();
+        }
     }
 
     fn commit(&mut self, group: Vec<Waiting>) {

@@ -23,7 +23,8 @@ const LARGE: Table<String, Note> = Table::large("suite_large");
 pub(super) async fn laws(make: &impl Fn() -> Store) -> Result<(), Error> {
     rows_come_in_pages(&make()).await?;
     scopes_are_apart(&make()).await?;
-    long_records_come_and_go_whole(&make()).await
+    long_records_come_and_go_whole(&make()).await?;
+    long_records_are_never_seen_in_between(&make()).await
 }
 
 fn scope(world: u32, region: Option<&str>) -> Scope {
@@ -132,4 +133,35 @@ async fn long_records_come_and_go_whole(store: &Store) -> Result<(), Error> {
     let parts = store.range(Range::under(PARTS, "", 9)).await?.rows;
     assert_eq!(parts, [], "no part outlives its record");
     Ok(())
+}
+
+async fn long_records_are_never_seen_in_between(store: &Store) -> Result<(), Error> {
+    const ROUND_COUNT: usize = 40;
+    let scope = scope(0, None);
+    let lengths = [1, 2 * VALUE_BYTES_MAX, 4 * VALUE_BYTES_MAX];
+    let write = async {
+        for round in 0..ROUND_COUNT {
+            let note = note(lengths[round % 3]);
+            let batch = if round % 5 == 4 {
+                Batch::new().delete(&LARGE, &scope, "k")
+            } else {
+                Batch::new().put(&LARGE, &scope, "k", &note)
+            };
+            commit(store, batch).await?;
+        }
+        Ok::<_, Error>(())
+    };
+    let read = async {
+        for _ in 0..ROUND_COUNT {
+            let got = LARGE.get(store, &scope, "k").await?;
+            let paged = LARGE.page(store, &scope, Scan::all(9)).await?.rows;
+            for row in got.into_iter().chain(paged) {
+                assert!(lengths.contains(&row.value.0.len()), "a record is one of those that were written");
+            }
+            tokio::task::yield_now().await;
+        }
+        Ok::<_, Error>(())
+    };
+    let (written, were_whole) = tokio::join!(write, read);
+    written.and(were_whole)
 }
