@@ -4,6 +4,8 @@
 //! Total: any head has a canonical form, so nothing here fails. Its length is at most three times that of the head
 //! for the path and the query (nine times for a path that is encoded twice), and once for each signed header.
 
+use std::borrow::Cow;
+
 use http::header::HeaderMap;
 use percent::{Plus, decode};
 
@@ -62,8 +64,24 @@ fn write_path_raw(path: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// The path of all other services: without empty and dot segments, and encoded once more than on the wire.
+/// The path of all other services: normalised, and encoded once more than on the wire.
 fn write_path(path: &str, out: &mut Vec<u8>) {
+    for (index, segment) in normalised_path(path).split('/').enumerate() {
+        if index > 0 {
+            out.push(b'/');
+        }
+        percent::encode(segment.as_bytes(), out);
+    }
+}
+
+/// The path without empty and dot segments, as all services but S3 have it signed. Two paths that are one here have
+/// one signature, so an operation has to be found by this and not by the path on the wire.
+pub fn normalised_path(path: &str) -> Cow<'_, str> {
+    let inner = path.strip_prefix('/').unwrap_or_default();
+    let last_may_be_empty = inner.strip_suffix('/').unwrap_or(inner);
+    if path == "/" || (!inner.is_empty() && last_may_be_empty.split('/').all(|part| !matches!(part, "" | "." | ".."))) {
+        return Cow::Borrowed(path);
+    }
     let mut segments = Vec::new();
     for segment in path.split('/') {
         match segment {
@@ -74,14 +92,16 @@ fn write_path(path: &str, out: &mut Vec<u8>) {
             _ => segments.push(segment),
         }
     }
+    let mut normal = String::with_capacity(path.len());
     for segment in &segments {
-        out.push(b'/');
-        percent::encode(segment.as_bytes(), out);
+        normal.push('/');
+        normal.push_str(segment);
     }
-    // A trailing slash stays. One before a dot segment does not count as trailing, as botocore has it.
+    // A trailing slash stays; a dot segment at the end leaves none, as botocore has it.
     if segments.is_empty() || path.ends_with('/') {
-        out.push(b'/');
+        normal.push('/');
     }
+    Cow::Owned(normal)
 }
 
 /// Parameters sorted by name, then value, each decoded and encoded again.

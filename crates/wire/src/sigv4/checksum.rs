@@ -46,7 +46,7 @@ pub struct Checksum(State);
 #[derive(Clone)]
 enum State {
     Crc { table: &'static [u64; 256], value: u64, bits: u32 },
-    Digest(digest::Context),
+    Digest(Box<digest::Context>),
 }
 
 impl Checksum {
@@ -56,8 +56,8 @@ impl Checksum {
             Algorithm::Crc32 => crc(&CRC32, 32),
             Algorithm::Crc32c => crc(&CRC32C, 32),
             Algorithm::Crc64Nvme => crc(&CRC64_NVME, 64),
-            Algorithm::Sha1 => State::Digest(digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY)),
-            Algorithm::Sha256 => State::Digest(digest::Context::new(&digest::SHA256)),
+            Algorithm::Sha1 => State::Digest(digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY).into()),
+            Algorithm::Sha256 => State::Digest(digest::Context::new(&digest::SHA256).into()),
         })
     }
 

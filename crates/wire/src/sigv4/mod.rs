@@ -6,7 +6,8 @@
 //! 1. [`parse`]: finds the authorisation in header or query and gives a [`Claim`], or `None` for an unsigned request;
 //! 2. [`Verifier::verify`]: date, scope, signed headers, body hash, signature, session token, in the order in which
 //!    AWS answers when several are wrong;
-//! 3. for `aws-chunked` bodies [`chunked::Decoder`], which goes on from the [`Verified`] head.
+//! 3. the operation is looked up by the [`normalised_path`], for that is what was signed;
+//! 4. for `aws-chunked` bodies [`chunked::Decoder`], which goes on from the [`Verified`] head.
 //!
 //! An [`AuthError`] becomes AWS's words by [`AuthError::answer`], one table for all families of services.
 //!
@@ -31,6 +32,7 @@ use std::time::Duration;
 use base::{Secret, Timestamp};
 use http::HeaderMap;
 
+pub use canonical::normalised_path;
 pub use error::{AuthError, Family};
 pub use key::SigningKey;
 pub use parse::parse;
