@@ -105,8 +105,11 @@ pub enum LogError {
     #[error("read or sync the write-ahead log")]
     Io(#[from] io::Error),
     /// Whole commits that were acknowledged cannot be read any more. Nothing was changed.
-    #[error("verify the write-ahead log: acknowledged commits are damaged at frame {frame}")]
+    #[error("verify the write-ahead log: acknowledged commits are damaged at frame {frame}; restore a backup")]
     Damaged { frame: u32 },
+    /// There was a database.
+    #[error("find the database: its file is empty or gone; restore it, or a backup")]
+    Emptied,
 }
 
 /// Checks the log of a database that no connection has open, before SQLite recovers from it, and makes sure that what
@@ -120,9 +123,14 @@ pub enum LogError {
 /// The part that SQLite will accept is then written again, unchanged, and synced. After a failed sync the kernel may
 /// keep pages that never reached the disk and call them clean: recovery would read them from memory, acknowledge more
 /// behind them, and a power cut later take the lot.
-pub(super) fn check(log: &Path, disk: &Tapped) -> Result<(), LogError> {
+pub(super) fn check(database: &Path, log: &Path, disk: &Tapped) -> Result<(), LogError> {
     let mut mark_file = MarkFile::beside(log, disk.clone());
     let mark = mark_file.read()?;
+    // The first page is synced before there is a log, and the log before there is a mark.
+    if mark.is_some() && size_of_file(database)? == 0 {
+        return Err(LogError::Emptied);
+    }
+    let mark = mark.filter(|mark| mark.frame_count > 0);
     let file = match OpenOptions::new().read(true).write(true).open(log) {
         Ok(file) => file,
         // Deleting a log erases its mark first.
@@ -239,6 +247,15 @@ impl<'a> LogFile<'a> {
         let is_whole = read_whole(self.file, &mut bytes, offset)?
             && read_whole(self.file, &mut page, offset + FRAME_HEADER_BYTES as u64)?;
         Ok(is_whole.then(|| Frame { bytes, header: FrameHeader::parse(&bytes), page }))
+    }
+}
+
+/// 0 for a file that is not there.
+fn size_of_file(path: &Path) -> io::Result<u64> {
+    match path.metadata() {
+        Ok(metadata) => Ok(metadata.len()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
     }
 }
 

@@ -9,6 +9,7 @@
 //! write-back (half a minute); then the log's own later transactions prove the earlier ones (see `log`), and only the
 //! very last group of commits is without proof. An old mark never raises a false alarm: what it names was synced.
 //! Before the log is emptied or deleted the mark is erased and synced, so that it never outlives what it speaks of.
+//! An erased mark still says that the database was made, so that one which is empty is not taken for new.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
@@ -86,9 +87,10 @@ impl MarkFile {
         Self { path: path.into(), disk, open: None, is_dirty: false }
     }
 
+    /// Absent before the first commit of a database, and when the file is damaged.
     pub(super) fn read(&self) -> io::Result<Option<Mark>> {
         match fs::read(&self.path) {
-            Ok(bytes) => Ok(Mark::decode(&bytes).filter(|mark| mark.frame_count > 0)),
+            Ok(bytes) => Ok(Mark::decode(&bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -165,6 +167,6 @@ mod tests {
         file.write(&mark).unwrap();
         assert_eq!(file.read().unwrap(), Some(mark));
         file.erase().unwrap();
-        assert_eq!(file.read().unwrap(), None);
+        assert_eq!(file.read().unwrap(), Some(Mark::default()));
     }
 }

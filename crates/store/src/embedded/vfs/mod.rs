@@ -88,7 +88,7 @@ impl Vfs {
         }
         let mut log = OsString::from(path.as_os_str());
         log.push("-wal");
-        log::check(Path::new(&log), self.shared.tapped())
+        log::check(path, Path::new(&log), self.shared.tapped())
     }
 }
 
@@ -261,6 +261,8 @@ mod tests {
         let (_copy, path) = left_behind(&dir.path().join("kv.db"));
         fs::remove_file(beside(&path, "-wal")).unwrap();
         assert!(matches!(vfs().check_log(&path), Err(LogError::Damaged { .. })));
+        fs::write(&path, "").unwrap();
+        assert!(matches!(vfs().check_log(&path), Err(LogError::Emptied)));
         drop(connection);
     }
 

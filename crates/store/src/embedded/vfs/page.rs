@@ -10,6 +10,9 @@ pub(crate) const PAGE_BYTES: usize = crate::limits::PAGE_BYTES as usize;
 /// What SQLite is told to leave free at the end of each page.
 pub(crate) const RESERVED_BYTES: u8 = 8;
 
+/// What the first page begins with, and SQLite reads on its own.
+pub(super) const HEADER_BYTES: usize = 100;
+
 const CONTENT_BYTES: usize = PAGE_BYTES - RESERVED_BYTES as usize;
 
 pub(super) type Page = [u8; PAGE_BYTES];

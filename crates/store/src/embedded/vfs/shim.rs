@@ -26,8 +26,7 @@ use super::page::{self, PAGE_BYTES, Page};
 use super::tap::{Action, Fault, Op, Tapped, Verdict};
 use super::{RegisterError, Vfs};
 
-/// How often a page is read before it counts as damaged: the first page may be read without a lock while a checkpoint
-/// rewrites it.
+/// How often a page is read before it counts as damaged: a fault on the way from the disk need not repeat itself.
 const READ_ATTEMPT_COUNT: usize = 3;
 
 /// What all files of one registration share.
@@ -155,6 +154,11 @@ impl OpenFile {
     }
 
     fn read_database(&self, below: &Below, bytes: &mut [u8], offset: u64) -> c_int {
+        // Before it looks into the log, SQLite peeks at the header to learn the size of a page. A power cut during a
+        // checkpoint may have torn this page; its good copy is then in the log, and is what gets read in earnest.
+        if offset == 0 && bytes.len() == page::HEADER_BYTES {
+            return below.read(bytes, offset);
+        }
         match (bytes.as_mut_array::<PAGE_BYTES>(), page::number_at(offset)) {
             (Some(page), Some(number)) => read_page(below, page, number, offset),
             _ => read_part(below, bytes, offset),
@@ -253,7 +257,7 @@ fn read_page(below: &Below, page: &mut Page, number: u64, offset: u64) -> c_int 
     ffi::SQLITE_IOERR_DATA
 }
 
-/// Reads a part of one page, such as the database's header, and verifies the whole page for it.
+/// Reads a part of one page and verifies the whole page for it.
 fn read_part(below: &Below, bytes: &mut [u8], offset: u64) -> c_int {
     const BYTES: u64 = PAGE_BYTES as u64;
     let within = usize::try_from(offset % BYTES).unwrap_or(PAGE_BYTES);
@@ -496,7 +500,8 @@ unsafe extern "C" fn x_delete(vfs: *mut ffi::sqlite3_vfs, name: *const c_char, s
     if is_log && MarkFile::beside(&path, shared.tapped.clone()).erase().is_err() {
         return ffi::SQLITE_IOERR_DELETE;
     }
-    shared.run(&path, Action::Delete, ffi::SQLITE_IOERR_DELETE, || {
+    let action = Action::Delete { syncs_directory: syncs_directory != 0 };
+    shared.run(&path, action, ffi::SQLITE_IOERR_DELETE, || {
         // SAFETY: the registration below is static, the other arguments are SQLite's.
         unsafe {
             let Some(call) = (*shared.below).xDelete else { return ffi::SQLITE_IOERR_DELETE };

@@ -14,10 +14,18 @@ pub struct Op<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action<'a> {
     Create,
-    Write { offset: u64, bytes: &'a [u8] },
-    Truncate { size_bytes: u64 },
+    Write {
+        offset: u64,
+        bytes: &'a [u8],
+    },
+    Truncate {
+        size_bytes: u64,
+    },
     Sync,
-    Delete,
+    /// Durable when it returns if `syncs_directory`, with all entries made before.
+    Delete {
+        syncs_directory: bool,
+    },
 }
 
 /// What becomes of an operation.
