@@ -32,6 +32,17 @@ SAMPLES = int(os.environ.get("KEYSTONE_SAMPLES", "3"))
 SEED = int(os.environ.get("KEYSTONE_SEED", "1"))
 SHOWN_MAX = 20
 
+# What no request can tell apart by what routing looks at.
+AMBIGUOUS = {
+    # Deprecated forms of operations at the same method and URI.
+    ("s3", "GetBucketLifecycle"),
+    ("s3", "GetBucketNotification"),
+    ("s3", "PutBucketLifecycle"),
+    ("s3", "PutBucketNotification"),
+    # Told from ListBuckets by its host alone.
+    ("s3", "ListDirectoryBuckets"),
+}
+
 
 class Peer:
     """Collects questions, asks them all at once, and hands each answer to whoever asked."""
@@ -85,6 +96,8 @@ class Keystone:
         if protocol.startswith("json"):
             model.metadata["jsonVersion"] = protocol.removeprefix("json-")
         for operation in model.operation_names:
+            if (name, operation) in AMBIGUOUS:
+                continue
             operation = model.operation_model(operation)
             draw = random.Random(f"{SEED} {name} {protocol} {operation.name}")
             for sample in range(SAMPLES):
@@ -110,10 +123,11 @@ class Keystone:
             for key, value in prepared.headers.items()
         }
         signing = operation.service_model.signing_name
-        target = prepared.url.removeprefix("http://localhost")
+        # Some operations put a label before the host name.
+        target = "/" + prepared.url.removeprefix("http://").split("/", 1)[1]
         question = dict(do="decode", service=name, signing=signing, method=prepared.method, target=target)
         question |= dict(headers=headers, body=base64.b64encode(body).decode())
-        expected = self.expected(shape, given)
+        expected = self.expected(shape, given, headers)
 
         def then(answer):
             self.counts[where[:2] + ("input",)] += 1
@@ -124,11 +138,15 @@ class Keystone:
 
         self.peer.ask(question, then)
 
-    def expected(self, shape, given):
-        """An empty payload is no payload."""
+    def expected(self, shape, given, headers):
+        """An empty payload is no payload, and HTTP fills in the length that S3 has a member for."""
+        given = dict(given)
         payload = shape.serialization.get("payload") if shape else None
         if payload and given.get(payload) in (b"", ""):
-            given = {key: value for key, value in given.items() if key != payload}
+            del given[payload]
+        for name, member in shape.members.items() if shape else ():
+            if member.serialization.get("name") == "Content-Length" and "Content-Length" in headers:
+                given.setdefault(name, int(headers["Content-Length"]))
         return canonical(given)
 
     def output(self, name, protocol, spoken, operation, draw, whole):
@@ -149,7 +167,7 @@ class Keystone:
             wanted = self.answered(operation, shape, given, answer, parsed)
             if not same(canonical(parsed), wanted):
                 self.fail(where, got=canonical(parsed), wanted=wanted, wire=self.shown(answer))
-            elif metadata.get("RequestId") != "00000000-0000-0000-0000-000000000000":
+            elif (shape or spoken != "smithy-rpc-v2-cbor") and metadata.get("RequestId") != "00000000-0000-0000-0000-000000000000":
                 self.fail(where, metadata=metadata)
 
         question = dict(do="encode", service=name, operation=operation.name, protocol=protocol, value=expected)
@@ -163,6 +181,8 @@ class Keystone:
         for name, member in shape.members.items():
             if member.serialization.get("location") == "statusCode":
                 given.setdefault(name, answer["status"])
+            if member.serialization.get("name", "").lower() == "content-type" and not given.get(name):
+                given[name] = answer["headers"].get("content-type")
             if member.serialization.get("location") == "headers" and name not in given and parsed.get(name) == {}:
                 given[name] = {}
         payload = shape.serialization.get("payload")
@@ -211,6 +231,8 @@ class Keystone:
 
         def then(answer):
             self.counts[where[:2] + ("error",)] += 1
+            if "refused" in answer:
+                return self.fail(where, answer=answer)
             got = self.parse(spoken, operation, answer, operation.output_shape).get("Error", {})
             modelled = self.modelled(spoken, answer, error)
             modelled = {key: value for key, value in modelled.items() if key in members}

@@ -22,7 +22,8 @@ class Maker:
 
     def structure(self, shape, depth=0, whole=False):
         names = list(shape.members)
-        if shape.is_tagged_union if hasattr(shape, "is_tagged_union") else False:
+        if getattr(shape, "is_tagged_union", False):
+            whole = True
             names = [self.random.choice(names)] if names else []
         made = {}
         for name in names:
@@ -60,7 +61,8 @@ class Maker:
         if getattr(shape, "is_eventstream", False) or shape.serialization.get("eventstream"):
             return None
         made = self.structure(shape, depth)
-        return None if self.sparse and not made else made
+        empty = not made and (self.sparse or getattr(shape, "is_tagged_union", False))
+        return None if empty else made
 
     def make_list(self, shape, depth, place):
         flat = shape.serialization.get("flattened") and self.sparse

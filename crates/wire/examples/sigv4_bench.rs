@@ -52,7 +52,8 @@ fn measure() -> Result<(), AuthError> {
     };
     let headers = sign(&signer, &head, HASH).map_err(|_| AuthError::Missing)?;
     let head = Head { headers: &headers, ..head };
-    let principal = Principal { account: AccountId::ZERO, arn: String::new(), user_id: String::new(), access_key_id: None };
+    let principal =
+        Principal { account: AccountId::ZERO, arn: String::new(), user_id: String::new(), access_key_id: None };
     let credential = Credential { secret_access_key: secret, session_token: None, principal: principal.into() };
     let rules = Rules { service: "lambda", now };
 

@@ -275,14 +275,14 @@ fn mark(headers: &mut HeaderMap) {
     headers.insert(HeaderName::from_static("smithy-protocol"), HeaderValue::from_static("rpc-v2-cbor"));
 }
 
-pub fn encode_error(known: Option<(&Model, (&Shape, &Structure))>, fields: &super::error::Fields<'_>) -> Response {
+pub fn encode_error(model: Option<&Model>, fields: &super::error::Fields<'_>) -> Response {
     let mut out = Encoder::new(Vec::new());
     // Writing into a vector cannot fail.
     out.begin_map().ok();
     out.str("__type").ok();
     out.str(&fields.shape_name).ok();
     for (name, value) in &fields.members {
-        let member = known.and_then(|(model, (_, structure))| Some((model, structure.member(name)?)));
+        let member = model.and_then(|model| Some((model, fields.structure()?.member(name)?)));
         let mut writer = Encoder::new(Vec::new());
         match (member, value) {
             (Some((model, member)), value) => {

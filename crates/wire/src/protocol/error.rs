@@ -47,10 +47,10 @@ pub fn encode_error(
     let known = model.and_then(|model| Some((model, find(model, operation, &error.code)?)));
     let fields = Fields::of(known, error);
     let mut response = match protocol {
-        Protocol::RestJson | Protocol::Json10 | Protocol::Json11 => json_error(known, protocol, &fields),
+        Protocol::RestJson | Protocol::Json10 | Protocol::Json11 => json_error(model, protocol, &fields),
         Protocol::Query => query::encode_error(model, &fields, request_id),
         Protocol::RestXml => xml::encode_error(model, &fields, request_id),
-        Protocol::Cbor => cbor::encode_error(known, &fields),
+        Protocol::Cbor => cbor::encode_error(model, &fields),
     };
     *response.status_mut() = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
@@ -130,6 +130,10 @@ impl<'a> Fields<'a> {
             };
             members.extend(value.map(|value| (Name::Borrowed(member.name), value)));
         }
+        if !structure.members.iter().any(|member| member.name.eq_ignore_ascii_case("message")) {
+            // Many shapes name no message, and AWS sends one all the same.
+            members.push((Name::Borrowed("message"), Value::String(error.message.clone())));
+        }
         Self {
             shape_name: shape.name.into(),
             code: code.into(),
@@ -163,23 +167,8 @@ fn typed(model: &Model, shape: crate::schema::ShapeId, given: &str) -> Option<Va
     .filter(|_| given.len() <= BODY_TEXT_BYTES_MAX)
 }
 
-fn json_error(known: Option<(&Model, (&Shape, &Structure))>, protocol: Protocol, fields: &Fields<'_>) -> Response {
-    let mut body = match known {
-        Some((model, (shape, structure))) => {
-            json::encode_members(model, shape.name, structure, &fields.members, protocol == Protocol::RestJson)
-        }
-        None => json::encode_texts(&fields.members),
-    };
-    if protocol != Protocol::RestJson {
-        // The body is an object: its type goes in first.
-        let mut typed = b"{\"__type\":".to_vec();
-        json::write_string(&mut typed, &fields.shape_name);
-        if body != b"{}" {
-            typed.push(b',');
-        }
-        typed.extend(body.drain(..).skip(1));
-        body = typed;
-    }
+fn json_error(model: Option<&Model>, protocol: Protocol, fields: &Fields<'_>) -> Response {
+    let body = json::encode_error(model, fields, protocol == Protocol::RestJson);
     let mut response = Response::new(body.into());
     response.headers_mut().insert(CONTENT_TYPE, json::content_type(protocol));
     response

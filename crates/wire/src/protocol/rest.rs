@@ -104,7 +104,7 @@ impl<'a> Head<'a> {
 
     fn query(&mut self, member: &Member) -> Result<Option<Value>, DecodeError> {
         if let Kind::Map { value, .. } = self.model.shape(member.shape).kind {
-            return self.query_map(value).map(Some);
+            return self.query_map(value);
         }
         let (model, wire) = (self.model, member.wire());
         let mut found = self.pairs()?.iter().filter(|(name, _)| name == wire).map(|(_, value)| value);
@@ -128,7 +128,7 @@ impl<'a> Head<'a> {
     }
 
     /// Everything in the query string that neither another member nor the operation's own URI claims.
-    fn query_map(&mut self, shape: ShapeId) -> Result<Value, DecodeError> {
+    fn query_map(&mut self, shape: ShapeId) -> Result<Option<Value>, DecodeError> {
         let (model, structure, operation) = (self.model, self.structure, self.operation);
         let literal = operation.uri.split_once('?').map_or("", |(_, query)| query);
         let claimed = |name: &str| {
@@ -148,7 +148,7 @@ impl<'a> Head<'a> {
                 (_, None) => entries.push((name.to_string().into(), Value::String(value.to_string()))),
             }
         }
-        Ok(Value::Map(entries))
+        Ok((!entries.is_empty()).then_some(Value::Map(entries)))
     }
 
     fn header(&self, member: &Member) -> Result<Option<Value>, DecodeError> {

@@ -11,9 +11,9 @@ use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 
 use super::budget::Budget;
+use super::error::Fields;
 use super::{DecodeError, EncodeError, Request, Response};
-use crate::schema::{Model, Operation, Protocol, ShapeId, Structure};
-use crate::value::Name;
+use crate::schema::{Location, Model, Operation, Protocol, ShapeId};
 use crate::{Blob, Spool, Value};
 
 pub use decode::last_wins;
@@ -102,31 +102,37 @@ pub fn decode_text(model: &Model, shape: ShapeId, text: &str) -> Result<Value, D
     decode::Decoder { model, wire_names: false, reader }.document(shape)
 }
 
-/// An error's members; one that does not fit the model is left out rather than hide the error.
-pub fn encode_members(
-    model: &Model,
-    name: &'static str,
-    structure: &Structure,
-    members: &[(Name, Value)],
-    wire_names: bool,
-) -> Vec<u8> {
-    let mut encoder = encode::Encoder { model, wire_names, out: Vec::new() };
-    match encoder.structure(name, structure, members) {
-        Ok(()) => encoder.out,
-        Err(_) => b"{}".to_vec(),
-    }
-}
-
-/// Members that no model knows.
-pub fn encode_texts(members: &[(Name, Value)]) -> Vec<u8> {
+/// The body of an error, with its type where the protocol puts it there.
+pub fn encode_error(model: Option<&Model>, fields: &Fields<'_>, wire_names: bool) -> Vec<u8> {
     let mut out = vec![b'{'];
-    for (index, (name, value)) in members.iter().enumerate() {
-        if index > 0 {
+    if !wire_names {
+        write_string(&mut out, "__type");
+        out.push(b':');
+        write_string(&mut out, &fields.shape_name);
+    }
+    for (name, value) in &fields.members {
+        let member = fields.structure().and_then(|structure| structure.member(name));
+        if wire_names && member.is_some_and(|member| member.location != Location::Body) {
+            continue;
+        }
+        let before = out.len();
+        if out.len() > 1 {
             out.push(b',');
         }
-        write_string(&mut out, name);
+        write_string(&mut out, member.filter(|_| wire_names).map_or(name, |member| member.wire()));
         out.push(b':');
-        write_string(&mut out, value.as_str().unwrap_or_default());
+        match (model, member) {
+            (Some(model), Some(member)) => {
+                let mut encoder = encode::Encoder { model, wire_names, out };
+                let written = encoder.value(member.shape, value, member.timestamp_format);
+                out = encoder.out;
+                if written.is_err() {
+                    // A member that does not fit is less than the error that it belongs to.
+                    out.truncate(before);
+                }
+            }
+            _ => write_string(&mut out, value.as_str().unwrap_or_default()),
+        }
     }
     out.push(b'}');
     out
