@@ -127,6 +127,18 @@ pub const BLOB_INLINE_BYTES_MAX: usize = 1 << 20;
 /// The longest number that a body may spell.
 pub const NUMBER_BYTES_MAX: usize = 128;
 
+/// How many violations of the model one answer reports, as many as AWS does.
+pub const VIOLATIONS_MAX: usize = 10;
+
+/// How much of an offending value a message shows, about; AWS shows all of it, which may be megabytes.
+pub const SHOWN_VALUE_BYTES_MAX: usize = 16 * 1024;
+
+/// What a compiled pattern may take. The largest of the models takes some 300 KiB.
+pub const PATTERN_BYTES_MAX: usize = 4 << 20;
+
+/// Text that is still matched against a pattern whose shape does not allow more; longer text fails it.
+pub const PATTERN_SUBJECT_BYTES_MAX: usize = 256 * 1024;
+
 /// The limits that an operator or a test may choose.
 #[derive(Debug, Clone)]
 pub struct Limits {

@@ -137,6 +137,8 @@ pub(super) struct RawShape {
     pub(super) matches: Option<Text>,
     pub(super) unless: Option<Text>,
     pub(super) r#enum: Option<Vec<Text>>,
+    /// Overlay only: the enum's values in the order of messages, see `validate::Rules`.
+    pub(super) enum_shown: Option<Vec<Text>>,
     pub(super) sensitive: Option<bool>,
     pub(super) timestamp_format: Option<RawTimestampFormat>,
     pub(super) xml_namespace: Option<Text>,
@@ -286,6 +288,17 @@ pub(super) struct RawPolicy {
     pub(super) code: Option<Text>,
     pub(super) query_code: Option<Text>,
     pub(super) checked: Option<bool>,
+    pub(super) echoed: Option<bool>,
+    pub(super) items_not_null: Option<bool>,
+    pub(super) input_prefix: Option<bool>,
+    pub(super) missing: Option<RawMissing>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "'de: 'static"), deny_unknown_fields)]
+pub(super) struct RawMissing {
+    pub(super) code: Text,
+    pub(super) message: Text,
 }
 
 /// Takes over every named field that `$from` sets.
@@ -328,7 +341,11 @@ impl RawShape {
     /// Fails with the name of a member that is neither known nor given a shape.
     fn overlay(&mut self, from: Self) -> Result<(), &'static str> {
         overlay!(self, from, [r#type, required, payload, union, event, eventstream, streaming, flattened, document]);
-        overlay!(self, from, [min, max, pattern, matches, unless, r#enum, sensitive, timestamp_format, xml_namespace]);
+        overlay!(
+            self,
+            from,
+            [min, max, pattern, matches, unless, r#enum, enum_shown, sensitive, timestamp_format, xml_namespace]
+        );
         overlay!(self, from, [error]);
         for (into, from) in [(&mut self.member, from.member), (&mut self.key, from.key), (&mut self.value, from.value)]
         {
@@ -360,6 +377,10 @@ impl From<RawPolicy> for Policy {
             code: raw.code.map_or("ValidationException", |text| text.0),
             query_code: raw.query_code.map_or("ValidationError", |text| text.0),
             checked: raw.checked.unwrap_or(true),
+            echoed: raw.echoed.unwrap_or(true),
+            items_not_null: raw.items_not_null.unwrap_or(false),
+            input_prefix: raw.input_prefix.unwrap_or(false),
+            missing: raw.missing.map(|missing| (missing.code.0, missing.message.0)),
         }
     }
 }

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 
 use super::file::{Overlay, RawMember, RawModel, RawOperation, RawPolicy, RawShape, RawType, Text};
-use super::validate::{Pattern, Validation};
+use super::validate::{Pattern, Rules, Validation};
 use super::{ErrorTrait, Kind, Location, Member, Model, Operation, Shape, ShapeId, Structure};
 
 #[derive(Debug, thiserror::Error)]
@@ -60,12 +60,16 @@ impl Builder {
             operations.push(self.operation(name, operation)?);
         }
         let mut shapes = Vec::with_capacity(raw.shapes.0.len());
-        let mut patterns = Vec::with_capacity(raw.shapes.0.len());
+        let mut rules = Vec::with_capacity(raw.shapes.0.len());
         for (name, shape) in &raw.shapes.0 {
             shapes.push(self.shape(name, shape)?);
-            patterns.push(shape.pattern.map(|Text(shown)| {
-                Pattern::new(shown, shape.matches.map(|text| text.0), shape.unless.map(|text| text.0))
-            }));
+            let text = |text: Option<Text>| text.map(|Text(text)| text);
+            rules.push(Rules {
+                pattern: shape
+                    .pattern
+                    .map(|Text(shown)| Pattern::new(shown, text(shape.matches), text(shape.unless), shape.max)),
+                shown: shape.enum_shown.as_ref().map(|values| values.iter().map(|Text(value)| *value).collect()),
+            });
         }
         let operation_by_name = operations.iter().enumerate().map(|(at, operation)| (operation.name, at)).collect();
         Ok(Model {
@@ -82,7 +86,7 @@ impl Builder {
             operation_by_name,
             shapes,
             unknown_action: raw.unknown_action.map(|text| text.0),
-            validation: Validation::new(policy.into(), patterns),
+            validation: Validation { policy: policy.into(), rules },
         })
     }
 

@@ -16,6 +16,7 @@ pub mod validate;
 pub use load::{LoadError, load};
 pub use summary::Summary;
 use validate::Validation;
+pub use validate::validate;
 
 /// Index into [`Model::shapes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
