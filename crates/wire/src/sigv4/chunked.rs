@@ -359,8 +359,7 @@ impl Chain {
     }
 
     fn string_to_sign(&self, algorithm: &str, hashes: &[&str]) -> String {
-        let date = self.head.signed_at.basic();
-        let lines = [algorithm, &date, self.head.scope.tail(), &self.previous];
+        let lines = [algorithm, &self.head.signed_at_text, self.head.scope.tail(), &self.previous];
         [&lines, hashes].concat().join("\n")
     }
 }

@@ -65,7 +65,7 @@ mod tests {
         Chain::new(Verified {
             key: SigningKey::derive("secret", &scope),
             scope,
-            signed_at: Timestamp::from_secs(123_456_789),
+            signed_at_text: "19731129T213309Z".into(),
             signature: hex::encode(digest::digest(&digest::SHA256, b"last message sts").as_ref()),
         })
     }

@@ -75,6 +75,8 @@ pub struct Claim {
     pub form: Form,
     pub scope: Scope,
     pub signed_at: Timestamp,
+    /// The same as `20260101T000000Z`, which is part of what is signed.
+    pub signed_at_text: String,
     /// `;`-separated lower-case names, each once, in the client's order.
     pub signed_headers: String,
     /// Lower-case hex, if the client kept to the form.

@@ -45,7 +45,7 @@ fn parse_header(head: &Head<'_>, header: &str) -> Result<Option<Claim>, AuthErro
     else {
         return Err(parts.incomplete(header, date.is_none()));
     };
-    let signed_at = parse_date(date, false)?;
+    let (signed_at, signed_at_text) = parse_date(date, false)?;
     if algorithm != ALGORITHM {
         return Err(AuthError::Algorithm { algorithm: quoted(algorithm.as_bytes()), query: false });
     }
@@ -58,6 +58,7 @@ fn parse_header(head: &Head<'_>, header: &str) -> Result<Option<Claim>, AuthErro
         signature: quoted(signature.as_bytes()),
         scope,
         signed_at,
+        signed_at_text,
     }))
 }
 
@@ -157,7 +158,7 @@ impl<'a> Query<'a> {
         ) else {
             return Err(self.incomplete());
         };
-        let signed_at = parse_date(date, true)?;
+        let (signed_at, signed_at_text) = parse_date(date, true)?;
         if algorithm != ALGORITHM {
             return Err(AuthError::Algorithm { algorithm: quoted(algorithm.as_bytes()), query: true });
         }
@@ -178,6 +179,7 @@ impl<'a> Query<'a> {
             },
             scope,
             signed_at,
+            signed_at_text,
         })
     }
 
@@ -209,12 +211,17 @@ fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<Cow<'a, str>>
     }
 }
 
-/// `20260101T000000Z`, or an HTTP date where the header is `Date`.
-fn parse_date(date: &str, query: bool) -> Result<Timestamp, AuthError> {
+/// `20260101T000000Z`, or an HTTP date where the header is `Date`. Also gives it in the first form.
+fn parse_date(date: &str, query: bool) -> Result<(Timestamp, String), AuthError> {
     let date = date.trim();
-    let parsed = Timestamp::parse_basic(date);
-    let parsed = if query { parsed } else { parsed.or_else(|_| Timestamp::parse_http_date(date)) };
-    parsed.map_err(|_| AuthError::Date { date: quoted(date.as_bytes()), query })
+    match Timestamp::parse_basic(date) {
+        Ok(moment) if date.len() == 16 => Ok((moment, date.into())),
+        _ if query => Err(AuthError::Date { date: quoted(date.as_bytes()), query }),
+        _ => match Timestamp::parse_http_date(date) {
+            Ok(moment) => Ok((moment, moment.basic())),
+            Err(_) => Err(AuthError::Date { date: quoted(date.as_bytes()), query }),
+        },
+    }
 }
 
 fn parse_scope(credential: &str, query: bool) -> Result<Scope, AuthError> {

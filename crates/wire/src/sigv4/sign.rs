@@ -28,7 +28,7 @@ impl Signer<'_> {
     }
 
     fn signature(&self, scope: &Scope, request: &Request<'_>) -> String {
-        let text = string_to_sign(self.now, scope, &request.write());
+        let text = string_to_sign(&self.now.basic(), scope, &request.write());
         SigningKey::derive(self.secret_access_key.expose(), scope).sign_hex(text.as_bytes())
     }
 }

@@ -96,7 +96,7 @@ impl Vector {
             presigned,
         };
         let scope = Scope::new(KEY_ID, "20150830", "us-east-1", "service");
-        let text = string_to_sign(Timestamp::parse_basic(TIME).unwrap(), &scope, &request.write());
+        let text = string_to_sign(TIME, &scope, &request.write());
         SigningKey::derive(SECRET, &scope).sign_hex(text.as_bytes())
     }
 

@@ -45,7 +45,7 @@ pub struct Rules<'a> {
 pub struct Verified {
     pub(super) key: SigningKey,
     pub(super) scope: Scope,
-    pub(super) signed_at: Timestamp,
+    pub(super) signed_at_text: String,
     pub(super) signature: String,
 }
 
@@ -77,8 +77,12 @@ impl Verifier {
         let key = self.check_signature(claim, head, payload.as_ref(), credential)?;
         check_body(claim, body)?;
         check_token(claim, credential)?;
-        let Claim { scope, signed_at, signature, .. } = claim;
-        Ok(Verified { key, scope: scope.clone(), signed_at: *signed_at, signature: signature.clone() })
+        Ok(Verified {
+            key,
+            scope: claim.scope.clone(),
+            signed_at_text: claim.signed_at_text.clone(),
+            signature: claim.signature.clone(),
+        })
     }
 
     fn check_signature(
@@ -96,7 +100,7 @@ impl Verifier {
             presigned: matches!(claim.form, Form::Query { .. }),
         }
         .write();
-        let text = string_to_sign(claim.signed_at, &claim.scope, &canonical);
+        let text = string_to_sign(&claim.signed_at_text, &claim.scope, &canonical);
         let secret = credential.secret_access_key.expose();
         let (key, kept) = self.keys.key(secret, &claim.scope);
         if !key.verify(text.as_bytes(), &claim.signature) {
@@ -114,9 +118,9 @@ impl Verifier {
     }
 }
 
-pub(super) fn string_to_sign(signed_at: Timestamp, scope: &Scope, canonical: &[u8]) -> String {
+pub(super) fn string_to_sign(signed_at: &str, scope: &Scope, canonical: &[u8]) -> String {
     let mut text = String::with_capacity(160);
-    for line in [ALGORITHM, &signed_at.basic(), scope.tail()] {
+    for line in [ALGORITHM, signed_at, scope.tail()] {
         text.push_str(line);
         text.push('\n');
     }
@@ -153,7 +157,7 @@ fn check_signed_headers(claim: &Claim, head: &Head<'_>) -> Result<(), AuthError>
 /// Any region will do, as long as it could be one.
 fn check_scope(claim: &Claim, rules: &Rules<'_>) -> Result<(), AuthError> {
     let scope = &claim.scope;
-    let time = claim.signed_at.basic();
+    let time = &claim.signed_at_text;
     let day = time.get(..8).unwrap_or_default();
     let region_valid = scope.region().parse::<Region>().is_ok();
     if region_valid && scope.service() == rules.service && scope.terminator() == TERMINATOR && scope.date() == day {

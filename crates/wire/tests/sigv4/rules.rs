@@ -39,6 +39,54 @@ fn a_signed_request_passes_in_both_forms() {
     assert!(Request::new().set("authorization", "Bearer abc").claim().unwrap().is_none());
 }
 
+/// The worked examples of S3's API reference: headers, queries without values, an odd key, a presigned URL.
+#[test]
+fn the_examples_of_s3_verify() {
+    let day = Timestamp::parse_basic("20130524T000000Z").unwrap();
+    let empty =
+        Request { service: "s3".into(), secret: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".into(), ..Request::new() };
+    let get = |path: &str, query: &str| {
+        let mut request = Request { method: "GET".into(), path: path.into(), query: query.into(), ..empty.clone() };
+        request.headers.clear();
+        request.body.clear();
+        request.set("host", "examplebucket.s3.amazonaws.com")
+    };
+    let signed = |request: Request, hash: &str, names: &str, signature: &str| {
+        let request = request.set("x-amz-date", "20130524T000000Z").set("x-amz-content-sha256", hash).set(
+            "authorization",
+            &format!(
+                "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request,\
+                 SignedHeaders={names},Signature={signature}"
+            ),
+        );
+        request.verify_with(&Verifier::default(), day).unwrap();
+    };
+    let empty_hash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    signed(
+        get("/test.txt", "").set("range", "bytes=0-9"),
+        empty_hash,
+        "host;range;x-amz-content-sha256;x-amz-date",
+        "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41",
+    );
+    let put = Request { method: "PUT".into(), body: b"Welcome to Amazon S3.".to_vec(), ..get("/test%24file.text", "") };
+    signed(
+        put.set("date", "Fri, 24 May 2013 00:00:00 GMT").set("x-amz-storage-class", "REDUCED_REDUNDANCY"),
+        "44ce7dd67c959e0d3524ffac1771dfbba87d2b6b4b4e99e42034a8b803f8b072",
+        "date;host;x-amz-content-sha256;x-amz-date;x-amz-storage-class",
+        "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd",
+    );
+    let names = "host;x-amz-content-sha256;x-amz-date";
+    let lifecycle = "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543";
+    signed(get("/", "lifecycle"), empty_hash, names, lifecycle);
+    let list = "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7";
+    signed(get("/", "max-keys=2&prefix=J"), empty_hash, names, list);
+    let query = "X-Amz-Algorithm=AWS4-HMAC-SHA256\
+                 &X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-1%2Fs3%2Faws4_request\
+                 &X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host\
+                 &X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404";
+    get("/test.txt", query).verify_with(&Verifier::default(), day).unwrap();
+}
+
 /// A3: a quarter of an hour and a second is too much.
 #[test]
 fn clocks_may_be_off_by_a_quarter_of_an_hour() {
