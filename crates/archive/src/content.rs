@@ -1,6 +1,13 @@
 //! The contents of entries: inflated, counted and checked as they pass.
+//!
+//! The inflater writes into a plain buffer behind the last 32 KiB of its own output, not into a ring: only so does it
+//! notice a distance to before the start of a stream. In a ring such a stream would unpack to bytes of the entry before,
+//! and differently in each reader.
 
-use flate2::{Crc, Decompress, FlushDecompress, Status};
+use crc32fast::Hasher;
+use miniz_oxide::inflate::TINFLStatus;
+use miniz_oxide::inflate::core::inflate_flags::{TINFL_FLAG_HAS_MORE_INPUT, TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF};
+use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 
 use crate::entry::{Entry, Method};
 use crate::error::{ArchiveError, EntryFlaw};
@@ -12,16 +19,23 @@ pub(crate) type Sink<'k> = dyn FnMut(&[u8]) -> Result<(), ArchiveError> + 'k;
 
 /// Reads one entry after another through the same two buffers.
 pub(crate) struct Reader {
-    inflate: Decompress,
     packed: Vec<u8>,
+    inflater: Inflater,
+}
+
+struct Inflater {
+    state: Box<DecompressorOxide>,
+    /// As much of the stream's past as a distance can reach, and the room behind it.
     unpacked: Vec<u8>,
+    /// Where the next byte goes.
+    position: usize,
 }
 
 /// What has come out of one entry so far.
 struct Tally<'e> {
     entry: &'e Entry,
     bytes: u64,
-    checksum: Crc,
+    checksum: Hasher,
 }
 
 /// A run of bytes in the source.
@@ -30,9 +44,14 @@ struct Span {
     left_bytes: u64,
 }
 
+/// How far back a deflate stream may refer.
+const HISTORY_BYTES: usize = 32 * 1024;
+
 impl Reader {
     pub fn new() -> Self {
-        Self { inflate: Decompress::new(false), packed: vec![0; BUFFER_BYTES], unpacked: vec![0; BUFFER_BYTES] }
+        let unpacked = vec![0; HISTORY_BYTES.saturating_add(BUFFER_BYTES)];
+        let inflater = Inflater { state: Box::default(), unpacked, position: 0 };
+        Self { packed: vec![0; BUFFER_BYTES], inflater }
     }
 
     /// Passes the contents of `entry`, whose data starts at `offset`, to `sink`. No byte beyond the entry's stated size
@@ -45,52 +64,67 @@ impl Reader {
         sink: &mut Sink<'_>,
     ) -> Result<(), ArchiveError> {
         let mut span = Span { offset, left_bytes: entry.packed_bytes };
-        let mut tally = Tally { entry, bytes: 0, checksum: Crc::new() };
+        let mut tally = Tally { entry, bytes: 0, checksum: Hasher::new() };
         match entry.method {
             Method::Stored => {
                 while span.left_bytes > 0 {
-                    let chunk = span.next(source, &mut self.packed)?;
-                    tally.pass(chunk, sink)?;
+                    tally.pass(span.next(source, &mut self.packed)?, sink)?;
                 }
             }
-            Method::Deflate => self.inflate(source, &mut span, &mut tally, sink)?,
+            Method::Deflate => {
+                self.inflater.start();
+                let mut done = false;
+                while !done {
+                    let input = span.next(source, &mut self.packed)?;
+                    done = self.inflater.inflate(input, span.left_bytes > 0, &mut tally, sink)?;
+                }
+            }
         }
         tally.finish()
     }
+}
 
+impl Inflater {
+    fn start(&mut self) {
+        self.state.init();
+        self.position = 0;
+    }
+
+    /// Inflates all of `input`; true once the stream has ended, which it must do exactly where the input does.
     fn inflate(
         &mut self,
-        source: &dyn Source,
-        span: &mut Span,
+        mut input: &[u8],
+        more: bool,
         tally: &mut Tally<'_>,
         sink: &mut Sink<'_>,
-    ) -> Result<(), ArchiveError> {
-        let refuse = |flaw| ArchiveError::entry(tally.entry.index, flaw);
-        let (truncated, garbled, trailing) =
-            (refuse(EntryFlaw::Truncated), refuse(EntryFlaw::Deflate), refuse(EntryFlaw::TrailingData));
-        self.inflate.reset(false);
+    ) -> Result<bool, ArchiveError> {
+        let more_flag = if more { TINFL_FLAG_HAS_MORE_INPUT } else { 0 };
+        let flags = TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF | more_flag;
         loop {
-            if span.left_bytes == 0 {
-                return Err(truncated);
-            }
-            let mut input = span.next(source, &mut self.packed)?;
-            loop {
-                let (consumed_before, produced_before) = (self.inflate.total_in(), self.inflate.total_out());
-                let status = self.inflate.decompress(input, &mut self.unpacked, FlushDecompress::None);
-                let Ok(status) = status else { return Err(garbled) };
-                let consumed = count_since(self.inflate.total_in(), consumed_before);
-                let produced = count_since(self.inflate.total_out(), produced_before);
-                input = input.get(consumed..).unwrap_or_default();
-                tally.pass(self.unpacked.get(..produced).unwrap_or_default(), sink)?;
-                match status {
-                    Status::StreamEnd if input.is_empty() && span.left_bytes == 0 => return Ok(()),
-                    Status::StreamEnd => return Err(trailing),
-                    // Once nothing moves, only more input helps. Output that fills the buffer comes round again.
-                    Status::Ok | Status::BufError if consumed == 0 && produced == 0 && input.is_empty() => break,
-                    Status::Ok | Status::BufError if consumed == 0 && produced == 0 => return Err(garbled),
-                    Status::Ok | Status::BufError => {}
-                }
-            }
+            self.make_room();
+            let start = self.position;
+            let (status, consumed, produced) = decompress(&mut self.state, input, &mut self.unpacked, start, flags);
+            input = input.get(consumed..).unwrap_or_default();
+            self.position = start.saturating_add(produced);
+            tally.pass(self.unpacked.get(start..self.position).unwrap_or_default(), sink)?;
+            let flaw = match status {
+                TINFLStatus::HasMoreOutput => continue,
+                TINFLStatus::NeedsMoreInput if more => return Ok(false),
+                TINFLStatus::Done if input.is_empty() && !more => return Ok(true),
+                TINFLStatus::Done => EntryFlaw::TrailingData,
+                TINFLStatus::NeedsMoreInput | TINFLStatus::FailedCannotMakeProgress => EntryFlaw::Truncated,
+                _ => EntryFlaw::Deflate,
+            };
+            return Err(ArchiveError::entry(tally.entry.index, flaw));
+        }
+    }
+
+    /// Moves the history to the front once the buffer is full.
+    fn make_room(&mut self) {
+        let full = self.unpacked.len();
+        if self.position == full {
+            self.unpacked.copy_within(full.saturating_sub(HISTORY_BYTES).., 0);
+            self.position = HISTORY_BYTES;
         }
     }
 }
@@ -119,14 +153,10 @@ impl Tally<'_> {
 
     fn finish(self) -> Result<(), ArchiveError> {
         let refuse = |flaw| Err(ArchiveError::entry(self.entry.index, flaw));
-        match (self.bytes == self.entry.unpacked_bytes, self.checksum.sum() == self.entry.checksum) {
+        match (self.bytes == self.entry.unpacked_bytes, self.checksum.clone().finalize() == self.entry.checksum) {
             (false, _) => refuse(EntryFlaw::Size),
             (true, false) => refuse(EntryFlaw::Checksum),
             (true, true) => Ok(()),
         }
     }
-}
-
-fn count_since(now: u64, before: u64) -> usize {
-    usize::try_from(now.saturating_sub(before)).unwrap_or(usize::MAX)
 }
