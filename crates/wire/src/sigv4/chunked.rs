@@ -17,6 +17,7 @@ use http::HeaderMap;
 use ring::digest;
 
 use super::checksum::{Algorithm, Checksum};
+use super::error::MISMATCH_S3;
 use super::limits::{CHUNK_LINE_BYTES_MAX, TRAILER_BYTES_MAX};
 use super::verify::Verified;
 use super::{Streaming, hex};
@@ -59,12 +60,7 @@ impl ChunkError {
                 "IncompleteBody",
                 "You did not provide the number of bytes specified by the Content-Length HTTP header",
             ),
-            Self::Signature => AwsError::client(
-                403,
-                "SignatureDoesNotMatch",
-                "The request signature we calculated does not match the signature you provided. Check your key and \
-                 signing method.",
-            ),
+            Self::Signature => AwsError::client(403, "SignatureDoesNotMatch", MISMATCH_S3),
             Self::Trailer => AwsError::client(
                 400,
                 "MalformedTrailerError",

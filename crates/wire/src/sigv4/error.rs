@@ -187,25 +187,12 @@ impl AuthError {
                 "Found both 'X-Amz-Algorithm' as a query-string param and 'Authorization' as HTTP header.".into()
             }
             Self::HeaderIncomplete { missing, date_missing, header } => {
-                let mut text = String::new();
-                for parameter in missing {
-                    text += &format!("Authorization header requires '{parameter}' parameter. ");
-                }
-                if *date_missing {
-                    text += "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header. ";
-                }
-                text + "Authorization=" + header
+                header_incomplete(missing, *date_missing) + "Authorization=" + header
             }
             Self::NotKeyValue { part, header } => {
                 format!("'{part}' not a valid key=value pair (missing equal-sign) in Authorization header: '{header}'.")
             }
-            Self::QueryIncomplete { missing } => {
-                let mut text = String::new();
-                for parameter in missing {
-                    text += &format!("AWS query-string parameters must include '{parameter}'. ");
-                }
-                text + "Re-examine the query-string parameters."
-            }
+            Self::QueryIncomplete { missing } => query_incomplete(missing),
             Self::Duplicate(name) => format!("'{name}' must not be given more than once."),
             Self::SignedHeaders(fault) => format!("Signed headers cannot be read: {fault}."),
             Self::Algorithm { algorithm, .. } => {
@@ -247,6 +234,25 @@ impl AuthError {
             Self::Mismatch(mismatch) => mismatch.message(),
         }
     }
+}
+
+fn header_incomplete(missing: &[&str], date_missing: bool) -> String {
+    let mut text = String::new();
+    for parameter in missing {
+        text += &format!("Authorization header requires '{parameter}' parameter. ");
+    }
+    if date_missing {
+        text += "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header. ";
+    }
+    text
+}
+
+fn query_incomplete(missing: &[&str]) -> String {
+    let mut text = String::new();
+    for parameter in missing {
+        text += &format!("AWS query-string parameters must include '{parameter}'. ");
+    }
+    text + "Re-examine the query-string parameters."
 }
 
 impl ExpiresFault {
@@ -332,6 +338,10 @@ impl Mismatch {
 
 // ---- S3's own words
 
+pub(super) const MISMATCH_S3: &str = "The request signature we calculated does not match the signature you provided. \
+                                      Check your key and signing method.";
+const NO_DATE_S3: &str = "AWS authentication requires a valid Date or x-amz-date header";
+
 impl AuthError {
     fn answer_s3(&self, code: &Code) -> AwsError {
         let error = AwsError::client(code.s3_status, code.s3, self.message_s3());
@@ -369,44 +379,25 @@ impl AuthError {
     }
 
     fn message_s3(&self) -> String {
-        let expecting = "expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".";
         match self {
             Self::Missing => "Access Denied".into(),
-            Self::Scheme => {
+            Self::Scheme | Self::Algorithm { query: false, .. } => {
                 format!("The authorization mechanism you have provided is not supported. Please use {ALGORITHM}.")
             }
             Self::BothForms => "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature \
                                 query string parameter or the Authorization header should be specified"
                 .into(),
-            Self::HeaderIncomplete { date_missing: true, missing, .. } if missing.is_empty() => {
-                "AWS authentication requires a valid Date or x-amz-date header".into()
-            }
-            Self::HeaderIncomplete { missing, .. } => {
-                let first = missing.first().copied().unwrap_or_default();
-                format!("The authorization header is malformed; the authorization component \"{first}\" is missing.")
-            }
-            Self::NotKeyValue { part, .. } => {
-                format!("The authorization header is malformed; the authorization component \"{part}\" is malformed.")
-            }
-            Self::QueryIncomplete { .. } => {
-                "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, \
-                 X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters."
-                    .into()
-            }
-            Self::Algorithm { query: true, .. } => format!("X-Amz-Algorithm only supports \"{ALGORITHM}\""),
-            Self::Algorithm { query: false, .. } => {
-                format!("The authorization mechanism you have provided is not supported. Please use {ALGORITHM}.")
+            Self::Date { query: false, .. } => NO_DATE_S3.into(),
+            Self::HeaderIncomplete { date_missing: true, missing, .. } if missing.is_empty() => NO_DATE_S3.into(),
+            Self::HeaderIncomplete { .. } | Self::NotKeyValue { .. } | Self::Credential { query: false, .. } => {
+                format!("The authorization header is malformed; {}", self.malformed_s3())
             }
             Self::Credential { query: true, .. } => {
-                format!("Error parsing the X-Amz-Credential parameter; the Credential is mal-formed; {expecting}")
+                format!("Error parsing the X-Amz-Credential parameter; {}", self.malformed_s3())
             }
-            Self::Credential { query: false, .. } => {
-                format!("The authorization header is malformed; the Credential is mal-formed; {expecting}")
+            Self::QueryIncomplete { .. } | Self::Algorithm { query: true, .. } | Self::Date { query: true, .. } => {
+                self.malformed_s3()
             }
-            Self::Date { query: true, .. } => {
-                "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"".into()
-            }
-            Self::Date { query: false, .. } => "AWS authentication requires a valid Date or x-amz-date header".into(),
             Self::PayloadDeclaration(_) => {
                 "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, \
                  STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a valid sha256 \
@@ -426,13 +417,30 @@ impl AuthError {
             Self::UnknownKey(_) => "The AWS Access Key Id you provided does not exist in our records.".into(),
             Self::Token => "The provided token is malformed or otherwise invalid.".into(),
             Self::TokenExpired => "The provided token has expired.".into(),
-            Self::Mismatch(_) => "The request signature we calculated does not match the signature you provided. \
-                                  Check your key and signing method."
-                .into(),
+            Self::Mismatch(_) => MISMATCH_S3.into(),
             Self::BodyHash { .. } => {
                 "The provided 'x-amz-content-sha256' header does not match what was computed.".into()
             }
             Self::Duplicate(_) | Self::SignedHeaders(_) | Self::Expires(_) => self.message(),
+        }
+    }
+
+    /// What cannot be read of the authorisation.
+    fn malformed_s3(&self) -> String {
+        match self {
+            Self::HeaderIncomplete { missing, .. } => {
+                let first = missing.first().copied().unwrap_or_default();
+                format!("the authorization component \"{first}\" is missing.")
+            }
+            Self::NotKeyValue { part, .. } => format!("the authorization component \"{part}\" is malformed."),
+            Self::Credential { .. } => {
+                "the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".".into()
+            }
+            Self::Algorithm { .. } => format!("X-Amz-Algorithm only supports \"{ALGORITHM}\""),
+            Self::Date { .. } => "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"".into(),
+            _ => "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, \
+                  X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters."
+                .into(),
         }
     }
 }

@@ -8,7 +8,9 @@ use super::canonical::Request;
 use super::error::{Mismatch, ScopeFault};
 use super::key::{KeyCache, SigningKey};
 use super::limits::SKEW_MAX;
-use super::{ALGORITHM, AuthError, Claim, Form, Head, Payload, Scope, TERMINATOR, UNSIGNED_PAYLOAD, hex, is_s3};
+use super::{
+    ALGORITHM, AuthError, Claim, Form, Head, Payload, Scope, Streaming, TERMINATOR, UNSIGNED_PAYLOAD, hex, is_s3,
+};
 
 /// Headers that need no signature of their own: the first is the last line of every canonical request that it
 /// declares, the second is compared with the token that belongs to the key. Some clients add them after signing.
@@ -179,7 +181,9 @@ fn payload_line(claim: &Claim, body: Body) -> Result<Box<str>, AuthError> {
     let s3 = is_s3(claim.scope.service());
     let presigned = matches!(claim.form, Form::Query { .. });
     match (claim.payload, body) {
-        (Payload::Streaming(streaming), Body::Streamed) => Ok(streaming.as_str().into()),
+        (Payload::Streaming(streaming), Body::Streamed) if s3 || streaming == Streaming::Events => {
+            Ok(streaming.as_str().into())
+        }
         (_, Body::Streamed) => Err(AuthError::PayloadUndeclared),
         (Payload::Sha256(hash), _) if s3 => Ok(hex::encode(&hash).into()),
         (Payload::Unsigned, _) if s3 => Ok(UNSIGNED_PAYLOAD.into()),

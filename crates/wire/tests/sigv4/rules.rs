@@ -299,6 +299,8 @@ fn bodies_are_bound_to_signatures() {
         Verifier::default().verify(&claim, &request.head(), body, Some(&request.credential()), &rules).map(drop)
     };
     assert_eq!(verify(&streaming, Body::EMPTY), Err(AuthError::PayloadUndeclared));
+    let elsewhere = Request { service: "lambda".into(), ..streaming.clone() }.signed(now());
+    assert_eq!(elsewhere.verify().map(drop), Err(AuthError::PayloadUndeclared));
     assert_eq!(verify(&s3().signed(now()), Body::Streamed), Err(AuthError::PayloadUndeclared));
     assert_eq!(verify(&unsigned(s3()), Body::Streamed), Err(AuthError::PayloadUndeclared));
 }
