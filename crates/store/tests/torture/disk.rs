@@ -301,11 +301,9 @@ fn found_file(base: &Image, trace: &[Event], file: &str, luck: &Luck<'_>) -> Opt
                     }
                 }
             }
-            Event::SyncFailed { file: failed, began } if failed == file => {
-                // The kernel still shows these pages while the machine lives, but will not write them any more.
-                if !matches!(luck, Luck::All) {
-                    pending.retain(|(index, event)| *index >= *began || !matches!(event, Event::Write { .. }));
-                }
+            // The kernel still shows these pages while the machine lives, but will not write them any more.
+            Event::SyncFailed { file: failed, began } if failed == file && !matches!(luck, Luck::All) => {
+                pending.retain(|(index, event)| *index >= *began || !matches!(event, Event::Write { .. }));
             }
             Event::Create { file: other }
             | Event::Write { file: other, .. }

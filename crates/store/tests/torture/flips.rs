@@ -1,15 +1,21 @@
-//! Bits flip and files shrink at rest. Pass line: each is detected or harmless; no wrong value is ever served, no row
-//! is quietly missing, and where one page is refused the others are served.
+//! Bits flip and files shrink at rest. Pass line: each is detected or harmless; no wrong value or version is ever
+//! served, no row is quietly missing, a log of acknowledged commits is never opened damaged, and where one page is
+//! refused the others are served.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use base::{Chance, Seeded};
 use store::testing::Mutant;
+use store::{Error, Store, Version};
 
 use crate::disk::{Image, Luck, Recorder, after_power_cut, directory, image_of};
 use crate::power::block_on;
-use crate::workload::{self, Content, SPACE, commits, contents, sized};
+use crate::workload::{self, SPACE, commits, sized};
+
+/// What each key holds, and the commit that wrote it.
+type Rows = BTreeMap<Vec<u8>, (Vec<u8>, Version)>;
 
 #[derive(Debug, Default)]
 struct Tally {
@@ -20,7 +26,7 @@ struct Tally {
 }
 
 /// A directory as a killed process leaves it: most of it in the database, the last commits in the log.
-async fn left_by_a_killed_process() -> (Image, Content) {
+async fn left_by_a_killed_process() -> (Image, Rows) {
     let commits = commits(11, 120);
     let dir = directory(&Image::new());
     let store = workload::open(dir.path(), None, None).unwrap();
@@ -31,13 +37,23 @@ async fn left_by_a_killed_process() -> (Image, Content) {
     let store = workload::open(dir.path(), Some(recorder.clone()), None).unwrap();
     assert!(workload::run(&store, &commits[100..], &recorder).await.is_none());
     let trace = recorder.take();
-    drop(store);
-    (after_power_cut(&base, &trace, trace.len(), &Luck::All), contents(&commits).pop().unwrap())
+    (after_power_cut(&base, &trace, trace.len(), &Luck::All), all_rows(&store).await.unwrap())
 }
 
-fn damage(image: &Image, chance: &Seeded) -> (Image, String) {
+async fn all_rows(store: &Store) -> Result<Rows, Error> {
+    let mut rows = Rows::new();
+    for key in workload::dump(store).await?.into_keys() {
+        if let Some(found) = store.get(SPACE, key.clone()).await? {
+            rows.insert(key, (found.value.to_vec(), found.version));
+        }
+    }
+    Ok(rows)
+}
+
+/// The image with one file damaged; whether it was the log, and what was done.
+fn damage(image: &Image, chance: &Seeded) -> (Image, bool, String) {
     let mut image = image.clone();
-    // Of the files that hold something, weighed so that the log and the database are struck alike.
+    // A file is chosen first, so that the log and the database are struck alike.
     let files: Vec<PathBuf> = image
         .iter()
         .filter(|(path, bytes)| path.to_string_lossy().starts_with("store.db") && !bytes.is_empty())
@@ -56,28 +72,24 @@ fn damage(image: &Image, chance: &Seeded) -> (Image, String) {
             format!("bit {} of byte {at} of {} flipped", bit % 8, path.display())
         }
     };
-    (image, what)
+    (image, path.ends_with("store.db-wal"), what)
 }
 
-async fn examine(image: &Image, expected: &Content, mutant: Option<Mutant>, tally: &mut Tally) -> Result<(), String> {
-    let dir = directory(image);
-    let Ok(store) = workload::open(dir.path(), None, mutant) else {
-        tally.refused_to_open += 1;
-        return Ok(());
-    };
+async fn examine(store: &Store, expected: &Rows, tally: &mut Tally) -> Result<(), String> {
     let (mut served, mut refused) = (0, 0);
-    for (key, value) in expected {
+    for (key, (value, version)) in expected {
         match store.get(SPACE, key.clone()).await {
-            Ok(Some(found)) if found.value == value[..] => served += 1,
+            Ok(Some(found)) if found.value == value[..] && found.version == *version => served += 1,
             Ok(Some(_)) => return Err("a wrong value was served".into()),
             Ok(None) => return Err(format!("key {} is missing", String::from_utf8_lossy(key))),
             Err(_) => refused += 1,
         }
     }
     // Ranges too: all of it, or an error.
-    match workload::dump(&store).await {
-        Ok(found) if found != *expected => return Err("a range was served wrong".into()),
-        Ok(_) | Err(_) => {}
+    if let Ok(found) = workload::dump(store).await
+        && !found.iter().eq(expected.iter().map(|(key, (value, _))| (key, value)))
+    {
+        return Err("a range was served wrong".into());
     }
     match refused {
         0 => tally.harmless += 1,
@@ -95,8 +107,15 @@ pub fn flips(case_count: usize, mutant: Option<Mutant>) -> Result<(), String> {
         let chance = Seeded::new(12);
         let mut tally = Tally::default();
         for _ in 0..case_count {
-            let (damaged, what) = damage(&image, &chance);
-            examine(&damaged, &expected, mutant, &mut tally).await.map_err(|error| format!("{what}: {error}"))?;
+            let (damaged, is_log, what) = damage(&image, &chance);
+            let dir = directory(&damaged);
+            match workload::open(dir.path(), None, mutant) {
+                Err(_) => tally.refused_to_open += 1,
+                Ok(_) if is_log => return Err(format!("{what}: the log was opened")),
+                Ok(store) => {
+                    examine(&store, &expected, &mut tally).await.map_err(|error| format!("{what}: {error}"))?
+                }
+            }
         }
         eprintln!("{tally:?}");
         match tally.served_beside_refused * 2 >= tally.refused_rows && tally.refused_rows + tally.refused_to_open > 0 {

@@ -5,6 +5,9 @@
 //! Each test states its pass line and is a function of a planted bug: with each of these the suite must fail, which
 //! `mutants` checks. `cargo test` runs reduced sizes; `LAMP_TORTURE=1` the full ones.
 
+// All of it is test code, the functions that the tests share too.
+#![cfg(test)]
+
 mod crash_points;
 mod disk;
 mod fences;

@@ -5,10 +5,11 @@
 use std::sync::Arc;
 
 use base::{Chance, Seeded};
+use store::Batch;
 use store::testing::Mutant;
 
 use crate::disk::{Event, Image, Luck, Recorder, after_power_cut, directory, image_of};
-use crate::workload::{self, Commit, Content, begun_and_acked, commits, contents, sized, verify};
+use crate::workload::{self, Commit, Content, SPACE, begun_and_acked, commits, contents, sized, verify};
 
 /// A store's life as the disk saw it.
 pub struct Record {
@@ -73,6 +74,46 @@ pub fn power_cuts(commit_count: usize, cut_count: usize, mutant: Option<Mutant>)
 #[test]
 fn a_power_cut_at_any_moment_loses_nothing_acknowledged() {
     power_cuts(sized(230, 600), sized(40, 200), None).unwrap();
+}
+
+/// Commits of two rows by many clients, which the store gathers into groups.
+#[test]
+fn a_power_cut_among_many_clients_loses_nothing_acknowledged_and_splits_no_commit() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let key = |id: u64, row: u8| format!("{id:04}/{row}").into_bytes();
+    let dir = directory(&Image::new());
+    let (base, trace) = runtime.block_on(async {
+        workload::open(dir.path(), None, None).unwrap().close().await.unwrap();
+        let base = image_of(dir.path());
+        let recorder = Arc::new(Recorder::default());
+        let store = workload::open(dir.path(), Some(recorder.clone()), None).unwrap();
+        let mut clients = tokio::task::JoinSet::new();
+        for client in 0..16 {
+            let (store, recorder) = (store.clone(), recorder.clone());
+            clients.spawn(async move {
+                for id in (client * 10)..(client * 10 + 10) {
+                    let batch =
+                        Batch::new().put_raw(SPACE, key(id, 0), &[1; 900]).put_raw(SPACE, key(id, 1), &[2; 900]);
+                    assert!(store.commit(batch).await.unwrap().is_committed());
+                    recorder.note(Event::Acked { id });
+                }
+            });
+        }
+        clients.join_all().await;
+        (base, recorder.take())
+    });
+    let chance = Seeded::new(13);
+    for _ in 0..sized(25, 200) {
+        let cut = (chance.random_u64() % (trace.len() as u64 + 1)) as usize;
+        let dir = directory(&after_power_cut(&base, &trace, cut, &Luck::Random(&chance)));
+        let found = block_on(workload::dump(&workload::open(dir.path(), None, None).unwrap())).unwrap();
+        for id in 0..160 {
+            let rows = [key(id, 0), key(id, 1)].map(|key| found.contains_key(&key));
+            assert_eq!(rows[0], rows[1], "commit {id} is half there, cut before event {cut}");
+            let is_acked = trace[..cut].iter().any(|event| matches!(event, Event::Acked { id: acked } if *acked == id));
+            assert!(rows[0] || !is_acked, "commit {id} was acknowledged, cut before event {cut}");
+        }
+    }
 }
 
 #[test]

@@ -76,7 +76,7 @@ pub fn commits(seed: u64, count: usize) -> Vec<Commit> {
         let mut puts = vec![(b"head".to_vec(), value(40))];
         for row in 0..rows(id) {
             // One in eight passes the size of a page and goes to overflow pages.
-            let bytes = if chance.random_u64() % 8 == 0 { 30_000 } else { 1_500 };
+            let bytes = if chance.random_u64().is_multiple_of(8) { 30_000 } else { 1_500 };
             puts.push((key(id, row), value(bytes)));
         }
         let deletes = match id % 3 {
@@ -100,8 +100,7 @@ pub fn contents(commits: &[Commit]) -> Vec<Content> {
 }
 
 pub fn open(dir: &Path, tap: Option<Arc<dyn Tap>>, mutant: Option<Mutant>) -> Result<Store, String> {
-    let options = Options { tap, mutant, ..Options::default() };
-    Store::open(dir, Arc::new(SystemClock), options).map_err(|error| format!("{error:?}"))
+    Store::open(dir, Arc::new(SystemClock), Options { tap, mutant }).map_err(|error| format!("{error:?}"))
 }
 
 /// Everything in [`SPACE`].
