@@ -21,5 +21,5 @@ pub mod sigv4;
 pub mod value;
 
 pub use blob::{Blob, Spool};
-pub use registry::{Handler, Output, Registry, Service};
+pub use registry::{Handler, Output, Service};
 pub use value::Value;

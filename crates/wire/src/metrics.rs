@@ -1,6 +1,6 @@
 //! What the server counts of its requests, in OpenMetrics text.
 //!
-//! The pipeline feeds it; the binary mounts [`Metrics::render`] at `/_lamp/metrics`. **Invariant:** labels take only
+//! The pipeline and the listener feed it; the binary mounts [`Metrics::render`] at `/_lamp/metrics`. **Invariant:** labels take only
 //! names that come from a model or from this file, never text of a client, so there are no more series than
 //! operations.
 
@@ -40,6 +40,8 @@ struct Outcome {
 
 /// The request metrics of one server.
 pub struct Metrics {
+    /// Fed by the listener.
+    pub connections: Arc<Counts>,
     registry: Registry,
     requests: Family<Outcome, Counter>,
     duration: Family<Labels, Histogram, fn() -> Histogram>,
@@ -53,6 +55,7 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("lamp");
         let histogram: fn() -> Histogram = || Histogram::new(BUCKETS);
         let metrics = Self {
+            connections: Arc::default(),
             requests: Family::default(),
             duration: Family::new_with_constructor(histogram),
             in_flight: Gauge::default(),
@@ -70,17 +73,12 @@ impl Default for Metrics {
         registry.register("requests_in_flight", "Requests being served", metrics.in_flight.clone());
         registry.register("request_panics", "Requests that ended in a panic", metrics.panics.clone());
         registry.register_with_unit("request_body", "Body bytes taken in", Unit::Bytes, metrics.received_bytes.clone());
+        registry.register_collector(Box::new(Connections(metrics.connections.clone())));
         Self { registry, ..metrics }
     }
 }
 
 impl Metrics {
-    /// With the counts of a server's connections, and whatever else the binary wants shown.
-    pub fn with(mut self, register: impl FnOnce(&mut Registry)) -> Self {
-        register(&mut self.registry);
-        self
-    }
-
     /// Counts a request as being served until the guard is dropped.
     pub fn begin(&self) -> InFlight {
         self.in_flight.inc();
@@ -124,9 +122,9 @@ impl Drop for InFlight {
     }
 }
 
-/// Shows a server's connections among the metrics.
+/// Shows the listener's counts among the metrics.
 #[derive(Debug)]
-pub struct Connections(pub Arc<Counts>);
+struct Connections(Arc<Counts>);
 
 impl Collector for Connections {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
@@ -154,9 +152,8 @@ mod tests {
 
     #[test]
     fn what_is_recorded_is_rendered() {
-        let counts = Arc::new(Counts::default());
-        counts.open.store(3, Ordering::Relaxed);
-        let metrics = Metrics::default().with(|registry| registry.register_collector(Box::new(Connections(counts))));
+        let metrics = Metrics::default();
+        metrics.connections.open.store(3, Ordering::Relaxed);
         let labels = Labels { service: "sts", operation: "GetCallerIdentity" };
         metrics.record(labels, 200, Duration::from_micros(300));
         let begun = metrics.begin();

@@ -29,8 +29,8 @@ use crate::hosts::Hosts;
 use crate::metrics::{Labels, Metrics};
 use crate::registry::Output;
 use crate::route::{self, Route, Router};
-use crate::schema::{Model, Operation, Protocol};
-use crate::server::{Peer, Reply, Serve, Unserved};
+use crate::schema::{Model, Operation, Protocol, validate};
+use crate::server::{Counts, Peer, Reply, Serve, Unserved};
 use crate::sigv4::{self, Family, Head, Payload, Streaming, chunked};
 use crate::{Blob, Value, limits, protocol};
 
@@ -85,6 +85,10 @@ impl Serve for Pipeline {
         self.metrics.record(Labels::default(), error.status, std::time::Duration::ZERO);
         tracing::info!(id = %request_id, status = error.status, ?error, "refused");
         output::reply(protocol::encode_error(None, None, Protocol::RestJson, &error, request_id))
+    }
+
+    fn counts(&self) -> Arc<Counts> {
+        self.metrics.connections.clone()
     }
 }
 
@@ -236,7 +240,9 @@ impl Pipeline {
             spool: &spool,
         };
         let model = &asked.route.service.model;
-        protocol::decode(model, operation, asked.route.protocol, &request)
+        let input = protocol::decode(model, operation, asked.route.protocol, &request)?;
+        validate::validate(model, operation, asked.route.protocol, &input)?;
+        Ok(input)
     }
 
     async fn run_operation(

@@ -62,9 +62,3 @@ impl Service {
         self.body_bytes_max.get(operation).copied().unwrap_or(limits::BODY_BYTES_MAX)
     }
 }
-
-/// All services of this server, in the order of the one list that names them.
-#[derive(Default)]
-pub struct Registry {
-    pub services: Vec<Arc<Service>>,
-}

@@ -149,7 +149,9 @@ impl HeadScan {
         self.version = Some(match version {
             b"HTTP/1.1" => Version::Http11,
             b"HTTP/1.0" => Version::Http10,
-            _ if version.starts_with(b"HTTP/") => return Err(Refusal::VersionUnknown),
+            [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
+                return Err(Refusal::VersionUnknown);
+            }
             _ => return Err(Refusal::Malformed("The request line ends in no HTTP version.")),
         });
         Ok(())

@@ -46,6 +46,11 @@ pub trait Serve: Send + Sync {
 
     /// The answer where there is no request to serve.
     fn refuse(&self, unserved: Unserved) -> Response<Reply>;
+
+    /// Where the listener counts its connections.
+    fn counts(&self) -> Arc<Counts> {
+        Arc::default()
+    }
 }
 
 /// Why a request cannot be served.
@@ -108,7 +113,7 @@ pub struct Server {
 
 impl Server {
     pub fn new(serve: Arc<dyn Serve>, spawn: Arc<dyn Spawn>, tls: Option<Tls>, limits: Limits) -> Self {
-        let census = Arc::new(Census::new(&limits));
+        let census = Arc::new(Census::new(&limits, serve.counts()));
         let shared = Shared {
             serve,
             spawn,
@@ -118,10 +123,6 @@ impl Server {
             drain: CancellationToken::new(),
         };
         Self { shared: Arc::new(shared), census }
-    }
-
-    pub fn counts(&self) -> Arc<Counts> {
-        self.census.counts.clone()
     }
 
     /// Serves until `stop` is cancelled; then accepts no more, lets requests end, closes idle connections, and returns
@@ -200,14 +201,14 @@ struct Place {
 }
 
 impl Census {
-    fn new(limits: &Limits) -> Self {
+    fn new(limits: &Limits, counts: Arc<Counts>) -> Self {
         let spare_percent = 100_usize.saturating_sub(limits::CONNECTIONS_PRESSURE_PERCENT);
         Self {
             permits: Arc::new(Semaphore::new(limits.connections_max)),
             pressure_below: limits.connections_max.saturating_mul(spare_percent) / 100,
             per_peer_max: limits.connections_per_peer_max,
             peers: Mutex::default(),
-            counts: Arc::default(),
+            counts,
         }
     }
 
@@ -262,7 +263,7 @@ mod tests {
     #[tokio::test]
     async fn a_peer_gets_its_share_and_gives_it_back() {
         let limits = Limits { connections_max: 8, connections_per_peer_max: 2, ..Limits::default() };
-        let census = Arc::new(Census::new(&limits));
+        let census = Arc::new(Census::new(&limits, Arc::default()));
         let admit = |address: &str| {
             let permit = census.permits.clone().try_acquire_owned().unwrap();
             census.admit(address.parse().unwrap(), permit)

@@ -1,0 +1,105 @@
+//! Who a request counts as coming from, in both modes.
+
+use base::{Clock, Secret, SystemClock};
+use http::HeaderMap;
+use wire::pipeline::Mode;
+use wire::sigv4::{Head, Signer, sign};
+
+use crate::support::{Answer, KEY, Raw, SECRET, Setup, TestServer, start};
+
+const FORM: &str = "Action=WhoAmI&Version=2011-06-15&Name=n";
+
+/// SHA-256 of `text` in hex.
+fn hash(text: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// `WhoAmI` of eu-west-1, signed over `FORM` and sent with `form`.
+async fn who_am_i(server: &TestServer, key: &str, secret: &str, form: &str) -> Answer {
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", "application/x-www-form-urlencoded".parse().unwrap());
+    let head = Head { method: "POST", path: "/", query: "", host: "localhost", headers: &headers };
+    let secret = Secret::new(secret.to_owned());
+    let signer = Signer {
+        access_key_id: key,
+        secret_access_key: &secret,
+        session_token: None,
+        region: "eu-west-1",
+        service: "queries",
+        now: SystemClock.now(),
+    };
+    let signed = sign(&signer, &head, &hash(FORM)).unwrap();
+    let lines: String = signed.iter().map(|(name, value)| format!("{name}: {}\r\n", value.to_str().unwrap())).collect();
+    let len = form.len();
+    let mut client = Raw::connect(server).await;
+    client.send(format!("POST / HTTP/1.1\r\nHost: localhost\r\n{lines}Content-Length: {len}\r\n\r\n{form}")).await;
+    client.answer().await.unwrap()
+}
+
+fn is(answer: &Answer, status: u16, parts: &[&str]) {
+    assert_eq!(answer.status, status, "{answer:?}");
+    for part in parts {
+        assert!(answer.body.contains(part), "{part} in {}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn a_known_key_must_sign_right_in_both_modes() {
+    for mode in [Mode::Dev, Mode::Strict] {
+        let server = start(Setup { mode, ..Setup::default() }).await;
+        let right = who_am_i(&server, KEY, SECRET, FORM).await;
+        is(&right, 200, &["<Account>123456789012</Account>", "<Name>n of eu-west-1</Name>"]);
+        let wrong = who_am_i(&server, KEY, "another secret", FORM).await;
+        is(&wrong, 403, &["<Code>SignatureDoesNotMatch</Code>"]);
+        let altered = who_am_i(&server, KEY, SECRET, "Action=WhoAmI&Version=2011-06-15&Name=m").await;
+        is(&altered, 403, &["<Code>SignatureDoesNotMatch</Code>"]);
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_key_is_an_account_in_dev_and_nobody_in_strict() {
+    let server = start(Setup::default()).await;
+    for (key, account) in [("test", "000000000000"), ("210987654321", "210987654321"), ("AKIAOTHER", "000000000000")] {
+        let answer = who_am_i(&server, key, "any", FORM).await;
+        is(&answer, 200, &[&format!("<Arn>arn:aws:iam::{account}:root</Arn>")]);
+    }
+    let server = start(Setup { mode: Mode::Strict, ..Setup::default() }).await;
+    let answer = who_am_i(&server, "210987654321", "any", FORM).await;
+    is(&answer, 403, &["<Code>InvalidClientTokenId</Code>"]);
+}
+
+#[tokio::test]
+async fn a_broken_authorisation_is_refused_before_the_body_is_read() {
+    let server = start(Setup::default()).await;
+    let mut client = Raw::connect(&server).await;
+    client
+        .send(
+            "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+             Authorization: AWS4-HMAC-SHA256 Credential=x\r\nContent-Length: 1000000\r\n\r\n",
+        )
+        .await;
+    is(&client.answer().await.unwrap(), 400, &["<Code>IncompleteSignature</Code>"]);
+}
+
+#[tokio::test]
+async fn a_body_in_chunks_of_aws_arrives_without_them() {
+    let server = start(Setup::default()).await;
+    let put = |body: &str, decoded: usize| {
+        format!(
+            "PUT /2015-03-31/files/a HTTP/1.1\r\nHost: localhost\r\nX-Amz-Date: 20260101T000000Z\r\n\
+             X-Amz-Content-Sha256: STREAMING-UNSIGNED-PAYLOAD-TRAILER\r\nX-Amz-Decoded-Content-Length: {decoded}\r\n\
+             X-Amz-Trailer: x-amz-checksum-crc32\r\nAuthorization: AWS4-HMAC-SHA256 \
+             Credential=test/20260101/us-east-1/files/aws4_request, SignedHeaders=host, Signature={}\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            "0".repeat(64),
+            body.len()
+        )
+    };
+    let mut client = Raw::connect(&server).await;
+    // CRC-32 of "123456789" is cbf43926.
+    client.send(put("5\r\n12345\r\n4\r\n6789\r\n0\r\nx-amz-checksum-crc32:y/Q5Jg==\r\n\r\n", 9)).await;
+    is(&client.answer().await.unwrap(), 201, &[r#"{"Name":"a","Size":9}"#]);
+    client.send(put("5\r\n12345\r\n4\r\n6780\r\n0\r\nx-amz-checksum-crc32:y/Q5Jg==\r\n\r\n", 9)).await;
+    is(&client.answer().await.unwrap(), 400, &["checksum"]);
+}

@@ -1,0 +1,54 @@
+//! Plain and encrypted connections on one port.
+
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use wire::server::Tls;
+
+use crate::support::{Raw, Setup, TestServer, echo, start};
+
+async fn tls_server() -> (TestServer, String) {
+    let (tls, certificate) = Tls::self_made(vec!["localhost".into(), "*.localhost".into()]).unwrap();
+    (start(Setup { tls: Some(tls), ..Setup::default() }).await, certificate)
+}
+
+async fn connect(
+    server: &TestServer,
+    certificate: &str,
+    protocols: &[&str],
+) -> tokio_rustls::client::TlsStream<TcpStream> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = config.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+}
+
+#[tokio::test]
+async fn one_port_speaks_plain_and_encrypted() {
+    let (server, certificate) = tls_server().await;
+    let mut client = connect(&server, &certificate, &["http/1.1"]).await;
+    client.write_all(b"GET /_lamp/health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("fine\n"), "{answer}");
+    let mut plain = Raw::connect(&server).await;
+    plain.send(echo("{}")).await;
+    assert_eq!(plain.answer().await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn a_client_that_offers_http2_gets_it() {
+    let (server, certificate) = tls_server().await;
+    let client = connect(&server, &certificate, &["h2", "http/1.1"]).await;
+    assert_eq!(client.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+}
