@@ -1,9 +1,9 @@
 //! The model's patterns, which are written for Java's regular expressions, in Rust's engine: linear in the value's
 //! length, whatever the pattern.
 //!
-//! A value must match as a whole. `\d`, `\w` and `\s` mean ASCII, as they do in Java, and `\uXXXX` may be half of a
-//! surrogate pair. What is beyond that (looking around, back-references) has a replacement in the overlay: `matches`
-//! is matched instead, and `unless` must not match.
+//! A value must match as a whole. `\d`, `\w` and `\s` mean ASCII, as they do in Java, and `\u` with four digits may be
+//! half of a surrogate pair. What is beyond that (looking around, back-references) has a replacement in the overlay:
+//! `matches` is matched instead, and `unless` must not match.
 
 use std::sync::OnceLock;
 
