@@ -75,3 +75,19 @@ impl From<Error> for AwsError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_hears_whether_to_come_back_and_the_log_hears_why() {
+        let cause: Cause = Arc::new(std::io::Error::other("no room"));
+        let full = AwsError::from(Error::Unavailable { reason: "the disk is full", source: Some(cause) });
+        assert_eq!(full.status, 503);
+        assert_eq!(full.detail.as_deref(), Some("failed to reach the store: the disk is full: no room"));
+        let damaged = AwsError::from(Error::Corrupt { space: Space::new("s"), key: "k".into() });
+        assert_eq!(damaged.status, 500);
+        assert!(!damaged.message.contains("checksum"), "{}", damaged.message);
+    }
+}

@@ -52,8 +52,8 @@ pub const PAGE_BYTES: u32 = 8_192;
 pub const CHECKPOINT_PAGES: u32 = 1_024;
 
 /// Pages in the write-ahead log at which the checkpointer holds commits back for the moment that it needs to begin
-/// the log anew: 64 MiB. Without it a log that is written without pause would never end.
-pub const LOG_PAGES_MAX: u32 = 8_192;
+/// the log anew: 32 MiB. Without it a log that is written without pause would never end.
+pub const LOG_PAGES_MAX: u32 = 4_096;
 
 /// How long the checkpointer waits for readers before it leaves the log as it is, commits held back meanwhile.
 pub const CHECKPOINT_WAIT: Duration = Duration::from_millis(20);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use store::embedded::{Action, Fault, Op, Tap, Verdict};
 use store::limits::{CHECKPOINT_PAGES, LOG_PAGES_MAX, PAGE_BYTES};
@@ -75,34 +76,57 @@ fn a_second_process_is_refused_until_the_first_lets_go() {
     drop(open(temp.path()));
 }
 
+/// Lets no checkpoint end before the log has grown behind it, for as long as commits can.
+#[derive(Default)]
+struct NeverDone(AtomicU32);
+
+impl Tap for NeverDone {
+    fn before(&self, op: &Op<'_>) -> Verdict {
+        let is_log = op.file.to_string_lossy().ends_with("-wal");
+        match op.action {
+            Action::Write { .. } if is_log => drop(self.0.fetch_add(1, Ordering::SeqCst)),
+            Action::Sync if !is_log => {
+                let before = self.0.load(Ordering::SeqCst);
+                for _ in 0..300 {
+                    if self.0.load(Ordering::SeqCst) > before {
+                        break;
+                    }
+                    std::thread::sleep(Duration::from_micros(100));
+                }
+            }
+            _ => {}
+        }
+        Verdict::Proceed
+    }
+
+    fn after(&self, _op: &Op<'_>) {}
+}
+
 #[test]
 fn the_log_is_copied_and_begun_anew_while_commits_go_on() {
     let temp = tempfile::tempdir().unwrap();
-    let store = open(temp.path());
-    let value = vec![3; 60_000];
+    let tap = Arc::new(NeverDone::default());
+    let store = Store::open(temp.path(), clock(), Options { tap: Some(tap), ..Options::default() }).unwrap();
     let log = temp.path().join("store.db-wal");
     let log_bytes = || std::fs::metadata(&log).unwrap().len();
-    let written_bytes_max = 2 * u64::from(LOG_PAGES_MAX) * u64::from(PAGE_BYTES);
-    let mut written_bytes = 0;
-    threads(async {
-        let mut number = 0_u64;
-        while written_bytes < written_bytes_max {
-            let mut batch = Batch::new();
-            for _ in 0..100 {
-                number += 1;
-                batch = batch.put_raw(SPACE, (number % 300).to_be_bytes().to_vec(), &value);
-                written_bytes += 60_000;
+    let log_bytes_max = u64::from(LOG_PAGES_MAX + 4 * CHECKPOINT_PAGES) * u64::from(PAGE_BYTES);
+    let commit_count = log_bytes_max * 5 / 4 / 60_000 / 8;
+    threads(at_once(8, |producer| {
+        let store = store.clone();
+        async move {
+            for number in 0..commit_count {
+                let key = [u64::from(producer).to_be_bytes(), (number % 30).to_be_bytes()].concat();
+                let value = number.to_be_bytes().repeat(60_000 / 8);
+                store.commit(Batch::new().put_raw(SPACE, key, &value)).await.unwrap();
             }
-            store.commit(batch).await.unwrap();
         }
-    });
-    let bound = u64::from(LOG_PAGES_MAX + 4 * CHECKPOINT_PAGES) * u64::from(PAGE_BYTES);
-    assert!(log_bytes() < bound, "{} bytes of log", log_bytes());
+    }));
+    assert!(log_bytes() < log_bytes_max, "{} bytes of log", log_bytes());
     block_on(store.close()).unwrap();
     assert_eq!(log_bytes(), 0, "a store that was closed leaves an empty log");
     drop(store);
     let rows = block_on(open(temp.path()).range(Range::under(SPACE, "", 1_000))).unwrap();
-    assert!(rows.more && rows.rows.iter().all(|row| row.value == value));
+    assert!(rows.more && rows.rows.iter().all(|row| row.value.len() == 60_000));
 }
 
 /// Fails every operation of one kind on the log while it is told to.
@@ -180,4 +204,45 @@ fn a_full_disk_refuses_commits_until_there_is_room() {
     let rows = block_on(open(temp.path()).range(Range::under(SPACE, "", 9))).unwrap().rows;
     let keys: BTreeMap<_, _> = rows.into_iter().map(|row| (row.key.to_vec(), row.version)).collect();
     assert_eq!(keys.keys().cloned().collect::<Vec<_>>(), [1_u32, 3].map(|n| n.to_be_bytes().to_vec()));
+}
+
+#[test]
+fn a_damaged_page_is_no_answer_and_spares_the_others() {
+    let temp = tempfile::tempdir().unwrap();
+    let store = open(temp.path());
+    let needle = b"a value that is easily found";
+    let fill = (0..200_u32).fold(Batch::new(), |batch, number| {
+        let key = number.to_be_bytes().to_vec();
+        batch.put_raw(SPACE, key, &if number == 100 { needle.repeat(50) } else { vec![1; 1_400] })
+    });
+    block_on(store.commit(fill)).unwrap();
+    block_on(store.close()).unwrap();
+    drop(store);
+    let path = temp.path().join("store.db");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(needle.len()).position(|window| window == needle).unwrap();
+    bytes[at] ^= 4;
+    std::fs::write(&path, bytes).unwrap();
+
+    let store = open(temp.path());
+    threads(at_once(32, |number| {
+        let store = store.clone();
+        async move {
+            let key = match number {
+                13 => 100,
+                number => number,
+            };
+            let key = u32::to_be_bytes(key).to_vec();
+            let batch =
+                Batch::new().expect_raw(SPACE, key.clone(), Expect::Present).put_raw(SPACE, key.clone(), b"new");
+            let (outcome, found) = (store.commit(batch).await, store.get(SPACE, key).await);
+            if number == 13 {
+                assert!(matches!(outcome, Err(Error::Damaged(_))), "{outcome:?}");
+                assert!(matches!(found, Err(Error::Damaged(_))), "{found:?}");
+            } else {
+                assert!(outcome.unwrap().is_committed());
+                assert_eq!(found.unwrap().unwrap().value, "new");
+            }
+        }
+    }));
 }
