@@ -69,6 +69,20 @@ class Peer:
             then(answer)
 
 
+class Raw:
+    """A body that arrives in pieces."""
+
+    def __init__(self, body):
+        self.body = body
+
+    def stream(self):
+        for start in range(0, len(self.body), 100):
+            yield self.body[start : start + 100]
+
+    def close(self):
+        pass
+
+
 class Keystone:
     def __init__(self, peer):
         self.peer = peer
@@ -102,8 +116,8 @@ class Keystone:
             draw = random.Random(f"{SEED} {name} {protocol} {operation.name}")
             for sample in range(SAMPLES):
                 self.input(name, protocol, spoken, operation, draw, whole=sample == 0)
-                if not operation.has_event_stream_output:
-                    self.output(name, protocol, spoken, operation, draw, whole=sample == 0)
+                answer = self.stream if operation.has_event_stream_output else self.output
+                answer(name, protocol, spoken, operation, draw, whole=sample == 0)
             for error in operation.error_shapes:
                 self.error(name, protocol, spoken, operation, error, draw)
 
@@ -172,6 +186,42 @@ class Keystone:
 
         question = dict(do="encode", service=name, operation=operation.name, protocol=protocol, value=expected)
         self.peer.ask(question, then)
+
+    def stream(self, name, protocol, spoken, operation, draw, whole):
+        where = (name, protocol, operation.name, "stream")
+        shape = operation.output_shape
+        maker = Maker(draw, spoken, True)
+        given = maker.structure(shape, whole=whole)
+        stream = shape.event_stream_name
+        events = []
+        for event, member in shape.members[stream].members.items():
+            if not member.metadata.get("exception"):
+                events.append({event: self.event(maker, member)})
+        given.pop(stream, None)
+
+        def then(answer):
+            self.counts[where[:2] + ("output",)] += 1
+            if "refused" in answer:
+                return self.fail(where, answer=answer)
+            body = base64.b64decode(answer["body"])
+            response = dict(status_code=answer["status"], headers=HeadersDict(answer["headers"]))
+            response |= dict(body=Raw(body), context={"operation_name": operation.name})
+            parsed = botocore.parsers.create_parser(spoken).parse(response, shape)
+            parsed.pop("ResponseMetadata")
+            read = list(parsed.pop(stream))
+            wanted = self.answered(operation, shape, given, answer, parsed)
+            if not same(canonical(parsed), wanted) or not same(canonical(read), canonical(events)):
+                self.fail(where, got=(canonical(parsed), canonical(read)), wanted=(wanted, canonical(events)), wire=body)
+
+        question = dict(do="stream", service=name, operation=operation.name, protocol=protocol)
+        self.peer.ask(question | dict(value=canonical(given), events=canonical(events)), then)
+
+    def event(self, maker, shape):
+        made = maker.structure(shape, whole=True)
+        for name, member in shape.members.items():
+            if member.serialization.get("eventpayload"):
+                made[name] = maker.value(member, 1)
+        return made
 
     def answered(self, operation, shape, given, answer, parsed):
         """What botocore makes of an answer: it fills in a status, and gives an absent payload as an empty one."""

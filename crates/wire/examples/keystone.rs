@@ -5,7 +5,7 @@
 //! answered and give the HTTP response. Values are JSON with `{"$b": base64}` for blobs, `{"$t": microseconds}` for
 //! timestamps and `{"$f": text}` for floats. The only argument is the folder of the service folders.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's peer: a panic fails the test")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test's peer: a panic fails the test")]
 
 use std::collections::HashMap;
 use std::io::{BufRead, Write};
@@ -17,6 +17,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value as Json, json};
+use wire::eventstream;
 use wire::protocol::{self, Request};
 use wire::route::{self, Route, Router};
 use wire::schema::{self, Protocol, Summary};
@@ -46,6 +47,7 @@ impl Peer {
             "decode" => decode(router, ask),
             "encode" => encode(service, ask),
             "error" => error(service, ask),
+            "stream" => stream(service, ask),
             other => panic!("unknown request {other}"),
         }
     }
@@ -129,6 +131,22 @@ fn encode(service: &Service, ask: &Json) -> Json {
         Ok(response) => written(response),
         Err(error) => json!({"refused": format!("{error:?}")}),
     }
+}
+
+/// The head of a stream, with all of its frames for a body.
+fn stream(service: &Service, ask: &Json) -> Json {
+    let Some(operation) = service.model.operation(text(&ask["operation"])) else {
+        return json!({"refused": "the model has no such operation"});
+    };
+    let (model, protocol, value) = (&service.model, protocol_of(ask), value_of(&ask["value"]));
+    let events = eventstream::stream_member(model, operation).expect("a stream").shape;
+    let head = protocol::encode(model, operation, protocol, &value, None, RequestId(Uuid::NIL)).expect("a head");
+    let first = eventstream::initial_response(model, operation, protocol, &value).expect("a first frame");
+    let mut body: Vec<u8> = first.into_iter().flatten().collect();
+    for given in ask["events"].as_array().expect("events") {
+        body.extend(eventstream::event(model, events, protocol, &value_of(given)).expect("a frame"));
+    }
+    written(head.map(|_| Blob::from(body)))
 }
 
 fn error(service: &Service, ask: &Json) -> Json {

@@ -7,6 +7,7 @@
 
 pub mod blob;
 pub mod body;
+pub mod eventstream;
 pub mod hosts;
 pub mod limits;
 pub mod metrics;

@@ -53,12 +53,19 @@ pub const IDLE_CHECK: Duration = Duration::from_secs(5);
 /// A client that takes nothing of its answer for this long is gone.
 pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Taking less than this in that time counts as taking nothing.
+pub const WRITE_SIP_BYTES_MIN: usize = 64 * 1024;
+
 /// After an answer that comes before the request was read whole, the rest is thrown away for this long, so that the
 /// client sees the answer and no reset.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// And no more than this of it.
 pub const LINGER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Requests being served at once, over all connections; more are told to come back. Many more would only wait for the
+/// same processors, holding memory.
+pub const REQUESTS_MAX: usize = 8_192;
 
 /// From the signal to stop until what still runs is cut off.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -99,6 +106,9 @@ pub const BODY_INLINE_BYTES_MAX: usize = 1024 * 1024;
 
 /// In memory over all requests. Bodies that find it used up are spooled from their first byte.
 pub const BODY_MEMORY_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Text of spooled bodies that is decoded into memory, over all requests.
+pub const BODY_DECODED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// In spool files over all requests.
 pub const SPOOL_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
@@ -180,3 +190,9 @@ pub const FORM_PAIR_COUNT_MAX: usize = 50_000;
 
 /// How many attributes an element of XML may have; S3 knows one.
 pub const XML_ATTRIBUTE_COUNT_MAX: usize = 16;
+
+/// The largest frame of an event stream, either way: the payload's limit of the format, 16 MiB, and its headers.
+pub const EVENT_BYTES_MAX: usize = (16 << 20) + EVENT_HEADERS_BYTES_MAX;
+
+/// The format's own limit on the headers of a frame.
+pub const EVENT_HEADERS_BYTES_MAX: usize = 128 << 10;

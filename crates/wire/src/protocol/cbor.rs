@@ -260,18 +260,23 @@ fn half_to_double(half: u16) -> f64 {
 pub fn encode(model: &Model, operation: &Operation, output: &Value) -> Result<Response, EncodeError> {
     let mut response = Response::default();
     if let Some(shape) = operation.output {
-        let mut writer = Writer { model, out: Encoder::new(Vec::with_capacity(1 << 10)) };
         let empty = Value::EMPTY;
-        writer.value(shape, if matches!(output, Value::Null) { &empty } else { output })?;
-        *response.body_mut() = writer.out.into_writer().into();
+        let output = if matches!(output, Value::Null) { &empty } else { output };
+        *response.body_mut() = encode_value(model, shape, output)?.into();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/cbor"));
     }
     mark(response.headers_mut());
     Ok(response)
 }
 
+pub fn encode_value(model: &Model, shape: ShapeId, value: &Value) -> Result<Vec<u8>, EncodeError> {
+    let mut writer = Writer { model, out: Encoder::new(Vec::with_capacity(1 << 10)) };
+    writer.value(shape, value)?;
+    Ok(writer.out.into_writer())
+}
+
 /// Every answer of this protocol says so.
-fn mark(headers: &mut HeaderMap) {
+pub fn mark(headers: &mut HeaderMap) {
     headers.insert(HeaderName::from_static("smithy-protocol"), HeaderValue::from_static("rpc-v2-cbor"));
 }
 

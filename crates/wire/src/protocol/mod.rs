@@ -25,9 +25,11 @@ use std::fs::File;
 use std::io;
 
 use base::{AwsError, RequestId};
+use bytes::Bytes;
 use http::HeaderMap;
-use http::header::HeaderValue;
+use http::header::{CONTENT_TYPE, HeaderValue};
 
+use crate::eventstream::{FrameError, stream_member};
 use crate::schema::{Kind, Model, Operation, Protocol, ShapeId};
 use crate::{Blob, Value};
 
@@ -44,6 +46,9 @@ pub struct Request<'a> {
     /// Makes an unlinked file, for a decoded blob that is too large to hold.
     pub spool: &'a dyn Fn() -> io::Result<File>,
 }
+
+/// The content type of a stream of events.
+pub const EVENT_STREAM: &str = "application/vnd.amazon.eventstream";
 
 pub type Response = http::Response<Blob>;
 
@@ -79,6 +84,8 @@ pub enum EncodeError {
     },
     #[error("read a spooled blob")]
     Read(#[source] io::Error),
+    #[error("frame an event")]
+    Frame(#[source] FrameError),
 }
 
 /// Reads the operation's input out of a request.
@@ -110,7 +117,9 @@ pub fn encode(
     status: Option<u16>,
     request_id: RequestId,
 ) -> Result<Response, AwsError> {
+    let rest = matches!(protocol, Protocol::RestJson | Protocol::RestXml);
     let mut response = match protocol {
+        _ if !rest && stream_member(model, operation).is_some() => Ok(stream_head(protocol)),
         Protocol::RestJson | Protocol::RestXml => rest::encode(model, operation, protocol, output),
         Protocol::Json10 | Protocol::Json11 => json::encode(model, operation, protocol, output),
         Protocol::Query => query::encode(model, operation, output, request_id),
@@ -122,6 +131,48 @@ pub fn encode(
     }
     identify(response.headers_mut(), protocol, request_id);
     Ok(response)
+}
+
+/// The head of a stream of events in an RPC protocol, whose output travels in the first of them.
+fn stream_head(protocol: Protocol) -> Response {
+    let mut response = Response::default();
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
+    if protocol == Protocol::Cbor {
+        cbor::mark(response.headers_mut());
+    }
+    response
+}
+
+/// A value as a document of its own, with the type of its content: the payload of an event.
+pub(crate) fn encode_document(
+    model: &Model,
+    protocol: Protocol,
+    shape: ShapeId,
+    value: &Value,
+) -> Result<(&'static str, Bytes), EncodeError> {
+    Ok(match protocol {
+        Protocol::RestJson => ("application/json", json::encode_body(model, shape, value, true)?.into()),
+        Protocol::Json10 | Protocol::Json11 => {
+            ("application/json", json::encode_body(model, shape, value, false)?.into())
+        }
+        Protocol::Cbor => ("application/cbor", cbor::encode_value(model, shape, value)?.into()),
+        Protocol::RestXml | Protocol::Query => ("text/xml", xml::encode_document(model, shape, value)?.into()),
+    })
+}
+
+/// The reverse; only the request's body counts.
+pub(crate) fn decode_document(
+    model: &Model,
+    protocol: Protocol,
+    shape: ShapeId,
+    request: &Request<'_>,
+) -> Result<Value, DecodeError> {
+    match protocol {
+        Protocol::RestJson => json::decode_body(model, shape, request, true),
+        Protocol::Json10 | Protocol::Json11 => json::decode_body(model, shape, request, false),
+        Protocol::Cbor => cbor::decode(model, shape, request),
+        Protocol::RestXml | Protocol::Query => xml::decode_body(model, shape, request),
+    }
 }
 
 /// The request id, under the name that clients of the protocol look for.

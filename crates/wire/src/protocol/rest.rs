@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use super::{DecodeError, EncodeError, Request, Response, base64, is_event_stream, json, percent, text, xml};
+use super::{
+    DecodeError, EVENT_STREAM, EncodeError, Request, Response, base64, is_event_stream, json, percent, text, xml,
+};
 use crate::schema::{Kind, Location, Member, Model, Operation, Protocol, ShapeId, Structure, TimestampFormat};
 use crate::value::Name;
 use crate::{Blob, Value};
@@ -289,7 +291,7 @@ fn encode_body(
     let payload = structure.payload.and_then(|index| structure.members.get(index));
     let (body, content_type) = match payload {
         Some(member) => match (&model.shape(member.shape).kind, output.get(member.name)) {
-            _ if is_event_stream(model, member.shape) => (Blob::default(), "application/vnd.amazon.eventstream"),
+            _ if is_event_stream(model, member.shape) => (Blob::default(), EVENT_STREAM),
             (_, None | Some(Value::Null)) => return Ok(()),
             (Kind::Blob { .. }, Some(Value::Blob(blob))) => (blob.clone(), "application/octet-stream"),
             (Kind::String { .. }, Some(Value::String(text))) => (text.clone().into_bytes().into(), "text/plain"),

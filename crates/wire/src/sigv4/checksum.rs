@@ -86,6 +86,14 @@ impl Checksum {
     }
 }
 
+/// CRC-32 as event streams carry it, a number.
+pub fn crc32(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(u32::MAX, |value, byte| {
+        let index = usize::from(value.to_le_bytes()[0] ^ byte);
+        CRC32.get(index).map_or(0, |entry| *entry as u32) ^ (value >> 8)
+    }) ^ u32::MAX
+}
+
 const fn ones(bits: u32) -> u64 {
     u64::MAX >> (64 - bits)
 }
@@ -125,6 +133,7 @@ mod tests {
         };
         let hex = |hex: u64, bytes: usize| BASE64.encode(&hex.to_be_bytes()[8 - bytes..]);
         assert_eq!(of(Algorithm::Crc32, b"123456789"), hex(0xcbf4_3926, 4));
+        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
         assert_eq!(of(Algorithm::Crc32c, b"123456789"), hex(0xe306_9283, 4));
         assert_eq!(of(Algorithm::Crc64Nvme, b"123456789"), hex(0xae8b_1486_0a79_9888, 8));
         assert_eq!(of(Algorithm::Sha1, b"abc"), "qZk+NkcGgWq6PiVxeFDCbJzQ2J0=");

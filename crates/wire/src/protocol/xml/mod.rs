@@ -85,6 +85,13 @@ pub fn encode_body(
     Ok(writer.out.into_bytes().into())
 }
 
+/// A value as a document of its own, under its shape's name.
+pub fn encode_document(model: &Model, shape: ShapeId, value: &Value) -> Result<Vec<u8>, EncodeError> {
+    let mut writer = Writer::new(model, Names::Wire);
+    writer.root(model.shape(shape).name, shape, value)?;
+    Ok(writer.out.into_bytes())
+}
+
 /// Writes `<Error>..</Error>`, as S3 does, without a wrapper.
 pub fn encode_error(model: Option<&Model>, fields: &super::error::Fields<'_>, request_id: RequestId) -> Response {
     let mut writer = Writer::untyped();
