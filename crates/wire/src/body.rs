@@ -65,7 +65,7 @@ pub struct Received {
     pub blob: Blob,
     /// Of what is in `blob`, before any inflating.
     pub sha256: [u8; 32],
-    _holds: Vec<Hold>,
+    holds: Vec<Hold>,
 }
 
 /// Reads the bodies of all requests.
@@ -74,6 +74,7 @@ pub struct Bodies {
     spool_dir: PathBuf,
     memory: Arc<Quota>,
     disk: Arc<Quota>,
+    decoded: Arc<Quota>,
     stall_timeout: Duration,
     grace: Duration,
     bytes_per_sec_min: u64,
@@ -87,6 +88,7 @@ impl Bodies {
             spool_dir,
             memory: Quota::new(limits.body_memory_bytes_max),
             disk: Quota::new(limits.spool_bytes_max),
+            decoded: Quota::new(limits::BODY_DECODED_BYTES_MAX),
             stall_timeout: limits.body_stall_timeout,
             grace: limits.body_grace,
             bytes_per_sec_min: limits.body_bytes_per_sec_min.max(1),
@@ -149,7 +151,7 @@ impl Bodies {
     /// A body that came in one piece stays in the buffer that it was read into.
     fn take_whole(&self, data: Bytes) -> Result<Received, BodyError> {
         let hold = self.memory.hold(data.len() as u64).ok_or(BodyError::Full)?;
-        Ok(Received { sha256: sha256(&data), blob: Blob::Inline(data), _holds: vec![hold] })
+        Ok(Received { sha256: sha256(&data), blob: Blob::Inline(data), holds: vec![hold] })
     }
 
     /// How long the next piece may take.
@@ -157,6 +159,15 @@ impl Bodies {
         let earned = Duration::from_secs(wire_bytes / self.bytes_per_sec_min);
         let left = self.grace.saturating_add(earned).saturating_sub(started.elapsed());
         if left.is_zero() { Err(BodyError::TooSlow) } else { Ok(left.min(self.stall_timeout)) }
+    }
+
+    /// Makes room in memory for what a codec makes of a spooled body; the room is the body's until it is dropped.
+    pub fn hold_decoded(&self, received: &mut Received) -> Result<(), BodyError> {
+        if let Blob::Spooled(spool) = &received.blob {
+            let bytes = spool.len.min(limits::BODY_TEXT_BYTES_MAX as u64);
+            received.holds.push(self.decoded.hold(bytes).ok_or(BodyError::Full)?);
+        }
+        Ok(())
     }
 
     /// A new file that has no name: it goes with its last descriptor, also when the process is killed.
@@ -277,7 +288,7 @@ impl Intake<'_> {
                 (Blob::Spooled(Arc::new(Spool { file, len: self.len })), digest_bytes(&hash.finish()))
             }
         };
-        Ok(Received { blob, sha256, _holds: self.holds })
+        Ok(Received { blob, sha256, holds: self.holds })
     }
 
     async fn flush_if_spooling(&mut self) -> Result<(), BodyError> {

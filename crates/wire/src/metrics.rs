@@ -133,15 +133,10 @@ impl Collector for Connections {
             let counter = ConstCounter::new(value);
             counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)
         };
-        counter("lamp_connections_accepted", "Connections accepted", load(&self.0.accepted))?;
-        counter(
-            "lamp_connections_refused",
-            "Connections closed because their peer had too many",
-            load(&self.0.refused),
-        )?;
+        counter("connections_accepted", "Connections accepted", load(&self.0.accepted))?;
+        counter("connections_refused", "Connections closed because their peer had too many", load(&self.0.refused))?;
         let open = ConstGauge::new(i64::try_from(load(&self.0.open)).unwrap_or(i64::MAX));
-        let descriptor =
-            encoder.encode_descriptor("lamp_connections_open", "Connections open", None, open.metric_type())?;
+        let descriptor = encoder.encode_descriptor("connections_open", "Connections open", None, open.metric_type())?;
         open.encode(descriptor)
     }
 }

@@ -10,17 +10,18 @@
 
 mod auth;
 mod builtin;
+mod events;
 mod output;
 
 use std::pin::pin;
 use std::sync::Arc;
 
 use base::ports::Authority;
-use base::{AwsError, BoxFuture, Chance, Clock, Cx, Fault, RequestId};
+use base::{AccountId, AwsError, BoxFuture, Chance, Clock, Cx, Fault, RequestId};
 use bytes::BytesMut;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tracing::Instrument;
 
@@ -38,6 +39,7 @@ pub use auth::Mode;
 pub use builtin::{Access, Builtin, BuiltinRequest};
 
 use auth::Caller;
+use events::Events;
 
 /// Serves the AWS protocols, and the paths of our own beside them.
 pub struct Pipeline {
@@ -62,6 +64,7 @@ struct Exchange {
     protocol: Protocol,
     route: Option<Route>,
     body_bytes: u64,
+    account: Option<AccountId>,
     /// The configured origin that asks.
     origin: Option<HeaderValue>,
 }
@@ -81,6 +84,7 @@ impl Serve for Pipeline {
                 self.metrics.panicked();
                 AwsError::internal("a request panicked")
             }
+            Unserved::Busy => AwsError::unavailable("too many requests at once"),
         };
         self.metrics.record(Labels::default(), error.status, std::time::Duration::ZERO);
         tracing::info!(id = %request_id, status = error.status, ?error, "refused");
@@ -93,11 +97,12 @@ impl Serve for Pipeline {
 }
 
 impl Pipeline {
-    async fn run(&self, request: Request<Incoming>, peer: Peer, request_id: RequestId) -> Response<Reply> {
+    async fn run(self: Arc<Self>, request: Request<Incoming>, peer: Peer, request_id: RequestId) -> Response<Reply> {
         let started = self.machine_clock.now();
         let _in_flight = self.metrics.begin();
         let (parts, body) = request.into_parts();
-        let mut exchange = Exchange { request_id, protocol: spoken(&parts), route: None, body_bytes: 0, origin: None };
+        let mut exchange =
+            Exchange { request_id, protocol: spoken(&parts), route: None, body_bytes: 0, account: None, origin: None };
         let answer = self.answer(&mut exchange, &parts, body, peer).await;
         let mut response = answer.unwrap_or_else(|error| exchange.refuse(&error));
         if let Some(origin) = &exchange.origin {
@@ -107,13 +112,14 @@ impl Pipeline {
         let (status, took) = (response.status().as_u16(), self.machine_clock.now().since(started));
         self.metrics.record(exchange.labels(), status, took);
         self.metrics.received(exchange.body_bytes);
-        let took_us = took.as_micros();
-        tracing::info!(service, operation, status, took_us, body_bytes = exchange.body_bytes, peer = %peer.address);
+        let account = exchange.account.as_ref().map(AccountId::as_str);
+        let (took_us, body_bytes, peer) = (took.as_micros(), exchange.body_bytes, peer.address);
+        tracing::info!(service, operation, status, took_us, body_bytes, account, %peer, "answered");
         output::without_body(&parts.method, response)
     }
 
     async fn answer(
-        &self,
+        self: &Arc<Self>,
         exchange: &mut Exchange,
         parts: &Parts,
         body: Incoming,
@@ -135,7 +141,8 @@ impl Pipeline {
         let asked = self.ask(exchange, &head, &caller, body).await?;
         let endpoint = endpoint(peer, admitted.authority);
         let cx = self.context(exchange.request_id, &caller, admitted.authority, endpoint);
-        let input = self.input(&asked, parts).await?;
+        exchange.account = Some(cx.account);
+        let (asked, input) = self.input(asked, parts).await?;
         self.run_operation(exchange.request_id, &asked, cx, input).await
     }
 
@@ -227,21 +234,28 @@ impl Pipeline {
         Cx::new(principal, region, request_id, endpoint, self.clock.clone(), self.chance.clone())
     }
 
-    /// Decodes the body and holds it against the model.
-    async fn input(&self, asked: &Asked, parts: &Parts) -> Result<Value, AwsError> {
+    /// Decodes the body and holds it against the model. A spooled one takes its time, where that holds up nobody.
+    async fn input(self: &Arc<Self>, mut asked: Asked, parts: &Parts) -> Result<(Asked, Value), AwsError> {
+        let body = plain(&asked, parts, operation_of(&asked.route)?).await?;
+        let query = parts.uri.query().unwrap_or_default();
+        if let Blob::Inline(_) = body {
+            let input = self.decode(&asked, query, &parts.headers, &body)?;
+            return Ok((asked, input));
+        }
+        let held = self.bodies.hold_decoded(&mut asked.received);
+        held.map_err(|error| body_error(error, operation_of(&asked.route).map_or("", |operation| operation.name)))?;
+        let (pipeline, query, headers) = (self.clone(), query.to_owned(), parts.headers.clone());
+        let decoding = move || pipeline.decode(&asked, &query, &headers, &body).map(|input| (asked, input));
+        tokio::task::spawn_blocking(decoding).await.map_err(AwsError::internal)?
+    }
+
+    fn decode(&self, asked: &Asked, query: &str, headers: &HeaderMap, body: &Blob) -> Result<Value, AwsError> {
+        let Route { service, protocol, labels, .. } = &asked.route;
         let operation = operation_of(&asked.route)?;
-        let body = plain(asked, parts, operation).await?;
         let spool = || self.bodies.spool_file();
-        let request = protocol::Request {
-            labels: &asked.route.labels,
-            query: parts.uri.query().unwrap_or_default(),
-            headers: &parts.headers,
-            body: &body,
-            spool: &spool,
-        };
-        let model = &asked.route.service.model;
-        let input = protocol::decode(model, operation, asked.route.protocol, &request)?;
-        validate::validate(model, operation, asked.route.protocol, &input)?;
+        let request = protocol::Request { labels, query, headers, body, spool: &spool };
+        let input = protocol::decode(&service.model, operation, *protocol, &request)?;
+        validate::validate(&service.model, operation, *protocol, &input)?;
         Ok(input)
     }
 
@@ -255,9 +269,12 @@ impl Pipeline {
         let Route { service, protocol, .. } = &asked.route;
         let operation = operation_of(&asked.route)?;
         let handler = service.handlers.get(operation.name).ok_or_else(|| not_built(service.name, operation.name))?;
-        let Output { value, status, events: _ } = handler(cx, input).await?;
+        let Output { value, status, events } = handler(cx, input).await?;
         let response = protocol::encode(&service.model, operation, *protocol, &value, status, request_id)?;
-        Ok(output::reply(response))
+        let Some(incoming) = events else { return Ok(output::reply(response)) };
+        let events = Events::new(&asked.route, &value, incoming).map_err(AwsError::internal)?;
+        let events = events.ok_or_else(|| AwsError::internal("the model knows of no events of this operation"))?;
+        Ok(response.map(|_| Reply::Stream(Box::new(events))))
     }
 
     async fn run_builtin(

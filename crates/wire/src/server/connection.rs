@@ -17,6 +17,7 @@ use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +46,8 @@ pub(super) struct Shared {
     pub tls: Option<TlsAcceptor>,
     pub limits: Limits,
     pub pressure: Arc<dyn Pressure>,
+    /// Room for requests.
+    pub requests: Arc<Semaphore>,
     /// Cancelled when the server drains.
     pub drain: CancellationToken,
 }
@@ -59,7 +62,7 @@ pub(super) async fn run(shared: Arc<Shared>, stream: TcpStream, address: SocketA
     let link = Arc::new(Link::default());
     let guard = Guard::new(socket, link.clone(), shared.pressure.clone(), shared.limits.clone());
     let peer = Peer { address, local, is_tls };
-    let requests = Requests { serve: shared.serve.clone(), link: link.clone(), peer };
+    let requests = Requests { serve: shared.serve.clone(), room: shared.requests.clone(), link: link.clone(), peer };
     let builder = builder(shared.spawn.clone());
     let mut connection = pin!(builder.serve_connection(TokioIo::new(guard), requests));
     let mut watch = Watch::new(&shared.limits, link.clone());
@@ -136,6 +139,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
 /// The requests of one connection.
 struct Requests {
     serve: Arc<dyn Serve>,
+    room: Arc<Semaphore>,
     link: Arc<Link>,
     peer: Peer,
 }
@@ -156,8 +160,12 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
             );
             return Box::pin(async move { Ok(depart(serve.refuse(unserved), flight)) });
         }
+        let Ok(permit) = self.room.clone().try_acquire_owned() else {
+            return Box::pin(async move { Ok(depart(serve.refuse(Unserved::Busy), flight)) });
+        };
         let peer = self.peer;
         Box::pin(async move {
+            let _permit = permit;
             let response = match CatchPanic(serve.clone().serve(request, peer)).await {
                 Some(response) => response,
                 None => serve.refuse(Unserved::Panicked),

@@ -79,7 +79,10 @@ pub(super) struct Guard {
     cleared: usize,
     read_timer: Pin<Box<Sleep>>,
     wait: Wait,
+    /// Runs while the client does not take what is written.
     write_timer: Option<Pin<Box<Sleep>>>,
+    /// Bytes that it took since the timer was set.
+    sipped_bytes: usize,
     is_first: bool,
     linger: Option<Linger>,
 }
@@ -110,6 +113,7 @@ impl Guard {
             cleared: 0,
             wait: Wait::Head,
             write_timer: None,
+            sipped_bytes: 0,
             is_first: true,
             linger: None,
         }
@@ -227,14 +231,35 @@ impl Guard {
         self.read_timer.as_mut().reset(now.checked_add(after).unwrap_or(now));
     }
 
-    /// A write that the client does not take.
-    fn poll_write_wait<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.write_timer = None;
+    /// A write of `len` bytes. One that is taken whole shows a client that reads; sips do not, until they add up.
+    fn poll_written(
+        &mut self,
+        cx: &mut Context<'_>,
+        len: usize,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(taken)) = &written {
+            self.sipped_bytes = self.sipped_bytes.saturating_add(*taken);
+            if *taken == len || self.sipped_bytes >= limits::WRITE_SIP_BYTES_MIN {
+                self.write_timer = None;
+            }
             return written;
         }
-        let limit = self.limits.write_stall_timeout;
-        let timer = self.write_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        self.poll_write_wait(cx, written)
+    }
+
+    /// Gives up on a client that takes nothing for too long.
+    fn poll_write_wait<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            return written;
+        }
+        let timer = match &mut self.write_timer {
+            Some(timer) => timer,
+            none => {
+                self.sipped_bytes = 0;
+                none.insert(Box::pin(tokio::time::sleep(self.limits.write_stall_timeout)))
+            }
+        };
         ready!(timer.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -324,7 +349,7 @@ impl AsyncWrite for Guard {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.socket).poll_write(cx, bytes);
-        this.poll_write_wait(cx, written)
+        this.poll_written(cx, bytes.len(), written)
     }
 
     fn poll_write_vectored(
@@ -333,8 +358,9 @@ impl AsyncWrite for Guard {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        let len = parts.iter().fold(0_usize, |len, part| len.saturating_add(part.len()));
         let written = Pin::new(&mut this.socket).poll_write_vectored(cx, parts);
-        this.poll_write_wait(cx, written)
+        this.poll_written(cx, len, written)
     }
 
     fn is_write_vectored(&self) -> bool {

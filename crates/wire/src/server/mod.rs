@@ -60,6 +60,8 @@ pub enum Unserved {
     Head { status: u16, message: String },
     /// Serving it panicked.
     Panicked,
+    /// As many as the server takes at once are being served.
+    Busy,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -119,6 +121,7 @@ impl Server {
             spawn,
             tls: tls.map(|tls| tls.0),
             pressure: census.clone(),
+            requests: Arc::new(Semaphore::new(limits::REQUESTS_MAX)),
             limits,
             drain: CancellationToken::new(),
         };

@@ -1,5 +1,6 @@
 //! Operations from a socket to a handler and back.
 
+use tokio::io::AsyncReadExt;
 use wire::pipeline::Mode;
 
 use crate::support::{Raw, Setup, call, echo, start};
@@ -52,6 +53,25 @@ async fn a_long_body_reaches_the_handler_and_a_longer_one_does_not() {
     let answer = client.answer().await.unwrap();
     assert_eq!(answer.status, 413);
     assert!(answer.body.contains("Request must be smaller than 4194304 bytes for the PutFile operation"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn events_follow_the_head_as_they_are_made() {
+    let server = start(Setup::default()).await;
+    let mut client = Raw::connect(&server).await;
+    client
+        .send("GET /2015-03-31/files/a/content HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .await;
+    let head = client.head().await;
+    assert_eq!((head.status, head.header("transfer-encoding")), (200, Some("chunked")), "{head:?}");
+    assert_eq!(head.header("content-type"), Some("application/vnd.amazon.eventstream"));
+    let mut rest = Vec::new();
+    client.0.read_to_end(&mut rest).await.unwrap();
+    let text = String::from_utf8_lossy(&rest);
+    let mut at = 0;
+    for part in ["aaa", "bbb", ":exception-type", "Gone", "the rest is gone", "\r\n0\r\n\r\n"] {
+        at += text[at..].find(part).unwrap_or_else(|| panic!("{part} behind {at} in {text:?}"));
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::ports::{Authority, Credential};
-use base::{AccountId, AwsError, BoxFuture, Principal, Secret, SystemChance, SystemClock};
+use base::{AccountId, AwsError, BoxFuture, Principal, Secret, Spawn, SystemChance, SystemClock};
 use http::{Method, Response, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -58,6 +58,7 @@ const FILES: &str = r#"{
 "protocols":["rest-json"],
 "operations":{
 "PutFile":{"method":"PUT","uri":"/2015-03-31/files/{Name}","status":201,"input":"File","output":"Put"},
+"ReadFile":{"method":"GET","uri":"/2015-03-31/files/{Name}/content","input":"Named","output":"Reading"},
 "GetFile":{"method":"GET","uri":"/2015-03-31/files/{Name}","input":"Named","output":"Put"}
 },
 "shapes":{
@@ -66,6 +67,11 @@ const FILES: &str = r#"{
 "Named":{"type":"structure","required":["Name"],"members":{"Name":{"shape":"Text","location":"uri","locationName":"Name"}}},
 "Put":{"type":"structure","members":{"Name":"Text","Size":"Long"}},
 "Bytes":{"type":"blob","streaming":true},
+"Reading":{"type":"structure","payload":"Pieces","members":{"Pieces":"Pieces"}},
+"Pieces":{"type":"structure","eventstream":true,"members":{"Piece":"Piece","Gone":"Gone"}},
+"Piece":{"type":"structure","event":true,"members":{"Bytes":{"shape":"PieceBytes","eventpayload":true}}},
+"PieceBytes":{"type":"blob"},
+"Gone":{"type":"structure","error":{"status":410,"senderFault":true},"members":{"message":"Text"}},
 "Text":{"type":"string"},
 "Long":{"type":"long"}
 }}"#;
@@ -116,6 +122,21 @@ fn router() -> Router {
             Ok(map(vec![("Name", input.get("Name").cloned().unwrap()), ("Size", Value::Integer(size as i64))]))
         })
         .handle("GetFile", |_, input| async move { Ok(map(vec![("Name", input.get("Name").cloned().unwrap())])) })
+        .handle("ReadFile", |_, _| async move {
+            let (sender, events) = tokio::sync::mpsc::channel(1);
+            let produce = async move {
+                let piece = |at: u8| {
+                    let bytes = Value::Blob(vec![at; 3].into());
+                    Value::Map(vec![("Piece".into(), Value::Map(vec![("Bytes".into(), bytes)]))])
+                };
+                for at in [b'a', b'b'] {
+                    sender.send(Ok(piece(at))).await.unwrap();
+                }
+                sender.send(Err(AwsError::client(410, "Gone", "the rest is gone"))).await.unwrap();
+            };
+            Tasks::default().spawn("produce", Box::pin(produce));
+            Ok(Output { events: Some(events), ..Output::default() })
+        })
         .limit_body("PutFile", FILE_BYTES_MAX);
     Router::new([
         (summary("lamps", LAMPS), Arc::new(lamps)),
