@@ -3,10 +3,12 @@
 //! The binary is the one that was built beside the tests, or `$LAMP_BIN`. Tools that are not Rust's (a Python with
 //! boto3 and the AWS CLI, Node.js packages, the Go client) are put in place by `cargo xtask tools`.
 
+use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -32,18 +34,36 @@ impl Lamp {
     pub fn start_with(flags: &[&str]) -> Self {
         let dir = TempDir::new().expect("make a directory");
         let data = dir.path().join("data");
-        Self { _owned_dir: Some(dir), ..Self::start_on(&data, flags) }
+        let mut lamp = Self::start_on(&data, flags);
+        lamp._owned_dir = Some(dir);
+        lamp
     }
 
     /// Starts on a directory that is there already, or will be.
     pub fn start_on(dir: &Path, flags: &[&str]) -> Self {
+        Self::start_in(dir, flags, &[])
+    }
+
+    /// Starts with further environment variables.
+    pub fn start_in(dir: &Path, flags: &[&str], variables: &[(&str, &OsStr)]) -> Self {
+        Self::spawn(dir, flags, variables, Stdio::inherit())
+    }
+
+    /// Starts with its log in a file.
+    pub fn start_logging(dir: &Path, flags: &[&str], log: &Path) -> Self {
+        Self::spawn(dir, flags, &[], File::create(log).expect("create the log").into())
+    }
+
+    fn spawn(dir: &Path, flags: &[&str], variables: &[(&str, &OsStr)], log: Stdio) -> Self {
         let mut child = Command::new(binary())
+            .env("LAMP_LOG_LEVEL", "warn")
             .args(["start", "--port", "0", "--data-dir"])
             .arg(dir)
             .args(flags)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(log)
             .spawn()
             .expect("run lamp: build it first (`cargo build -p lamp`)");
         let stdout = child.stdout.take().expect("stdout is piped");
@@ -62,6 +82,11 @@ impl Lamp {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// How it ended, if it did.
+    pub fn exited(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("ask after lamp")
     }
 
     pub fn connect(&self) -> TcpStream {

@@ -18,9 +18,15 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
-/// The version on PyPI and the hash of its wheel. To move on: change both, run `cargo xtask gen`, read the diff.
-const BOTOCORE_VERSION: &str = "1.44.5";
-const BOTOCORE_WHEEL_SHA256: &str = "8f16a56d1dff125dd65322ae021efa7ba5195a6db5102b96862566055b748921";
+/// A version of botocore on PyPI, and the hash of its wheel.
+struct Pin {
+    version: &'static str,
+    wheel_sha256: &'static str,
+}
+
+/// What all models are derived from. To move on: change both lines, run `cargo xtask gen`, read the diff.
+const BOTOCORE: Pin =
+    Pin { version: "1.44.5", wheel_sha256: "8f16a56d1dff125dd65322ae021efa7ba5195a6db5102b96862566055b748921" };
 
 /// A description unpacks to some 10 MB at most; more is not a description.
 const DESCRIPTION_BYTES_MAX: u64 = 64 << 20;
@@ -34,7 +40,7 @@ pub fn run(args: &[String]) -> Result<()> {
     };
     let root = workspace_root()?;
     let names = if names.is_empty() { services(&root)? } else { names.into_iter().cloned().collect() };
-    let botocore = fetch_botocore(&root)?;
+    let botocore = fetch_botocore(&root, &BOTOCORE)?;
     let mut stale = Vec::new();
     for name in &names {
         let text = render(&compact(name, &read_description(&botocore, name)?).with_context(|| format!("read {name}"))?);
@@ -51,7 +57,7 @@ pub fn run(args: &[String]) -> Result<()> {
         println!("{name}: {} KiB", text.len() / 1024);
     }
     if !stale.is_empty() {
-        bail!("match model.json of {} with botocore {BOTOCORE_VERSION}: run `cargo xtask gen`", stale.join(", "));
+        bail!("match model.json of {} with botocore {}: run `cargo xtask gen`", stale.join(", "), BOTOCORE.version);
     }
     Ok(())
 }
@@ -79,22 +85,22 @@ fn services(root: &Path) -> Result<Vec<String>> {
 }
 
 /// The folder with botocore's `data`, downloaded and unpacked when it is not there yet.
-fn fetch_botocore(root: &Path) -> Result<PathBuf> {
+fn fetch_botocore(root: &Path, Pin { version, wheel_sha256 }: &Pin) -> Result<PathBuf> {
     let cache = root.join("target/botocore");
-    let unpacked = cache.join(BOTOCORE_VERSION);
+    let unpacked = cache.join(version);
     let data = unpacked.join("botocore/data");
     if data.is_dir() {
         return Ok(data);
     }
     fs::create_dir_all(&cache).with_context(|| format!("create {}", cache.display()))?;
-    let requirement = cache.join(format!("{BOTOCORE_VERSION}.txt"));
-    fs::write(&requirement, format!("botocore=={BOTOCORE_VERSION} --hash=sha256:{BOTOCORE_WHEEL_SHA256}\n"))?;
-    println!("fetching botocore {BOTOCORE_VERSION} into {}", cache.display());
+    let requirement = cache.join(format!("{version}.txt"));
+    fs::write(&requirement, format!("botocore=={version} --hash=sha256:{wheel_sha256}\n"))?;
+    println!("fetching botocore {version} into {}", cache.display());
     python(&cache, &["-m", "pip", "download", "-q", "--no-deps", "--require-hashes", "-r"], &requirement)
-        .with_context(|| format!("download botocore {BOTOCORE_VERSION} (python3 with pip, and PyPI, must be there)"))?;
+        .with_context(|| format!("download botocore {version} (python3 with pip, and PyPI, must be there)"))?;
     // Unpacked beside its final place and renamed, so that an interrupted run leaves nothing half there.
-    let partial = cache.join(format!("{BOTOCORE_VERSION}.{}", std::process::id()));
-    let wheel = format!("botocore-{BOTOCORE_VERSION}-py3-none-any.whl");
+    let partial = cache.join(format!("{version}.{}", std::process::id()));
+    let wheel = format!("botocore-{version}-py3-none-any.whl");
     python(&cache, &["-m", "zipfile", "-e", &wheel], &partial).context("unpack botocore")?;
     if fs::rename(&partial, &unpacked).is_err() && !data.is_dir() {
         bail!("move botocore to {}", unpacked.display());
@@ -115,11 +121,19 @@ fn read_description(data: &Path, name: &str) -> Result<Value> {
     let folder = data.join(name);
     let versions = fs::read_dir(&folder).with_context(|| format!("find the service {name} in botocore"))?;
     let versions: BTreeSet<PathBuf> = versions.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    let newest = versions.into_iter().rfind(|version| version.join("service-2.json.gz").is_file());
-    let newest = newest.with_context(|| format!("find a description of {name}"))?;
-    let packed = fs::File::open(newest.join("service-2.json.gz")).context("open the description")?;
-    let mut text = String::new();
-    flate2::read::GzDecoder::new(packed).take(DESCRIPTION_BYTES_MAX).read_to_string(&mut text)?;
+    // Older versions of the package hold the text itself, newer ones pack it.
+    let described =
+        |version: &PathBuf| ["json", "json.gz"].iter().any(|form| version.join(format!("service-2.{form}")).is_file());
+    let newest = versions.into_iter().rfind(described).with_context(|| format!("find a description of {name}"))?;
+    let text = match fs::read_to_string(newest.join("service-2.json")) {
+        Ok(text) => text,
+        Err(_) => {
+            let packed = fs::File::open(newest.join("service-2.json.gz")).context("open the description")?;
+            let mut text = String::new();
+            flate2::read::GzDecoder::new(packed).take(DESCRIPTION_BYTES_MAX).read_to_string(&mut text)?;
+            text
+        }
+    };
     let mut description = serde_json::from_str(&text).with_context(|| format!("parse the description of {name}"))?;
     if let Ok(extras) = fs::read_to_string(newest.join("service-2.sdk-extras.json")) {
         let extras: Value = serde_json::from_str(&extras)?;
@@ -209,7 +223,7 @@ fn compact_metadata(name: &str, metadata: &Value) -> Result<Map<String, Value>> 
     }
     let mut kept = Map::new();
     kept.insert("name".into(), name.into());
-    kept.insert("botocore".into(), BOTOCORE_VERSION.into());
+    kept.insert("botocore".into(), BOTOCORE.version.into());
     for key in ["apiVersion", "serviceId", "signingName", "endpointPrefix", "targetPrefix", "xmlNamespace"] {
         copy(metadata, key, &mut kept);
     }
@@ -312,7 +326,7 @@ fn compact_member(member: &Value, shapes: &Map<String, Value>) -> Result<Value> 
     // What the target says of itself holds for every member that does not say otherwise.
     let shape = shapes.get(target).with_context(|| format!("find the shape {target}"))?;
     for key in ["locationName", "xmlNamespace"] {
-        if !kept.contains_key(key) && shape["type"] == "structure" {
+        if !kept.contains_key(key) {
             copy(shape, key, &mut kept);
         }
     }
@@ -360,6 +374,57 @@ mod tests {
         if let Err(error) = run(&["--check".into()]) {
             panic!("failed to {error:#}");
         }
+    }
+
+    /// The last botocore that describes SQS's Query protocol.
+    const BOTOCORE_WITH_SQS_QUERY: Pin =
+        Pin { version: "1.31.80", wheel_sha256: "1c693c0f8b2553fcbe0df223241191e6f9f60b4245d65c1822c08f659274fef2" };
+
+    /// Every fact about Query in the old description is in the overlay, and the overlay contradicts none.
+    #[test]
+    fn the_overlay_of_sqs_has_the_query_protocol_that_botocore_dropped() {
+        let root = workspace_root().unwrap();
+        let old = fetch_botocore(&root, &BOTOCORE_WITH_SQS_QUERY).unwrap_or_else(|error| panic!("failed to {error:#}"));
+        let old = read_description(&old, "sqs").unwrap();
+        let overlay = fs::read_to_string(model_path(&root, "sqs").with_file_name("overlay.json")).unwrap();
+        let overlay: Value = serde_json::from_str(&overlay).unwrap();
+        let mut effective = Value::Null;
+        for correction in overlay["corrections"].as_array().unwrap() {
+            merge(&mut effective, correction);
+        }
+        assert_eq!(effective["service"]["xmlNamespace"], old["metadata"]["xmlNamespace"]);
+        let current = fs::read_to_string(model_path(&root, "sqs")).unwrap();
+        let current: Value = serde_json::from_str(&current).unwrap();
+        for (name, operation) in old["operations"].as_object().unwrap() {
+            let wrapper = &operation["output"]["resultWrapper"];
+            assert_eq!(&effective["operations"][name]["resultWrapper"], wrapper, "{name}");
+        }
+        let mut count = 0;
+        for (name, shape) in old["shapes"].as_object().unwrap() {
+            let ours = &effective["shapes"][name];
+            if current["shapes"].get(name).is_none() {
+                continue;
+            }
+            assert_eq!(current["shapes"][name]["flattened"], shape["flattened"], "{name}");
+            for part in ["member", "key", "value"] {
+                assert_eq!(ours[part]["locationName"], shape[part]["locationName"], "{name} {part}");
+            }
+            for (member_name, member) in shape["members"].as_object().into_iter().flatten() {
+                // A member without a name of its own has its shape's.
+                let own = &member["locationName"];
+                let shapes = &old["shapes"][member["shape"].as_str().unwrap()]["locationName"];
+                let expected = if own.is_null() { shapes } else { own };
+                assert_eq!(&ours["members"][member_name]["queryName"], expected, "{name}${member_name}");
+            }
+            if let Some(error) = shape.get("error") {
+                count += 1;
+                assert_eq!(
+                    (&ours["error"]["code"], &ours["error"]["status"]),
+                    (&error["code"], &error["httpStatusCode"])
+                );
+            }
+        }
+        assert!(count >= 14, "{count}");
     }
 
     #[test]

@@ -17,8 +17,8 @@ python3 -m zipfile -c function.zip app.py
 "$AWS" lambda wait function-active-v2 --function-name hello
 same "$("$AWS" lambda get-function --function-name hello --query Configuration.State --output text)" Active
 same "$("$AWS" lambda list-functions --query 'Functions[].FunctionName' --output text)" hello
-"$AWS" lambda update-function-configuration --function-name hello --environment 'Variables={A=1,B=two}' > updated.json
-same "$("$AWS" lambda get-function-configuration --function-name hello --query Environment.Variables.B --output text)" two
+"$AWS" lambda update-function-configuration --function-name hello --environment 'Variables={ONE=1,TWO=two}' > updated.json
+same "$("$AWS" lambda get-function-configuration --function-name hello --query Environment.Variables.TWO --output text)" two
 arn=$("$AWS" lambda get-function --function-name hello --query Configuration.FunctionArn --output text)
 "$AWS" lambda tag-resource --resource "$arn" --tags stage=test
 same "$("$AWS" lambda list-tags --resource "$arn" --query Tags.stage --output text)" test
@@ -27,5 +27,5 @@ same "$("$AWS" lambda list-tags --resource "$arn" --query 'length(Tags)' --outpu
 "$AWS" lambda delete-function --function-name hello
 if said=$("$AWS" lambda get-function --function-name hello 2>&1); then fail "hello is still there"; fi
 case $said in *"(ResourceNotFoundException)"*"Function not found: $arn"*) ;; *) fail "$said" ;; esac
-if said=$("$AWS" sqs list-queues 2>&1); then fail "sqs is not built, yet it answered"; fi
-case $said in *NotImplemented*ListQueues*) ;; *) fail "$said" ;; esac
+if said=$("$AWS" sns list-topics 2>&1); then fail "sns is not built, yet it answered"; fi
+case $said in *NotImplemented*ListTopics*) ;; *) fail "$said" ;; esac

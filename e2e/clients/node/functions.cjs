@@ -36,7 +36,7 @@ async function main() {
   await assert.rejects(
     client.send(new lambda.GetFunctionCommand({ FunctionName: "nobody" })),
     (error) => error instanceof lambda.ResourceNotFoundException && error.$metadata.httpStatusCode === 404
-      && error.$metadata.requestId !== undefined && error.Message.startsWith("Function not found: arn:"),
+      && error.$metadata.requestId !== undefined && error.message.startsWith("Function not found: arn:"),
   );
   await client.send(new lambda.DeleteFunctionCommand({ FunctionName: "from-node" }));
   assert.equal((await client.send(new lambda.ListFunctionsCommand({}))).Functions.length, 0);

@@ -30,7 +30,7 @@ def create(thread):
             client.create_function(
                 FunctionName=name, Runtime="python3.13", Handler="app.handler",
                 Role="arn:aws:iam::000000000000:role/r", Code={"ZipFile": code(f"# {name}")},
-                Environment={"Variables": {"NAME": name}},
+                Environment={"Variables": {"SECRET": "canary-" + name}},
             )
         except Exception:
             return

@@ -103,7 +103,8 @@ pages = awslambda.get_paginator("list_functions").paginate(PaginationConfig={"Pa
 names = [function["FunctionName"] for page in pages for function in page["Functions"]]
 assert names == ["f"] + [f"g{number}" for number in range(7)], names
 marker = awslambda.list_functions(MaxItems=3)["NextMarker"]
-stranger = boto3.client("lambda", config=config, aws_access_key_id="111111111111")
+stranger = boto3.client("lambda", config=config, aws_access_key_id="111111111111",
+                        aws_secret_access_key="x")
 refused("InvalidParameterValueException", stranger.list_functions, Marker=marker)
 assert stranger.list_functions()["Functions"] == []
 elsewhere = boto3.client("lambda", config=config, region_name="ap-southeast-2")

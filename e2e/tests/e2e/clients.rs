@@ -1,6 +1,7 @@
 //! Each client walks the same way: who am I, create, get, list, update, tag, download the code, delete, and a few
 //! errors whose type and words the client must recognise.
 
+use std::path::Path;
 use std::process::Command;
 
 use aws_sdk_lambda::config::{BehaviorVersion, Credentials, Region};
@@ -31,7 +32,7 @@ fn boto3_over_tls() {
 #[test]
 fn aws_cli_v1() {
     let lamp = Lamp::start();
-    let mut command = client(&lamp, &"bash".into());
+    let mut command = client(&lamp, Path::new("bash"));
     command.arg(clients().join("cli/functions.sh")).env("AWS", aws_cli());
     run(command);
 }
@@ -39,7 +40,7 @@ fn aws_cli_v1() {
 #[test]
 fn javascript_sdk() {
     let lamp = Lamp::start();
-    let mut command = client(&lamp, &"node".into());
+    let mut command = client(&lamp, Path::new("node"));
     command.arg(clients().join("node/functions.cjs")).env("NODE_PATH", tools().join("node/node_modules"));
     run(command);
 }

@@ -55,6 +55,83 @@ fn acknowledged_functions_survive_kill_nine() {
     }
 }
 
+/// A library that makes every sync fail from the moment that a file exists.
+const FAILING_SYNC: &str = r#"
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+static int fails(void) { return access(getenv("FAIL_SYNC_WHEN"), F_OK) == 0; }
+int fsync(int fd) { if (fails()) { errno = EIO; return -1; } return syscall(SYS_fsync, fd); }
+int fdatasync(int fd) { if (fails()) { errno = EIO; return -1; } return syscall(SYS_fdatasync, fd); }
+"#;
+
+#[test]
+fn a_failed_sync_ends_the_server_and_nothing_acknowledged_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, journal) = (dir.path().join("data"), dir.path().join("journal"));
+    let (source, library, trigger) =
+        (dir.path().join("sync.c"), dir.path().join("sync.so"), dir.path().join("fail-now"));
+    std::fs::write(&source, FAILING_SYNC).unwrap();
+    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status().unwrap();
+    assert!(built.success());
+
+    let variables = [("LD_PRELOAD", library.as_os_str()), ("FAIL_SYNC_WHEN", trigger.as_os_str())];
+    let mut lamp = Lamp::start_in(&data, &[], &variables);
+    let mut creators = creators(&lamp, 0, &journal);
+    wait_for("functions are created", || (acknowledged(&journal).len() >= 20).then_some(()));
+    std::fs::write(&trigger, "").unwrap();
+    let status = wait_for("the server leaves", || lamp.exited());
+    assert_eq!(status.code(), Some(1), "it says that it failed");
+    creators.wait().unwrap();
+
+    let lamp = Lamp::start_on(&data, &[]);
+    let there = listed(&lamp);
+    let lost: Vec<_> = acknowledged(&journal).into_iter().filter(|name| !there.contains(name)).collect();
+    assert!(lost.is_empty(), "{} acknowledged functions are lost: {lost:?}", lost.len());
+}
+
+#[test]
+fn secrets_are_nowhere_in_the_clear_and_open_after_rotation() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, journal) = (dir.path().join("data"), dir.path().join("journal"));
+    let log = dir.path().join("log");
+    let mut lamp = Lamp::start_logging(&data, &["--log-level", "trace"], &log);
+    let mut creators = creators(&lamp, 0, &journal);
+    wait_for("functions are created", || (acknowledged(&journal).len() >= 20).then_some(()));
+    let mut rotate = Command::new(binary());
+    rotate.args(["rotate-key", "--data-dir"]).arg(&data);
+    run(rotate);
+    let count = acknowledged(&journal).len();
+    wait_for("more functions are created", || (acknowledged(&journal).len() >= count + 10).then_some(()));
+    lamp.kill();
+    creators.wait().unwrap();
+
+    let needle = b"canary-";
+    let mut files = vec![log];
+    let mut folders = vec![data.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let is_folder = entry.file_type().unwrap().is_dir();
+            if is_folder {
+                folders.push(entry.path())
+            } else if entry.file_type().unwrap().is_file() {
+                files.push(entry.path())
+            }
+        }
+    }
+    assert!(files.len() > 20);
+    for file in files {
+        let content = std::fs::read(&file).unwrap();
+        let found = content.windows(needle.len()).any(|window| window == needle);
+        assert!(!found, "a secret is in the clear in {}", file.display());
+    }
+    let lamp = Lamp::start_on(&data, &[]);
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/read_all.py"));
+    run(command);
+}
+
 #[test]
 fn a_backup_of_a_running_server_is_whole_elsewhere() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,11 +1,10 @@
 //! The server itself: how it starts, whom it lets in, what it says of itself, and how it leaves.
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
-use std::thread;
-use std::time::Duration;
 
-use e2e::{Lamp, binary, client, clients, python, run};
+use e2e::{Lamp, binary, client, clients, python, run, wait_for};
 use serde_json::Value;
 
 /// Sends one HTTP/1.1 request as written and reads the answer to its end.
@@ -66,7 +65,7 @@ fn a_data_directory_has_one_server() {
         .unwrap();
     let said = String::from_utf8_lossy(&second.stderr);
     assert!(!second.status.success());
-    assert!(said.contains(&lamp.pid().to_string()) && said.contains("--data-dir"), "{said}");
+    assert!(said.contains(&lamp.pid().to_string()) && said.contains("choose another directory"), "{said}");
 }
 
 #[test]
@@ -97,22 +96,23 @@ fn a_port_that_is_taken_is_told_as_such() {
 #[test]
 fn sigterm_drains_and_leaves() {
     let mut lamp = Lamp::start();
-    // A request that is under way when the signal comes is answered.
+    // A request that is under way when the signal comes is answered: its body is half there.
     let mut stream = lamp.connect();
-    let request = format!("GET /_lamp/health HTTP/1.1\r\nHost: localhost:{}\r\n", lamp.port);
-    stream.write_all(request.as_bytes()).unwrap();
-    let pid = lamp.pid().to_string();
-    let finisher = thread::spawn(move || {
-        Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-        thread::sleep(Duration::from_millis(50));
-        stream.write_all(b"\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+    let head =
+        format!("POST /2015-03-31/functions HTTP/1.1\r\nHost: localhost:{}\r\nContent-Length: 2\r\n\r\n{{", lamp.port);
+    stream.write_all(head.as_bytes()).unwrap();
+    wait_for("the request is under way", || {
+        get(&lamp, "/_lamp/metrics", "").contains("lamp_requests_in_flight 2").then_some(())
     });
-    let answer = finisher.join().unwrap();
-    assert_eq!(status(&answer), 200, "{answer}");
-    assert!(lamp.stop());
+    assert!(Command::new("kill").args(["-TERM", &lamp.pid().to_string()]).status().unwrap().success());
+    wait_for("nothing is accepted any more", || TcpStream::connect(("127.0.0.1", lamp.port)).is_err().then_some(()));
+    stream.write_all(b"}").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert_eq!(status(&answer), 400, "{answer}");
+    assert!(answer.contains("validation error"), "{answer}");
+    let status = wait_for("the server leaves", || lamp.exited());
+    assert_eq!(status.code(), Some(0));
 }
 
 #[test]

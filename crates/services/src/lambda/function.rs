@@ -114,6 +114,13 @@ pub struct GetFunction {
     tags: Option<Tags>,
 }
 
+/// The status of the answer is a member of it.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Deleted {
+    status_code: u16,
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct CodeLocation {
@@ -267,7 +274,7 @@ pub async fn list(ctx: Ctx, input: ListFunctions) -> Result<FunctionList, AwsErr
     Ok(FunctionList { functions, next_marker })
 }
 
-pub async fn delete(ctx: Ctx, input: Named) -> Result<(), AwsError> {
+pub async fn delete(ctx: Ctx, input: Named) -> Result<Deleted, AwsError> {
     let function = FunctionRef::parse(&ctx, "DeleteFunction", &input.function_name, input.qualifier.as_deref())?;
     match function.qualifier.as_deref() {
         None => {}
@@ -288,7 +295,7 @@ pub async fn delete(ctx: Ctx, input: Named) -> Result<(), AwsError> {
         if let Outcome::Committed(_) = ctx.cloud.store.commit(batch).await? {
             // The secrets of a deleted function open for nobody, wherever a copy of them may be.
             ctx.cloud.vault.forget(&owner).await?;
-            return Ok(());
+            return Ok(Deleted { status_code: 204 });
         }
     }
     Err(errors::contended(&arn(&ctx, &function.name)))
