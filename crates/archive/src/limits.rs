@@ -46,3 +46,7 @@ pub const LINK_ROOTS: [&str; 2] = ["/opt", "/var/task"];
 
 /// The buffers that contents and the central directory pass through, each.
 pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
+
+/// How much is read where a header is wanted: some forty headers of small files lie that near, and no more is wasted on
+/// an archive whose headers are all far apart.
+pub(crate) const NEARBY_BYTES: usize = 4 * 1024;

@@ -4,7 +4,7 @@ use crate::entry::{Entry, Flags, Method};
 use crate::error::{ArchiveError, EntryFlaw};
 use crate::extra::Extra;
 use crate::fields::Fields;
-use crate::source::Source;
+use crate::source::Nearby;
 
 /// Where an entry lies in the source, from its local header to its descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ struct LocalHeader {
     extra_bytes: u16,
 }
 
-const HEADER_BYTES: usize = 30;
+const HEADER_BYTES: u8 = 30;
 const SIGNATURE: u32 = u32::from_le_bytes(*b"PK\x03\x04");
 const DESCRIPTOR_SIGNATURE: u32 = u32::from_le_bytes(*b"PK\x07\x08");
 const DESCRIPTOR_BYTES_MAX: u64 = 24;
@@ -33,37 +33,33 @@ const DESCRIPTOR_BYTES_MAX: u64 = 24;
 /// Reads what the archive says of `entry` at the place itself. Everything must lie before `end`, where the central
 /// directory starts, and agree with it.
 pub(crate) fn locate(
-    source: &dyn Source,
+    nearby: &mut Nearby<'_>,
     entry: &Entry,
     shift_bytes: u64,
     end: u64,
-    scratch: &mut Vec<u8>,
 ) -> Result<Place, ArchiveError> {
     let refuse = |flaw| ArchiveError::entry(entry.index, flaw);
     let bounded = |from: u64, bytes: u64| {
         from.checked_add(bytes).filter(|to| *to <= end).ok_or_else(|| refuse(EntryFlaw::Bounds))
     };
     let start = bounded(entry.offset, shift_bytes)?;
-    let header_end = bounded(start, 30)?;
-    let mut header = [0; HEADER_BYTES];
-    source.read_exact_at(&mut header, start).map_err(ArchiveError::Read)?;
-    let header = LocalHeader::parse(&header).ok_or_else(|| refuse(EntryFlaw::LocalHeader))?;
+    let header_end = bounded(start, u64::from(HEADER_BYTES))?;
+    let header = nearby.read(start, HEADER_BYTES.into()).map_err(ArchiveError::Read)?;
+    let header = LocalHeader::parse(header).ok_or_else(|| refuse(EntryFlaw::LocalHeader))?;
 
-    let variable_bytes = u32::from(header.name_bytes).saturating_add(header.extra_bytes.into());
-    let data_start = bounded(header_end, variable_bytes.into())?;
+    let (name_bytes, extra_bytes) = (usize::from(header.name_bytes), usize::from(header.extra_bytes));
+    let name_end = bounded(header_end, header.name_bytes.into())?;
+    let data_start = bounded(name_end, header.extra_bytes.into())?;
     let data_end = bounded(data_start, entry.packed_bytes)?;
-    scratch.resize(usize::try_from(variable_bytes).unwrap_or_default(), 0);
-    source.read_exact_at(scratch, header_end).map_err(ArchiveError::Read)?;
-    let (name, extra) = scratch.split_at_checked(header.name_bytes.into()).unwrap_or_default();
+    let variable = nearby.read(header_end, name_bytes.saturating_add(extra_bytes)).map_err(ArchiveError::Read)?;
+    let (name, extra) = variable.split_at_checked(name_bytes).unwrap_or_default();
     header.check(entry, name, extra).map_err(refuse)?;
 
     if !entry.flags.has_descriptor() {
         return Ok(Place { start, data_start, end: data_end });
     }
-    let mut descriptor = [0; 24];
     let found_bytes = DESCRIPTOR_BYTES_MAX.min(end.saturating_sub(data_end));
-    let found = descriptor.get_mut(..usize::try_from(found_bytes).unwrap_or_default()).unwrap_or_default();
-    source.read_exact_at(found, data_end).map_err(ArchiveError::Read)?;
+    let found = nearby.read(data_end, usize::try_from(found_bytes).unwrap_or_default()).map_err(ArchiveError::Read)?;
     let descriptor_bytes = descriptor_bytes(found, entry).ok_or_else(|| refuse(EntryFlaw::Descriptor))?;
     Ok(Place { start, data_start, end: bounded(data_end, descriptor_bytes)? })
 }

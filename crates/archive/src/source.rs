@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use crate::limits::BUFFER_BYTES;
+use crate::limits::{BUFFER_BYTES, NEARBY_BYTES};
 
 /// An archive at rest. It should not change while it is read: what changes is refused or read as it is at that moment,
 /// never trusted from before.
@@ -91,6 +91,42 @@ impl<'s> Window<'s> {
     }
 }
 
+/// Small reads that are often near each other, such as one local header after the next.
+pub(crate) struct Nearby<'s> {
+    source: &'s dyn Source,
+    end: u64,
+    offset: u64,
+    buffer: Vec<u8>,
+}
+
+impl<'s> Nearby<'s> {
+    /// Reads nothing from `end` on, which lies within the source.
+    pub fn new(source: &'s dyn Source, end: u64) -> Self {
+        Self { source, end, offset: 0, buffer: Vec::new() }
+    }
+
+    /// The `count` bytes at `offset`.
+    pub fn read(&mut self, offset: u64, count: usize) -> io::Result<&[u8]> {
+        let within = |buffer: &[u8], start: u64| {
+            let start = usize::try_from(offset.checked_sub(start)?).ok()?;
+            let end = start.checked_add(count)?;
+            (end <= buffer.len()).then_some(start..end)
+        };
+        let range = match within(&self.buffer, self.offset) {
+            Some(range) => range,
+            None => {
+                let left = usize::try_from(self.end.saturating_sub(offset)).unwrap_or(usize::MAX);
+                self.buffer.clear();
+                self.buffer.resize(NEARBY_BYTES.max(count).min(left), 0);
+                self.offset = offset;
+                self.source.read_exact_at(&mut self.buffer, offset)?;
+                0..count
+            }
+        };
+        self.buffer.get(range).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +145,17 @@ mod tests {
         assert_eq!(seen, bytes[10..10 + 145_536]);
         assert!(window.take(4_465).unwrap().is_none() && !window.is_empty());
         assert!(window.take(4_464).unwrap().is_some() && window.is_empty());
+    }
+
+    #[test]
+    fn near_and_far_reads_find_the_same() {
+        let bytes: Vec<u8> = (0..20_000u32).map(|n| (n / 7) as u8).collect();
+        let source = bytes.as_slice();
+        let mut nearby = Nearby::new(&source, 19_000);
+        for (offset, count) in [(5, 3), (8, 100), (4_090, 30), (3, 9_000), (18_999, 1), (0, 19_000), (19_000, 0)] {
+            assert_eq!(nearby.read(offset, count).unwrap(), &bytes[offset as usize..][..count], "{offset} {count}");
+        }
+        assert!(nearby.read(18_999, 2).is_err() && nearby.read(u64::MAX, 1).is_err());
     }
 
     #[test]

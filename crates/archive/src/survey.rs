@@ -9,7 +9,7 @@ use crate::entry::{CentralHeader, Entry, Kind};
 use crate::error::{ArchiveError, EntryFlaw, StructureFlaw};
 use crate::limits::{LINK_TARGET_BYTES_MAX, Limits};
 use crate::local::{self, Place};
-use crate::source::{Source, Window};
+use crate::source::{Nearby, Source, Window};
 use crate::tree::Tree;
 
 /// What an accepted archive holds.
@@ -107,10 +107,10 @@ impl<'a> Archive<'a> {
             entry_count,
             index: 0,
             shift_bytes,
+            nearby: Nearby::new(self.source, start),
             data_end: start,
             unzipped_bytes: 0,
             unzipped_bytes_max: self.limits.unzipped_bytes_max,
-            scratch: Vec::new(),
         }
     }
 }
@@ -121,12 +121,12 @@ pub(crate) struct Entries<'a> {
     window: Window<'a>,
     entry_count: u32,
     index: u32,
+    nearby: Nearby<'a>,
     shift_bytes: u64,
     data_end: u64,
     /// Of the entries so far.
     unzipped_bytes: u64,
     unzipped_bytes_max: u64,
-    scratch: Vec<u8>,
 }
 
 impl Entries<'_> {
@@ -153,7 +153,7 @@ impl Entries<'_> {
 
     /// Reads and checks the local header of `entry`.
     pub fn locate(&mut self, entry: &Entry) -> Result<Place, ArchiveError> {
-        local::locate(self.source, entry, self.shift_bytes, self.data_end, &mut self.scratch)
+        local::locate(&mut self.nearby, entry, self.shift_bytes, self.data_end)
     }
 
     /// Passes the contents of `entry` to `sink`.

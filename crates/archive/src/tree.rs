@@ -5,8 +5,8 @@
 //! unpacked, because making the files checks again; nobody can seek such paths without the keys.
 
 use std::collections::HashMap;
-use std::collections::hash_map::{DefaultHasher, Entry, RandomState};
-use std::hash::{BuildHasher, Hasher};
+use std::collections::hash_map::{Entry, RandomState};
+use std::hash::BuildHasher;
 
 use crate::error::EntryFlaw;
 use crate::name::EntryPath;
@@ -32,16 +32,21 @@ impl Tree {
     }
 
     pub fn insert(&mut self, path: &EntryPath, directory: bool) -> Result<(), EntryFlaw> {
-        let mut hashers = [self.keys[0].build_hasher(), self.keys[1].build_hasher()];
-        let (parent, name) = path.split();
-        for part in parent.split('/').filter(|part| !part.is_empty()) {
-            let fingerprint = descend(&mut hashers, part);
-            if *self.nodes.entry(fingerprint).or_insert(Node::Implied) == Node::Leaf {
-                return Err(EntryFlaw::BelowFile);
-            }
+        let mut ancestor = path.split().0;
+        while !ancestor.is_empty() {
+            let fingerprint = self.fingerprint(ancestor);
+            match self.nodes.entry(fingerprint) {
+                Entry::Occupied(taken) if *taken.get() == Node::Leaf => return Err(EntryFlaw::BelowFile),
+                // What is above a directory was put here with it. So the way up is as long as there is something to
+                // put, and deep paths cost no more than the nodes that they make.
+                Entry::Occupied(_) => break,
+                Entry::Vacant(free) => free.insert(Node::Implied),
+            };
+            ancestor = ancestor.rsplit_once('/').map_or("", |(parent, _)| parent);
         }
         let node = if directory { Node::Directory } else { Node::Leaf };
-        match self.nodes.entry(descend(&mut hashers, name)) {
+        let fingerprint = self.fingerprint(path.as_str());
+        match self.nodes.entry(fingerprint) {
             Entry::Vacant(free) => {
                 free.insert(node);
             }
@@ -59,15 +64,10 @@ impl Tree {
     pub fn len(&self) -> usize {
         self.nodes.len()
     }
-}
 
-/// The fingerprint of one more component: hashing goes on where the parent's ended, so a path costs its length once.
-fn descend(hashers: &mut [DefaultHasher; 2], part: &str) -> [u64; 2] {
-    for hasher in hashers.iter_mut() {
-        hasher.write(part.as_bytes());
-        hasher.write_u8(b'/');
+    fn fingerprint(&self, path: &str) -> [u64; 2] {
+        self.keys.each_ref().map(|key| key.hash_one(path))
     }
-    [hashers[0].finish(), hashers[1].finish()]
 }
 
 #[cfg(test)]
