@@ -149,6 +149,18 @@ pub const PATTERN_BYTES_MAX: usize = 4 << 20;
 /// Text that is still matched against a pattern whose shape does not allow more; longer text fails it.
 pub const PATTERN_SUBJECT_BYTES_MAX: usize = 256 * 1024;
 
+/// How many parameters a form may have. CloudWatch's largest request, 1 MB, has fewer.
+pub const FORM_PAIR_COUNT_MAX: usize = 50_000;
+
+/// How many attributes an element of XML may have; S3 knows one.
+pub const XML_ATTRIBUTE_COUNT_MAX: usize = 16;
+
+/// The largest frame of an event stream, either way: the payload's limit of the format, 16 MiB, and its headers.
+pub const EVENT_BYTES_MAX: usize = (16 << 20) + EVENT_HEADERS_BYTES_MAX;
+
+/// The format's own limit on the headers of a frame.
+pub const EVENT_HEADERS_BYTES_MAX: usize = 128 << 10;
+
 /// The limits that an operator or a test may choose.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -184,15 +196,3 @@ impl Default for Limits {
         }
     }
 }
-
-/// How many parameters a form may have. CloudWatch's largest request, 1 MB, has fewer.
-pub const FORM_PAIR_COUNT_MAX: usize = 50_000;
-
-/// How many attributes an element of XML may have; S3 knows one.
-pub const XML_ATTRIBUTE_COUNT_MAX: usize = 16;
-
-/// The largest frame of an event stream, either way: the payload's limit of the format, 16 MiB, and its headers.
-pub const EVENT_BYTES_MAX: usize = (16 << 20) + EVENT_HEADERS_BYTES_MAX;
-
-/// The format's own limit on the headers of a frame.
-pub const EVENT_HEADERS_BYTES_MAX: usize = 128 << 10;
