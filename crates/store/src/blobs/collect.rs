@@ -65,7 +65,10 @@ impl Blobs {
         let now = self.0.clock.now();
         let (mut referenced, mut unreferenced) = (Vec::new(), Vec::new());
         for (hash, found) in step.iter().zip(found) {
-            if found.into_rows().rows.is_empty() { unreferenced.push(*hash) } else { referenced.push(*hash) }
+            let found = found.into_rows();
+            // An answer that was cut short says nothing against a blob.
+            let none = found.rows.is_empty() && !found.more;
+            if none { unreferenced.push(*hash) } else { referenced.push(*hash) }
         }
         let blobs = self.clone();
         let settled = blocking(move || blobs.settle(number, &referenced, &unreferenced, now, grace)).await;
