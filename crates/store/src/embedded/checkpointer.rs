@@ -12,19 +12,21 @@ use rusqlite::{Connection, ErrorCode};
 
 use crate::embedded::directory::OpenError;
 use crate::embedded::{PanicIsFatal, Shared};
-use crate::limits::{CHECKPOINT_PAGES, CHECKPOINT_WAIT, LOCK_WAIT, LOG_PAGES_MAX};
+use crate::limits::{CHECKPOINT_WAIT, LOCK_WAIT, LOG_PAGES_MAX};
 
 /// The committer's end of it, which it ends with one of `stop` and `close`.
 pub(crate) struct Checkpointer {
     /// Holds one poke: a second says nothing that the first did not.
     pokes: SyncSender<()>,
     thread: JoinHandle<Connection>,
+    checkpoint_pages: u32,
     /// Length of the log when the thread was last poked.
     poked_pages: u32,
 }
 
 impl Checkpointer {
-    pub fn start(connection: Connection, shared: Arc<Shared>) -> Result<Self, OpenError> {
+    /// Copies the log each time that it has grown by `checkpoint_pages`.
+    pub fn start(connection: Connection, checkpoint_pages: u32, shared: Arc<Shared>) -> Result<Self, OpenError> {
         let (pokes, poked) = sync_channel(1);
         let name = "store-checkpoint";
         // While it waits for a slow reader, commits may wait for it.
@@ -37,14 +39,14 @@ impl Checkpointer {
             .name(name.into())
             .spawn(move || run(connection, &shared, &poked))
             .map_err(|source| OpenError::Thread { name, source })?;
-        Ok(Self { pokes, thread, poked_pages: 0 })
+        Ok(Self { pokes, thread, checkpoint_pages, poked_pages: 0 })
     }
 
     /// Called after each commit with the length of the log.
     pub fn log_is(&mut self, pages: u32) {
         // A shorter log is a new one.
         self.poked_pages = if pages < self.poked_pages { 0 } else { self.poked_pages };
-        if pages.saturating_sub(self.poked_pages) >= CHECKPOINT_PAGES {
+        if pages.saturating_sub(self.poked_pages) >= self.checkpoint_pages {
             self.poked_pages = pages;
             // When a poke lies there already, the thread will look at all that is there by then.
             self.pokes.try_send(()).ok();

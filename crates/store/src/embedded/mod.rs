@@ -34,7 +34,7 @@ use crate::embedded::connection::Connector;
 use crate::embedded::directory::Directory;
 use crate::embedded::readers::Readers;
 use crate::embedded::vfs::Vfs;
-use crate::limits::{QUEUE_BATCHES_MAX, QUEUE_BYTES_MAX};
+use crate::limits::{CHECKPOINT_PAGES, QUEUE_BATCHES_MAX, QUEUE_BYTES_MAX};
 #[cfg(any(test, feature = "testing"))]
 use crate::testing::Mutant;
 use crate::watch::Watches;
@@ -54,9 +54,20 @@ pub struct Options {
     /// A bug that the tests must find.
     #[cfg(any(test, feature = "testing"))]
     pub mutant: Option<Mutant>,
+    /// Instead of [`CHECKPOINT_PAGES`], so that a short life sees many checkpoints.
+    #[cfg(any(test, feature = "testing"))]
+    pub checkpoint_pages: Option<u32>,
 }
 
 impl Options {
+    fn checkpoint_pages(&self) -> u32 {
+        #[cfg(any(test, feature = "testing"))]
+        if let Some(pages) = self.checkpoint_pages {
+            return pages;
+        }
+        CHECKPOINT_PAGES
+    }
+
     #[cfg(any(test, feature = "testing"))]
     fn vfs(&self) -> Result<Vfs, RegisterError> {
         match (&self.tap, self.mutant) {
@@ -146,7 +157,7 @@ impl Embedded {
             turn: Mutex::new(()),
         });
         let readers = Readers::new(connector.clone(), shared.clone());
-        let checkpointer = Checkpointer::start(connector.open()?, shared.clone())?;
+        let checkpointer = Checkpointer::start(connector.open()?, options.checkpoint_pages(), shared.clone())?;
         let (queue, waiting) = mpsc::channel(QUEUE_BATCHES_MAX);
         let committer = Committer::new(writer, known.last, shared.clone(), checkpointer)?.start(waiting)?;
         let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX / 1024));

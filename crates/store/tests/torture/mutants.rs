@@ -28,5 +28,5 @@ fn an_ignored_epoch_is_found() {
 
 #[test]
 fn trusted_damage_is_found() {
-    assert_found("flips", flips(1_000, Some(Mutant::DamageTrusted)));
+    assert_found("flips", flips(1_000, true, Some(Mutant::DamageTrusted)));
 }

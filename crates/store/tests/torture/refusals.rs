@@ -43,22 +43,20 @@ async fn an_existing_database() -> Image {
     image_of(dir.path())
 }
 
-/// Commits until an operation is refused, and on; answers whether it was.
-async fn refused_once(base: &Image, recorder: Arc<Recorder>, commit_count: usize) -> bool {
+/// Commits until the recorder refuses an operation, tries to go on, and lets the next process look.
+async fn refuse_one(base: &Image, recorder: Arc<Recorder>, commit_count: usize) {
     let dir = directory(base);
     let commits = commits(8, commit_count + 1);
     if let Ok(store) = workload::open(dir.path(), Some(recorder.clone()), None) {
         let failure = workload::run(&store, &commits[..commit_count], &recorder).await;
-        if recorder.was_refused() {
-            // A checkpoint's refusal may still be on its way to the store; a commit's has struck it.
-            tokio::time::timeout(PATIENCE, store.failed()).await.expect("the store says that it has failed");
-            let later = store.commit(commits[commit_count].batch()).await;
-            assert!(matches!(later, Err(Error::Failed(_))), "a later commit: {later:?}");
-        }
         assert!(failure.is_none() || matches!(failure, Some(Error::Failed(_))), "{failure:?}");
-        store.close().await.ok();
+        // A checkpoint's refusal may still be on its way to the store; a commit's has struck it.
+        tokio::time::timeout(PATIENCE, store.failed()).await.expect("the store says that it has failed");
+        let later = store.commit(commits[commit_count].batch()).await;
+        assert!(matches!(later, Err(Error::Failed(_))), "a later commit: {later:?}");
+        assert!(store.close().await.is_err());
     }
-    let was_refused = recorder.was_refused();
+    assert!(recorder.was_refused());
     let trace = recorder.take();
     check_order(&trace).unwrap();
     let (begun, acked) = begun_and_acked(&trace, trace.len());
@@ -66,7 +64,6 @@ async fn refused_once(base: &Image, recorder: Arc<Recorder>, commit_count: usize
         let left = directory(&after_power_cut(base, &trace, trace.len(), &luck));
         verify(left.path(), &contents(&commits), begun, acked).await.unwrap();
     }
-    was_refused
 }
 
 #[test]
@@ -74,15 +71,13 @@ fn after_an_io_error_nothing_is_acknowledged_and_nothing_lost() {
     block_on(async {
         let base = an_existing_database().await;
         for n in 0..30 {
-            assert!(refused_once(&base, refuse_nth(n, is_write_or_sync), 8).await, "operation {n} came");
+            refuse_one(&base, refuse_nth(n, is_write_or_sync), 8).await;
         }
-        // The log's syncs alone, and those of the mark.
+        // The log's syncs alone, and the mark.
         for n in 0..4 {
-            let of_log = refuse_nth(n, |op| op.action == Action::Sync && is_of(op, "-wal"));
-            assert!(refused_once(&base, of_log, 8).await, "sync {n} of the log came");
+            refuse_one(&base, refuse_nth(n, |op| op.action == Action::Sync && is_of(op, "-wal")), 8).await;
         }
-        let of_mark = refuse_nth(2, |op| is_of(op, "-mark"));
-        assert!(refused_once(&base, of_mark, 8).await);
+        refuse_one(&base, refuse_nth(2, |op| is_of(op, "-mark")), 8).await;
     });
 }
 
@@ -90,12 +85,12 @@ fn after_an_io_error_nothing_is_acknowledged_and_nothing_lost() {
 fn an_io_error_of_a_checkpoint_stops_the_store_and_loses_nothing() {
     block_on(async {
         let base = an_existing_database().await;
-        for n in [0, 1, 7].into_iter().take(sized(2, 3)) {
-            let of_database = refuse_nth(n, |op| is_write_or_sync(op) && is_of(op, ".db"));
-            assert!(refused_once(&base, of_database, 230).await);
+        for n in 0..sized(8, 30) {
+            refuse_one(&base, refuse_nth(n, |op| is_write_or_sync(op) && is_of(op, ".db")), 30).await;
         }
-        let sync = refuse_nth(0, |op| op.action == Action::Sync && is_of(op, ".db"));
-        assert!(refused_once(&base, sync, 230).await);
+        for n in 0..sized(2, 5) {
+            refuse_one(&base, refuse_nth(n, |op| op.action == Action::Sync && is_of(op, ".db")), 30).await;
+        }
     });
 }
 
@@ -166,10 +161,10 @@ fn a_full_disk_refuses_commits_and_forgets_it_when_there_is_room() {
             assert!(workload::run(&store, &commits[5..], &recorder).await.is_none());
             assert_eq!(workload::dump(&store).await.unwrap(), contents[12]);
 
-            // Not even the room that the last checkpoint needs: nothing is lost, and the next process has it.
+            // Perhaps not even the room that the last checkpoint needs: nothing is lost, and the next process has it.
             left.store(writes_that_fit, Ordering::SeqCst);
             is_full.store(true, Ordering::SeqCst);
-            assert!(matches!(store.close().await, Err(Error::Unavailable { .. })));
+            assert!(matches!(store.close().await, Ok(()) | Err(Error::Unavailable { .. })));
             let trace = recorder.take();
             let left_behind = directory(&after_power_cut(&base, &trace, trace.len(), &Luck::Nothing));
             verify(left_behind.path(), &contents, 12, 12).await.unwrap();

@@ -99,8 +99,13 @@ pub fn contents(commits: &[Commit]) -> Vec<Content> {
     contents
 }
 
+/// Opens a store that copies its log to the database all the time, and so begins it anew often.
 pub fn open(dir: &Path, tap: Option<Arc<dyn Tap>>, mutant: Option<Mutant>) -> Result<Store, String> {
-    Store::open(dir, Arc::new(SystemClock), Options { tap, mutant }).map_err(|error| format!("{error:?}"))
+    open_with(dir, Options { tap, mutant, checkpoint_pages: Some(6) })
+}
+
+pub fn open_with(dir: &Path, options: Options) -> Result<Store, String> {
+    Store::open(dir, Arc::new(SystemClock), options).map_err(|error| format!("{error:?}"))
 }
 
 /// Everything in [`SPACE`].
