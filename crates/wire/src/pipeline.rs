@@ -41,6 +41,8 @@ pub use builtin::{Access, Builtin, BuiltinRequest};
 use auth::Caller;
 use events::Events;
 
+const REQUEST_ID_NAMES: [&str; 2] = ["x-amzn-requestid", "x-amz-request-id"];
+
 /// Serves the AWS protocols, and the paths of our own beside them.
 pub struct Pipeline {
     pub router: Router,
@@ -105,8 +107,15 @@ impl Pipeline {
             Exchange { request_id, protocol: spoken(&parts), route: None, body_bytes: 0, account: None, origin: None };
         let answer = self.answer(&mut exchange, &parts, body, peer).await;
         let mut response = answer.unwrap_or_else(|error| exchange.refuse(&error));
+        let headers = response.headers_mut();
         if let Some(origin) = &exchange.origin {
-            Hosts::allow(response.headers_mut(), origin);
+            Hosts::allow(headers, origin);
+        }
+        // Codecs name it as their protocol does; what comes past them must not go without.
+        if !REQUEST_ID_NAMES.iter().any(|name| headers.contains_key(*name))
+            && let Ok(id) = HeaderValue::try_from(request_id.to_string())
+        {
+            headers.insert(REQUEST_ID_NAMES[0], id);
         }
         let Labels { service, operation } = exchange.labels();
         let (status, took) = (response.status().as_u16(), self.machine_clock.now().since(started));
@@ -129,7 +138,7 @@ impl Pipeline {
         let admitted = self.hosts.admit(parts);
         let admitted = admitted.map_err(|error| head_error(error.status(), error.to_string()))?;
         exchange.origin = admitted.origin.cloned();
-        if let Some(preflight) = admitted.origin.and_then(|origin| Hosts::preflight(parts, origin)) {
+        if let Some(preflight) = admitted.origin.and_then(|_| Hosts::preflight(parts)) {
             return Ok(preflight);
         }
         if let Some(found) = builtin::find(&self.builtins, &parts.method, parts.uri.path(), self.mode, peer) {
@@ -297,11 +306,7 @@ impl Pipeline {
             body: received.blob.read_all().map_err(AwsError::internal)?,
             peer,
         };
-        let mut response = (builtin.run)(request).await;
-        if let Ok(id) = HeaderValue::try_from(exchange.request_id.to_string()) {
-            response.headers_mut().insert("x-amzn-requestid", id);
-        }
-        Ok(response)
+        Ok((builtin.run)(request).await)
     }
 }
 

@@ -59,9 +59,7 @@ async fn a_long_body_reaches_the_handler_and_a_longer_one_does_not() {
 async fn events_follow_the_head_as_they_are_made() {
     let server = start(Setup::default()).await;
     let mut client = Raw::connect(&server).await;
-    client
-        .send("GET /2015-03-31/files/a/content HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        .await;
+    client.send("GET /2015-03-31/files/a/content HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
     let head = client.head().await;
     assert_eq!((head.status, head.header("transfer-encoding")), (200, Some("chunked")), "{head:?}");
     assert_eq!(head.header("content-type"), Some("application/vnd.amazon.eventstream"));
@@ -123,6 +121,27 @@ async fn other_hosts_and_other_pages_are_turned_away_before_their_body_is_read()
             assert_eq!(client.answer().await.unwrap().status, 403, "{headers}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_configured_page_is_told_what_it_may_send() {
+    let server = start(Setup::default()).await;
+    let mut client = Raw::connect(&server).await;
+    let preflight = |origin: &str| {
+        format!(
+            "OPTIONS / HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\nAccess-Control-Request-Method: POST\r\n\
+             Access-Control-Request-Headers: authorization,x-amz-date\r\n\r\n"
+        )
+    };
+    client.send(preflight("https://console.example")).await;
+    let answer = client.answer().await.unwrap();
+    assert_eq!(answer.status, 204);
+    assert_eq!(answer.header("access-control-allow-origin"), Some("https://console.example"));
+    assert_eq!(answer.header("access-control-allow-headers"), Some("authorization,x-amz-date"));
+    assert_eq!(answer.head.matches("vary:").count(), 1);
+    client.send(preflight("https://evil.example")).await;
+    let answer = client.answer().await.unwrap();
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (403, None));
 }
 
 #[tokio::test]
