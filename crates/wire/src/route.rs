@@ -98,11 +98,7 @@ impl Router {
 
     /// Whether the operation's name may be in the body, so that a form must be read before `route`.
     pub fn needs_form(&self, request: &Request<'_>) -> bool {
-        let content_type = request.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let form = content_type.is_some_and(|text| {
-            let essence = text.split(';').next().unwrap_or_default().trim();
-            essence.eq_ignore_ascii_case("application/x-www-form-urlencoded")
-        });
+        let form = content_type(request.headers).eq_ignore_ascii_case("application/x-www-form-urlencoded");
         let names = Names::of(request);
         if !form || request.method != "POST" || names.action.is_some() || names.target.is_some() {
             return false;
@@ -130,9 +126,9 @@ impl Router {
             let indices = self.by_signing_name.get(name).map(Vec::as_slice).unwrap_or_default();
             return Some(indices.iter().filter_map(|index| self.entries.get(*index)).collect());
         }
-        let host = request.host?;
+        let host = request.host?.to_ascii_lowercase();
         // Some operations are called at a host of their own below the service's.
-        let host = ["sync-", "stream-"].into_iter().find_map(|prefix| host.strip_prefix(prefix)).unwrap_or(host);
+        let host = ["sync-", "stream-"].into_iter().find_map(|prefix| host.strip_prefix(prefix)).unwrap_or(&host);
         let below = |entry: &&Entry| {
             let rest = host.strip_prefix(entry.summary.endpoint_prefix);
             rest.is_some_and(|rest| rest.starts_with('.'))
@@ -204,8 +200,7 @@ impl Entry {
     /// The JSON protocol to answer in: the client's version, where it names one.
     fn json(&self, headers: &HeaderMap) -> Option<Protocol> {
         let offered = [Protocol::Json10, Protocol::Json11].into_iter().find(|json| self.summary.offers(*json))?;
-        let content_type = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        Some(match content_type.unwrap_or_default().trim() {
+        Some(match content_type(headers) {
             "application/x-amz-json-1.0" => Protocol::Json10,
             "application/x-amz-json-1.1" => Protocol::Json11,
             _ => offered,
@@ -235,6 +230,12 @@ impl<'a> Names<'a> {
         }
         names
     }
+}
+
+/// Without parameters such as a character set.
+fn content_type(headers: &HeaderMap) -> &str {
+    let value = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    value.and_then(|value| value.split(';').next()).unwrap_or_default().trim()
 }
 
 /// `…/service/SERVICE/operation/OPERATION`

@@ -236,7 +236,7 @@ fn an_unsigned_request_tells_by_host_target_action_or_path() {
     let get = |path| Sent::new("GET", path);
     assert_eq!(get("/2015-03-31/functions/").outcome(), "lambda.ListFunctions over RestJson");
     assert_eq!(get("/some-bucket/key").outcome(), "s3.GetObject over RestXml Bucket=some-bucket Key=key");
-    assert_eq!(get("/v2/apis").host("apigateway.localhost").outcome(), "apigatewayv2.GetApis over RestJson");
+    assert_eq!(get("/v2/apis").host("ApiGateway.LocalHost:4566").outcome(), "apigatewayv2.GetApis over RestJson");
     assert_eq!(
         get("/restapis").host("apigateway.eu-west-1.amazonaws.com").outcome(),
         "apigateway.GetRestApis over RestJson"
@@ -289,6 +289,8 @@ fn what_is_no_operation_is_refused_in_the_words_of_its_protocol() {
 fn the_client_chooses_the_version_of_json() {
     let sent = named_request(model("dynamodb"), model("dynamodb").operation("ListTables").unwrap(), Protocol::Json11);
     assert_eq!(sent.outcome(), "dynamodb.ListTables over Json11");
+    let sent = sent.header("content-type", "application/x-amz-json-1.0; charset=utf-8");
+    assert_eq!(sent.outcome(), "dynamodb.ListTables over Json10");
     let streams = model("dynamodbstreams");
     let sent = named_request(streams, streams.operation("ListStreams").unwrap(), Protocol::Json10).signed("dynamodb");
     assert_eq!(sent.outcome(), "dynamodbstreams.ListStreams over Json10");

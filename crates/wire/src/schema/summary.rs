@@ -35,6 +35,7 @@ impl Summary {
         model_json: &'static str,
         overlay_json: &'static str,
     ) -> Result<Self, LoadError> {
+        // These few hundred bytes live as long as the process, like the model that they are cut from.
         let head = model_json.split_once(",\n\"operations\":").map_or(model_json, |(head, _)| head);
         let raw: RawSummary = serde_json::from_str(&*format!("{head}}}").leak())
             .map_err(|source| LoadError::Model { service, source })?;

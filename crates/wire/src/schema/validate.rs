@@ -65,6 +65,9 @@ pub struct Rules {
 pub fn validate(model: &Model, operation: &Operation, protocol: Protocol, input: &Value) -> Result<(), AwsError> {
     let policy = &model.validation.policy;
     let Some(shape) = operation.input.filter(|_| policy.checked) else { return Ok(()) };
+    // No input at all lacks every required member.
+    let empty = Value::EMPTY;
+    let input = if matches!(input, Value::Map(_)) { input } else { &empty };
     // The order matters only for messages: first any violation, then the ones to report.
     let mut check = Check { model, path: Vec::new(), found: Vec::new(), missing: None, max: 1, ordered: false };
     check.inside(shape, input);

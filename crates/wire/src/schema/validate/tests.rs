@@ -173,6 +173,13 @@ fn what_lies_in_maps_and_lists_is_named_by_its_place() {
 }
 
 #[test]
+fn no_input_lacks_what_is_required() {
+    let expected = "ValidationException: 1 validation error detected: Value null at 'functionName' failed to satisfy \
+                    constraint: Member must not be null";
+    assert_eq!(outcome("lambda", "GetFunction", &Value::Null), expected);
+}
+
+#[test]
 fn nulls_within_lists_are_refused() {
     let input = create_function([("Layers", Value::List(vec![Value::Null]))]);
     let message = outcome("lambda", "CreateFunction", &input);
