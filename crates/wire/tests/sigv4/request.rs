@@ -81,12 +81,12 @@ impl Request {
         }
     }
 
-    /// Signs in the header, at `now`.
+    /// Signs in the header, at `now`; a declaration of the payload is signed in its stead, as only S3 takes it.
     pub fn signed(mut self, now: Timestamp) -> Self {
         let hash: String =
             digest::digest(&digest::SHA256, &self.body).as_ref().iter().map(|b| format!("{b:02x}")).collect();
         let declared = self.headers.get("x-amz-content-sha256").map(|value| value.to_str().unwrap().to_owned());
-        let payload = if self.service == "s3" { declared.unwrap_or(hash) } else { hash };
+        let payload = declared.unwrap_or(hash);
         let (secret, token) = (Secret::new(self.secret.clone()), self.token.clone().map(Secret::new));
         self.headers = sign(&self.signer(now, &secret, token.as_ref()), &self.head(), &payload).unwrap();
         self

@@ -280,8 +280,7 @@ fn bodies_are_bound_to_signatures() {
     let other_body = Request { body: b"other".to_vec(), ..unsigned(s3()) };
     other_body.verify().unwrap();
     assert_eq!(other_body.claim().unwrap().unwrap().payload, Payload::Unsigned);
-    let other_body = Request { body: b"other".to_vec(), ..unsigned(Request::new()) };
-    assert!(matches!(other_body.verify(), Err(AuthError::Mismatch(_))));
+    assert!(matches!(unsigned(Request::new()).verify(), Err(AuthError::Mismatch(_))));
 
     let error = Request { body: b"other".to_vec(), ..s3().signed(now()) }.verify().unwrap_err().answer(Family::S3);
     assert_eq!((&*error.code, error.status), ("XAmzContentSHA256Mismatch", 400));
