@@ -132,11 +132,11 @@ impl Header {
             Ok(taken)
         }
         fn sized(bytes: &mut Bytes) -> Result<Bytes, FrameError> {
-            let len = usize::from(u16::from_be_bytes(fixed(bytes)?));
-            if len > bytes.len() {
-                return Err(FrameError::Header);
+            let len = usize::try_from(i16::from_be_bytes(fixed(bytes)?));
+            match len {
+                Ok(len) if len <= bytes.len() => Ok(bytes.split_to(len)),
+                _ => Err(FrameError::Header),
             }
-            Ok(bytes.split_to(len))
         }
         let [kind] = fixed(bytes)?;
         Ok(match kind {
@@ -148,7 +148,10 @@ impl Header {
             5 => Self::Long(i64::from_be_bytes(fixed(bytes)?)),
             6 => Self::Bytes(sized(bytes)?),
             7 => Self::String(String::from_utf8(sized(bytes)?.into()).map_err(|_| FrameError::Header)?),
-            8 => Self::Timestamp(Timestamp::from_millis(i64::from_be_bytes(fixed(bytes)?))),
+            8 => {
+                let micros = i64::from_be_bytes(fixed(bytes)?).checked_mul(1_000).ok_or(FrameError::Header)?;
+                Self::Timestamp(Timestamp::from_micros(micros))
+            }
             9 => Self::Uuid(fixed(bytes)?),
             _ => return Err(FrameError::Header),
         })
