@@ -2,8 +2,9 @@
 //!
 //! Every path is resolved by the kernel from the directory that the caller opened (`openat2`, beneath, no symbolic link
 //! followed, no mount crossed), and every file is created, never reopened. Links come last, when nothing is written any
-//! more. So neither the archive nor another process that renames things meanwhile can direct a write elsewhere; the
-//! latter can only make unpacking fail.
+//! more. So neither the archive nor another process that renames things or plants links below meanwhile can direct a
+//! write elsewhere; the latter can only make unpacking fail. Whoever moves a directory out of the destination while
+//! something is made in it takes that along: the destination is for the caller alone.
 
 use std::fs::File;
 use std::io::Write;

@@ -96,16 +96,32 @@ fn info_zip_to_a_pipe_and_after_changes() {
     let project = project(false);
     let archive = project.path().with_extension("zip");
     let path = archive.to_str().unwrap();
-    let Some(()) = run(project.path(), &["sh", "-c", "zip -qr - . > \"$0\"", path]) else { return };
-    if fs::metadata(&archive).unwrap().len() == 0 {
-        return;
-    }
+    let Some(()) = run(project.path(), &["zip", "-v"]) else { return };
+    run(project.path(), &["sh", "-c", "zip -qr - . > \"$0\"", path]).unwrap();
     assert_same(&unpacked(&archive), &tree(project.path()));
     run(project.path(), &["zip", "-qd", path, "data.bin"]).unwrap();
     fs::remove_file(project.path().join("data.bin")).unwrap();
     fs::write(project.path().join("index.js"), "changed").unwrap();
     run(project.path(), &["zip", "-q", "-0", path, "index.js"]).unwrap();
     assert_same(&unpacked(&archive), &tree(project.path()));
+    fs::remove_file(archive).unwrap();
+}
+
+#[test]
+fn info_zip_with_wide_sizes_and_as_a_self_extractor() {
+    let project = project(false);
+    let expected = tree(project.path());
+    let archive = project.path().with_extension("exe");
+    let path = archive.to_str().unwrap();
+    let Some(()) = run(project.path(), &["zip", "-qr", "-fz", path, "."]) else { return };
+    assert_same(&unpacked(&archive), &expected);
+    fs::remove_file(&archive).unwrap();
+    run(project.path(), &["zip", "-qr", path, "."]).unwrap();
+    let stub = b"#!/bin/sh\nexec unzip \"$0\"\n";
+    fs::write(&archive, [&stub[..], &fs::read(&archive).unwrap()].concat()).unwrap();
+    assert_same(&unpacked(&archive), &expected);
+    run(project.path(), &["zip", "-qA", path]).unwrap();
+    assert_same(&unpacked(&archive), &expected);
     fs::remove_file(archive).unwrap();
 }
 
