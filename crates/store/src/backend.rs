@@ -3,12 +3,14 @@
 //! A backend sees sealed values and batches whose limits were checked. It need not know what a lease, a fence, a
 //! checksum or a table is.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use base::{BoxFuture, Timestamp};
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use crate::backup::CopyError;
 use crate::{Batch, Error, Found, Outcome, Read, Space, Watch};
 
 pub(crate) trait Backend: Send + Sync {
@@ -25,6 +27,9 @@ pub(crate) trait Backend: Send + Sync {
 
     /// Set once, to the reason, when the store has failed for good.
     fn fatal(&self) -> watch::Receiver<Option<Arc<str>>>;
+
+    /// Writes all that is committed, at one snapshot, to a new data directory, while commits go on.
+    fn copy_to<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, Result<(), CopyError>>;
 
     /// Finishes the commits under way and lets go of what the store holds.
     fn close(&self) -> BoxFuture<'_, Result<(), Error>>;

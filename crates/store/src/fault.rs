@@ -1,6 +1,7 @@
 //! Seeded faults over any backend: what a caller sees of a store that is far away, full, or going down.
 
 use std::future::poll_fn;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::backend::Backend;
+use crate::backup::CopyError;
 use crate::{Batch, Error, Found, Outcome, Read, Space, Watch};
 
 /// Which faults come, and how often. A share of 3 is one call in three; 0 is none.
@@ -112,6 +114,10 @@ impl Backend for Faulty {
             Some(_) => self.fatal.subscribe(),
             None => self.inner.fatal(),
         }
+    }
+
+    fn copy_to<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, Result<(), CopyError>> {
+        self.inner.copy_to(dir)
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), Error>> {

@@ -126,3 +126,6 @@ pub const STREAM_FLUSH_STREAMS: usize = READS_MAX;
 
 /// How long lazy records are gathered before they are written, and how long after a failure.
 pub const STREAM_LAZY_DELAY: Duration = Duration::from_millis(50);
+
+/// The manifest of a backup.
+pub const BACKUP_MANIFEST_BYTES_MAX: u64 = 64 * 1024;

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,6 +14,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use crate::backend::Backend;
+use crate::backup::CopyError;
 use crate::batch::{Expectation, Write};
 use crate::limits::READ_BYTES_MAX;
 use crate::watch::Watches;
@@ -151,6 +153,10 @@ impl Backend for Memory {
 
     fn fatal(&self) -> watch::Receiver<Option<Arc<str>>> {
         self.fatal.subscribe()
+    }
+
+    fn copy_to<'a>(&'a self, _dir: &'a Path) -> BoxFuture<'a, Result<(), CopyError>> {
+        Box::pin(std::future::ready(Err(CopyError::NoFiles)))
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), Error>> {

@@ -8,6 +8,7 @@ use base::{Clock, Timestamp};
 use bytes::Bytes;
 
 use crate::backend::Backend;
+use crate::backup::CopyError;
 use crate::embedded::Embedded;
 use crate::fault::Faulty;
 use crate::limits::{RANGE_ROWS_MAX, READS_MAX};
@@ -210,6 +211,10 @@ impl Store {
             // The store was closed in order, so it will never fail.
             None => std::future::pending().await,
         }
+    }
+
+    pub(crate) async fn copy_to(&self, dir: &Path) -> Result<(), CopyError> {
+        self.0.copy_to(dir).await
     }
 
     /// Finishes the commits under way, tidies up and lets go of the data directory. What is called on the store

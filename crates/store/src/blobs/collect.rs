@@ -10,11 +10,12 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use base::Timestamp;
 
-use super::{Blob, BlobHash, Blobs, Condemned, Error, Staged};
+use super::{Blob, BlobHash, Blobs, Condemned, Error, Staged, shard_below};
 use crate::disk::{DiskError, blocking};
 use crate::limits::{BLOB_COLLECT_STEP, BLOB_CONDEMNED_MAX, BLOB_REFERRER_BYTES_MAX};
 use crate::{Batch, Range, Read, Space};
@@ -50,7 +51,7 @@ impl Blobs {
         let mut collected = Collected::default();
         for shard in 0..=u8::MAX {
             let blobs = self.clone();
-            let hashes = blocking(move || blobs.list_shard(shard)).await.map_err(Error::Interrupted)??;
+            let hashes = blocking(move || list_shard(&blobs.0.dir, shard)).await.map_err(Error::Interrupted)??;
             for step in hashes.chunks(BLOB_COLLECT_STEP) {
                 self.collect_step(step, grace, &mut collected).await?;
             }
@@ -130,21 +131,27 @@ impl Blobs {
         }
         Ok(collected)
     }
+}
 
-    /// The blobs in one of the 256 directories. What has no blob's name is not ours, and stays.
-    fn list_shard(&self, shard: u8) -> Result<Vec<BlobHash>, Error> {
-        let dir = self.shard_dir(shard);
-        let entries = match fs::read_dir(&dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(DiskError::at("list", &dir))?,
-        };
-        let mut hashes = Vec::new();
-        for entry in entries {
-            let name = entry.map_err(DiskError::at("list", &dir))?.file_name();
-            hashes.extend(name.to_str().and_then(|name| name.parse::<BlobHash>().ok()));
-        }
-        Ok(hashes)
+/// The blobs in one of the 256 directories below `dir`. What has no blob's name is not ours, and stays.
+pub(crate) fn list_shard(dir: &Path, shard: u8) -> Result<Vec<BlobHash>, DiskError> {
+    let dir = shard_below(dir, shard);
+    let entries = match fs::read_dir(&dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(DiskError::at("list", &dir))?,
+    };
+    let mut hashes = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(DiskError::at("list", &dir))?.file_name();
+        hashes.extend(name.to_str().and_then(|name| name.parse::<BlobHash>().ok()));
     }
+    Ok(hashes)
+}
+
+/// The blob that a row of [`REFERENCES`] refers to.
+pub(crate) fn referenced(key: &[u8], value: &[u8]) -> Option<Blob> {
+    let (hash, _) = key.split_first_chunk::<{ BlobHash::BYTES }>()?;
+    Some(Blob { hash: (*hash).into(), size_bytes: u64::from_le_bytes(value.try_into().ok()?) })
 }
 
 fn first_reference(hash: &BlobHash) -> Read {

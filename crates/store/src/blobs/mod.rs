@@ -33,6 +33,7 @@ use crate::disk::{self, DiskError, blocking};
 use crate::limits::BLOB_COPY_BYTES;
 
 pub use collect::Collected;
+pub(crate) use collect::{REFERENCES, list_shard, referenced};
 pub use hash::{BlobHash, BlobHashError};
 
 #[derive(Debug, thiserror::Error)]
@@ -213,6 +214,10 @@ impl Blobs {
         }
     }
 
+    pub(crate) fn clock(&self) -> Arc<dyn Clock> {
+        self.0.clock.clone()
+    }
+
     /// Suspends collection.
     pub(crate) fn hold(&self) -> Hold {
         let mut ledger = self.0.ledger.lock();
@@ -268,14 +273,10 @@ impl Blobs {
         path_below(&self.0.dir, hash)
     }
 
-    fn shard_dir(&self, shard: u8) -> PathBuf {
-        self.0.dir.join(format!("{shard:02x}"))
-    }
-
     /// A shard's directory, made if need be. A directory that is there may be the work of another thread, or of a
     /// process that was killed, before it was synced: nobody goes on until this process has synced its entry once.
     fn durable_shard(&self, shard: u8) -> Result<PathBuf, DiskError> {
-        let dir = self.shard_dir(shard);
+        let dir = shard_below(&self.0.dir, shard);
         let mut shards = self.0.shards_synced.lock();
         if !shards.contains(&shard) {
             disk::create_dir(&dir)?;
@@ -289,10 +290,13 @@ impl Blobs {
 /// Where half-written files are. No shard has a name like it.
 const TEMP_DIR: &str = "tmp";
 
+fn shard_below(dir: &Path, shard: u8) -> PathBuf {
+    dir.join(format!("{shard:02x}"))
+}
+
 /// Where the blob `hash` is in the directory of blobs `dir`.
 pub(crate) fn path_below(dir: &Path, hash: &BlobHash) -> PathBuf {
-    let name = hash.to_string();
-    dir.join(name.get(..2).unwrap_or_default()).join(name)
+    shard_below(dir, hash.shard()).join(hash.to_string())
 }
 
 impl Staged {
@@ -330,14 +334,14 @@ impl Drop for Temp {
     }
 }
 
-enum CopyError {
+pub(crate) enum CopyError {
     Read(io::Error),
     Write(io::Error),
     TooLarge,
 }
 
 /// Copies at most `bytes_max` and says what it was.
-fn copy_hashed(mut source: impl Read, target: &mut impl Write, bytes_max: u64) -> Result<Blob, CopyError> {
+pub(crate) fn copy_hashed(mut source: impl Read, target: &mut impl Write, bytes_max: u64) -> Result<Blob, CopyError> {
     let mut buffer = vec![0; BLOB_COPY_BYTES];
     let mut digest = digest::Context::new(&digest::SHA256);
     let mut size_bytes: u64 = 0;

@@ -62,6 +62,11 @@ impl Connector {
         Ok((writer, known))
     }
 
+    /// The same for a database elsewhere.
+    pub fn elsewhere(&self, path: PathBuf) -> Self {
+        Self { path, vfs: self.vfs }
+    }
+
     pub fn open(&self) -> Result<Connection, OpenError> {
         self.connect().map_err(|source| self.failed("open", source))
     }

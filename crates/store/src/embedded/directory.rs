@@ -24,6 +24,8 @@ use crate::error::Cause;
 /// It rises when an older program would misread the directory; records carry versions of their own.
 pub(crate) const FORMAT: u32 = 1;
 
+pub(crate) const DATABASE: &str = "store.db";
+
 /// What is read of `lock` and `format` at most.
 const TEXT_BYTES_MAX: u64 = 64;
 
@@ -75,7 +77,7 @@ impl Directory {
     }
 
     pub fn database(&self) -> PathBuf {
-        self.dir.join("store.db")
+        self.dir.join(DATABASE)
     }
 
     /// Makes new files in the directory durable.
@@ -97,7 +99,7 @@ impl Directory {
             }
             // The format is written before the database is begun, so a database without one is not ours.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !self.database().exists() => {
-                Ok(disk::write_private(&path, format!("{FORMAT}\n").as_bytes())?)
+                Ok(write_format(&self.dir)?)
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(unreadable()),
             Err(error) => Err(DiskError::at("open", &path)(error).into()),
@@ -105,7 +107,12 @@ impl Directory {
     }
 }
 
-fn create_with_parents(dir: &Path) -> Result<(), DiskError> {
+/// Declares `dir` to be a data directory of this program's format. Before that nothing opens it once it has a database.
+pub(crate) fn write_format(dir: &Path) -> Result<(), DiskError> {
+    disk::write_private(&dir.join("format"), format!("{FORMAT}\n").as_bytes())
+}
+
+pub(crate) fn create_with_parents(dir: &Path) -> Result<(), DiskError> {
     let missing: Vec<_> = dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
     missing.into_iter().rev().try_for_each(disk::create_dir)
 }

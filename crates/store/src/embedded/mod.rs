@@ -13,7 +13,8 @@
 mod checkpointer;
 mod committer;
 mod connection;
-mod directory;
+mod copy;
+pub(crate) mod directory;
 mod readers;
 mod vfs;
 
@@ -28,6 +29,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::backend::Backend;
+use crate::backup::CopyError;
 use crate::embedded::checkpointer::Checkpointer;
 use crate::embedded::committer::{Committer, Message};
 use crate::embedded::connection::Connector;
@@ -87,6 +89,7 @@ pub(crate) struct Embedded {
     /// Room for the bytes of waiting batches, a permit a KiB.
     room: Arc<Semaphore>,
     readers: Readers,
+    connector: Connector,
     shared: Arc<Shared>,
     clock: Arc<dyn Clock>,
     /// Taken when the store is closed or dropped.
@@ -166,6 +169,7 @@ impl Embedded {
             queue,
             room,
             readers,
+            connector,
             shared,
             clock,
             held,
@@ -234,6 +238,10 @@ impl Backend for Embedded {
 
     fn fatal(&self) -> watch::Receiver<Option<Arc<str>>> {
         self.shared.fatal.subscribe()
+    }
+
+    fn copy_to<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, Result<(), CopyError>> {
+        Box::pin(copy::copy_to(self.connector.clone(), dir.to_owned()))
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), Error>> {
