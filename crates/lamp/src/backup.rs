@@ -1,0 +1,66 @@
+//! `lamp backup`, `lamp restore` and `lamp rotate-key`: on a running server through its control socket, else on the
+//! data directory itself.
+
+use std::error::Error;
+use std::io;
+use std::path::{Path, absolute};
+
+use serde_json::Value;
+
+use crate::cli::{Backup, DataDir, Restore};
+use crate::config::data_dir;
+use crate::control::{self, Answer, Request};
+use crate::wiring::Data;
+
+pub fn back_up(options: Backup) -> Result<(), Box<dyn Error>> {
+    let dir = data_dir(options.from.data_dir)?;
+    // The server may have been started in another directory.
+    let to = absolute(&options.to)?;
+    let manifest = carry_out(&dir, Request::Backup { to: to.clone() })?;
+    if options.json {
+        println!("{manifest}");
+        return Ok(());
+    }
+    println!("backed up {} into {}", dir.display(), to.display());
+    println!("The master key is not in it: keep a copy of {} elsewhere.", dir.join("keys").display());
+    Ok(())
+}
+
+pub fn restore(options: Restore) -> Result<(), Box<dyn Error>> {
+    let dir = data_dir(options.to.data_dir)?;
+    let manifest = runtime()?.block_on(store::backup::restore(&options.from, &dir))?;
+    println!("restored {} into {}", options.from.display(), dir.display());
+    println!(
+        "{} blobs verified. Put the source's keys into {} before you start it.",
+        manifest.blob_count,
+        dir.join("keys").display()
+    );
+    Ok(())
+}
+
+pub fn rotate_key(options: DataDir) -> Result<(), Box<dyn Error>> {
+    let done = carry_out(&data_dir(options.data_dir)?, Request::RotateKey)?;
+    println!("wrapped {} keys with a new master key; the old one is forgotten", done["rewrapped_key_count"]);
+    Ok(())
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// Has the running server do it, or does it here if none runs.
+fn carry_out(dir: &Path, request: Request) -> Result<Value, Box<dyn Error>> {
+    if !dir.join("format").exists() {
+        return Err(format!("open the data directory {}: there is none; name it with --data-dir", dir.display()).into());
+    }
+    match control::ask(dir, &request)? {
+        Some(Answer::Done(done)) => Ok(done),
+        Some(Answer::Failed(reason)) => Err(reason.into()),
+        None => runtime()?.block_on(async {
+            let data = Data::open(dir).await?;
+            let done = control::execute(request, &data.store, &data.blobs, &data.vault).await?;
+            data.store.close().await?;
+            Ok(done)
+        }),
+    }
+}

@@ -1,0 +1,109 @@
+//! What can be typed: the commands of `lamp` and their flags.
+//!
+//! Every setting of the server is a flag, an environment variable and a key of the configuration file; the first
+//! that is given wins, in this order.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+#[derive(Parser)]
+#[command(name = "lamp", version, about = "The serverless cloud in one binary, behind the AWS API")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Start the server
+    Start(Settings),
+    /// Copy a server's data, running or not, into a new directory
+    Backup(Backup),
+    /// Make a data directory from a backup
+    Restore(Restore),
+    /// Give the data a new master key, and forget the old one
+    RotateKey(DataDir),
+}
+
+#[derive(Args, Default)]
+pub struct Settings {
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, env = "LAMP_PORT")]
+    pub port: Option<u16>,
+    /// Address to listen on; any but loopback turns on strict authentication
+    #[arg(long, env = "LAMP_HOST", value_name = "ADDR")]
+    pub host: Option<IpAddr>,
+    /// Where everything is kept
+    #[arg(long, env = "LAMP_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Configuration file
+    #[arg(long, env = "LAMP_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Who may talk to the server: `dev` takes any key, `strict` only known ones
+    #[arg(long, env = "LAMP_AUTH", value_enum)]
+    pub auth: Option<AuthMode>,
+    /// Form of the log on stderr
+    #[arg(long, env = "LAMP_LOG", value_enum)]
+    pub log: Option<LogFormat>,
+    /// What is logged, such as `info` or `wire=debug,store=trace`
+    #[arg(long, env = "LAMP_LOG_LEVEL", value_name = "FILTER")]
+    pub log_level: Option<String>,
+    /// Further host names that the server answers to
+    #[arg(long = "name", env = "LAMP_NAMES", value_delimiter = ',', value_name = "HOST")]
+    pub names: Vec<String>,
+    /// Web origins that may drive the server from a browser
+    #[arg(long = "origin", env = "LAMP_ORIGINS", value_delimiter = ',', value_name = "URL")]
+    pub origins: Vec<String>,
+    /// Serve TLS with this certificate chain (PEM)
+    #[arg(long, env = "LAMP_TLS_CERTIFICATE", value_name = "FILE", requires = "tls_key")]
+    pub tls_certificate: Option<PathBuf>,
+    /// Private key of the certificate (PEM)
+    #[arg(long, env = "LAMP_TLS_KEY", value_name = "FILE", requires = "tls_certificate")]
+    pub tls_key: Option<PathBuf>,
+    /// Serve TLS with a certificate that the server makes for itself
+    #[arg(long, env = "LAMP_TLS_SELF_SIGNED", conflicts_with = "tls_certificate")]
+    pub tls_self_signed: bool,
+}
+
+#[derive(Args)]
+pub struct DataDir {
+    /// The server's data directory
+    #[arg(long, env = "LAMP_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct Backup {
+    #[command(flatten)]
+    pub from: DataDir,
+    /// Directory to make; it must not exist yet
+    pub to: PathBuf,
+    /// Print the manifest as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct Restore {
+    /// A directory that `lamp backup` made
+    pub from: PathBuf,
+    /// The data directory to make; it must not exist yet, or be empty
+    #[command(flatten)]
+    pub to: DataDir,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMode {
+    Dev,
+    Strict,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}

@@ -1,0 +1,183 @@
+//! The server's configuration: flags, then environment, then file, then defaults, checked into typed values once.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::cli::{AuthMode, LogFormat, Settings};
+
+pub const PORT: u16 = 4566;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("read the configuration file {path}")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("parse the configuration file {path}:\n{reason}")]
+    Parse { path: PathBuf, reason: String },
+    #[error("find a place for the data: set --data-dir, or HOME")]
+    NoDataDir,
+    #[error("serve TLS: give both `certificate` and `key`, or `self_signed = true`, not a part of each")]
+    Tls,
+}
+
+/// What `lamp start` runs with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub data_dir: PathBuf,
+    pub auth: AuthMode,
+    pub log: LogFormat,
+    pub log_level: String,
+    pub names: Vec<String>,
+    pub origins: Vec<String>,
+    pub tls: Option<Tls>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tls {
+    Files { certificate: PathBuf, key: PathBuf },
+    SelfSigned,
+}
+
+/// The file, a section a struct. An unknown key is an error that names the known ones.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    server: ServerSection,
+    auth: AuthSection,
+    storage: StorageSection,
+    log: LogSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ServerSection {
+    host: Option<IpAddr>,
+    port: Option<u16>,
+    names: Vec<String>,
+    origins: Vec<String>,
+    tls: TlsSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TlsSection {
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    self_signed: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct AuthSection {
+    mode: Option<AuthMode>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct StorageSection {
+    data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LogSection {
+    format: Option<LogFormat>,
+    level: Option<String>,
+}
+
+impl Config {
+    /// Settles the configuration. Clap has already put flags before the environment.
+    pub fn new(given: Settings) -> Result<Self, ConfigError> {
+        let file = match &given.config {
+            Some(path) => File::read(path)?,
+            None => File::default(),
+        };
+        let host = given.host.or(file.server.host).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let listen = SocketAddr::new(host, given.port.or(file.server.port).unwrap_or(PORT));
+        let by_address = if host.is_loopback() { AuthMode::Dev } else { AuthMode::Strict };
+        let tls = if given.tls_certificate.is_some() || given.tls_self_signed {
+            TlsSection { certificate: given.tls_certificate, key: given.tls_key, self_signed: given.tls_self_signed }
+        } else {
+            file.server.tls
+        };
+        Ok(Self {
+            listen,
+            data_dir: data_dir(given.data_dir.or(file.storage.data_dir))?,
+            auth: given.auth.or(file.auth.mode).unwrap_or(by_address),
+            log: given.log.or(file.log.format).unwrap_or(LogFormat::Text),
+            log_level: given.log_level.or(file.log.level).unwrap_or_else(|| "info".into()),
+            names: if given.names.is_empty() { file.server.names } else { given.names },
+            origins: if given.origins.is_empty() { file.server.origins } else { given.origins },
+            tls: tls.settle()?,
+        })
+    }
+}
+
+impl File {
+    fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        toml::from_str(&text).map_err(|error| ConfigError::Parse { path: path.into(), reason: error.to_string() })
+    }
+}
+
+impl TlsSection {
+    fn settle(self) -> Result<Option<Tls>, ConfigError> {
+        match (self.certificate, self.key, self.self_signed) {
+            (None, None, false) => Ok(None),
+            (None, None, true) => Ok(Some(Tls::SelfSigned)),
+            (Some(certificate), Some(key), false) => Ok(Some(Tls::Files { certificate, key })),
+            _ => Err(ConfigError::Tls),
+        }
+    }
+}
+
+/// The data directory: as given, else where the user's programs keep their data.
+pub fn data_dir(given: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
+    if let Some(dir) = given {
+        return Ok(dir);
+    }
+    let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = of("XDG_DATA_HOME").or_else(|| Some(of("HOME")?.join(".local/share")));
+    Ok(home.ok_or(ConfigError::NoDataDir)?.join("lamp"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_file(text: &str, given: Settings) -> Result<Config, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lamp.toml");
+        fs::write(&path, text).unwrap();
+        Config::new(Settings { config: Some(path), data_dir: Some("/data".into()), ..given })
+    }
+
+    #[test]
+    fn a_flag_beats_the_file_and_the_file_beats_the_default() {
+        let file = "[server]\nport = 1\nhost = '127.0.0.2'\n[log]\nformat = 'json'\n";
+        let config = with_file(file, Settings { port: Some(2), ..Settings::default() }).unwrap();
+        assert_eq!(config.listen, "127.0.0.2:2".parse().unwrap());
+        assert_eq!((config.log, config.log_level.as_str()), (LogFormat::Json, "info"));
+    }
+
+    #[test]
+    fn only_loopback_is_open_to_any_key() {
+        let mode = |file: &str| with_file(file, Settings::default()).unwrap().auth;
+        assert_eq!(mode(""), AuthMode::Dev);
+        assert_eq!(mode("server.host = '0.0.0.0'"), AuthMode::Strict);
+        assert_eq!(mode("server.host = '::'"), AuthMode::Strict);
+        assert_eq!(mode("server.host = '0.0.0.0'\nauth.mode = 'dev'"), AuthMode::Dev);
+        assert_eq!(mode("auth.mode = 'strict'"), AuthMode::Strict);
+    }
+
+    #[test]
+    fn mistakes_in_the_file_are_told() {
+        let told = |file: &str| with_file(file, Settings::default()).unwrap_err().to_string();
+        assert!(told("[server]\nprot = 1").contains("unknown field `prot`, expected one of `host`, `port`"));
+        assert!(told("[server.tls]\nkey = 'x'").starts_with("serve TLS"));
+        assert!(told("port: 1").contains("parse the configuration file"));
+    }
+}

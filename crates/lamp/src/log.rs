@@ -1,0 +1,24 @@
+//! The log on stderr: a line an event, as text for people or JSON for machines.
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+
+use crate::cli::LogFormat;
+
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    #[error("understand the log level {level:?}")]
+    Level { level: String, source: ParseError },
+}
+
+/// Starts logging; call once.
+pub fn start(format: LogFormat, level: &str) -> Result<(), LogError> {
+    let filter =
+        EnvFilter::builder().parse(level).map_err(|source| LogError::Level { level: level.to_owned(), source })?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(rustix::termios::isatty(rustix::stdio::stderr())).init(),
+        LogFormat::Json => log.json().flatten_event(true).with_current_span(true).with_span_list(false).init(),
+    }
+    Ok(())
+}

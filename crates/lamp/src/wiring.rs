@@ -1,0 +1,125 @@
+//! Builds the server from its parts. Reads as a table of contents: everything that runs is made here, in order.
+
+use std::error::Error;
+use std::path::Path;
+use std::sync::Arc;
+
+use base::{Chance, Clock, SystemChance, SystemClock};
+use services::Cloud;
+use store::{Blobs, Store, Vault};
+use wire::body::Bodies;
+use wire::hosts::Hosts;
+use wire::limits::Limits;
+use wire::metrics::Metrics;
+use wire::page::Pages;
+use wire::pipeline::{Mode, Pipeline};
+use wire::route::Router;
+use wire::server::{Listener, Server, Tasks, Tls};
+use wire::sigv4::Verifier;
+
+use crate::cli::AuthMode;
+use crate::config::{self, Config};
+use crate::keys::{self, TokenKey, write_secret};
+use crate::platform::{self, Platform};
+use crate::root::Root;
+
+/// What is kept in a data directory, open.
+pub struct Data {
+    pub store: Store,
+    pub blobs: Blobs,
+    pub vault: Vault,
+    pub clock: Arc<dyn Clock>,
+    pub chance: Arc<dyn Chance>,
+}
+
+impl Data {
+    pub async fn open(dir: &Path) -> Result<Self, Box<dyn Error>> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let chance: Arc<dyn Chance> = Arc::new(SystemChance::default());
+        let store = Store::open(dir, clock.clone(), store::Options::default())?;
+        let blobs = Blobs::open(&store, &dir.join("blobs"), clock.clone())?;
+        let vault = Vault::open(&store, &keys::dir(dir)?.join("master.json"), chance.clone()).await?;
+        Ok(Self { store, blobs, vault, clock, chance })
+    }
+}
+
+/// A server, listening and ready to run.
+pub struct Lamp {
+    pub data: Data,
+    pub server: Server,
+    pub listener: Listener,
+    pub root: Arc<Root>,
+    pub tasks: Tasks,
+    pub is_tls: bool,
+}
+
+impl Lamp {
+    pub async fn build(config: &Config) -> Result<Self, Box<dyn Error>> {
+        let data = Data::open(&config.data_dir).await?;
+        let listener = Listener::bind(config.listen)
+            .map_err(|error| format!("{error}: {}; choose another with --port or --host", error.source))?;
+        let keys = keys::dir(&config.data_dir)?;
+        let token_key = TokenKey::open(&keys, &*data.chance)?;
+        let root = Arc::new(Root::open(&keys, &*data.chance)?);
+        let cloud = Arc::new(Cloud {
+            store: data.store.clone(),
+            blobs: data.blobs.clone(),
+            vault: data.vault.clone(),
+            pages: Pages::new(token_key.bytes())?,
+            links: token_key.links(),
+        });
+        let services = services::all(&cloud)?;
+        let metrics = Arc::new(Metrics::default());
+        let platform = Arc::new(Platform {
+            cloud,
+            clock: data.clock.clone(),
+            started: data.clock.now(),
+            metrics: metrics.clone(),
+            services: services.iter().map(|(_, service)| (service.name, !service.handlers.is_empty())).collect(),
+        });
+        let limits = Limits::default();
+        let spool_dir = config.data_dir.join("spool");
+        std::fs::create_dir_all(&spool_dir)?;
+        let pipeline = Pipeline {
+            router: Router::new(services),
+            authority: root.clone(),
+            mode: match config.auth {
+                AuthMode::Dev => Mode::Dev,
+                AuthMode::Strict => Mode::Strict,
+            },
+            hosts: Hosts::new(config.names.clone(), config.origins.clone()),
+            bodies: Bodies::new(spool_dir, &limits),
+            builtins: platform::builtins(&platform),
+            metrics,
+            machine_clock: data.clock.clone(),
+            clock: data.clock.clone(),
+            chance: data.chance.clone(),
+            verifier: Verifier::default(),
+        };
+        let tls = tls(config)?;
+        let is_tls = tls.is_some();
+        let tasks = Tasks::default();
+        let server = Server::new(Arc::new(pipeline), Arc::new(tasks.clone()), tls, limits);
+        Ok(Self { data, server, listener, root, tasks, is_tls })
+    }
+}
+
+/// TLS as configured. A self-made certificate is written down for clients to trust.
+fn tls(config: &Config) -> Result<Option<Tls>, Box<dyn Error>> {
+    match &config.tls {
+        None => Ok(None),
+        Some(config::Tls::Files { certificate, key }) => Ok(Some(Tls::from_files(certificate, key)?)),
+        Some(config::Tls::SelfSigned) => {
+            let mut names: Vec<String> =
+                ["localhost", "*.localhost", "*.localhost.localstack.cloud", "127.0.0.1", "::1"]
+                    .map(str::to_owned)
+                    .to_vec();
+            names.extend(config.names.iter().cloned());
+            let (tls, certificate) = Tls::self_made(names)?;
+            let dir = config.data_dir.join("tls");
+            std::fs::create_dir_all(&dir)?;
+            write_secret(&dir, "certificate.pem", certificate.as_bytes())?;
+            Ok(Some(tls))
+        }
+    }
+}
