@@ -134,8 +134,11 @@ mod tests {
 
     const SPACE: Space = Space::new("s");
 
-    /// Commits forty rows, some in vain: for each, whether it said that it was committed, and whether it is there.
-    fn run(faults: Faults) -> (Vec<(Result<(), Error>, bool)>, Store) {
+    /// Whether a commit said that it was done, and whether it was.
+    type Ran = (Result<(), Error>, bool);
+
+    /// Commits forty rows, some in vain.
+    fn run(faults: Faults) -> (Vec<Ran>, Store) {
         let sound = Store::memory(Arc::new(ManualClock::default()));
         let store = sound.clone().with_faults(faults);
         let run = async {
