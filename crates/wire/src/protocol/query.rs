@@ -31,13 +31,18 @@ pub fn decode(model: &Model, input: ShapeId, request: &Request<'_>) -> Result<Va
         pairs.push(pair?);
     }
     // Stable, so that of one name given twice the first counts.
-    pairs.sort_by(|(one, _), (other, _)| one.split('.').cmp(other.split('.')));
+    pairs.sort_by(|(one, _), (other, _)| segmentwise(one).cmp(segmentwise(other)));
     let root = Node { pairs: &pairs, path_bytes: 0 };
     let mut decoder = Decoder { model, budget: Budget::new(request.spool) };
     match model.structure(Some(input)) {
         Some(structure) => decoder.structure(structure, root),
         None => Ok(Value::EMPTY),
     }
+}
+
+/// What makes names sort segment by segment: a dot comes before everything else, as the end of a name does.
+fn segmentwise(name: &str) -> impl Iterator<Item = u16> {
+    name.bytes().map(|byte| if byte == b'.' { 0 } else { u16::from(byte).saturating_add(1) })
 }
 
 /// A subtree: the pairs whose names begin with one path.

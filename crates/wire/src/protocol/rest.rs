@@ -1,6 +1,7 @@
 //! What both REST protocols share: members bound to the path, the query string, headers and the status.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -137,17 +138,18 @@ impl<'a> Head<'a> {
             let bound = |member: &Member| member.location == Location::QueryString && member.wire() == name;
             structure.members.iter().any(bound) || literal.split('&').any(|pair| pair.split('=').next() == Some(name))
         };
+        let many = matches!(model.shape(shape).kind, Kind::List { .. });
         let mut entries: Vec<(Name, Value)> = Vec::new();
+        let mut places = HashMap::new();
         for (name, value) in self.pairs()?.iter().filter(|(name, _)| !claimed(name)) {
-            match (&model.shape(shape).kind, entries.iter_mut().find(|(key, _)| key == name)) {
-                (Kind::List { .. }, Some((_, Value::List(elements)))) => {
-                    elements.push(Value::String(value.to_string()))
-                }
-                (Kind::List { .. }, _) => {
-                    entries.push((name.to_string().into(), Value::List(vec![Value::String(value.to_string())])));
-                }
-                (_, Some(_)) => {}
-                (_, None) => entries.push((name.to_string().into(), Value::String(value.to_string()))),
+            let value = Value::String(value.to_string());
+            let place = *places.entry(name.as_ref()).or_insert(entries.len());
+            match entries.get_mut(place) {
+                Some((_, Value::List(values))) => values.push(value),
+                // Of a name given twice the first counts.
+                Some(_) => {}
+                None if many => entries.push((name.to_string().into(), Value::List(vec![value]))),
+                None => entries.push((name.to_string().into(), value)),
             }
         }
         Ok((!entries.is_empty()).then_some(Value::Map(entries)))
