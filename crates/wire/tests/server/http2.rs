@@ -143,11 +143,15 @@ async fn streams_reset_as_fast_as_they_open_end_the_connection() {
 async fn streams_that_make_us_reset_them_end_the_connection() {
     let server = start(Setup::default()).await;
     let mut client = Client::connect(&server, &[]).await;
-    for index in 0..u32::try_from(limits::STREAM_ERRORS_MAX + 200).unwrap() {
-        let stream = index * 2 + 1;
-        // A window update of nothing is an error of its stream, which the server answers with a reset.
+    // A window that overflows is an error of its stream, which the server answers with a reset.
+    let overflow = |stream| {
         let open = frame(HEADERS, END_HEADERS, stream, &echo_head());
-        client.send([open, frame(WINDOW_UPDATE, 0, stream, &[0; 4])].concat()).await;
+        [open, frame(WINDOW_UPDATE, 0, stream, &0x7fff_ffff_u32.to_be_bytes())].concat()
+    };
+    client.send(overflow(1)).await;
+    assert_eq!(client.next(RST_STREAM).await.map(|reset| reset.stream), Some(1));
+    for index in 1..u32::try_from(limits::STREAM_ERRORS_MAX + 200).unwrap() {
+        client.send(overflow(index * 2 + 1)).await;
     }
     client.goes_away().await;
     others_are_served(&server).await;
@@ -229,10 +233,13 @@ async fn answers_that_the_client_opens_no_window_for_end_the_connection() {
         client.send(health(stream)).await;
     }
     // Pings show that the client is alive, which is not enough.
-    while let Some(frame) = client.frame().await {
-        assert_ne!(frame.kind, DATA);
-        client.send(self::frame(PING, 0, 0, &[0; 8])).await;
-    }
+    let pinging = async {
+        while let Some(frame) = client.frame().await {
+            assert_ne!(frame.kind, DATA);
+            client.send(self::frame(PING, 0, 0, &[0; 8])).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, pinging).await.expect("the server hangs up");
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 
 use std::io::Write;
 
+use tokio::io::AsyncWriteExt;
+
 use crate::support::{Answer, FILE_BYTES_MAX, Raw, Setup, TestServer, call, echo, start};
 
 async fn answer(server: &TestServer, request: impl AsRef<[u8]>) -> Answer {
@@ -43,7 +45,7 @@ async fn bodies_that_are_too_large_are_refused_however_they_are_framed() {
     let piece = [format!("{:x}\r\n", 1 << 16).into_bytes(), vec![b'x'; 1 << 16], b"\r\n".to_vec()].concat();
     let mut sent = 0_u64;
     while sent < 1 << 30 {
-        let writing = tokio::io::AsyncWriteExt::write_all(&mut client.0, &piece);
+        let writing = client.0.write_all(&piece);
         match tokio::time::timeout(std::time::Duration::from_millis(500), writing).await {
             Ok(Ok(())) => sent += 1 << 16,
             _ => break,
@@ -51,6 +53,17 @@ async fn bodies_that_are_too_large_are_refused_however_they_are_framed() {
     }
     assert!(sent < 64 << 20, "{sent} bytes were taken");
     assert_eq!(client.answer().await.unwrap().status, 413);
+}
+
+#[tokio::test]
+async fn what_still_comes_behind_a_refusal_is_taken_so_that_the_answer_is_seen() {
+    let server = start(Setup::default()).await;
+    let mut client = Raw::connect(&server).await;
+    client.send("PUT /2015-03-31/files/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n").await;
+    assert_eq!(client.answer().await.unwrap().status, 413);
+    for _ in 0..16 {
+        client.0.write_all(&[b'x'; 1 << 16]).await.expect("the server still reads");
+    }
 }
 
 #[tokio::test]
