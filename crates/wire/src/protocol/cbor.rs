@@ -10,7 +10,7 @@ use minicbor::decode::Decoder as Bytes;
 use minicbor::encode::Encoder;
 
 use super::budget::Budget;
-use super::{DecodeError, EncodeError, Request, Response, json};
+use super::{DecodeError, EncodeError, Request, Response, find_member, json};
 use crate::Value;
 use crate::limits::BODY_TEXT_BYTES_MAX;
 use crate::schema::{Kind, Model, Operation, Shape, ShapeId, Structure};
@@ -178,9 +178,10 @@ impl Decoder<'_> {
         self.budget.descend()?;
         let mut left = self.bytes.map().map_err(malformed)?;
         let mut members: Vec<(Name, Value)> = Vec::new();
+        let mut cursor = 0;
         while self.next(&mut left)? {
             let key = self.text()?;
-            let Some(member) = structure.member(&key) else {
+            let Some(member) = find_member(structure, &mut cursor, |member| member.name == key) else {
                 self.skip()?;
                 continue;
             };
@@ -326,8 +327,9 @@ impl Writer<'_> {
             (Kind::Structure(structure), Value::Map(members)) => {
                 let present = members.iter().filter(|(_, value)| !matches!(value, Value::Null));
                 self.out.map(present.clone().count() as u64).ok();
+                let mut cursor = 0;
                 for (name, value) in present {
-                    let Some(member) = structure.member(name) else {
+                    let Some(member) = find_member(structure, &mut cursor, |member| member.name == name) else {
                         let (shape, member) = (shape.name, name.to_string());
                         return Err(EncodeError::UnknownMember { shape, member });
                     };

@@ -30,7 +30,7 @@ use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HeaderValue};
 
 use crate::eventstream::{FrameError, stream_member};
-use crate::schema::{Kind, Model, Operation, Protocol, ShapeId};
+use crate::schema::{Kind, Member, Model, Operation, Protocol, ShapeId, Structure};
 use crate::{Blob, Value};
 
 pub use error::encode_error;
@@ -184,6 +184,20 @@ fn identify(headers: &mut HeaderMap, protocol: Protocol, request_id: RequestId) 
     if let Ok(value) = HeaderValue::try_from(request_id.to_string()) {
         headers.insert(name, value);
     }
+}
+
+/// The member that `named` knows. Members mostly come in the model's order, so the search starts behind the last one
+/// found.
+fn find_member<'a>(
+    structure: &'a Structure,
+    cursor: &mut usize,
+    named: impl Fn(&Member) -> bool,
+) -> Option<&'a Member> {
+    let (before, after) = structure.members.split_at_checked(*cursor)?;
+    let found = after.iter().position(&named).map(|place| place.saturating_add(*cursor));
+    let found = found.or_else(|| before.iter().position(&named))?;
+    *cursor = found.saturating_add(1);
+    structure.members.get(found)
 }
 
 /// Whether this output member is a stream of events.

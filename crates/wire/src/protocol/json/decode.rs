@@ -7,7 +7,7 @@ use base::Timestamp;
 
 use super::reader::{Reader, Token};
 use crate::Value;
-use crate::protocol::DecodeError;
+use crate::protocol::{DecodeError, find_member};
 use crate::schema::{Kind, Member, Model, ShapeId, Structure, TimestampFormat};
 use crate::value::Name;
 
@@ -69,12 +69,12 @@ impl<R: BufRead> Decoder<'_, R> {
         let mut first = true;
         while self.reader.next_key(first)? {
             first = false;
-            let wire_names = self.wire_names;
-            let Some(index) = locate(structure, &mut cursor, self.reader.key()?, wire_names) else {
+            let (wire_names, key) = (self.wire_names, self.reader.key()?);
+            let named = |member: &Member| (if wire_names { member.wire() } else { member.name }) == key;
+            let Some(member) = find_member(structure, &mut cursor, named) else {
                 self.reader.skip()?;
                 continue;
             };
-            let Some(member) = structure.members.get(index) else { continue };
             let value = self.value(member.shape, Some(member))?;
             let known = members.iter().position(|(name, _)| name == member.name);
             match (value, known) {
@@ -188,17 +188,6 @@ impl<R: BufRead> Decoder<'_, R> {
             Token::True | Token::False => self.reader.literal(token).map(|()| Value::Bool(token == Token::True)),
         }
     }
-}
-
-/// The member of that name. Clients mostly send members in the model's order, so the search starts behind the last
-/// one found.
-fn locate(structure: &Structure, cursor: &mut usize, key: &str, wire_names: bool) -> Option<usize> {
-    let in_body = |member: &Member| (if wire_names { member.wire() } else { member.name }) == key;
-    let (before, after) = structure.members.split_at_checked(*cursor)?;
-    let found = after.iter().position(in_body).map(|place| place.saturating_add(*cursor));
-    let found = found.or_else(|| before.iter().position(in_body))?;
-    *cursor = found.saturating_add(1);
-    Some(found)
 }
 
 /// Of entries with one key the last stays, as in AWS's parsers.

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use base::Timestamp;
 
-use crate::protocol::{EncodeError, base64};
+use crate::protocol::{EncodeError, base64, find_member};
 use crate::schema::{Kind, Location, Model, ShapeId, Structure, TimestampFormat};
 use crate::value::Name;
 use crate::{Blob, Value};
@@ -57,8 +57,9 @@ impl Encoder<'_> {
     pub fn structure(&mut self, name: &'static str, structure: &Structure, members: &[(Name, Value)]) -> Result<()> {
         self.out.push(b'{');
         let mut first = true;
+        let mut cursor = 0;
         for (key, value) in members {
-            let Some(member) = structure.member(key) else {
+            let Some(member) = find_member(structure, &mut cursor, |member| member.name == key) else {
                 return Err(EncodeError::UnknownMember { shape: name, member: key.to_string() });
             };
             if matches!(value, Value::Null) || member.location != Location::Body && self.wire_names {

@@ -198,7 +198,8 @@ impl<'a, R: BufRead> Reader<'a, R> {
         self.advance(1);
         loop {
             let window = self.input.fill_buf().map_err(DecodeError::Read)?;
-            let plain = window.iter().take_while(|byte| **byte >= b' ' && **byte != b'"' && **byte != b'\\').count();
+            let stops = |byte: &u8| *byte < b' ' || *byte == b'"' || *byte == b'\\';
+            let plain = window.iter().position(stops).unwrap_or(window.len());
             let (piece, rest) = window.split_at(plain);
             if !piece.is_empty() {
                 take(&mut self.budget, piece)?;

@@ -3,7 +3,7 @@
 use super::Names;
 use super::tree::Element;
 use crate::Value;
-use crate::protocol::{DecodeError, json, text};
+use crate::protocol::{DecodeError, find_member, json, text};
 use crate::schema::{Kind, Location, Member, Model, ShapeId, Structure, TimestampFormat};
 use crate::value::Name;
 
@@ -46,8 +46,12 @@ impl Decoder<'_> {
         }
         let mut cursor = 0;
         for child in &element.children {
-            let Some(index) = self.locate(structure, &mut cursor, &child.name) else { continue };
-            let Some(member) = structure.members.get(index) else { continue };
+            let named = |member: &Member| {
+                member.location == Location::Body
+                    && !member.xml_attribute
+                    && self.names.element(self.model, member) == child.name
+            };
+            let Some(member) = find_member(structure, &mut cursor, named) else { continue };
             let known = members.iter_mut().find(|(name, _)| name == member.name).map(|(_, value)| value);
             match (self.flattened(member), known) {
                 (Some(Kind::List { member: item, .. }), known) => {
@@ -78,17 +82,6 @@ impl Decoder<'_> {
             _ => return None,
         };
         (own || member.flattened).then_some(kind)
-    }
-
-    /// The member of that name. Runs of one name and members in the model's order are found at once.
-    fn locate(&self, structure: &Structure, cursor: &mut usize, name: &str) -> Option<usize> {
-        let named = |member: &Member| {
-            member.location == Location::Body && !member.xml_attribute && self.names.element(self.model, member) == name
-        };
-        let (before, after) = structure.members.split_at_checked(*cursor)?;
-        let found = after.iter().position(named).map(|place| place.saturating_add(*cursor));
-        *cursor = found.or_else(|| before.iter().position(named))?;
-        Some(*cursor)
     }
 
     fn map<'e>(&self, kind: &Kind, elements: impl IntoIterator<Item = &'e Element>) -> Result<Value> {
