@@ -370,7 +370,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(48))]
+        #![proptest_config(ProptestConfig::with_cases(32))]
         /// Puts, pins, references and collections in any order, some collections delayed between reading the
         /// references and acting on them: what is pinned or referenced can be read, and all else goes in the end.
         #[test]

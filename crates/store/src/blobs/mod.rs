@@ -131,7 +131,8 @@ impl Blobs {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(DiskError::at("clear directory", &temp_dir)(error).into());
             }
-            _ => disk::create_dir(&temp_dir)?,
+            // It need not survive a power cut, so it costs the start no sync.
+            _ => fs::create_dir(&temp_dir).map_err(DiskError::at("create directory", &temp_dir))?,
         }
         Ok(Self(Arc::new(Inner {
             store: store.clone(),
@@ -471,7 +472,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
         fn every_flipped_bit_and_every_cut_is_found(
             content in prop::collection::vec(any::<u8>(), 1..200), at: prop::sample::Index, bit in 0..8u8, cut: bool,

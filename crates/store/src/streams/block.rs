@@ -229,7 +229,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
         fn records_come_back_in_order_at_their_offsets(
             lengths in prop::collection::vec(length(), 1..40), first in 0..u64::MAX / 2, split in 0..300_000_usize,

@@ -3,6 +3,7 @@
 //! D10: under commits without pause, back up, restore elsewhere, and compare: everything that was acknowledged before
 //! the backup began is there, nothing is half there, and all blobs are what they should be.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -86,7 +87,7 @@ async fn check_pairs(store: &Store, writer: usize) -> u64 {
 async fn a_backup_under_constant_commits_restores_to_one_moment() {
     let temp = tempfile::tempdir().unwrap();
     let server = Arc::new(open(&temp.path().join("data")).await);
-    for number in 0..20_u8 {
+    for number in 0..60_u8 {
         server.put_blob(&format!("early {number}"), vec![number; 20_000]).await;
     }
     let stop = Arc::new(AtomicBool::new(false));
@@ -95,24 +96,33 @@ async fn a_backup_under_constant_commits_restores_to_one_moment() {
     for (writer, acked) in acked.iter().enumerate() {
         load.spawn(write_pairs(server.store.clone(), writer, acked.clone(), stop.clone()));
     }
-    // Blobs come and go meanwhile, and the collector has no patience.
+    // Blobs come and go meanwhile, each referred to for a while, and the collector has no patience: what a snapshot
+    // refers to would be gone before it is copied.
     let (churned, churn_stop) = (server.clone(), stop.clone());
     load.spawn(async move {
+        let mut kept = VecDeque::new();
         for number in 0_u64.. {
             let name = format!("churn {number}");
-            let blob = churned.put_blob(&name, number.to_le_bytes().repeat(1_000)).await;
-            if number % 2 == 0 {
+            kept.push_back((churned.put_blob(&name, number.to_le_bytes().repeat(1_000)).await, name));
+            if kept.len() > 6
+                && let Some((blob, name)) = kept.pop_front()
+            {
                 let batch = Batch::new().delete_raw(BLOB_NAMES, name.clone());
                 let batch = churned.blobs.release(batch, &blob, name.as_bytes()).unwrap();
                 churned.store.commit(batch).await.unwrap();
             }
-            churned.blobs.collect(Duration::ZERO).await.unwrap();
             if churn_stop.load(Ordering::SeqCst) {
                 return;
             }
         }
     });
-    for round in 0..3 {
+    let (collected, collect_stop) = (server.clone(), stop.clone());
+    load.spawn(async move {
+        while !collect_stop.load(Ordering::SeqCst) {
+            collected.blobs.collect(Duration::ZERO).await.unwrap();
+        }
+    });
+    for round in 0..2 {
         while acked.iter().any(|acked| acked.load(Ordering::SeqCst) < 20 * (round + 1)) {
             tokio::task::yield_now().await;
         }
@@ -129,13 +139,13 @@ async fn a_backup_under_constant_commits_restores_to_one_moment() {
         let blobs = Blobs::open(&store, &data.join(BLOBS_DIR), Arc::new(SystemClock)).unwrap();
         let counted = blobs.collect(Duration::ZERO).await.unwrap().examined_count;
         assert_eq!(counted, manifest.blob_count);
-        assert!(read_blobs(&store, &blobs).await >= 20);
+        assert!(read_blobs(&store, &blobs).await >= 60);
         store.close().await.unwrap();
     }
     stop.store(true, Ordering::SeqCst);
     load.join_all().await;
     server.blobs.collect(Duration::ZERO).await.unwrap();
-    assert!(read_blobs(&server.store, &server.blobs).await >= 20);
+    assert!(read_blobs(&server.store, &server.blobs).await >= 60);
 }
 
 /// A small backup, and the directory that it is in.
