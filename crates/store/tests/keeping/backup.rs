@@ -67,6 +67,31 @@ async fn write_pairs(store: Store, writer: usize, acked: Arc<AtomicU64>, stop: A
     }
 }
 
+/// Blobs come and go, each referred to for a while: what a snapshot refers to may be gone before it is copied.
+async fn churn_blobs(server: Arc<Server>, stop: Arc<AtomicBool>) {
+    let mut kept = VecDeque::new();
+    for number in 0_u64.. {
+        let name = format!("churn {number}");
+        kept.push_back((server.put_blob(&name, number.to_le_bytes().repeat(1_000)).await, name));
+        if kept.len() > 6
+            && let Some((blob, name)) = kept.pop_front()
+        {
+            let batch = Batch::new().delete_raw(BLOB_NAMES, name.clone());
+            let batch = server.blobs.release(batch, &blob, name.as_bytes()).unwrap();
+            server.store.commit(batch).await.unwrap();
+        }
+        if stop.load(Ordering::SeqCst) {
+            return;
+        }
+    }
+}
+
+async fn collect_restlessly(server: Arc<Server>, stop: Arc<AtomicBool>) {
+    while !stop.load(Ordering::SeqCst) {
+        server.blobs.collect(Duration::ZERO).await.unwrap();
+    }
+}
+
 /// The highest number of each writer's, having checked that all before it are there, in pairs.
 async fn check_pairs(store: &Store, writer: usize) -> u64 {
     let mut range = Range::under(PAIRS, format!("{writer}/"), 1_000);
@@ -96,32 +121,8 @@ async fn a_backup_under_constant_commits_restores_to_one_moment() {
     for (writer, acked) in acked.iter().enumerate() {
         load.spawn(write_pairs(server.store.clone(), writer, acked.clone(), stop.clone()));
     }
-    // Blobs come and go meanwhile, each referred to for a while, and the collector has no patience: what a snapshot
-    // refers to would be gone before it is copied.
-    let (churned, churn_stop) = (server.clone(), stop.clone());
-    load.spawn(async move {
-        let mut kept = VecDeque::new();
-        for number in 0_u64.. {
-            let name = format!("churn {number}");
-            kept.push_back((churned.put_blob(&name, number.to_le_bytes().repeat(1_000)).await, name));
-            if kept.len() > 6
-                && let Some((blob, name)) = kept.pop_front()
-            {
-                let batch = Batch::new().delete_raw(BLOB_NAMES, name.clone());
-                let batch = churned.blobs.release(batch, &blob, name.as_bytes()).unwrap();
-                churned.store.commit(batch).await.unwrap();
-            }
-            if churn_stop.load(Ordering::SeqCst) {
-                return;
-            }
-        }
-    });
-    let (collected, collect_stop) = (server.clone(), stop.clone());
-    load.spawn(async move {
-        while !collect_stop.load(Ordering::SeqCst) {
-            collected.blobs.collect(Duration::ZERO).await.unwrap();
-        }
-    });
+    load.spawn(churn_blobs(server.clone(), stop.clone()));
+    load.spawn(collect_restlessly(server.clone(), stop.clone()));
     for round in 0..2 {
         while acked.iter().any(|acked| acked.load(Ordering::SeqCst) < 20 * (round + 1)) {
             tokio::task::yield_now().await;
