@@ -4,12 +4,16 @@
 //! A log is a header of 32 bytes and frames of 24 bytes and a page. The frame's header names its page, says whether it
 //! ends a transaction, repeats the log's salts, and carries a checksum of itself and its page that continues from the
 //! frame before (<https://sqlite.org/fileformat2.html#the_write_ahead_log>). SQLite verifies that chain only when it
-//! recovers a log; the shim (`read_log`) does so at every read.
+//! recovers a log; the shim (`Log::read`) checks every page that is read, against what this process wrote or, for frames
+//! from before, against the chain.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+
+use parking_lot::RwLock;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::mark::{Mark, MarkFile};
 use super::page::{PAGE_BYTES, Page};
@@ -95,8 +99,43 @@ pub(super) fn frame_at(offset: u64) -> Option<u32> {
     u32::try_from(within / FRAME_BYTES as u64).ok()
 }
 
+/// The frame whose page begins at `offset`, if one does.
+pub(super) fn page_at(offset: u64) -> Option<u32> {
+    frame_at(offset.checked_sub(FRAME_HEADER_BYTES as u64)?)
+}
+
 fn offset_of(frame: u32) -> u64 {
     HEADER_BYTES as u64 + u64::from(frame) * FRAME_BYTES as u64
+}
+
+/// Checksums of the pages of a log as this process wrote them, by frame; 0 for those that it found there.
+///
+/// A read is held against them where it can be: that needs no other read, and shows even a write that the disk dropped.
+/// SQLite overwrites a frame only when nobody reads it any more. As long as the log itself, so bounded with it.
+#[derive(Default)]
+pub(super) struct Written(RwLock<Vec<u64>>);
+
+impl Written {
+    pub(super) fn note(&self, frame: u32, page: &Page) {
+        let mut sums = self.0.write();
+        let index = frame as usize;
+        if sums.len() <= index {
+            sums.resize(index.saturating_add(1), 0);
+        }
+        if let Some(sum) = sums.get_mut(index) {
+            *sum = Self::sum(page);
+        }
+    }
+
+    /// Whether this is what was written; `None` if that was not here.
+    pub(super) fn confirms(&self, frame: u32, page: &Page) -> Option<bool> {
+        let sum = self.0.read().get(frame as usize).copied().filter(|sum| *sum != 0)?;
+        Some(sum == Self::sum(page))
+    }
+
+    fn sum(page: &Page) -> u64 {
+        xxh3_64(page).max(1)
+    }
 }
 
 /// Why a log cannot be recovered.

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! commit      SQLite computes the frame checksums -> log -> sync -> mark
-//! read        database page: its own checksum     log page: the frame's checksum
+//! read        database page: its own checksum     log page: what was written, or the frame's checksum
 //! checkpoint  log page verified -> sealed with a page checksum -> database file
 //! open        Vfs::check_log -> SQLite's recovery
 //! ```
@@ -230,6 +230,19 @@ mod tests {
         // Nor does a checkpoint carry the damage into the database.
         let checkpoint = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get::<_, i64>(0));
         assert_eq!(checkpoint.unwrap_err().sqlite_error_code(), Some(ErrorCode::SystemIoFailure));
+    }
+
+    #[test]
+    fn a_flipped_bit_in_a_log_from_before_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let connection = filled(&dir.path().join("kv.db"), false);
+        let (_copy, path) = left_behind(&dir.path().join("kv.db"));
+        drop(connection);
+        let recovered = open(&path).unwrap();
+        assert_eq!(read_all(&recovered), (ROW_COUNT, 0));
+        let end = fs::metadata(beside(&path, "-wal")).unwrap().len();
+        flip(&beside(&path, "-wal"), end - 500);
+        assert!(read_all(&open(&path).unwrap()).1 > 0);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! - [`Shared`] and the registration are never freed.
 #![expect(unsafe_code, reason = "SQLite's file system interface is a table of C functions")]
 
+use std::collections::HashMap;
 use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
@@ -17,10 +18,12 @@ use std::path::{Path, PathBuf};
 use std::ptr;
 use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use rusqlite::{Connection, ffi};
 
-use super::log::{self, FRAME_HEADER_BYTES, FrameHeader, HEADER_BYTES};
+use super::log::{self, FRAME_HEADER_BYTES, FrameHeader, HEADER_BYTES, Written};
 use super::mark::{Mark, MarkFile};
 use super::page::{self, PAGE_BYTES, Page};
 use super::tap::{Action, Fault, Op, Tapped, Verdict};
@@ -34,6 +37,8 @@ pub(super) struct Shared {
     tapped: Tapped,
     verifies: bool,
     below: *mut ffi::sqlite3_vfs,
+    /// What was written to each log that is open, by its path, for all its handles.
+    logs: Mutex<HashMap<PathBuf, Weak<Written>>>,
 }
 
 // SAFETY: `below` is SQLite's own default file system, which lives as long as the process and is used by all threads;
@@ -44,7 +49,7 @@ unsafe impl Sync for Shared {}
 
 impl Shared {
     pub(super) fn new(tapped: Tapped, verifies: bool) -> Self {
-        Self { tapped, verifies, below: ptr::null_mut() }
+        Self { tapped, verifies, below: ptr::null_mut(), logs: Mutex::default() }
     }
 
     pub(super) fn tapped(&self) -> &Tapped {
@@ -53,6 +58,17 @@ impl Shared {
 
     pub(super) fn verifies(&self) -> bool {
         self.verifies
+    }
+
+    fn written(&self, log: &Path) -> Arc<Written> {
+        let mut logs = self.logs.lock();
+        if let Some(written) = logs.get(log).and_then(Weak::upgrade) {
+            return written;
+        }
+        logs.retain(|_, written| written.strong_count() > 0);
+        let written = Arc::default();
+        logs.insert(log.to_owned(), Arc::downgrade(&written));
+        written
     }
 
     /// Carries out `act` unless the tap refuses; `failed` is the code that then says which step it was.
@@ -135,6 +151,7 @@ struct Log {
     mark_file: MarkFile,
     /// The last transaction written through this handle and not yet synced.
     unsynced: Option<Mark>,
+    written: Arc<Written>,
 }
 
 struct OpenFile {
@@ -148,7 +165,7 @@ impl OpenFile {
         match &self.role {
             _ if !self.shared.verifies => below.read(bytes, offset),
             Role::Database => self.read_database(below, bytes, offset),
-            Role::Log(_) => read_log(below, bytes, offset),
+            Role::Log(log) => log.read(below, bytes, offset),
             Role::Other => below.read(bytes, offset),
         }
     }
@@ -226,11 +243,31 @@ impl Log {
         if offset == 0 {
             self.unsynced = None;
         }
+        if let (Some(page), Some(index)) = (bytes.as_array::<PAGE_BYTES>(), log::page_at(offset)) {
+            self.written.note(index, page);
+        }
         if let (Some(header), Some(index)) = (bytes.as_array::<FRAME_HEADER_BYTES>(), log::frame_at(offset)) {
             let header = FrameHeader::parse(header);
             if header.is_commit() {
                 self.unsynced = Some(header.mark(index));
             }
+        }
+    }
+
+    /// Reads from the log, and verifies what is a page. Headers, and the whole frames that recovery reads, are SQLite's
+    /// to verify.
+    fn read(&self, below: &Below, bytes: &mut [u8], offset: u64) -> c_int {
+        let (Some(index), Some(page)) = (log::page_at(offset), bytes.as_mut_array::<PAGE_BYTES>()) else {
+            return below.read(bytes, offset);
+        };
+        let code = below.read(page, offset);
+        if code != ffi::SQLITE_OK {
+            return code;
+        }
+        match self.written.confirms(index, page) {
+            Some(true) => ffi::SQLITE_OK,
+            Some(false) => ffi::SQLITE_IOERR_DATA,
+            None => verify_by_chain(below, page, index, offset),
         }
     }
 
@@ -260,35 +297,27 @@ fn read_page(below: &Below, page: &mut Page, number: u64, offset: u64) -> c_int 
 /// Reads a part of one page and verifies the whole page for it.
 fn read_part(below: &Below, bytes: &mut [u8], offset: u64) -> c_int {
     const BYTES: u64 = PAGE_BYTES as u64;
-    let within = usize::try_from(offset % BYTES).unwrap_or(PAGE_BYTES);
-    let start = offset - offset % BYTES;
     let mut page = [0; PAGE_BYTES];
-    let Some(part) = within.checked_add(bytes.len()).and_then(|end| page.get(within..end)).map(<[u8]>::len) else {
-        return ffi::SQLITE_IOERR_READ;
-    };
-    let code = read_page(below, &mut page, start / BYTES + 1, start);
-    if let Some(read) = page.get(within..within + part) {
-        bytes.copy_from_slice(read);
+    let code = read_page(below, &mut page, offset / BYTES + 1, offset - offset % BYTES);
+    let rest = usize::try_from(offset % BYTES).ok().and_then(|within| page.get(within..));
+    match rest.and_then(|rest| rest.get(..bytes.len())) {
+        Some(part) => bytes.copy_from_slice(part),
+        None => return ffi::SQLITE_IOERR_READ,
     }
     code
 }
 
-/// Reads from the log; a page is held against the checksum in the header of its frame. Headers, and the whole frames
-/// that recovery reads, are SQLite's to verify.
-fn read_log(below: &Below, bytes: &mut [u8], offset: u64) -> c_int {
-    let header_at = offset.checked_sub(FRAME_HEADER_BYTES as u64);
-    let frame = header_at.and_then(|header_at| Some((header_at, log::frame_at(header_at)?)));
-    let (Some((header_at, index)), Some(page)) = (frame, bytes.as_mut_array::<PAGE_BYTES>()) else {
-        return below.read(bytes, offset);
-    };
+/// Holds a page of the log at `offset` against the checksum in the header of its frame.
+fn verify_by_chain(below: &Below, page: &Page, frame: u32, offset: u64) -> c_int {
+    let header_at = offset.saturating_sub(FRAME_HEADER_BYTES as u64);
     // The sums of the frame before are the last bytes of its header, those of the first are the log header's.
-    let before_at = match index {
+    let before_at = match frame {
         0 => HEADER_BYTES as u64 - 8,
-        _ => header_at - PAGE_BYTES as u64 - 8,
+        _ => header_at.saturating_sub(PAGE_BYTES as u64 + 8),
     };
     let mut header = [0; FRAME_HEADER_BYTES];
     let mut before = [0; 8];
-    for code in [below.read(&mut before, before_at), below.read(&mut header, header_at), below.read(page, offset)] {
+    for code in [below.read(&mut before, before_at), below.read(&mut header, header_at)] {
         if code != ffi::SQLITE_OK {
             return code;
         }
@@ -434,7 +463,8 @@ unsafe extern "C" fn x_open(
     let role = match flags {
         _ if flags & ffi::SQLITE_OPEN_MAIN_DB != 0 => Role::Database,
         _ if flags & ffi::SQLITE_OPEN_WAL != 0 => {
-            Role::Log(Log { mark_file: MarkFile::beside(&path, shared.tapped.clone()), unsynced: None })
+            let mark_file = MarkFile::beside(&path, shared.tapped.clone());
+            Role::Log(Log { mark_file, unsynced: None, written: shared.written(&path) })
         }
         _ => Role::Other,
     };
