@@ -177,12 +177,13 @@ pub(crate) fn decode_document(
 
 /// The request id, under the name that clients of the protocol look for.
 fn identify(headers: &mut HeaderMap, protocol: Protocol, request_id: RequestId) {
-    let name = match protocol {
-        Protocol::RestXml => "x-amz-request-id",
-        _ => "x-amzn-requestid",
-    };
-    if let Ok(value) = HeaderValue::try_from(request_id.to_string()) {
-        headers.insert(name, value);
+    let Ok(value) = HeaderValue::try_from(request_id.to_string()) else { return };
+    if protocol == Protocol::RestXml {
+        // S3's second id names the host; clients show both.
+        headers.insert("x-amz-id-2", value.clone());
+        headers.insert("x-amz-request-id", value);
+    } else {
+        headers.insert("x-amzn-requestid", value);
     }
 }
 
