@@ -161,12 +161,9 @@ impl Bodies {
         if left.is_zero() { Err(BodyError::TooSlow) } else { Ok(left.min(self.stall_timeout)) }
     }
 
-    /// Makes room in memory for what a codec makes of a spooled body; the room is the body's until it is dropped.
-    pub fn hold_decoded(&self, received: &mut Received) -> Result<(), BodyError> {
-        if let Blob::Spooled(spool) = &received.blob {
-            let bytes = spool.len.min(limits::BODY_TEXT_BYTES_MAX as u64);
-            received.holds.push(self.decoded.hold(bytes).ok_or(BodyError::Full)?);
-        }
+    /// Makes room in memory for what is decoded or inflated out of a body; the room is the body's until it is dropped.
+    pub fn hold_decoded(&self, received: &mut Received, bytes: u64) -> Result<(), BodyError> {
+        received.holds.push(self.decoded.hold(bytes).ok_or(BodyError::Full)?);
         Ok(())
     }
 
@@ -189,6 +186,8 @@ impl Bodies {
     fn unlinked_file(&self, dir: &Path) -> io::Result<File> {
         let count = self.spool_count.fetch_add(1, Ordering::Relaxed);
         let path = dir.join(format!("spool-{}-{count}", std::process::id()));
+        // A process of this id that was killed in the next two lines may have left one.
+        std::fs::remove_file(&path).ok();
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
         std::fs::remove_file(&path)?;
         Ok(file)

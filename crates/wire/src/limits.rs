@@ -107,7 +107,7 @@ pub const BODY_INLINE_BYTES_MAX: usize = 1024 * 1024;
 /// In memory over all requests. Bodies that find it used up are spooled from their first byte.
 pub const BODY_MEMORY_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
-/// Text of spooled bodies that is decoded into memory, over all requests.
+/// In memory over all requests, of what is inflated, or decoded out of a spooled body.
 pub const BODY_DECODED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// In spool files over all requests.

@@ -32,7 +32,7 @@ use crate::registry::Output;
 use crate::route::{self, Route, Router};
 use crate::schema::{Model, Operation, Protocol, validate};
 use crate::server::{Counts, Peer, Reply, Serve, Unserved};
-use crate::sigv4::{self, Family, Head, Payload, Streaming, chunked};
+use crate::sigv4::{self, AuthError, Family, Head, Payload, Streaming, chunked};
 use crate::{Blob, Value, limits, protocol};
 
 pub use auth::Mode;
@@ -173,6 +173,11 @@ impl Pipeline {
             signing_name: caller.claim().map(|claim| claim.scope.service()),
         };
         if self.router.needs_form(&request) {
+            // Operations that anyone may call can be among the unsigned ones only.
+            if let Some(claim) = caller.claim().filter(|_| caller.is_nobody()) {
+                let unknown = AuthError::UnknownKey(claim.scope.access_key_id().into());
+                return Err(unknown.answer(Family::Query));
+            }
             let received = self.receive(exchange, body, limits::BODY_BYTES_MAX, None).await?;
             let form = received.blob.read_all().map_err(AwsError::internal)?;
             let form = std::str::from_utf8(&form).map_err(|_| malformed_form())?;
@@ -180,8 +185,11 @@ impl Pipeline {
             return self.verified(exchange, head, caller, route, received);
         }
         let route = exchange.route_to(self.router.route(&request))?;
-        let operation = operation_of(&route)?;
-        let bytes_max = route.service.body_limit(operation.name);
+        if caller.is_nobody() {
+            // Nothing is read, let alone spooled, for someone whom the body cannot help.
+            self.verify(exchange, head, caller, &route, sigv4::Body::EMPTY)?;
+        }
+        let bytes_max = route.service.body_limit(operation_of(&route)?.name);
         let Some(streaming) = caller.claim().and_then(|claim| chunks(claim.payload)) else {
             let received = self.receive(exchange, body, bytes_max, None).await?;
             return self.verified(exchange, head, caller, route, received);
@@ -245,17 +253,40 @@ impl Pipeline {
 
     /// Decodes the body and holds it against the model. A spooled one takes its time, where that holds up nobody.
     async fn input(self: &Arc<Self>, mut asked: Asked, parts: &Parts) -> Result<(Asked, Value), AwsError> {
-        let body = plain(&asked, parts, operation_of(&asked.route)?).await?;
+        let body = self.plain(&mut asked, parts).await?;
         let query = parts.uri.query().unwrap_or_default();
         if let Blob::Inline(_) = body {
             let input = self.decode(&asked, query, &parts.headers, &body)?;
             return Ok((asked, input));
         }
-        let held = self.bodies.hold_decoded(&mut asked.received);
-        held.map_err(|error| body_error(error, operation_of(&asked.route).map_or("", |operation| operation.name)))?;
+        let decoded_bytes = body.len().min(limits::BODY_TEXT_BYTES_MAX as u64);
+        self.bodies.hold_decoded(&mut asked.received, decoded_bytes).map_err(|error| body_error(error, ""))?;
         let (pipeline, query, headers) = (self.clone(), query.to_owned(), parts.headers.clone());
         let decoding = move || pipeline.decode(&asked, &query, &headers, &body).map(|input| (asked, input));
         tokio::task::spawn_blocking(decoding).await.map_err(AwsError::internal)?
+    }
+
+    /// The body without its compression. S3 keeps a compressed object as it is.
+    async fn plain(&self, asked: &mut Asked, parts: &Parts) -> Result<Blob, AwsError> {
+        let blob = asked.received.blob.clone();
+        let Some(encoding) = parts.headers.get(header::CONTENT_ENCODING) else { return Ok(blob) };
+        if asked.route.protocol == Protocol::RestXml {
+            return Ok(blob);
+        }
+        match encoding.as_bytes() {
+            b"gzip" => {
+                let operation = operation_of(&asked.route)?.name;
+                let bytes_max = asked.route.service.body_limit(operation).min(limits::BODY_INFLATED_BYTES_MAX);
+                let held = self.bodies.hold_decoded(&mut asked.received, bytes_max);
+                held.map_err(|error| body_error(error, operation))?;
+                body::inflate(blob, bytes_max).await.map_err(|error| body_error(error, operation))
+            }
+            b"" | b"identity" => Ok(blob),
+            _ => {
+                let message = "The only Content-Encoding of a request that is understood is gzip.";
+                Err(AwsError::client(415, "UnsupportedMediaTypeException", message))
+            }
+        }
     }
 
     fn decode(&self, asked: &Asked, query: &str, headers: &HeaderMap, body: &Blob) -> Result<Value, AwsError> {
@@ -430,26 +461,6 @@ impl Filter for Chunks {
     fn end(&mut self) -> Result<(), AwsError> {
         let Some(decoder) = self.0.take() else { return Ok(()) };
         decoder.finish().map(|_| ()).map_err(|error| error.answer())
-    }
-}
-
-/// The body without its compression. S3 keeps a compressed object as it is.
-async fn plain(asked: &Asked, parts: &Parts, operation: &Operation) -> Result<Blob, AwsError> {
-    let blob = asked.received.blob.clone();
-    let Some(encoding) = parts.headers.get(header::CONTENT_ENCODING) else { return Ok(blob) };
-    if asked.route.protocol == Protocol::RestXml {
-        return Ok(blob);
-    }
-    match encoding.as_bytes() {
-        b"gzip" => {
-            let bytes_max = asked.route.service.body_limit(operation.name).min(limits::BODY_INFLATED_BYTES_MAX);
-            body::inflate(blob, bytes_max).await.map_err(|error| body_error(error, operation.name))
-        }
-        b"" | b"identity" => Ok(blob),
-        _ => {
-            let message = "The only Content-Encoding of a request that is understood is gzip.";
-            Err(AwsError::client(415, "UnsupportedMediaTypeException", message))
-        }
     }
 }
 

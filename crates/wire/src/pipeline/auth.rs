@@ -37,6 +37,11 @@ impl Caller {
         self.claim.as_ref()
     }
 
+    /// Whether no body that may come can make this request count as signed.
+    pub fn is_nobody(&self) -> bool {
+        self.mode == Mode::Strict && self.credential.is_none()
+    }
+
     /// Checks the signature where it counts; what it proved, if it was checked. `is_open` operations need none.
     pub fn verify(
         &self,

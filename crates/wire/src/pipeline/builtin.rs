@@ -100,3 +100,32 @@ pub(super) fn refusal(status: StatusCode) -> Response<Reply> {
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_found_by_method_access_and_peer() {
+        let builtin = |method, path, access| Builtin::new(method, path, access, |_| async { refusal(StatusCode::OK) });
+        let table = [
+            builtin(Method::GET, "/_lamp/health", Access::Anyone),
+            builtin(Method::GET, "/_lamp/metrics", Access::Machine),
+            builtin(Method::GET, "/_lamp/code/", Access::Anyone),
+        ];
+        let near: Peer =
+            Peer { address: "127.0.0.1:1".parse().unwrap(), local: "127.0.0.1:2".parse().unwrap(), is_tls: false };
+        let far = Peer { address: "192.0.2.1:1".parse().unwrap(), ..near };
+        let status = |method: Method, path, mode, peer| {
+            find(&table, &method, path, mode, peer).map(|found| found.map_or_else(|status| status.as_u16(), |_| 200))
+        };
+        assert_eq!(status(Method::GET, "/2015-03-31/functions", Mode::Dev, near), None);
+        assert_eq!(status(Method::HEAD, "/_lamp/health", Mode::Strict, far), Some(200));
+        assert_eq!(status(Method::POST, "/_lamp/health", Mode::Dev, near), Some(405));
+        assert_eq!(status(Method::GET, "/_lamp/code/a/b", Mode::Dev, near), Some(200));
+        assert_eq!(status(Method::GET, "/_lamp/healthy", Mode::Dev, near), Some(404));
+        for (mode, peer, expected) in [(Mode::Dev, far, 200), (Mode::Strict, far, 403), (Mode::Strict, near, 200)] {
+            assert_eq!(status(Method::GET, "/_lamp/metrics", mode, peer), Some(expected));
+        }
+    }
+}

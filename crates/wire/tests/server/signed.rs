@@ -70,6 +70,19 @@ async fn an_unknown_key_is_an_account_in_dev_and_nobody_in_strict() {
 }
 
 #[tokio::test]
+async fn strict_mode_reads_no_body_for_nobody() {
+    let server = start(Setup { mode: Mode::Strict, ..Setup::default() }).await;
+    let unknown = "Authorization: AWS4-HMAC-SHA256 Credential=AKIAOTHER/20260101/us-east-1/files/aws4_request, \
+                   SignedHeaders=host, Signature=00\r\nX-Amz-Date: 20260101T000000Z\r\n";
+    for authorization in ["", unknown] {
+        let mut client = Raw::connect(&server).await;
+        let head = "PUT /2015-03-31/files/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n";
+        client.send(format!("{head}{authorization}\r\n")).await;
+        assert_eq!(client.answer().await.unwrap().status, 403, "{authorization}");
+    }
+}
+
+#[tokio::test]
 async fn a_broken_authorisation_is_refused_before_the_body_is_read() {
     let server = start(Setup::default()).await;
     let mut client = Raw::connect(&server).await;

@@ -52,3 +52,21 @@ async fn a_client_that_offers_http2_gets_it() {
     let client = connect(&server, &certificate, &["h2", "http/1.1"]).await;
     assert_eq!(client.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
 }
+
+#[test]
+fn files_are_used_as_they_are_or_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let (certificate, key) = (dir.path().join("certificate.pem"), dir.path().join("key.pem"));
+    let refused = |certificate, key| Tls::from_files(certificate, key).err().map(|error| error.to_string()).unwrap();
+    assert!(refused(&certificate, &key).contains("certificate.pem"));
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    assert!(refused(&certificate, &key).contains("key.pem"));
+    std::fs::write(&key, "no key").unwrap();
+    assert!(refused(&certificate, &key).contains("key.pem"));
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    assert!(Tls::from_files(&certificate, &key).is_ok());
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(&key, other.signing_key.serialize_pem()).unwrap();
+    assert_eq!(refused(&certificate, &key), "use the certificate and its key");
+}
