@@ -43,9 +43,7 @@ use crate::watch::Watches;
 use crate::{Batch, Error, Found, Outcome, Read, Space, Watch};
 
 pub use directory::OpenError;
-#[cfg(any(test, feature = "testing"))]
-pub use vfs::{Action, Fault, Op, Tap, Verdict};
-pub use vfs::{LogError, RegisterError};
+pub use vfs::{Action, Fault, LogError, Op, RegisterError, Tap, Verdict};
 
 /// How to open a data directory; the default is production.
 #[derive(Clone, Default)]

@@ -27,7 +27,9 @@ mod tap;
 use std::ffi::CStr;
 use std::ffi::OsString;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+#[cfg(any(test, feature = "testing"))]
+use std::sync::Arc;
+use std::sync::OnceLock;
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -65,6 +67,7 @@ impl Vfs {
 
     /// One whose operations pass through `tap`, for a test. Each is a registration of its own, and is never freed.
     /// Without `verifies`, damage goes unnoticed: the planted bug that the torture tests must find.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn tapped(tap: Option<Arc<dyn Tap>>, verifies: bool) -> Result<Self, RegisterError> {
         shim::register(Shared::new(Tapped::new(tap), verifies))
     }

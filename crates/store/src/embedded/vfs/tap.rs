@@ -1,4 +1,4 @@
-//! Where a test listens to, and interferes with, what reaches the disk.
+//! Where a test listens to, and interferes with, what reaches the disk. Production has the place and nothing in it.
 
 use std::io;
 use std::path::Path;
@@ -66,6 +66,7 @@ pub trait Tap: Send + Sync {
 pub(crate) struct Tapped(Option<Arc<dyn Tap>>);
 
 impl Tapped {
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn new(tap: Option<Arc<dyn Tap>>) -> Self {
         Self(tap)
     }
