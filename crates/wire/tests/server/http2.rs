@@ -219,7 +219,7 @@ async fn pings_and_settings_without_end_are_answered_or_cut_off() {
 }
 
 fn impatient() -> Setup {
-    let short = Duration::from_millis(200);
+    let short = Duration::from_millis(500);
     let limits = Limits { head_timeout: short, write_stall_timeout: short, idle_timeout: short, ..Limits::default() };
     Setup { limits, ..Setup::default() }
 }

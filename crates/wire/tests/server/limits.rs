@@ -5,7 +5,7 @@ use std::io::Write;
 
 use tokio::io::AsyncWriteExt;
 
-use crate::support::{Answer, FILE_BYTES_MAX, Raw, Setup, TestServer, call, echo, start};
+use crate::support::{Answer, FILE_BYTES_MAX, PATIENCE, Raw, Setup, TestServer, call, echo, start};
 
 async fn answer(server: &TestServer, request: impl AsRef<[u8]>) -> Answer {
     let mut client = Raw::connect(server).await;
@@ -46,7 +46,7 @@ async fn bodies_that_are_too_large_are_refused_however_they_are_framed() {
     let mut sent = 0_u64;
     while sent < 1 << 30 {
         let writing = client.0.write_all(&piece);
-        match tokio::time::timeout(std::time::Duration::from_millis(500), writing).await {
+        match tokio::time::timeout(PATIENCE, writing).await {
             Ok(Ok(())) => sent += 1 << 16,
             _ => break,
         }
