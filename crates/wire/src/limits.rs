@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-/// Sockets open at once. Each costs a file descriptor and some 20 KiB; the binary lowers this to what the process may
+/// Sockets open at once. Each costs a file descriptor and some 30 KiB; the binary lowers this to what the process may
 /// open.
 pub const CONNECTIONS_MAX: usize = 4_096;
 
