@@ -166,6 +166,7 @@ pub const EVENT_HEADERS_BYTES_MAX: usize = 128 << 10;
 pub struct Limits {
     pub connections_max: usize,
     pub connections_per_peer_max: usize,
+    pub requests_max: usize,
     pub head_timeout: Duration,
     pub idle_timeout: Duration,
     pub idle_check: Duration,
@@ -183,6 +184,7 @@ impl Default for Limits {
         Self {
             connections_max: CONNECTIONS_MAX,
             connections_per_peer_max: CONNECTIONS_PER_PEER_MAX,
+            requests_max: REQUESTS_MAX,
             head_timeout: HEAD_TIMEOUT,
             idle_timeout: IDLE_TIMEOUT,
             idle_check: IDLE_CHECK,

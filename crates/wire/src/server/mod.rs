@@ -121,7 +121,7 @@ impl Server {
             spawn,
             tls: tls.map(|tls| tls.0),
             pressure: census.clone(),
-            requests: Arc::new(Semaphore::new(limits::REQUESTS_MAX)),
+            requests: Arc::new(Semaphore::new(limits.requests_max)),
             limits,
             drain: CancellationToken::new(),
         };

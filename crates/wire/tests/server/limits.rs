@@ -4,6 +4,7 @@
 use std::io::Write;
 
 use tokio::io::AsyncWriteExt;
+use wire::limits::Limits;
 
 use crate::support::{Answer, FILE_BYTES_MAX, PATIENCE, Raw, Setup, TestServer, call, echo, start};
 
@@ -110,6 +111,20 @@ async fn a_compressed_body_is_unpacked_within_its_limit() {
     for encoding in ["br", "zstd", "deflate", "gzip, gzip"] {
         assert_eq!(answer(&server, encoded(encoding, b"{}")).await.status, 415, "{encoding}");
     }
+}
+
+#[tokio::test]
+async fn more_requests_than_the_server_takes_are_told_to_come_back() {
+    let limits = Limits { requests_max: 1, ..Limits::default() };
+    let server = start(Setup { limits, ..Setup::default() }).await;
+    let mut busy = Raw::connect(&server).await;
+    busy.send(call("Slow", r#"{"Count":1}"#)).await;
+    while !server.metrics.render().unwrap().contains("lamp_requests_in_flight 1") {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(answer(&server, echo("{}")).await.status, 503);
+    assert_eq!(busy.answer().await.unwrap().body, r#"{"Count":1}"#);
+    assert_eq!(answer(&server, echo("{}")).await.status, 200);
 }
 
 #[tokio::test]
