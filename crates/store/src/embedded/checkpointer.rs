@@ -14,7 +14,7 @@ use crate::embedded::directory::OpenError;
 use crate::embedded::{PanicIsFatal, Shared};
 use crate::limits::{CHECKPOINT_WAIT, LOCK_WAIT, LOG_PAGES_MAX};
 
-/// The committer's end of it, which it ends with one of `stop` and `close`.
+/// The committer's end of it, which it ends with `stop`.
 pub(crate) struct Checkpointer {
     /// Holds one poke: a second says nothing that the first did not.
     pokes: SyncSender<()>,
@@ -59,13 +59,12 @@ impl Checkpointer {
         // Where it panicked it made that fatal itself, and nothing may be written now.
         self.thread.join().ok()
     }
+}
 
-    /// Ends the thread, then copies everything and empties the log.
-    pub fn close(self) -> rusqlite::Result<()> {
-        let Some(connection) = self.stop() else { return Ok(()) };
-        connection.busy_timeout(LOCK_WAIT)?;
-        checkpoint(&connection, "TRUNCATE").map(drop)
-    }
+/// Copies everything and empties the log: the last step of a store that has not failed.
+pub(crate) fn empty_log(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(LOCK_WAIT)?;
+    checkpoint(connection, "TRUNCATE").map(drop)
 }
 
 fn run(connection: Connection, shared: &Shared, poked: &Receiver<()>) -> Connection {

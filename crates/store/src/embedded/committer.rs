@@ -13,7 +13,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::batch::{Expectation, Write};
-use crate::embedded::checkpointer::Checkpointer;
+use crate::embedded::checkpointer::{self, Checkpointer};
 use crate::embedded::connection::{explain, stored, version};
 use crate::embedded::directory::OpenError;
 use crate::embedded::readers::execute;
@@ -121,13 +121,15 @@ impl Committer {
             }
             self.commit(group);
         }
-        let closed = match self.shared.failure() {
-            None if closing.is_some() => self.checkpointer.close().map_err(|error| explain("empty the log", error)),
-            // A store that was only dropped leaves at once. One that failed must write nothing more.
-            failure => {
-                self.checkpointer.stop();
-                failure.map_or(Ok(()), Err)
+        let connection = self.checkpointer.stop();
+        // Judged after the checkpoint under way has ended: if that failed, another would build on its failed write.
+        let closed = match (self.shared.failure(), connection) {
+            (Some(failure), _) => Err(failure),
+            (None, Some(connection)) if closing.is_some() => {
+                checkpointer::empty_log(&connection).map_err(|error| explain("empty the log", error))
             }
+            // A store that was only dropped leaves at once.
+            (None, _) => Ok(()),
         };
         drop(self.connection);
         if let Some(closing) = closing {

@@ -4,12 +4,13 @@
 //! finds everything acknowledged, whether or not the kernel kept what it could not write. No room: the commit fails and
 //! may be tried again, reads go on, and commits do when there is room.
 
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use store::Error;
 use store::testing::{Action, Fault, Op, Verdict};
+use store::{Error, Options};
 
 use crate::disk::{Image, Luck, Recorder, after_power_cut, directory, image_of};
 use crate::order::check_order;
@@ -19,10 +20,19 @@ use crate::workload::{self, begun_and_acked, commits, contents, sized, verify};
 /// Longer than any machine needs to notice; only a hang reaches it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Refuses the n-th operation that counts. A failed sync is told to every handle of the file that was open then, as
+/// Linux has done since 4.13, so the syncs of that file which follow are refused too.
 fn refuse_nth(n: usize, counts: impl Fn(&Op<'_>) -> bool + Send + Sync + 'static) -> Arc<Recorder> {
     let seen = AtomicUsize::new(0);
+    let unsynced: Mutex<Option<PathBuf>> = Mutex::new(None);
     Arc::new(Recorder::with_judge(Box::new(move |_, op| {
-        match counts(op) && seen.fetch_add(1, Ordering::SeqCst) == n {
+        let mut unsynced = unsynced.lock().unwrap();
+        let is_sync = op.action == Action::Sync;
+        let is_nth = counts(op) && seen.fetch_add(1, Ordering::SeqCst) == n;
+        if is_nth && is_sync {
+            *unsynced = Some(op.file.to_owned());
+        }
+        match is_nth || is_sync && unsynced.as_deref() == Some(op.file) {
             true => Verdict::Fail(Fault::Io),
             false => Verdict::Proceed,
         }
@@ -43,20 +53,24 @@ async fn an_existing_database() -> Image {
     image_of(dir.path())
 }
 
-/// Commits until the recorder refuses an operation, tries to go on, and lets the next process look.
-async fn refuse_one(base: &Image, recorder: Arc<Recorder>, commit_count: usize) {
+/// Commits until the recorder refuses an operation, tries to go on, and lets the next process look. Answers whether that
+/// operation came at all.
+async fn refuse_one(base: &Image, recorder: Arc<Recorder>, commit_count: usize) -> bool {
     let dir = directory(base);
     let commits = commits(8, commit_count + 1);
     if let Ok(store) = workload::open(dir.path(), Some(recorder.clone()), None) {
         let failure = workload::run(&store, &commits[..commit_count], &recorder).await;
         assert!(failure.is_none() || matches!(failure, Some(Error::Failed(_))), "{failure:?}");
-        // A checkpoint's refusal may still be on its way to the store; a commit's has struck it.
-        tokio::time::timeout(PATIENCE, store.failed()).await.expect("the store says that it has failed");
-        let later = store.commit(commits[commit_count].batch()).await;
-        assert!(matches!(later, Err(Error::Failed(_))), "a later commit: {later:?}");
-        assert!(store.close().await.is_err());
+        if recorder.was_refused() {
+            // A checkpoint's refusal may still be on its way to the store; a commit's has struck it.
+            tokio::time::timeout(PATIENCE, store.failed()).await.expect("the store says that it has failed");
+            let later = store.commit(commits[commit_count].batch()).await;
+            assert!(matches!(later, Err(Error::Failed(_))), "a later commit: {later:?}");
+        }
+        // The last checkpoint may be the one that is refused.
+        assert_eq!(store.close().await.is_err(), recorder.was_refused());
     }
-    assert!(recorder.was_refused());
+    let was_refused = recorder.was_refused();
     let trace = recorder.take();
     check_order(&trace).unwrap();
     let (begun, acked) = begun_and_acked(&trace, trace.len());
@@ -64,6 +78,7 @@ async fn refuse_one(base: &Image, recorder: Arc<Recorder>, commit_count: usize) 
         let left = directory(&after_power_cut(base, &trace, trace.len(), &luck));
         verify(left.path(), &contents(&commits), begun, acked).await.unwrap();
     }
+    was_refused
 }
 
 #[test]
@@ -71,13 +86,13 @@ fn after_an_io_error_nothing_is_acknowledged_and_nothing_lost() {
     block_on(async {
         let base = an_existing_database().await;
         for n in 0..30 {
-            refuse_one(&base, refuse_nth(n, is_write_or_sync), 8).await;
+            assert!(refuse_one(&base, refuse_nth(n, is_write_or_sync), 8).await, "operation {n} came");
         }
         // The log's syncs alone, and the mark.
         for n in 0..4 {
-            refuse_one(&base, refuse_nth(n, |op| op.action == Action::Sync && is_of(op, "-wal")), 8).await;
+            assert!(refuse_one(&base, refuse_nth(n, |op| op.action == Action::Sync && is_of(op, "-wal")), 8).await);
         }
-        refuse_one(&base, refuse_nth(2, |op| is_of(op, "-mark")), 8).await;
+        assert!(refuse_one(&base, refuse_nth(2, |op| is_of(op, "-mark")), 8).await);
     });
 }
 
@@ -86,10 +101,13 @@ fn an_io_error_of_a_checkpoint_stops_the_store_and_loses_nothing() {
     block_on(async {
         let base = an_existing_database().await;
         for n in 0..sized(8, 30) {
-            refuse_one(&base, refuse_nth(n, |op| is_write_or_sync(op) && is_of(op, ".db")), 30).await;
+            let came = refuse_one(&base, refuse_nth(n, |op| is_write_or_sync(op) && is_of(op, ".db")), 30).await;
+            // How many checkpoints there are is the threads' affair; all pages are written once at least.
+            assert!(came || n >= 8, "operation {n} came");
         }
         for n in 0..sized(2, 5) {
-            refuse_one(&base, refuse_nth(n, |op| op.action == Action::Sync && is_of(op, ".db")), 30).await;
+            let came = refuse_one(&base, refuse_nth(n, |op| op.action == Action::Sync && is_of(op, ".db")), 30).await;
+            assert!(came || n > 0, "a sync came");
         }
     });
 }
@@ -103,7 +121,9 @@ fn a_restart_after_a_failed_sync_does_not_build_on_pages_that_never_reached_the_
         let commits = commits(9, 8);
         let first = refuse_nth(5, |op| op.action == Action::Sync && is_of(op, "-wal"));
         let dir = directory(&base);
-        let store = workload::open(dir.path(), Some(first.clone()), None).unwrap();
+        // Without a checkpoint all syncs of the log are those of commits.
+        let options = Options { tap: Some(first.clone()), ..Options::default() };
+        let store = workload::open_with(dir.path(), options).unwrap();
         assert!(workload::run(&store, &commits[..6], &first).await.is_some());
         drop(store);
         let trace = first.take();
