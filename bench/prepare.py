@@ -20,6 +20,6 @@ except Exception:
 account = boto3.client("sts", **settings).get_caller_identity()["Account"]
 function = boto3.client("lambda", **settings).create_function(
     FunctionName="bench", Runtime="python3.12", Handler="app.handler", Role=f"arn:aws:iam::{account}:role/r",
-    Code={"ZipFile": buffer.getvalue()}, Environment={"Variables": {"A": "1", "B": "2"}}, Tags={"team": "lamp"},
+    Code={"ZipFile": buffer.getvalue()}, Environment={"Variables": {"ONE": "1", "TWO": "2"}}, Tags={"team": "lamp"},
 )
 print(function["FunctionArn"])

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use base::{Clock, Secret, SystemClock};
+use base::{Clock, Secret, SystemClock, hex};
 use http::{HeaderMap, HeaderValue, Method};
 use ring::digest::{SHA256, digest};
 use tempfile::TempDir;
@@ -115,8 +115,7 @@ impl Peer {
         };
         let host = format!("127.0.0.1:{}", self.port);
         let head = Head { method: method.as_str(), path, query: "", host: &host, headers: &headers };
-        let payload: String =
-            digest(&SHA256, body.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let payload = hex::encode(digest(&SHA256, body.as_bytes()).as_ref());
         let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n").into_bytes();
         for (name, value) in &sign(&signer, &head, &payload)? {
             request.extend_from_slice(name.as_str().as_bytes());

@@ -9,6 +9,7 @@ mod chance;
 mod clock;
 mod context;
 mod error;
+pub mod hex;
 mod ids;
 pub mod ports;
 mod secret;

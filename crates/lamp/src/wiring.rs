@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use base::{Chance, Clock, SystemChance, SystemClock};
-use services::Cloud;
+use services::{Cloud, Turns};
 use store::{Blobs, Store, Vault};
 use wire::body::Bodies;
 use wire::hosts::Hosts;
@@ -39,6 +39,8 @@ impl Data {
         let store = Store::open(dir, clock.clone(), store::Options::default())?;
         let blobs = Blobs::open(&store, &dir.join("blobs"), clock.clone())?;
         let vault = Vault::open(&store, &keys::dir(dir)?.join("master.json"), chance.clone()).await?;
+        // A rotation that a crash interrupted goes on where it was.
+        vault.finish_rotation().await?;
         Ok(Self { store, blobs, vault, clock, chance })
     }
 }
@@ -66,6 +68,7 @@ impl Lamp {
             blobs: data.blobs.clone(),
             vault: data.vault.clone(),
             pages: Pages::new(token_key.bytes())?,
+            turns: Turns::default(),
             links: token_key.links(),
         });
         let services = services::all(&cloud)?;
@@ -104,22 +107,23 @@ impl Lamp {
     }
 }
 
-/// TLS as configured. A self-made certificate is written down for clients to trust.
+/// TLS as configured. A self-made certificate is kept, so that clients that trust it go on doing so.
 fn tls(config: &Config) -> Result<Option<Tls>, Box<dyn Error>> {
     match &config.tls {
         None => Ok(None),
         Some(config::Tls::Files { certificate, key }) => Ok(Some(Tls::from_files(certificate, key)?)),
         Some(config::Tls::SelfSigned) => {
-            let mut names: Vec<String> =
-                ["localhost", "*.localhost", "*.localhost.localstack.cloud", "127.0.0.1", "::1"]
-                    .map(str::to_owned)
-                    .to_vec();
-            names.extend(config.names.iter().cloned());
-            let (tls, certificate) = Tls::self_made(names)?;
             let dir = config.data_dir.join("tls");
-            std::fs::create_dir_all(&dir)?;
-            write_secret(&dir, "certificate.pem", certificate.as_bytes())?;
-            Ok(Some(tls))
+            let (certificate, key) = (dir.join("certificate.pem"), dir.join("key.pem"));
+            if !certificate.exists() {
+                let names = ["localhost", "*.localhost", "*.localhost.localstack.cloud", "127.0.0.1", "::1"];
+                let names = names.into_iter().map(str::to_owned).chain(config.names.iter().cloned()).collect();
+                let (certificate, key) = Tls::make_self_signed(names)?;
+                std::fs::create_dir_all(&dir)?;
+                write_secret(&dir, "key.pem", key.expose().as_bytes())?;
+                write_secret(&dir, "certificate.pem", certificate.as_bytes())?;
+            }
+            Ok(Some(Tls::from_files(&certificate, &key)?))
         }
     }
 }

@@ -1,9 +1,11 @@
 //! What every operation stands on, and the context in which it runs.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use base::Cx;
 use store::{Blobs, Scope, Store, Vault};
+use tokio::sync::{Mutex, MutexGuard};
 use wire::page::Pages;
 
 /// The parts of the platform that services use. One for the process.
@@ -13,8 +15,33 @@ pub struct Cloud {
     pub vault: Vault,
     /// Seals the positions that paginated lists hand out.
     pub pages: Pages,
+    /// Who may edit which record next.
+    pub turns: Turns,
     /// Signs the links under which code can be fetched.
     pub links: ring::hmac::Key,
+}
+
+/// Lets one edit of a record go after the other, so that many at once do not keep overtaking each other between
+/// reading and writing. Only fairness rests on it; that no edit is lost rests on the expectations of its batch.
+pub struct Turns(Vec<Mutex<()>>);
+
+/// Edits of different records rarely meet in one of so many lanes.
+const TURN_LANES: usize = 1024;
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self((0..TURN_LANES).map(|_| Mutex::new(())).collect())
+    }
+}
+
+impl Turns {
+    /// Waits for the turn of `record`; it lasts as long as what is returned.
+    pub async fn of(&self, record: &str) -> Option<MutexGuard<'_, ()>> {
+        let mut hasher = DefaultHasher::new();
+        record.hash(&mut hasher);
+        let lane = usize::try_from(hasher.finish() % TURN_LANES as u64).unwrap_or_default();
+        Some(self.0.get(lane)?.lock().await)
+    }
 }
 
 /// The context of one operation: the request's, and the cloud's.

@@ -13,6 +13,7 @@ mod builtin;
 mod events;
 mod output;
 
+use std::borrow::Cow;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -163,9 +164,14 @@ impl Pipeline {
         caller: &Caller,
         body: Incoming,
     ) -> Result<Asked, AwsError> {
+        // A signature is over the normalised path, so that is the one that counts; but for S3, which signs as it is.
+        let path = match caller.claim() {
+            Some(claim) if !sigv4::is_s3(claim.scope.service()) => sigv4::normalised_path(head.path),
+            _ => Cow::Borrowed(head.path),
+        };
         let request = route::Request {
             method: head.method,
-            path: head.path,
+            path: &path,
             query: head.query,
             host: Some(head.host),
             headers: head.headers,
@@ -379,8 +385,8 @@ impl Exchange {
     /// The error in the client's protocol. What only we may know goes to the log, here, where it ends.
     fn refuse(&self, error: &AwsError) -> Response<Reply> {
         match error.fault {
-            Fault::Server => tracing::error!(?error, "request failed"),
-            Fault::Client => tracing::debug!(?error, "request refused"),
+            Fault::Server if error.status != StatusCode::NOT_IMPLEMENTED => tracing::error!(?error, "request failed"),
+            _ => tracing::debug!(?error, "request refused"),
         }
         let model: Option<&Model> = self.route.as_ref().map(|route| &*route.service.model);
         let operation = self.route.as_ref().and_then(Route::operation);

@@ -83,6 +83,7 @@ fn inspect(zip: &Zip) -> Result<(), AwsError> {
         Ok(_) => Ok(()),
         Err(ArchiveError::UnzippedTooLarge { max }) => Err(errors::unzipped_too_large(max)),
         Err(ArchiveError::ArchiveTooLarge { max, .. }) => Err(errors::zipped_too_large(max)),
+        Err(ArchiveError::Empty) => Err(errors::invalid_parameter("Uploaded file must be a non-empty zip")),
         Err(ArchiveError::Read(error)) => Err(AwsError::internal(error)),
         Err(error) => Err(errors::not_a_zip().with_detail(error)),
     }

@@ -283,6 +283,7 @@ pub async fn delete(ctx: Ctx, input: Named) -> Result<Deleted, AwsError> {
         }
         Some(_) => return Err(not_found(&ctx, &function)),
     }
+    let _turn = ctx.cloud.turns.of(&arn(&ctx, &function.name)).await;
     for _ in 0..EDIT_ATTEMPTS_MAX {
         let row = fetch(&ctx, &function.name).await?;
         let owner = owner(&ctx, &function.name, row.value.incarnation);
@@ -374,6 +375,7 @@ async fn rewrite(
     code: Option<&Staged>,
     change: impl Fn(&mut Function) -> Result<(), AwsError>,
 ) -> Result<Function, AwsError> {
+    let _turn = ctx.cloud.turns.of(&arn(ctx, name)).await;
     for _ in 0..EDIT_ATTEMPTS_MAX {
         let row = fetch(ctx, name).await?;
         let mut function = row.value.clone();

@@ -1,6 +1,6 @@
 //! The runtimes that a function may name.
 
-use base::{AwsError, Cx};
+use base::{AwsError, Cx, hex};
 use ring::digest;
 
 use super::errors;
@@ -90,8 +90,8 @@ pub fn can_snap_start(runtime: &str) -> bool {
 /// The name of the runtime's build, the same for all functions of a region.
 pub fn version_arn(cx: &Cx, runtime: &str) -> String {
     let build = digest::digest(&digest::SHA256, runtime.as_bytes());
-    let hex: String = build.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("arn:{}:lambda:{}::runtime:{hex}", cx.region.partition(), cx.region)
+    let build = hex::encode(build.as_ref());
+    format!("arn:{}:lambda:{}::runtime:{build}", cx.region.partition(), cx.region)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use base::hex;
 use serde::{Deserialize, Serialize};
 
 /// The SHA-256 of some content; prints as 64 lower-case hexadecimal digits.
@@ -46,7 +47,7 @@ impl From<[u8; 32]> for BlobHash {
 
 impl fmt::Display for BlobHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex::encode(&self.0))
     }
 }
 
@@ -60,20 +61,7 @@ impl FromStr for BlobHash {
     type Err = BlobHashError;
 
     fn from_str(text: &str) -> Result<Self, BlobHashError> {
-        let digit = |byte: u8| match byte {
-            b'0'..=b'9' => Ok(byte - b'0'),
-            b'a'..=b'f' => Ok(byte - b'a' + 10),
-            _ => Err(BlobHashError),
-        };
-        let mut bytes = [0; Self::BYTES];
-        if text.len() != 2 * Self::BYTES {
-            return Err(BlobHashError);
-        }
-        for (to, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            let [high, low] = pair else { return Err(BlobHashError) };
-            *to = digit(*high)? << 4 | digit(*low)?;
-        }
-        Ok(Self(bytes))
+        hex::decode(text.as_bytes()).map(Self).ok_or(BlobHashError)
     }
 }
 

@@ -1,9 +1,9 @@
 //! Certificates: the operator's files, or one made here for development.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use base::Secret;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
@@ -23,12 +23,6 @@ pub enum TlsError {
         path: PathBuf,
         #[source]
         source: pem::Error,
-    },
-    #[error("write the certificate {path}")]
-    Write {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
     },
     #[error("make a certificate")]
     Make(#[source] rcgen::Error),
@@ -50,13 +44,10 @@ impl Tls {
         Self::new(chain, key)
     }
 
-    /// A self-made certificate for `names`, in memory only; its PEM text is returned, so that clients can be told to
-    /// trust it.
-    pub fn self_made(names: Vec<String>) -> Result<(Self, String), TlsError> {
+    /// A certificate for `names` and its key, made here: PEM texts, for `from_files`.
+    pub fn make_self_signed(names: Vec<String>) -> Result<(String, Secret<String>), TlsError> {
         let made = rcgen::generate_simple_self_signed(names).map_err(TlsError::Make)?;
-        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())
-            .map_err(|error| TlsError::Use(rustls::Error::General(error.into())))?;
-        Ok((Self::new(vec![made.cert.der().clone()], key)?, made.cert.pem()))
+        Ok((made.cert.pem(), Secret::new(made.signing_key.serialize_pem())))
     }
 
     fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, TlsError> {

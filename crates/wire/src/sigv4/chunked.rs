@@ -12,15 +12,15 @@
 //! **Invariant:** what came out is nothing to act upon before [`Decoder::finish`] has returned `Ok`: signatures follow
 //! from chunk to chunk, and length and checksum are known at the end only.
 
-use base::AwsError;
+use base::{AwsError, hex};
 use http::HeaderMap;
 use ring::digest;
 
+use super::Streaming;
 use super::checksum::{Algorithm, Checksum};
 use super::error::MISMATCH_S3;
 use super::limits::{CHUNK_LINE_BYTES_MAX, TRAILER_BYTES_MAX};
 use super::verify::Verified;
-use super::{Streaming, hex};
 
 const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 

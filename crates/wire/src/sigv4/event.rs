@@ -5,11 +5,11 @@
 //! be neither dropped nor reordered. Framing and CRCs are the event stream codec's. Not there yet: a stream that goes
 //! on past midnight, whose signing key changes with the day.
 
-use base::Timestamp;
+use base::{Timestamp, hex};
 use ring::digest;
 
+use super::AuthError;
 use super::verify::Verified;
-use super::{AuthError, hex};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256-PAYLOAD";
 

@@ -1,6 +1,7 @@
 //! Signing keys: derived from a secret for one day, region and service, and kept, since the derivation costs four
 //! hashes and a client signs thousands of requests with the same.
 
+use base::hex;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use parking_lot::RwLock;
 use ring::{digest, hmac};
 
 use super::limits::KEYS_MAX;
-use super::{Scope, TERMINATOR, hex};
+use super::{Scope, TERMINATOR};
 
 /// A derived key, ready to sign. Cloning is cheap.
 #[derive(Clone, Debug)]
@@ -39,7 +40,7 @@ impl SigningKey {
 
     /// Whether `signature` is that of `text`. Takes the same time wherever they differ.
     pub fn verify(&self, text: &[u8], signature: &str) -> bool {
-        hex::decode(signature.as_bytes()).is_some_and(|signature| hmac::verify(&self.0, text, &signature).is_ok())
+        hex::decode::<32>(signature.as_bytes()).is_some_and(|signature| hmac::verify(&self.0, text, &signature).is_ok())
     }
 }
 

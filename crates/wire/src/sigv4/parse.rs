@@ -4,13 +4,13 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use base::{Secret, Timestamp};
+use base::{Secret, Timestamp, hex};
 use http::HeaderMap;
 
 use super::canonical::percent::{Plus, decode};
 use super::error::{ExpiresFault, quoted};
 use super::limits::{CREDENTIAL_BYTES_MAX, PRESIGNED_MAX, SIGNED_HEADERS_MAX, SKEW_MAX};
-use super::{ALGORITHM, AuthError, Claim, Form, Head, Payload, Scope, Streaming, UNSIGNED_PAYLOAD, hex, is_s3};
+use super::{ALGORITHM, AuthError, Claim, Form, Head, Payload, Scope, Streaming, UNSIGNED_PAYLOAD, is_s3};
 
 /// Who says to have signed the request; `None` if nobody does. An `Authorization` header of another kind than AWS's,
 /// such as `Bearer`, is no signature.

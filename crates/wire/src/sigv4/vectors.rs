@@ -7,14 +7,14 @@
 use std::time::Duration;
 
 use base::ports::Credential;
-use base::{AccountId, Principal, Secret, Timestamp};
+use base::{AccountId, Principal, Secret, Timestamp, hex};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ring::digest;
 
 use super::canonical::Request;
 use super::key::SigningKey;
 use super::verify::string_to_sign;
-use super::{Body, Head, Rules, Scope, Signer, Verifier, hex, parse, presign, sign};
+use super::{Body, Head, Rules, Scope, Signer, Verifier, parse, presign, sign};
 
 struct Vector {
     /// Those that end in `-unnormalized` take the path as it stands, as S3 does.

@@ -1,16 +1,14 @@
 //! Checks a [`Claim`] against the request, the credential and the clock.
 
 use base::ports::Credential;
-use base::{Region, Timestamp};
+use base::{Region, Timestamp, hex};
 use ring::digest;
 
 use super::canonical::Request;
 use super::error::{Mismatch, ScopeFault};
 use super::key::{KeyCache, SigningKey};
 use super::limits::SKEW_MAX;
-use super::{
-    ALGORITHM, AuthError, Claim, Form, Head, Payload, Scope, Streaming, TERMINATOR, UNSIGNED_PAYLOAD, hex, is_s3,
-};
+use super::{ALGORITHM, AuthError, Claim, Form, Head, Payload, Scope, Streaming, TERMINATOR, UNSIGNED_PAYLOAD, is_s3};
 
 /// Headers that need no signature of their own: the first is the last line of every canonical request that it
 /// declares, the second is compared with the token that belongs to the key. Some clients add them after signing.

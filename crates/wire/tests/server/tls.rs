@@ -13,7 +13,12 @@ use wire::server::Tls;
 use crate::support::{Raw, Setup, TestServer, echo, start};
 
 async fn tls_server() -> (TestServer, String) {
-    let (tls, certificate) = Tls::self_made(vec!["localhost".into(), "*.localhost".into()]).unwrap();
+    let (certificate, key) = Tls::make_self_signed(vec!["localhost".into(), "*.localhost".into()]).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (certificate_file, key_file) = (dir.path().join("certificate.pem"), dir.path().join("key.pem"));
+    std::fs::write(&certificate_file, &certificate).unwrap();
+    std::fs::write(&key_file, key.expose()).unwrap();
+    let tls = Tls::from_files(&certificate_file, &key_file).unwrap();
     (start(Setup { tls: Some(tls), ..Setup::default() }).await, certificate)
 }
 
