@@ -1,4 +1,4 @@
-"""Makes the function that the benchmark reads and tags; argument: the endpoint."""
+"""Makes the functions that the benchmark reads and tags, bench0 to bench63; argument: the endpoint."""
 
 import io
 import sys
@@ -18,8 +18,10 @@ try:
 except Exception:
     pass
 account = boto3.client("sts", **settings).get_caller_identity()["Account"]
-function = boto3.client("lambda", **settings).create_function(
-    FunctionName="bench", Runtime="python3.12", Handler="app.handler", Role=f"arn:aws:iam::{account}:role/r",
-    Code={"ZipFile": buffer.getvalue()}, Environment={"Variables": {"ONE": "1", "TWO": "2"}}, Tags={"team": "lamp"},
-)
-print(function["FunctionArn"])
+client = boto3.client("lambda", **settings)
+for number in range(64):
+    client.create_function(
+        FunctionName=f"bench{number}", Runtime="python3.12", Handler="app.handler",
+        Role=f"arn:aws:iam::{account}:role/r", Code={"ZipFile": buffer.getvalue()},
+        Environment={"Variables": {"ONE": "1", "TWO": "2"}}, Tags={"team": "lamp"},
+    )

@@ -14,13 +14,13 @@ pub struct Figures {
     pub p99_us: f64,
 }
 
-/// Sends `request` over `connections` for `time`. Every answer must have the status that the first had, below 300.
-pub fn run(port: u16, request: &[u8], connections: usize, time: Duration) -> Result<Figures> {
+/// Sends over each connection its own one of `requests`, again and again for `time`. An answer of 300 or more fails.
+pub fn run(port: u16, requests: &[Vec<u8>], time: Duration) -> Result<Figures> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let mut tasks = tokio::task::JoinSet::new();
-        for _ in 0..connections {
-            tasks.spawn(one_connection(port, request.to_vec(), time));
+        for request in requests {
+            tasks.spawn(one_connection(port, request.clone(), time));
         }
         let mut micros = Vec::new();
         while let Some(done) = tasks.join_next().await {

@@ -26,8 +26,8 @@ pub fn run() -> Result<()> {
         }
         let start = ready_ms(&data)?;
         let lamp = Peer::lamp_on(&data)?;
-        let get = load::run(lamp.port, &lamp.signed(Method::GET, "/2015-03-31/functions/f5", "")?, 1, TIME)?;
-        let list = load::run(lamp.port, &lamp.signed(Method::GET, "/2015-03-31/functions", "")?, 1, TIME)?;
+        let get = load::run(lamp.port, &[lamp.signed(Method::GET, "/2015-03-31/functions/f5", "")?], TIME)?;
+        let list = load::run(lamp.port, &[lamp.signed(Method::GET, "/2015-03-31/functions", "")?], TIME)?;
         println!("{count:>10}{start:>12.1}{:>12.1}{:>12.1}{:>12.1}", get.p50_us, list.p50_us, rss_mb(&lamp)?);
     }
     Ok(())

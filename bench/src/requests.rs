@@ -20,20 +20,19 @@ pub fn run() -> Result<()> {
         peer.prepare()?;
     }
     println!("fdatasync of 4 KiB appended: {:.0} us at p50", fdatasync_us()?);
-    let arn = "arn:aws:lambda:us-east-1:000000000000:function:bench";
-    let read = |peer: &Peer| peer.signed(Method::GET, "/2015-03-31/functions/bench", "");
+    let read = |peer: &Peer, number| peer.signed(Method::GET, &format!("/2015-03-31/functions/bench{number}"), "");
     compare("GetFunction", &peers, read)?;
-    let write = |peer: &Peer| {
+    let write = |peer: &Peer, number| {
         // moto's account is another one.
-        let arn = if peer.name == "moto" { arn.replace("000000000000", "123456789012") } else { arn.to_owned() };
-        let path = format!("/2017-03-31/tags/{}", arn.replace(':', "%3A"));
+        let account = if peer.name == "moto" { "123456789012" } else { "000000000000" };
+        let path = format!("/2017-03-31/tags/arn%3Aaws%3Alambda%3Aus-east-1%3A{account}%3Afunction%3Abench{number}");
         peer.signed(Method::POST, &path, r#"{"Tags":{"stage":"bench"}}"#)
     };
     compare("TagResource (durable)", &peers, write)
 }
 
 /// Measures all peers in turn, several rounds, and prints medians and their ratios to ours.
-fn compare(title: &str, peers: &[Peer], request: impl Fn(&Peer) -> Result<Vec<u8>>) -> Result<()> {
+fn compare(title: &str, peers: &[Peer], request: impl Fn(&Peer, usize) -> Result<Vec<u8>>) -> Result<()> {
     println!(
         "\n{title}\n{:<12}{:>6}{:>12}{:>10}{:>10}{:>18}",
         "", "conns", "per second", "p50 us", "p99 us", "p50 / lamp's"
@@ -42,7 +41,9 @@ fn compare(title: &str, peers: &[Peer], request: impl Fn(&Peer) -> Result<Vec<u8
         let mut figures: Vec<Vec<Figures>> = vec![Vec::new(); peers.len()];
         for _ in 0..ROUNDS {
             for (peer, figures) in peers.iter().zip(&mut figures) {
-                figures.push(load::run(peer.port, &request(peer)?, connections, TIME)?);
+                // A function for each connection: writers of one and the same wait for each other by nature.
+                let requests = (0..connections).map(|number| request(peer, number)).collect::<Result<Vec<_>>>()?;
+                figures.push(load::run(peer.port, &requests, TIME)?);
             }
         }
         let medians: Vec<Figures> = figures.iter().map(|rounds| median(rounds)).collect();
