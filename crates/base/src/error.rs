@@ -87,3 +87,51 @@ impl fmt::Debug for AwsError {
 }
 
 impl std::error::Error for AwsError {}
+
+/// An error and the causes below it in one line: "outer: cause: cause". A cause whose words the one above it already
+/// ends with, as a transparent error's do, is not said twice.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        let words = source.to_string();
+        if !text.ends_with(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = source.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    enum Outer {
+        #[error("open the store")]
+        Named(#[source] Inner),
+        #[error(transparent)]
+        Transparent(#[from] Inner),
+        #[error("quote it ({0})")]
+        Quoting(#[source] io::Error),
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("read page 7")]
+    struct Inner(#[source] io::Error);
+
+    #[test]
+    fn every_cause_is_said_once() {
+        let inner = || Inner(io::Error::other("no such device"));
+        assert_eq!(with_causes(&Outer::Named(inner())), "open the store: read page 7: no such device");
+        assert_eq!(with_causes(&Outer::Transparent(inner())), "read page 7: no such device");
+        // An `io::Error` that wraps another error says what that one says.
+        assert_eq!(with_causes(&io::Error::other(inner())), "read page 7: no such device");
+        let quoting = Outer::Quoting(io::Error::other("no such device"));
+        assert_eq!(with_causes(&quoting), "quote it (no such device): no such device");
+        assert_eq!(with_causes(&io::Error::other("alone")), "alone");
+    }
+}

@@ -21,7 +21,7 @@ pub use cause::{Cause, HOP_MAX};
 pub use chance::{Chance, Seeded, SystemChance, Uuid};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use context::{Cx, Principal};
-pub use error::{AwsError, Fault};
+pub use error::{AwsError, Fault, with_causes};
 pub use ids::{AccountId, IdError, Region, RequestId, World};
 pub use secret::Secret;
 pub use spawn::{BoxFuture, Spawn};
