@@ -59,6 +59,12 @@ impl AwsError {
         }
     }
 
+    /// What AWS takes here and Lamplight does not yet, such as `functions from container images`. It counts as the
+    /// caller's mistake: nothing has failed, and coming back does not help.
+    pub fn not_built(what: impl fmt::Display) -> Self {
+        Self::client(501, "NotImplementedException", format!("Lamplight does not implement {what} yet."))
+    }
+
     pub fn with_member(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.members.push((name, value.into()));
         self
@@ -133,5 +139,17 @@ mod tests {
         let quoting = Outer::Quoting(io::Error::other("no such device"));
         assert_eq!(with_causes(&quoting), "quote it (no such device): no such device");
         assert_eq!(with_causes(&io::Error::other("alone")), "alone");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_built_says_so_and_is_no_failure_of_ours() {
+        let error = AwsError::not_built(format_args!("{}:{}", "lambda", "Invoke"));
+        assert_eq!(error.to_string(), "NotImplementedException (501): Lamplight does not implement lambda:Invoke yet.");
+        assert_eq!((error.fault, error.detail), (Fault::Client, None));
     }
 }
