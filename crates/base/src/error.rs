@@ -140,11 +140,6 @@ mod tests {
         assert_eq!(with_causes(&quoting), "quote it (no such device): no such device");
         assert_eq!(with_causes(&io::Error::other("alone")), "alone");
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn what_is_not_built_says_so_and_is_no_failure_of_ours() {
