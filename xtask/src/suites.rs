@@ -18,6 +18,7 @@ const TEST: &[Suite] = &[
     ("build", || cargo(&["build", "--workspace", "--all-targets", "--quiet"])),
     ("tools", tools::run),
     ("unit and property", || cargo(&["test", "--workspace", "--exclude", "e2e", "--quiet"])),
+    ("keystone", keystone),
     ("end to end", || cargo(&["test", "--package", "e2e", "--quiet"])),
 ];
 
@@ -25,11 +26,16 @@ const TEST: &[Suite] = &[
 const TORTURE: &[Suite] = &[
     ("build", || cargo(&["build", "--workspace", "--all-targets", "--quiet"])),
     ("tools", tools::run),
+    ("keystone", keystone),
     ("torture", || call_long(&["test", "--workspace", "--", "--nocapture"])),
 ];
 
-const FUZZ_TARGETS: &[&str] =
-    &["archive_reader", "codec_cbor", "codec_json", "codec_query", "codec_xml", "eventstream", "sigv4_canonical"];
+/// Every operation of every service in every protocol, both ways, against botocore.
+fn keystone() -> Result<()> {
+    let mut command = Command::new("python3");
+    command.arg("e2e/keystone/run.py").current_dir(crate::root());
+    tools::call(&mut command)
+}
 
 pub fn test() -> Result<()> {
     run(TEST)
@@ -50,10 +56,22 @@ pub fn bench(cases: &[String]) -> Result<()> {
 
 /// A minute for each parser of outside bytes. Needs the nightly toolchain and cargo-fuzz.
 pub fn fuzz() -> Result<()> {
-    for target in FUZZ_TARGETS {
+    let manifest = std::fs::read_to_string(crate::root().join("fuzz/Cargo.toml"))?;
+    let targets = manifest.split("[[bin]]").skip(1).filter_map(|bin| bin.split('"').nth(1));
+    for target in targets {
         eprintln!("fuzz: {target}");
         let mut command = Command::new("cargo");
-        command.args(["+nightly", "fuzz", "run", target, "--", "-max_total_time=60", "-print_final_stats=1"]);
+        command.args([
+            "+nightly",
+            "fuzz",
+            "run",
+            target,
+            &format!("fuzz/corpus/{target}"),
+            &format!("fuzz/seeds/{target}"),
+            "--",
+            "-max_total_time=60",
+            "-print_final_stats=1",
+        ]);
         // The pinned toolchain must not win over the one that the sanitizers need.
         command.env_remove("RUSTUP_TOOLCHAIN").current_dir(crate::root());
         tools::call(&mut command)?;

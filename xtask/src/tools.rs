@@ -1,5 +1,5 @@
-//! Puts the clients of the end-to-end tests in place: a Python with boto3 and the AWS CLI, Node.js packages, the Go
-//! client. What is there already is left alone; a changed pin installs anew.
+//! Puts what tests drive or compare with in place: a Python with boto3 and the AWS CLI, the last botocore that spoke
+//! SQS's Query protocol, Node.js packages, the Go client. What is there already is left alone; a changed pin installs anew.
 //!
 //! Everything lands below `$LAMP_TOOLS`, or `~/.cache/lamplight`, outside the checkout, so that a fresh clone on a
 //! kept machine starts warm.
@@ -32,6 +32,7 @@ struct Tool {
 
 const TOOLS: &[Tool] = &[
     Tool { name: "python", pins: &["python/requirements.txt"], install: python },
+    Tool { name: "botocore-query", pins: &["../keystone/requirements-query.txt"], install: botocore_query },
     Tool { name: "node", pins: &["node/package.json"], install: node },
     Tool { name: "go", pins: &["go/go.mod", "go/go.sum", "go/main.go"], install: go },
 ];
@@ -79,6 +80,10 @@ fn fingerprint(clients: &Path, pins: &[&str]) -> Result<String> {
 
 fn python(clients: &Path, dir: &Path) -> Result<()> {
     venv(dir, &clients.join("python/requirements.txt"))
+}
+
+fn botocore_query(clients: &Path, dir: &Path) -> Result<()> {
+    venv(dir, &clients.join("../keystone/requirements-query.txt"))
 }
 
 fn peers(clients: &Path, dir: &Path) -> Result<()> {

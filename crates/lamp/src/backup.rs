@@ -7,13 +7,13 @@ use std::path::{Path, absolute};
 
 use serde_json::Value;
 
-use crate::cli::{Backup, DataDir, Restore};
+use crate::cli::{Backup, Place, Restore};
 use crate::config::data_dir;
 use crate::control::{self, Answer, Request};
 use crate::wiring::Data;
 
 pub fn back_up(options: Backup) -> Result<(), Box<dyn Error>> {
-    let dir = data_dir(options.from.data_dir)?;
+    let dir = data_dir(options.from)?;
     // The server may have been started in another directory.
     let to = absolute(&options.to)?;
     let manifest = carry_out(&dir, Request::Backup { to: to.clone() })?;
@@ -27,7 +27,7 @@ pub fn back_up(options: Backup) -> Result<(), Box<dyn Error>> {
 }
 
 pub fn restore(options: Restore) -> Result<(), Box<dyn Error>> {
-    let dir = data_dir(options.to.data_dir)?;
+    let dir = data_dir(options.to)?;
     let manifest = runtime()?.block_on(store::backup::restore(&options.from, &dir))?;
     println!("restored {} into {}", options.from.display(), dir.display());
     println!(
@@ -38,8 +38,8 @@ pub fn restore(options: Restore) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-pub fn rotate_key(options: DataDir) -> Result<(), Box<dyn Error>> {
-    let done = carry_out(&data_dir(options.data_dir)?, Request::RotateKey)?;
+pub fn rotate_key(place: Place) -> Result<(), Box<dyn Error>> {
+    let done = carry_out(&data_dir(place)?, Request::RotateKey)?;
     println!("wrapped {} keys with a new master key; the old one is forgotten", done["rewrapped_key_count"]);
     Ok(())
 }
@@ -58,7 +58,8 @@ fn carry_out(dir: &Path, request: Request) -> Result<Value, Box<dyn Error>> {
         Some(Answer::Failed(reason)) => Err(reason.into()),
         None => runtime()?.block_on(async {
             let data = Data::open(dir).await?;
-            let done = control::execute(request, &data.store, &data.blobs, &data.vault).await?;
+            let served = data.served(None);
+            let done = served.execute(request).await?;
             data.store.close().await?;
             Ok(done)
         }),

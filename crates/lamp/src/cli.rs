@@ -24,7 +24,9 @@ pub enum Command {
     /// Make a data directory from a backup
     Restore(Restore),
     /// Give the data a new master key, and forget the old one
-    RotateKey(DataDir),
+    RotateKey(Place),
+    /// Print the root credentials as a shell takes them: eval "$(lamp credentials)"
+    Credentials(Place),
 }
 
 #[derive(Args, Default)]
@@ -35,12 +37,8 @@ pub struct Settings {
     /// Address to listen on; any but loopback turns on strict authentication
     #[arg(long, env = "LAMP_HOST", value_name = "ADDR")]
     pub host: Option<IpAddr>,
-    /// Where everything is kept
-    #[arg(long, env = "LAMP_DATA_DIR", value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
-    /// Configuration file
-    #[arg(long, env = "LAMP_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub place: Place,
     /// Who may talk to the server: `dev` takes any key, `strict` only known ones
     #[arg(long, env = "LAMP_AUTH", value_enum)]
     pub auth: Option<AuthMode>,
@@ -67,17 +65,21 @@ pub struct Settings {
     pub tls_self_signed: bool,
 }
 
-#[derive(Args)]
-pub struct DataDir {
-    /// The server's data directory
+/// Where a server's data is; the same for every command.
+#[derive(Args, Default)]
+pub struct Place {
+    /// Where everything is kept
     #[arg(long, env = "LAMP_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Configuration file
+    #[arg(long, env = "LAMP_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 #[derive(Args)]
 pub struct Backup {
     #[command(flatten)]
-    pub from: DataDir,
+    pub from: Place,
     /// Directory to make; it must not exist yet
     pub to: PathBuf,
     /// Print the manifest as JSON
@@ -91,7 +93,7 @@ pub struct Restore {
     pub from: PathBuf,
     /// The data directory to make; it must not exist yet, or be empty
     #[command(flatten)]
-    pub to: DataDir,
+    pub to: Place,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::cli::{AuthMode, LogFormat, Settings};
+use crate::cli::{AuthMode, LogFormat, Place, Settings};
 
 pub const PORT: u16 = 4566;
 
@@ -91,10 +91,7 @@ struct LogSection {
 impl Config {
     /// Settles the configuration. Clap has already put flags before the environment.
     pub fn new(given: Settings) -> Result<Self, ConfigError> {
-        let file = match &given.config {
-            Some(path) => File::read(path)?,
-            None => File::default(),
-        };
+        let file = File::of(&given.place)?;
         let host = given.host.or(file.server.host).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let listen = SocketAddr::new(host, given.port.or(file.server.port).unwrap_or(PORT));
         let by_address = if host.is_loopback() { AuthMode::Dev } else { AuthMode::Strict };
@@ -105,7 +102,7 @@ impl Config {
         };
         Ok(Self {
             listen,
-            data_dir: data_dir(given.data_dir.or(file.storage.data_dir))?,
+            data_dir: settle_data_dir(given.place, file.storage)?,
             auth: given.auth.or(file.auth.mode).unwrap_or(by_address),
             log: given.log.or(file.log.format).unwrap_or(LogFormat::Text),
             log_level: given.log_level.or(file.log.level).unwrap_or_else(|| "info".into()),
@@ -117,6 +114,13 @@ impl Config {
 }
 
 impl File {
+    fn of(place: &Place) -> Result<Self, ConfigError> {
+        match &place.config {
+            Some(path) => Self::read(path),
+            None => Ok(Self::default()),
+        }
+    }
+
     fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
         toml::from_str(&text).map_err(|error| ConfigError::Parse { path: path.into(), reason: error.to_string() })
@@ -134,9 +138,15 @@ impl TlsSection {
     }
 }
 
-/// The data directory: as given, else where the user's programs keep their data.
-pub fn data_dir(given: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
-    if let Some(dir) = given {
+/// The data directory that a command is about, by the same precedence as the server's.
+pub fn data_dir(place: Place) -> Result<PathBuf, ConfigError> {
+    let file = File::of(&place)?;
+    settle_data_dir(place, file.storage)
+}
+
+/// As given, else as configured, else where the user's programs keep their data.
+fn settle_data_dir(place: Place, storage: StorageSection) -> Result<PathBuf, ConfigError> {
+    if let Some(dir) = place.data_dir.or(storage.data_dir) {
         return Ok(dir);
     }
     let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -152,7 +162,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lamp.toml");
         fs::write(&path, text).unwrap();
-        Config::new(Settings { config: Some(path), data_dir: Some("/data".into()), ..given })
+        let place = Place { config: Some(path), data_dir: Some("/data".into()) };
+        Config::new(Settings { place, ..given })
     }
 
     #[test]
@@ -171,6 +182,16 @@ mod tests {
         assert_eq!(mode("server.host = '::'"), AuthMode::Strict);
         assert_eq!(mode("server.host = '0.0.0.0'\nauth.mode = 'dev'"), AuthMode::Dev);
         assert_eq!(mode("auth.mode = 'strict'"), AuthMode::Strict);
+    }
+
+    #[test]
+    fn every_command_finds_the_data_where_the_server_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lamp.toml");
+        fs::write(&path, "storage.data_dir = '/from/file'").unwrap();
+        let place = |data_dir: Option<&str>| Place { config: Some(path.clone()), data_dir: data_dir.map(Into::into) };
+        assert_eq!(data_dir(place(None)).unwrap(), Path::new("/from/file"));
+        assert_eq!(data_dir(place(Some("/from/flag"))).unwrap(), Path::new("/from/flag"));
     }
 
     #[test]

@@ -7,24 +7,34 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
+use base::Spawn;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use store::{Blobs, Store, Vault};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
+use wire::server::Tasks;
 
-use crate::wiring::Data;
+use crate::with_causes;
 
 const SOCKET: &str = "control.sock";
 const LINE_BYTES_MAX: u64 = 64 * 1024;
+const LINE_TIMEOUT: Duration = Duration::from_secs(5);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a server can be asked to do.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    Backup { to: PathBuf },
+    Backup {
+        to: PathBuf,
+    },
     RotateKey,
+    /// Where the server can be reached.
+    Endpoint,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,71 +47,81 @@ pub enum Answer {
 /// The server's end.
 pub struct Control {
     listener: UnixListener,
-    store: Store,
-    blobs: Blobs,
-    vault: Vault,
+    served: Arc<Served>,
+    tasks: Tasks,
+}
+
+/// What a request can be about.
+pub struct Served {
+    pub store: Store,
+    pub blobs: Blobs,
+    pub vault: Vault,
+    pub endpoint: Option<String>,
 }
 
 impl Control {
     /// Listens in the data directory, which is locked: a socket that is there already is a dead one.
-    pub fn listen(data_dir: &Path, data: &Data) -> io::Result<Self> {
+    pub fn listen(data_dir: &Path, served: Served, tasks: Tasks) -> io::Result<Self> {
         let near = Near::open(data_dir)?;
         match std::fs::remove_file(near.socket()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let listener = UnixListener::bind(near.socket())?;
-        Ok(Self { listener, store: data.store.clone(), blobs: data.blobs.clone(), vault: data.vault.clone() })
+        Ok(Self { listener: UnixListener::bind(near.socket())?, served: Arc::new(served), tasks })
     }
 
-    /// Serves one request after the other.
+    /// Serves each client in a task of its own, so that one that says nothing keeps nobody waiting.
     pub async fn run(self) {
         loop {
-            let answered = match self.listener.accept().await {
-                Ok((stream, _)) => self.answer(stream).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = answered {
-                tracing::warn!(%error, "failed to answer on the control socket");
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    let served = self.served.clone();
+                    self.tasks.spawn("control client", Box::pin(async move { served.answer(stream).await }));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "failed to accept on the control socket");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             }
         }
     }
+}
 
-    async fn answer(&self, stream: tokio::net::UnixStream) -> io::Result<()> {
+impl Served {
+    async fn answer(&self, stream: tokio::net::UnixStream) {
         let (reader, mut writer) = stream.into_split();
         let mut line = String::new();
-        tokio::io::BufReader::new(reader.take(LINE_BYTES_MAX)).read_line(&mut line).await?;
+        let mut reader = tokio::io::BufReader::new(reader.take(LINE_BYTES_MAX));
+        if !matches!(tokio::time::timeout(LINE_TIMEOUT, reader.read_line(&mut line)).await, Ok(Ok(_))) {
+            return;
+        }
         let answer = match serde_json::from_str(&line) {
-            Ok(request) => match execute(request, &self.store, &self.blobs, &self.vault).await {
+            Ok(request) => match self.execute(request).await {
                 Ok(done) => Answer::Done(done),
                 Err(error) => Answer::Failed(error),
             },
             Err(error) => Answer::Failed(format!("understand the request: {error}")),
         };
-        let mut line = serde_json::to_vec(&answer)?;
-        line.push(b'\n');
-        writer.write_all(&line).await
-    }
-}
-
-/// Does what is asked, on open data; the error fits "failed to ...".
-pub async fn execute(request: Request, store: &Store, blobs: &Blobs, vault: &Vault) -> Result<Value, String> {
-    match request {
-        Request::Backup { to } => {
-            let manifest = store::backup::backup(store, blobs, &to).await.map_err(|error| with_source(&error))?;
-            serde_json::to_value(manifest).map_err(|error| error.to_string())
-        }
-        Request::RotateKey => {
-            let owners = vault.rotate().await.map_err(|error| with_source(&error))?;
-            Ok(serde_json::json!({ "rewrapped_key_count": owners }))
+        if let Ok(mut line) = serde_json::to_vec(&answer) {
+            line.push(b'\n');
+            // A client that went away wanted no answer.
+            writer.write_all(&line).await.ok();
         }
     }
-}
 
-fn with_source(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
+    /// Does what is asked; the error fits "failed to ...".
+    pub async fn execute(&self, request: Request) -> Result<Value, String> {
+        match request {
+            Request::Backup { to } => {
+                let manifest = store::backup::backup(&self.store, &self.blobs, &to).await;
+                serde_json::to_value(manifest.map_err(|error| with_causes(&error))?).map_err(|error| error.to_string())
+            }
+            Request::RotateKey => {
+                let owners = self.vault.rotate().await.map_err(|error| with_causes(&error))?;
+                Ok(json!({ "rewrapped_key_count": owners }))
+            }
+            Request::Endpoint => Ok(json!({ "endpoint": self.endpoint })),
+        }
     }
 }
 

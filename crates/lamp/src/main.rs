@@ -4,6 +4,7 @@ mod backup;
 mod cli;
 mod config;
 mod control;
+mod credentials;
 mod keys;
 mod log;
 mod platform;
@@ -26,7 +27,8 @@ fn main() -> ExitCode {
         Command::Start(settings) => start::run(settings),
         Command::Backup(options) => backup::back_up(options),
         Command::Restore(options) => backup::restore(options),
-        Command::RotateKey(options) => backup::rotate_key(options),
+        Command::RotateKey(place) => backup::rotate_key(place),
+        Command::Credentials(place) => credentials::print(place),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

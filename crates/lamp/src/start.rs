@@ -5,15 +5,15 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use base::Spawn;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{AuthMode, Settings};
-use crate::config::Config;
+use crate::config::{Config, Tls};
 use crate::control::Control;
+use crate::log;
 use crate::platform::VERSION;
 use crate::wiring::Lamp;
-use crate::{log, root};
 
 /// How long background work may take to yield when the server leaves.
 const TASKS_STOP: Duration = Duration::from_secs(2);
@@ -32,31 +32,31 @@ pub fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
 }
 
 async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
+    let mut signals = Signals::new()?;
     let lamp = Lamp::build(&config).await?;
-    let control = Control::listen(&config.data_dir, &lamp.data)?;
+    let served = lamp.data.served(Some(lamp.endpoint()));
+    let control = Control::listen(&config.data_dir, served, lamp.tasks.clone())?;
     lamp.tasks.spawn("control", Box::pin(control.run()));
     lamp.tasks.spawn("collect blobs", Box::pin(collect_blobs(lamp.data.blobs.clone())));
     announce(&config, &lamp)?;
 
     let Lamp { data, server, listener, tasks, .. } = lamp;
     let stop = CancellationToken::new();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     let serving = server.run(vec![listener], stop.clone());
     tokio::pin!(serving);
     tokio::select! {
         _ = &mut serving => {}
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        reason = data.store.failed() => {
-            // What could not be synced must not be answered, nor tried again: recovery is the next start's work.
-            return Err(format!("write to the data directory: {reason}; nothing acknowledged is lost: start again").into());
-        }
+        () = signals.next() => {}
+        reason = data.store.failed() => return Err(failed(&reason)),
     }
-    tracing::info!("leaving: requests in flight may end");
+    tracing::info!("leaving: requests in flight may end; a second signal does not wait for them");
     stop.cancel();
-    if !serving.await {
-        tracing::warn!("some requests did not end in time");
+    tokio::select! {
+        ended = serving => if !ended {
+            tracing::warn!("some requests did not end in time");
+        },
+        () = signals.next() => tracing::warn!("left requests in flight behind"),
+        reason = data.store.failed() => return Err(failed(&reason)),
     }
     if !tasks.stop(TASKS_STOP).await {
         tracing::warn!("some background work did not end in time");
@@ -65,46 +65,69 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// What could not be synced must not be answered, nor tried again: recovery is the next start's work.
+fn failed(reason: &str) -> Box<dyn Error> {
+    format!("write to the data directory: {reason}; nothing acknowledged is lost: start again").into()
+}
+
+/// The signals that ask the server to leave.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
 /// A reconciler: deletes code that no function has had for an hour.
 async fn collect_blobs(blobs: store::Blobs) {
     loop {
-        tokio::time::sleep(COLLECT_EVERY).await;
         match blobs.collect(COLLECT_GRACE).await {
             Ok(collected) => tracing::debug!(?collected, "collected blobs"),
             Err(error) => tracing::warn!(%error, "failed to collect blobs"),
         }
+        tokio::time::sleep(COLLECT_EVERY).await;
     }
 }
 
 /// Says where the server listens, who may talk to it, and what to type next.
 fn announce(config: &Config, lamp: &Lamp) -> io::Result<()> {
-    let scheme = if lamp.is_tls { "https" } else { "http" };
-    let address = lamp.listener.local_addr();
     let mut out = io::stdout().lock();
-    writeln!(out, "Lamplight {VERSION} listens on {scheme}://{address}")?;
+    let endpoint = lamp.endpoint();
+    let root = &lamp.root;
+    writeln!(out, "Lamplight {VERSION} listens on {endpoint}")?;
     writeln!(out, "  data    {}", config.data_dir.display())?;
-    let (key, secret) = match config.auth {
+    match config.auth {
         AuthMode::Dev => {
             writeln!(out, "  access  dev: any key; \"test\" is account 000000000000, twelve digits are that account")?;
-            ("test", "test".to_owned())
         }
-        AuthMode::Strict => {
-            writeln!(out, "  access  strict: only keys that the server knows")?;
-            (lamp.root.access_key_id.as_str(), shown_once(&lamp.root))
-        }
-    };
+        AuthMode::Strict => writeln!(out, "  access  strict: only keys that the server knows")?,
+    }
+    if root.is_new {
+        let secret = root.secret_access_key.expose();
+        writeln!(out, "  root    {} {secret} (shown once; kept in {})", root.access_key_id, root.path.display())?;
+    }
     writeln!(out, "\nNext:")?;
-    writeln!(out, "  export AWS_ENDPOINT_URL={scheme}://{address} AWS_DEFAULT_REGION=us-east-1")?;
-    writeln!(out, "  export AWS_ACCESS_KEY_ID={key} AWS_SECRET_ACCESS_KEY={secret}")?;
+    match config.auth {
+        AuthMode::Dev => {
+            writeln!(out, "  export AWS_ENDPOINT_URL={endpoint} AWS_DEFAULT_REGION=us-east-1")?;
+            writeln!(out, "  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test")?;
+            if config.tls == Some(Tls::SelfSigned) {
+                writeln!(out, "  export AWS_CA_BUNDLE={}", config.data_dir.join("tls/certificate.pem").display())?;
+            }
+        }
+        AuthMode::Strict => writeln!(out, "  eval \"$(lamp credentials --data-dir '{}')\"", config.data_dir.display())?,
+    }
     writeln!(out, "  aws sts get-caller-identity")?;
     out.flush()
-}
-
-/// The root secret if this start made it; else where it is.
-fn shown_once(root: &root::Root) -> String {
-    if root.is_new {
-        root.secret_access_key.expose().clone()
-    } else {
-        format!("$(the secret_access_key in {})", root.path.display())
-    }
 }

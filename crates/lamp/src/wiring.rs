@@ -1,15 +1,17 @@
 //! Builds the server from its parts. Reads as a table of contents: everything that runs is made here, in order.
 
 use std::error::Error;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
 
 use base::{Chance, Clock, SystemChance, SystemClock};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use services::{Cloud, Turns};
 use store::{Blobs, Store, Vault};
 use wire::body::Bodies;
 use wire::hosts::Hosts;
-use wire::limits::Limits;
+use wire::limits::{self, Limits};
 use wire::metrics::Metrics;
 use wire::page::Pages;
 use wire::pipeline::{Mode, Pipeline};
@@ -19,6 +21,7 @@ use wire::sigv4::Verifier;
 
 use crate::cli::AuthMode;
 use crate::config::{self, Config};
+use crate::control::Served;
 use crate::keys::{self, TokenKey, write_secret};
 use crate::platform::{self, Platform};
 use crate::root::Root;
@@ -45,6 +48,13 @@ impl Data {
     }
 }
 
+impl Data {
+    /// What the control socket can be asked about.
+    pub fn served(&self, endpoint: Option<String>) -> Served {
+        Served { store: self.store.clone(), blobs: self.blobs.clone(), vault: self.vault.clone(), endpoint }
+    }
+}
+
 /// A server, listening and ready to run.
 pub struct Lamp {
     pub data: Data,
@@ -52,10 +62,20 @@ pub struct Lamp {
     pub listener: Listener,
     pub root: Arc<Root>,
     pub tasks: Tasks,
-    pub is_tls: bool,
+    is_tls: bool,
 }
 
 impl Lamp {
+    /// Where clients on this machine reach it.
+    pub fn endpoint(&self) -> String {
+        let mut address = self.listener.local_addr();
+        if address.ip().is_unspecified() {
+            let loopback = if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+            address.set_ip(loopback);
+        }
+        format!("{}://{address}", if self.is_tls { "https" } else { "http" })
+    }
+
     pub async fn build(config: &Config) -> Result<Self, Box<dyn Error>> {
         let data = Data::open(&config.data_dir).await?;
         let listener = Listener::bind(config.listen)
@@ -80,7 +100,7 @@ impl Lamp {
             metrics: metrics.clone(),
             services: services.iter().map(|(_, service)| (service.name, !service.handlers.is_empty())).collect(),
         });
-        let limits = Limits::default();
+        let limits = Limits { connections_max: connections_max(), ..Limits::default() };
         let spool_dir = config.data_dir.join("spool");
         std::fs::create_dir_all(&spool_dir)?;
         let pipeline = Pipeline {
@@ -106,6 +126,22 @@ impl Lamp {
         Ok(Self { data, server, listener, root, tasks, is_tls })
     }
 }
+
+/// As many connections as the process may have descriptors for, less what everything else needs.
+fn connections_max() -> usize {
+    let limits = getrlimit(Resource::Nofile);
+    // Raised as far as the operator allows; where that fails, the old limit counts.
+    let raised = Rlimit { current: limits.maximum, ..limits };
+    let allowed = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limits.maximum,
+        Err(_) => limits.current,
+    };
+    let allowed = allowed.and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX);
+    allowed.saturating_sub(DESCRIPTORS_RESERVED).clamp(1, limits::CONNECTIONS_MAX)
+}
+
+/// Descriptors for the database, spools, blobs and the log.
+const DESCRIPTORS_RESERVED: usize = 128;
 
 /// TLS as configured. A self-made certificate is kept, so that clients that trust it go on doing so.
 fn tls(config: &Config) -> Result<Option<Tls>, Box<dyn Error>> {

@@ -23,24 +23,23 @@ pub struct Cloud {
 
 /// Lets one edit of a record go after the other, so that many at once do not keep overtaking each other between
 /// reading and writing. Only fairness rests on it; that no edit is lost rests on the expectations of its batch.
-pub struct Turns(Vec<Mutex<()>>);
+pub struct Turns([Mutex<()>; TURN_LANES]);
 
 /// Edits of different records rarely meet in one of so many lanes.
 const TURN_LANES: usize = 1024;
 
 impl Default for Turns {
     fn default() -> Self {
-        Self((0..TURN_LANES).map(|_| Mutex::new(())).collect())
+        Self([const { Mutex::const_new(()) }; TURN_LANES])
     }
 }
 
 impl Turns {
     /// Waits for the turn of `record`; it lasts as long as what is returned.
-    pub async fn of(&self, record: &str) -> Option<MutexGuard<'_, ()>> {
+    pub async fn of(&self, record: &str) -> MutexGuard<'_, ()> {
         let mut hasher = DefaultHasher::new();
         record.hash(&mut hasher);
-        let lane = usize::try_from(hasher.finish() % TURN_LANES as u64).unwrap_or_default();
-        Some(self.0.get(lane)?.lock().await)
+        self.0[hasher.finish() as usize % TURN_LANES].lock().await
     }
 }
 

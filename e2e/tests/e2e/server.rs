@@ -160,7 +160,14 @@ fn strict_mode_takes_only_the_root_key() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let lamp = Lamp::start_on(&data, &["--auth", "strict"]);
-    let root: Value = serde_json::from_slice(&std::fs::read(data.join("keys/root.json")).unwrap()).unwrap();
+    let mut credentials = Command::new(binary());
+    credentials.args(["credentials", "--data-dir"]).arg(&data);
+    let exports = run(credentials);
+    let export = |name: &str| {
+        let line = exports.lines().find_map(|line| line.strip_prefix("export ")?.strip_prefix(name)?.strip_prefix('='));
+        line.unwrap_or_else(|| panic!("{name} is exported: {exports}")).to_owned()
+    };
+    assert_eq!(export("AWS_ENDPOINT_URL"), lamp.endpoint());
 
     let identity = |key: &str, secret: &str| {
         let mut command = client(&lamp, &python());
@@ -171,8 +178,7 @@ fn strict_mode_takes_only_the_root_key() {
             .output()
             .unwrap()
     };
-    let key = root["access_key_id"].as_str().unwrap();
-    let secret = root["secret_access_key"].as_str().unwrap();
+    let (key, secret) = (&export("AWS_ACCESS_KEY_ID"), &export("AWS_SECRET_ACCESS_KEY"));
     let known = identity(key, secret);
     assert!(known.status.success(), "{}", String::from_utf8_lossy(&known.stderr));
     assert_eq!(String::from_utf8_lossy(&known.stdout).trim(), "arn:aws:iam::000000000000:root");
@@ -181,6 +187,16 @@ fn strict_mode_takes_only_the_root_key() {
     assert!(said(identity(key, "wrong")).contains("SignatureDoesNotMatch"));
     let unsigned = get(&lamp, "/2015-03-31/functions/", "");
     assert_eq!(status(&unsigned), 403, "{unsigned}");
+}
+
+#[test]
+fn an_operator_who_says_nothing_keeps_nobody_waiting() {
+    let lamp = Lamp::start();
+    let socket = lamp.dir.join("control.sock");
+    let _silent = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+    let mut credentials = Command::new(binary());
+    credentials.args(["credentials", "--data-dir"]).arg(&lamp.dir);
+    assert!(run(credentials).contains("AWS_ENDPOINT_URL"));
 }
 
 #[test]

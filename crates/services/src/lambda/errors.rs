@@ -80,11 +80,6 @@ pub fn zipped_too_large(bytes_max: u64) -> AwsError {
     user(413, "RequestEntityTooLargeException", format!("Zipped size must be smaller than {bytes_max} bytes"))
 }
 
-/// A constraint that is live on AWS but not in its published model. Unlike Lambda's own exceptions it has no `Type`.
-pub fn validation(message: impl Into<String>) -> AwsError {
-    AwsError::client(400, "ValidationException", message)
-}
-
 pub fn tags_need_a_function() -> AwsError {
     invalid_parameter("Tags on function aliases and versions are not supported. Please specify a function ARN.")
 }

@@ -13,7 +13,6 @@ use super::{errors, runtime};
 use crate::Ctx;
 
 const ENVIRONMENT_BYTES_MAX: usize = 4096;
-const TIMEOUT_S_MAX: u32 = 900;
 const MEMORY_MB_MAX: u32 = 10_240;
 
 /// Names that the platform sets and a function may not.
@@ -253,8 +252,12 @@ impl Given {
         if let Some(runtime) = &self.runtime {
             runtime::check(runtime)?;
         }
-        at_most("timeout", self.timeout, TIMEOUT_S_MAX)?;
-        at_most("memorySize", self.memory_size, MEMORY_MB_MAX)?;
+        if self.memory_size.is_some_and(|size| size > MEMORY_MB_MAX) {
+            return Err(errors::invalid_parameter(format!(
+                "'MemorySize' value failed to satisfy constraint: Member must have value less than or equal to \
+                 {MEMORY_MB_MAX}"
+            )));
+        }
         if let Some(environment) = &self.environment {
             environment.check()?;
         }
@@ -268,16 +271,6 @@ impl Given {
             ));
         }
         Ok(())
-    }
-}
-
-fn at_most(name: &str, value: Option<u32>, max: u32) -> Result<(), AwsError> {
-    match value {
-        Some(value) if value > max => Err(errors::validation(format!(
-            "1 validation error detected: Value '{value}' at '{name}' failed to satisfy constraint: \
-             Member must have value less than or equal to {max}"
-        ))),
-        _ => Ok(()),
     }
 }
 

@@ -1,0 +1,34 @@
+//! `lamp credentials`: what a shell needs to talk to the server as root.
+
+use std::error::Error;
+use std::path::absolute;
+
+use base::SystemChance;
+
+use crate::cli::Place;
+use crate::config::data_dir;
+use crate::control::{self, Answer, Request};
+use crate::keys;
+use crate::root::Root;
+
+pub fn print(place: Place) -> Result<(), Box<dyn Error>> {
+    let dir = absolute(data_dir(place)?)?;
+    let keys = dir.join("keys");
+    if !keys.exists() {
+        return Err(format!("find credentials in {}: start the server there first", dir.display()).into());
+    }
+    let root = Root::open(&keys::dir(&dir)?, &SystemChance::default())?;
+    println!("export AWS_ACCESS_KEY_ID={}", root.access_key_id);
+    println!("export AWS_SECRET_ACCESS_KEY={}", root.secret_access_key.expose());
+    println!("export AWS_DEFAULT_REGION=${{AWS_DEFAULT_REGION:-us-east-1}}");
+    if let Some(Answer::Done(done)) = control::ask(&dir, &Request::Endpoint)?
+        && let Some(endpoint) = done["endpoint"].as_str()
+    {
+        println!("export AWS_ENDPOINT_URL={endpoint}");
+        let certificate = dir.join("tls/certificate.pem");
+        if endpoint.starts_with("https") && certificate.exists() {
+            println!("export AWS_CA_BUNDLE='{}'", certificate.display());
+        }
+    }
+    Ok(())
+}
