@@ -17,10 +17,11 @@ use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::limits::{self, Limits};
 
@@ -48,6 +49,8 @@ pub(super) struct Shared {
     pub pressure: Arc<dyn Pressure>,
     /// Room for requests.
     pub requests: Arc<Semaphore>,
+    /// Connections and requests that have not ended.
+    pub running: TaskTracker,
     /// Cancelled when the server drains.
     pub drain: CancellationToken,
 }
@@ -62,7 +65,7 @@ pub(super) async fn run(shared: Arc<Shared>, stream: TcpStream, address: SocketA
     let link = Arc::new(Link::default());
     let guard = Guard::new(socket, link.clone(), shared.pressure.clone(), shared.limits.clone());
     let peer = Peer { address, local, is_tls };
-    let requests = Requests { serve: shared.serve.clone(), room: shared.requests.clone(), link: link.clone(), peer };
+    let requests = Requests { shared: shared.clone(), link: link.clone(), peer };
     let builder = builder(shared.spawn.clone());
     let mut connection = pin!(builder.serve_connection(TokioIo::new(guard), requests));
     let mut watch = Watch::new(&shared.limits, link.clone());
@@ -136,10 +139,10 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     }
 }
 
-/// The requests of one connection.
+/// The requests of one connection. Each is a task of its own: a client that hangs up loses the answer, but what it
+/// asked for is done whole, logged and counted, and a drain waits for it.
 struct Requests {
-    serve: Arc<dyn Serve>,
-    room: Arc<Semaphore>,
+    shared: Arc<Shared>,
     link: Arc<Link>,
     peer: Peer,
 }
@@ -151,7 +154,7 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let flight = Flight::begin(self.link.clone());
-        let serve = self.serve.clone();
+        let serve = self.shared.serve.clone();
         if request.method().as_str() == REFUSED {
             let refusal = self.link.refusal.lock().take();
             let unserved = refusal.map_or_else(
@@ -160,19 +163,28 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
             );
             return Box::pin(async move { Ok(depart(serve.refuse(unserved), flight)) });
         }
-        let Ok(permit) = self.room.clone().try_acquire_owned() else {
+        let Ok(permit) = self.shared.requests.clone().try_acquire_owned() else {
             return Box::pin(async move { Ok(depart(serve.refuse(Unserved::Busy), flight)) });
         };
-        let peer = self.peer;
+        let (answer, answered) = oneshot::channel();
+        let serving = serve_whole(serve.clone(), request, self.peer);
+        let serving = self.shared.running.track_future(async move {
+            let response = serving.await;
+            drop(permit);
+            // Nobody may be waiting any more.
+            answer.send(response).ok();
+        });
+        self.shared.spawn.spawn("request", Box::pin(serving));
         Box::pin(async move {
-            let _permit = permit;
-            let response = match CatchPanic(serve.clone().serve(request, peer)).await {
-                Some(response) => response,
-                None => serve.refuse(Unserved::Panicked),
-            };
+            let response = answered.await.unwrap_or_else(|_| serve.refuse(Unserved::Stopping));
             Ok(depart(response, flight))
         })
     }
+}
+
+async fn serve_whole(serve: Arc<dyn Serve>, request: Request<Incoming>, peer: Peer) -> Response<Reply> {
+    let serving = serve.clone().serve(request, peer);
+    CatchPanic(serving).await.unwrap_or_else(|| serve.refuse(Unserved::Panicked))
 }
 
 fn depart(response: Response<Reply>, flight: Flight) -> Response<Departing> {

@@ -62,6 +62,8 @@ pub enum Unserved {
     Panicked,
     /// As many as the server takes at once are being served.
     Busy,
+    /// The server left before the request was served.
+    Stopping,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -122,35 +124,37 @@ impl Server {
             tls: tls.map(|tls| tls.0),
             pressure: census.clone(),
             requests: Arc::new(Semaphore::new(limits.requests_max)),
+            running: TaskTracker::new(),
             limits,
             drain: CancellationToken::new(),
         };
         Self { shared: Arc::new(shared), census }
     }
 
-    /// Serves until `stop` is cancelled; then accepts no more, lets requests end, closes idle connections, and returns
-    /// when none is left or the drain's deadline has come. `true` when all ended by themselves.
+    /// Serves until `stop` is cancelled; then accepts no more, lets requests end, also those whose clients have left,
+    /// closes idle connections, and returns when none is left or the drain's deadline has come. `true` when all ended
+    /// by themselves.
     pub async fn run(&self, listeners: Vec<Listener>, stop: CancellationToken) -> bool {
-        let connections = TaskTracker::new();
         for listener in listeners {
             let (shared, census) = (self.shared.clone(), self.census.clone());
-            let (stop, connections) = (stop.clone(), connections.clone());
+            let stop = stop.clone();
             let accepting = async move {
                 tokio::select! {
                     () = stop.cancelled() => {}
-                    () = accept(&listener, &shared, &census, &connections) => {}
+                    () = accept(&listener, &shared, &census) => {}
                 }
             };
             self.shared.spawn.spawn("accept", Box::pin(accepting));
         }
         stop.cancelled().await;
         self.shared.drain.cancel();
-        connections.close();
-        tokio::time::timeout(self.shared.limits.drain_timeout, connections.wait()).await.is_ok()
+        let running = &self.shared.running;
+        running.close();
+        tokio::time::timeout(self.shared.limits.drain_timeout, running.wait()).await.is_ok()
     }
 }
 
-async fn accept(listener: &Listener, shared: &Arc<Shared>, census: &Arc<Census>, connections: &TaskTracker) {
+async fn accept(listener: &Listener, shared: &Arc<Shared>, census: &Arc<Census>) {
     loop {
         // Beyond the cap, clients wait in the kernel's queue; idle connections give way within seconds.
         let Ok(permit) = census.permits.clone().acquire_owned().await else { return };
@@ -167,7 +171,7 @@ async fn accept(listener: &Listener, shared: &Arc<Shared>, census: &Arc<Census>,
             continue;
         };
         let serving = connection::run(shared.clone(), stream, address, listener.local);
-        let serving = connections.track_future(async move {
+        let serving = shared.running.track_future(async move {
             serving.await;
             drop(place);
         });

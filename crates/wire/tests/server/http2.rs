@@ -40,7 +40,11 @@ fn head(method: &str, path: &str) -> Vec<u8> {
 }
 
 fn echo_head() -> Vec<u8> {
-    let target = literal("x-amz-target", "Lamps_20200101.Echo");
+    call_head("Echo")
+}
+
+fn call_head(operation: &str) -> Vec<u8> {
+    let target = literal("x-amz-target", &format!("Lamps_20200101.{operation}"));
     [head("POST", "/"), target, literal("content-type", "application/x-amz-json-1.0")].concat()
 }
 
@@ -125,6 +129,18 @@ async fn an_operation_is_served_over_frames() {
     }
     bodies.sort();
     assert_eq!(bodies, [(1, r#"{"Count":1}"#.to_owned()), (3, "fine\n".to_owned())]);
+}
+
+#[tokio::test]
+async fn what_was_asked_for_is_done_whole_though_its_stream_is_reset() {
+    let server = start(Setup::default()).await;
+    let mut client = Client::connect(&server, &[]).await;
+    client.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, &call_head("Wait"))).await;
+    server.metric("lamp_requests_in_flight 1").await;
+    client.send([frame(RST_STREAM, 0, 1, &8_u32.to_be_bytes()), health(3)].concat()).await;
+    assert_eq!(client.next(DATA).await.unwrap().stream, 3);
+    server.gate.add_permits(1);
+    server.metric(r#"lamp_requests_total{service="lamps",operation="Wait",status="2xx"} 1"#).await;
 }
 
 #[tokio::test]

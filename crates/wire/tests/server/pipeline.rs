@@ -196,3 +196,37 @@ async fn draining_ends_what_runs_and_closes_what_waits() {
     assert_eq!(busy.answer().await.unwrap().body, r#"{"Count":1}"#);
     assert!(server.drained.await.unwrap());
 }
+
+const WAITED: &str = r#"lamp_requests_total{service="lamps",operation="Wait",status="2xx"} 1"#;
+
+#[tokio::test]
+async fn what_was_asked_for_is_done_whole_though_the_client_hangs_up() {
+    let server = start(Setup::default()).await;
+    let mut client = Raw::connect(&server).await;
+    client.send(call("Wait", "{}")).await;
+    server.metric("lamp_requests_in_flight 1").await;
+    drop(client);
+    server.metric("lamp_connections_open 0").await;
+    server.metric("lamp_requests_in_flight 1").await;
+    server.gate.add_permits(1);
+    server.metric(WAITED).await;
+    server.metric("lamp_requests_in_flight 0").await;
+}
+
+#[tokio::test]
+async fn draining_waits_for_what_a_client_left_behind() {
+    let mut server = start(Setup::default()).await;
+    let mut client = Raw::connect(&server).await;
+    client.send(call("Wait", "{}")).await;
+    server.metric("lamp_requests_in_flight 1").await;
+    drop(client);
+    server.metric("lamp_connections_open 0").await;
+    server.stop.cancel();
+    while tokio::net::TcpStream::connect(server.address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(!server.drained.is_finished(), "a drain does not end before the request does");
+    server.gate.add_permits(1);
+    assert!((&mut server.drained).await.unwrap());
+    server.metric(WAITED).await;
+}

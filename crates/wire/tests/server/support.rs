@@ -9,6 +9,7 @@ use base::{AccountId, AwsError, BoxFuture, Principal, Secret, Spawn, SystemChanc
 use http::{Method, Response, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use wire::body::Bodies;
 use wire::hosts::Hosts;
@@ -32,7 +33,8 @@ const LAMPS: &str = r#"{
 "Open":{"method":"POST","uri":"/","output":"Thing","unsigned":true},
 "Panic":{"method":"POST","uri":"/","input":"Thing","output":"Thing"},
 "Slow":{"method":"POST","uri":"/","input":"Thing","output":"Thing"},
-"Unbuilt":{"method":"POST","uri":"/","input":"Thing","output":"Thing"}
+"Unbuilt":{"method":"POST","uri":"/","input":"Thing","output":"Thing"},
+"Wait":{"method":"POST","uri":"/","input":"Thing","output":"Thing"}
 },
 "shapes":{
 "Thing":{"type":"structure","members":{"Name":"Text","Count":"Number","Things":"Things"}},
@@ -96,7 +98,7 @@ fn map(members: Vec<(&'static str, Value)>) -> Output {
     Value::Map(members.into_iter().map(|(name, value)| (name.into(), value)).collect()).into()
 }
 
-fn router() -> Router {
+fn router(gate: Arc<Semaphore>) -> Router {
     let lamps = service("lamps", LAMPS)
         .handle("Echo", |_, input| async move { Ok(input.into()) })
         .handle("Open", |_, _| async move { Ok(map(vec![("Name", text("open"))])) })
@@ -104,6 +106,13 @@ fn router() -> Router {
         .handle("Slow", |_, input| async move {
             tokio::time::sleep(Duration::from_millis(300)).await;
             Ok(input.into())
+        })
+        .handle("Wait", move |_, input| {
+            let gate = gate.clone();
+            async move {
+                gate.acquire().await.unwrap().forget();
+                Ok(input.into())
+            }
         });
     let queries = service("queries", QUERIES).handle("WhoAmI", |cx, input| async move {
         let name = input.get("Name").and_then(Value::as_str).unwrap_or_default();
@@ -170,6 +179,8 @@ pub struct TestServer {
     pub metrics: Arc<Metrics>,
     pub stop: CancellationToken,
     pub drained: tokio::task::JoinHandle<bool>,
+    /// A permit lets one `Wait` go on.
+    pub gate: Arc<Semaphore>,
     _spool: tempfile::TempDir,
 }
 
@@ -189,13 +200,14 @@ pub async fn start(setup: Setup) -> TestServer {
     let spool = tempfile::tempdir().unwrap();
     let metrics = Arc::new(Metrics::default());
     let shown = metrics.clone();
+    let gate = Arc::new(Semaphore::new(0));
     let health = |_| async {
         let mut response = Response::new(Reply::Whole("fine\n".into()));
         *response.status_mut() = StatusCode::OK;
         response
     };
     let pipeline = Pipeline {
-        router: router(),
+        router: router(gate.clone()),
         authority: Arc::new(OneKey),
         mode: setup.mode,
         hosts: Hosts::new([], ["https://console.example".to_owned()]),
@@ -214,7 +226,19 @@ pub async fn start(setup: Setup) -> TestServer {
     let stopping = stop.clone();
     #[expect(clippy::disallowed_methods, reason = "the test is the owner of this task")]
     let drained = tokio::spawn(async move { server.run(vec![listener], stopping).await });
-    TestServer { address, metrics, stop, drained, _spool: spool }
+    TestServer { address, metrics, stop, drained, gate, _spool: spool }
+}
+
+impl TestServer {
+    /// Waits until the metrics have such a line.
+    pub async fn metric(&self, line: &str) {
+        let seen = async {
+            while !self.metrics.render().unwrap().lines().any(|found| found == line) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, seen).await.unwrap_or_else(|_| panic!("no {line} comes"));
+    }
 }
 
 /// An answer as it came over HTTP/1.
