@@ -10,15 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::Spawn;
+use base::{Spawn, with_causes};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{Blobs, Store, Vault};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use wire::server::Tasks;
-
-use crate::with_causes;
 
 const SOCKET: &str = "control.sock";
 const LINE_BYTES_MAX: u64 = 64 * 1024;

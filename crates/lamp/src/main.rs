@@ -12,7 +12,6 @@ mod root;
 mod start;
 mod wiring;
 
-use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -33,24 +32,8 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("lamp: failed to {}", with_causes(&*error));
+            eprintln!("lamp: failed to {}", base::with_causes(&*error));
             ExitCode::FAILURE
         }
     }
-}
-
-/// An error and what caused it, outermost first.
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        // A transparent error repeats the text of its cause.
-        if !text.ends_with(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -55,7 +55,7 @@ impl CodeInput {
                      S3 Error Message: The specified bucket does not exist",
                 ))
             }
-            Self { image_uri: Some(_), .. } => Err(errors::not_built("functions from container images")),
+            Self { image_uri: Some(_), .. } => Err(AwsError::not_built("functions from container images")),
             Self { zip_file: None, s3_bucket: None, s3_key: None, image_uri: None } => {
                 Err(errors::invalid_parameter("Please provide a source for function code."))
             }

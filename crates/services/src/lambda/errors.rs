@@ -87,8 +87,3 @@ pub fn tags_need_a_function() -> AwsError {
 pub fn too_many_tags() -> AwsError {
     invalid_parameter("Number of tags exceeds resource tag limit.")
 }
-
-/// What AWS takes here and this server does not yet.
-pub fn not_built(what: &str) -> AwsError {
-    AwsError::client(501, "NotImplementedException", format!("Lamplight does not implement {what} yet"))
-}

@@ -201,10 +201,10 @@ enum Shown {
 pub async fn create(ctx: Ctx, input: CreateFunction) -> Result<FunctionConfiguration, AwsError> {
     let name = FunctionRef::parse_new(&ctx, &input.function_name)?;
     if input.publish {
-        return Err(errors::not_built("publishing versions"));
+        return Err(AwsError::not_built("publishing versions"));
     }
     if input.package_type.as_deref() == Some("Image") {
-        return Err(errors::not_built("functions from container images"));
+        return Err(AwsError::not_built("functions from container images"));
     }
     tag::check(&input.tags)?;
     if FUNCTIONS.get(&ctx.cloud.store, &ctx.scope(), &name).await?.is_some() {
@@ -305,7 +305,7 @@ pub async fn delete(ctx: Ctx, input: Named) -> Result<Deleted, AwsError> {
 pub async fn update_code(ctx: Ctx, input: UpdateFunctionCode) -> Result<FunctionConfiguration, AwsError> {
     let name = FunctionRef::parse(&ctx, "UpdateFunctionCode", &input.function_name, None)?.name;
     if input.publish {
-        return Err(errors::not_built("publishing versions"));
+        return Err(AwsError::not_built("publishing versions"));
     }
     let before = find(&ctx, &name).await?;
     check_revision(&before, input.revision_id.as_deref())?;
