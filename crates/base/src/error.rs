@@ -82,9 +82,11 @@ impl fmt::Display for AwsError {
     }
 }
 
+/// What the log may have: the message and the members are the caller's and may repeat what the caller sent, secrets
+/// among it.
 impl fmt::Debug for AwsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)?;
+        write!(f, "{} ({})", self.code, self.status)?;
         match &self.detail {
             Some(detail) => write!(f, " [{detail}]"),
             None => Ok(()),
@@ -139,6 +141,13 @@ mod tests {
         let quoting = Outer::Quoting(io::Error::other("no such device"));
         assert_eq!(with_causes(&quoting), "quote it (no such device): no such device");
         assert_eq!(with_causes(&io::Error::other("alone")), "alone");
+    }
+
+    #[test]
+    fn what_a_caller_sent_is_not_in_the_log() {
+        let error = AwsError::client(400, "InvalidParameterValueException", "Environment: {PASSWORD=hunter2}");
+        let error = error.with_member("Value", "hunter2").with_detail("5,000 bytes");
+        assert_eq!(format!("{error:?}"), "InvalidParameterValueException (400) [5,000 bytes]");
     }
 
     #[test]

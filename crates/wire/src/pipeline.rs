@@ -315,7 +315,10 @@ impl Pipeline {
     ) -> Result<Response<Reply>, AwsError> {
         let Route { service, protocol, .. } = &asked.route;
         let operation = operation_of(&asked.route)?;
-        let handler = service.handlers.get(operation.name).ok_or_else(|| not_built(service.name, operation.name))?;
+        let handler = service.handlers.get(operation.name).ok_or_else(|| {
+            let (service, operation) = (service.name, operation.name);
+            AwsError::not_built(format_args!("{service}:{operation}"))
+        })?;
         let Output { value, status, events } = handler(cx, input).await?;
         let response = protocol::encode(&service.model, operation, *protocol, &value, status, request_id)?;
         let Some(incoming) = events else { return Ok(output::reply(response)) };
@@ -386,7 +389,7 @@ impl Exchange {
     /// The error in the client's protocol. What only we may know goes to the log, here, where it ends.
     fn refuse(&self, error: &AwsError) -> Response<Reply> {
         match error.fault {
-            Fault::Server if error.status != StatusCode::NOT_IMPLEMENTED => tracing::error!(?error, "request failed"),
+            Fault::Server => tracing::error!(?error, "request failed"),
             _ => tracing::debug!(?error, "request refused"),
         }
         let model: Option<&Model> = self.route.as_ref().map(|route| &*route.service.model);
@@ -491,11 +494,6 @@ fn body_error(error: BodyError, operation: &'static str) -> AwsError {
 
 fn malformed_form() -> AwsError {
     AwsError::client(400, "MalformedInput", "The form is not UTF-8.")
-}
-
-fn not_built(service: &str, operation: &str) -> AwsError {
-    let message = format!("Lamplight does not implement {service}:{operation} yet.");
-    AwsError { fault: Fault::Server, ..AwsError::client(501, "NotImplementedException", message) }
 }
 
 fn endpoint(peer: Peer, authority: &str) -> Arc<str> {

@@ -308,7 +308,7 @@ fn nobody(request: &Request<'_>, names: &Names<'_>) -> Misroute {
         _ => Protocol::RestJson,
     };
     let error = match request.signing_name {
-        Some(name) => AwsError::client(501, "NotImplemented", format!("The service {name} is not built yet.")),
+        Some(name) => AwsError::not_built(format_args!("the service {name}")),
         None => AwsError::client(400, "UnknownOperationException", ""),
     };
     Misroute { error, protocol }

@@ -281,7 +281,7 @@ fn what_is_no_operation_is_refused_in_the_words_of_its_protocol() {
     );
     assert_eq!(
         Sent::new("POST", "/").signed("ec2").outcome(),
-        "501 NotImplemented over RestJson: The service ec2 is not built yet."
+        "501 NotImplementedException over RestJson: Lamplight does not implement the service ec2 yet."
     );
 }
 
