@@ -63,17 +63,17 @@ impl From<serde_json::Error> for RecordError {
 
 impl From<Error> for AwsError {
     fn from(error: Error) -> Self {
-        let mut detail = format!("failed to {error}");
-        let mut cause = error.source();
-        while let Some(source) = cause {
-            detail = format!("{detail}: {source}");
-            cause = source.source();
-        }
+        let detail = detail(&error);
         match error {
             Error::Unavailable { .. } => Self::unavailable(detail),
             _ => Self::internal(detail),
         }
     }
+}
+
+/// What the log says of an error that a caller is not told of.
+pub(crate) fn detail(error: &dyn StdError) -> String {
+    format!("failed to {}", base::with_causes(error))
 }
 
 #[cfg(test)]

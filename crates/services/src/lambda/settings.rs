@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use base::AwsError;
 use serde::{Deserialize, Serialize};
-use store::Sealed;
+use store::{Batch, Sealed};
 
 use super::{errors, runtime};
 use crate::Ctx;
@@ -43,7 +43,7 @@ const RESERVED_VARIABLES: &[&str] = &[
 pub type Variables = BTreeMap<String, String>;
 
 /// The settings that a request gives; what it leaves out stays as it is, or takes AWS's default.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Given {
     pub runtime: Option<String>,
@@ -161,14 +161,12 @@ fn none() -> String {
 }
 
 impl Settings {
-    /// A new function's settings: what was given, and AWS's defaults for the rest.
-    pub async fn new(
-        ctx: &Ctx,
+    /// A new function's settings: what was given, and AWS's defaults for the rest. Variables are as in [`Self::with`].
+    pub fn new(
         name: &str,
-        owner: &str,
         given: Given,
         architectures: Option<Vec<String>>,
-    ) -> Result<Self, AwsError> {
+    ) -> Result<(Self, Option<Variables>), AwsError> {
         let defaults = Self {
             runtime: None,
             role: String::new(),
@@ -196,11 +194,12 @@ impl Settings {
                 "Runtime and Handler are mandatory parameters for functions created with deployment packages.",
             ));
         }
-        defaults.with(ctx, owner, given).await
+        defaults.with(given)
     }
 
-    /// These settings with what a request gives put in their place. `owner` is whose key seals the secrets.
-    pub async fn with(mut self, ctx: &Ctx, owner: &str, given: Given) -> Result<Self, AwsError> {
+    /// These settings with what a request gives put in their place. Variables that it gives come apart, for
+    /// [`Self::seal`].
+    pub fn with(mut self, given: Given) -> Result<(Self, Option<Variables>), AwsError> {
         given.check()?;
         self.runtime = given.runtime.or(self.runtime);
         self.role = given.role.unwrap_or(self.role);
@@ -218,11 +217,8 @@ impl Settings {
         if let Some(logging) = given.logging_config {
             self.logging = self.logging.with(logging);
         }
-        if let Some(environment) = given.environment {
-            self.environment = Some(seal(ctx, owner, &environment.variables).await?);
-        }
         self.check()?;
-        Ok(self)
+        Ok((self, given.environment.map(|environment| environment.variables)))
     }
 
     /// What the model cannot say of the whole.
@@ -236,6 +232,21 @@ impl Settings {
             )));
         }
         Ok(())
+    }
+
+    /// Puts the variables in their place, sealed with the key of `owner`; `batch` is to write these settings.
+    pub async fn seal(
+        &mut self,
+        ctx: &Ctx,
+        batch: Batch,
+        owner: &str,
+        variables: Option<&Variables>,
+    ) -> Result<Batch, AwsError> {
+        let Some(variables) = variables else { return Ok(batch) };
+        let clear = serde_json::to_vec(variables).map_err(AwsError::internal)?;
+        let (batch, sealed) = ctx.cloud.vault.seal_with(batch, owner, ENVIRONMENT, &clear).await?;
+        self.environment = Some(sealed);
+        Ok(batch)
     }
 
     /// The variables in the clear, for the owner's eyes.
@@ -315,11 +326,6 @@ impl LoggingConfig {
 }
 
 const ENVIRONMENT: &str = "environment";
-
-async fn seal(ctx: &Ctx, owner: &str, variables: &Variables) -> Result<Sealed, AwsError> {
-    let clear = serde_json::to_vec(variables).map_err(AwsError::internal)?;
-    Ok(ctx.cloud.vault.seal(owner, ENVIRONMENT, &clear).await?)
-}
 
 #[cfg(test)]
 mod tests {

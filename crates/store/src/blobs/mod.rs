@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Store;
 use crate::disk::{self, DiskError, blocking};
+use crate::error::detail;
 use crate::limits::BLOB_COPY_BYTES;
 
 pub use collect::Collected;
@@ -59,9 +60,9 @@ pub enum Error {
 impl From<Error> for AwsError {
     fn from(error: Error) -> Self {
         match error {
-            Error::Disk(disk) if disk.is_full() => Self::unavailable(disk),
+            Error::Disk(disk) if disk.is_full() => Self::unavailable(detail(&disk)),
             Error::Store(store) => store.into(),
-            other => Self::internal(other),
+            other => Self::internal(detail(&other)),
         }
     }
 }

@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedMutexGuard};
 
 use self::block::{Assembler, BLOCKS, Run};
+use crate::error::detail;
 use crate::limits::{RANGE_ROWS_MAX, STREAM_ATTEMPTS_MAX, STREAM_ID_BYTES_MAX, STREAM_TAILS_MAX, STREAM_TRIM_STEP};
 use crate::{Batch, Expect, Found, Outcome, Range, Read, Rows, Scope, Space, Store, TableKey, Version, Versioned};
 
@@ -65,8 +66,8 @@ impl From<Error> for AwsError {
     fn from(error: Error) -> Self {
         match error {
             Error::Store(store) => store.into(),
-            Error::Contended => Self::unavailable(error),
-            other => Self::internal(other),
+            Error::Contended => Self::unavailable(detail(&error)),
+            other => Self::internal(detail(&other)),
         }
     }
 }

@@ -4,16 +4,17 @@
 //! a file beside it and in no backup. A sealed secret opens only for the owner and in the context that it was sealed
 //! for, so a row copied elsewhere is worthless. Records embed [`Sealed`].
 //!
-//! Invariants: no secret and no unwrapped key reaches the store or the log. A data key is durable before anything is
-//! sealed with it. A master key that wraps a row is in the key file; if the file is gone, nothing takes its place.
+//! Invariants: no secret and no unwrapped key reaches the store or the log. A data key is committed with the first
+//! record that it seals for and deleted with the record that ends its owner, so none is there without an owner. A
+//! master key that wraps a row is in the key file; if the file is gone, nothing takes its place.
 //!
 //! Not here: secrets of a running process. They live in its memory, unwiped.
 
+mod cache;
 mod cipher;
 mod master;
 mod rotate;
 
-use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,11 +27,14 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::RwLock;
 
+use self::cache::Cache;
 use self::cipher::{Cipher, KEY_BYTES, OVERHEAD_BYTES, belonging};
 use self::master::{KeyRing, MasterId, MasterKey};
+use crate::batch::Write;
 use crate::disk::blocking;
-use crate::limits::{VAULT_ATTEMPTS_MAX, VAULT_CACHED_KEYS_MAX, VAULT_OWNER_BYTES_MAX, VAULT_SECRET_BYTES_MAX};
-use crate::{Batch, Expect, Range, Space, Store};
+use crate::error::detail;
+use crate::limits::{VAULT_OWNER_BYTES_MAX, VAULT_SECRET_BYTES_MAX};
+use crate::{Batch, Expect, Found, Range, Read, Space, Store, envelope};
 
 pub use cipher::Refused;
 pub use master::KeyFileError;
@@ -38,6 +42,12 @@ pub use master::KeyFileError;
 /// Owner -> version byte, id of the master key, wrapped data key.
 const DATA_KEYS: Space = Space::new("vault_data_keys");
 const WRAPPED_VERSION: u8 = 1;
+/// [`ROTATION`] -> id of the master key that the last rotation made current. Absent before the first.
+///
+/// Each rotation writes it when the fresh master key is current and before it looks for data keys, and a batch that
+/// brings a data key expects it unchanged: so no data key that an old master key wraps appears behind a rotation.
+const ROTATIONS: Space = Space::new("vault_rotations");
+const ROTATION: &str = "last";
 const SEALED_VERSION: u8 = 1;
 
 #[derive(Debug, thiserror::Error)]
@@ -91,8 +101,8 @@ impl From<Error> for AwsError {
     fn from(error: Error) -> Self {
         match error {
             Error::Store(store) => store.into(),
-            Error::Contended => Self::unavailable(error),
-            other => Self::internal(other),
+            Error::Contended => Self::unavailable(detail(&error)),
+            other => Self::internal(detail(&other)),
         }
     }
 }
@@ -139,20 +149,13 @@ struct Inner {
     chance: Arc<dyn Chance>,
     /// Where the master keys are kept; a twin for tests keeps them nowhere.
     key_file: Option<PathBuf>,
-    /// Read while a data key is wrapped *and committed*, written when the current master key changes: so no data key
-    /// appears under an old one afterwards.
+    /// Read from before a row is read until it is unwrapped or its like is wrapped, written when the master keys
+    /// change: so every row is looked at with the keys of its time.
     ring: RwLock<KeyRing>,
-    /// Data keys in use. They outlive a rotation, which changes only how they are wrapped.
+    /// Data keys in use.
     cache: Mutex<Cache>,
     /// One rotation at a time.
-    rotating: tokio::sync::Mutex<()>,
-}
-
-#[derive(Default)]
-struct Cache {
-    keys: HashMap<String, Arc<Cipher>>,
-    /// The oldest goes first.
-    order: VecDeque<String>,
+    rotating: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Vault {
@@ -194,24 +197,43 @@ impl Vault {
             chance,
             key_file,
             ring: RwLock::new(ring),
-            cache: Mutex::default(),
-            rotating: tokio::sync::Mutex::default(),
+            cache: Mutex::new(Cache::new(store.watch(DATA_KEYS, Bytes::new()))),
+            rotating: Arc::default(),
         }))
     }
 
     /// Seals `secret` so that it opens only for this owner (a resource and its incarnation) and context (the place
     /// that it is stored in, such as a version and a member).
-    pub async fn seal(&self, owner: &str, context: &str, secret: &[u8]) -> Result<Sealed, Error> {
+    ///
+    /// What is sealed opens once `batch`, to which the caller adds the record that embeds it, is committed: an owner's
+    /// first secret brings its key along. The batch conflicts if another was first, if the owner is forgotten, or if a
+    /// rotation began meanwhile; the caller then begins again with another batch, and seals again.
+    pub async fn seal_with(
+        &self,
+        batch: Batch,
+        owner: &str,
+        context: &str,
+        secret: &[u8],
+    ) -> Result<(Batch, Sealed), Error> {
         if secret.len() > VAULT_SECRET_BYTES_MAX {
             return Err(Error::TooLarge { bytes: secret.len() });
         }
-        let cipher = match self.data_key(owner).await? {
-            Some(cipher) => cipher,
-            None => self.make_data_key(owner).await?,
-        };
+        let (batch, cipher) = self.with_data_key(batch, owner).await?;
         let mut sealed = vec![SEALED_VERSION];
         sealed.extend(cipher.seal(&*self.0.chance, &secret_belonging(owner, context), secret)?);
-        Ok(Sealed(sealed))
+        Ok((batch, Sealed(sealed)))
+    }
+
+    /// Seals for a record that the test does not have.
+    #[cfg(any(test, feature = "testing"))]
+    pub async fn seal(&self, owner: &str, context: &str, secret: &[u8]) -> Result<Sealed, Error> {
+        for _ in 0..crate::limits::VAULT_ATTEMPTS_MAX {
+            let (batch, sealed) = self.seal_with(Batch::new(), owner, context, secret).await?;
+            if self.0.store.commit(batch).await?.is_committed() {
+                return Ok(sealed);
+            }
+        }
+        Err(Error::Contended)
     }
 
     pub async fn unseal(&self, owner: &str, context: &str, sealed: &Sealed) -> Result<Secret<Vec<u8>>, Error> {
@@ -220,70 +242,66 @@ impl Vault {
         Ok(cipher.open(&secret_belonging(owner, context), sealed)?)
     }
 
-    /// Destroys an owner's key, and with it whatever was sealed for the owner, wherever it is. The owner must be gone
-    /// for good: one that comes back does so as another incarnation.
-    pub async fn forget(&self, owner: &str) -> Result<(), Error> {
-        self.0.store.commit(Batch::new().delete_raw(DATA_KEYS, owner_key(owner)?)).await?;
-        self.0.cache.lock().remove(owner);
-        Ok(())
+    /// Destroys an owner's key as `batch` commits, and with it whatever was sealed for the owner, wherever it is. The
+    /// owner must be gone for good: one that comes back does so as another incarnation.
+    pub fn forget_with(&self, batch: Batch, owner: &str) -> Result<Batch, Error> {
+        Ok(batch.delete_raw(DATA_KEYS, owner_key(owner)?))
     }
 
     async fn data_key(&self, owner: &str) -> Result<Option<Arc<Cipher>>, Error> {
-        if let Some(cipher) = self.0.cache.lock().keys.get(owner) {
-            return Ok(Some(cipher.clone()));
-        }
+        let seen = match self.0.cache.lock().look_up(owner) {
+            Ok(cipher) => return Ok(Some(cipher)),
+            Err(seen) => seen,
+        };
         let key = owner_key(owner)?;
-        // A rotation ends with dropping the old master key: the row must be read and unwrapped on one side of that.
         let ring = self.0.ring.read().await;
         let Some(row) = self.0.store.get(DATA_KEYS, key.clone()).await? else { return Ok(None) };
         let cipher = Arc::new(Cipher::new(&unwrap_key(&ring, &key, &row.value)?)?);
-        self.0.cache.lock().insert(owner, cipher.clone());
+        self.0.cache.lock().insert(owner, cipher.clone(), seen);
         Ok(Some(cipher))
     }
 
-    async fn make_data_key(&self, owner: &str) -> Result<Arc<Cipher>, Error> {
+    /// The owner's data key, which is there if `batch` commits: because it expects it, or because it brings it.
+    async fn with_data_key(&self, batch: Batch, owner: &str) -> Result<(Batch, Arc<Cipher>), Error> {
         let key = owner_key(owner)?;
-        for _ in 0..VAULT_ATTEMPTS_MAX {
-            let mut bytes = [0; KEY_BYTES];
-            self.0.chance.fill(&mut bytes);
-            let data_key = Secret::new(bytes);
-            let committed = {
-                let ring = self.0.ring.read().await;
-                let master = ring.current().ok_or(Error::Key)?;
-                let wrapped = wrap_key(master, &*self.0.chance, &key, &data_key)?;
-                let batch = Batch::new().expect_raw(DATA_KEYS, key.clone(), Expect::Absent);
-                self.0.store.commit(batch.put_raw(DATA_KEYS, key.clone(), &wrapped)).await?.is_committed()
-            };
-            if committed {
-                let cipher = Arc::new(Cipher::new(&data_key)?);
-                self.0.cache.lock().insert(owner, cipher.clone());
-                return Ok(cipher);
-            }
-            // Somebody was faster; theirs is the key.
-            if let Some(cipher) = self.data_key(owner).await? {
-                return Ok(cipher);
-            }
+        let ring = self.0.ring.read().await;
+        if let Some(brought) = put_by(&batch, &key)? {
+            return Ok((batch, Arc::new(Cipher::new(&unwrap_key(&ring, &key, &brought)?)?)));
         }
-        Err(Error::Contended)
+        if let Ok(cipher) = self.0.cache.lock().look_up(owner) {
+            return Ok((batch.expect_raw(DATA_KEYS, key, Expect::Present), cipher));
+        }
+        let reads = vec![
+            Read::Get { space: DATA_KEYS, key: key.clone() },
+            Read::Get { space: ROTATIONS, key: ROTATION.into() },
+        ];
+        let mut found = self.0.store.read(reads).await?.into_iter().map(Found::into_value);
+        let (row, rotation) = (found.next().flatten(), found.next().flatten());
+        if let Some(row) = row {
+            let cipher = Cipher::new(&unwrap_key(&ring, &key, &row.value)?)?;
+            return Ok((batch.expect_raw(DATA_KEYS, key, Expect::Present), Arc::new(cipher)));
+        }
+        let mut bytes = [0; KEY_BYTES];
+        self.0.chance.fill(&mut bytes);
+        let data_key = Secret::new(bytes);
+        let wrapped = wrap_key(ring.current().ok_or(Error::Key)?, &*self.0.chance, &key, &data_key)?;
+        let unrotated = rotation.map_or(Expect::Absent, |row| Expect::Version(row.version));
+        let batch = batch
+            .expect_raw(DATA_KEYS, key.clone(), Expect::Absent)
+            .expect_raw(ROTATIONS, ROTATION, unrotated)
+            .put_raw(DATA_KEYS, key, &wrapped);
+        // Whether the batch commits is not known here, so the cache gets the key when somebody reads it.
+        Ok((batch, Arc::new(Cipher::new(&data_key)?)))
     }
 }
 
-impl Cache {
-    fn insert(&mut self, owner: &str, cipher: Arc<Cipher>) {
-        if self.keys.insert(owner.to_owned(), cipher).is_none() {
-            self.order.push_back(owner.to_owned());
-        }
-        while self.keys.len() > VAULT_CACHED_KEYS_MAX {
-            let Some(oldest) = self.order.pop_front() else { break };
-            self.keys.remove(&oldest);
-        }
-    }
-
-    fn remove(&mut self, owner: &str) {
-        if self.keys.remove(owner).is_some() {
-            self.order.retain(|cached| cached != owner);
-        }
-    }
+/// The row that `batch` puts for an owner who has none yet.
+fn put_by(batch: &Batch, owner: &Bytes) -> Result<Option<Bytes>, Error> {
+    let put = batch.writes.iter().rev().find_map(|write| match write {
+        Write::Put { space: DATA_KEYS, key, value } if key == owner => Some(value),
+        _ => None,
+    });
+    Ok(put.map(|value| envelope::open(DATA_KEYS, owner, value)).transpose()?)
 }
 
 fn owner_key(owner: &str) -> Result<Bytes, Error> {
@@ -394,10 +412,39 @@ mod tests {
     async fn what_is_forgotten_opens_no_more() {
         let vault = vault();
         let sealed = vault.seal("a", "c", b"hunter2").await.unwrap();
-        vault.forget("a").await.unwrap();
+        vault.unseal("a", "c", &sealed).await.unwrap();
+        let (late, _) = vault.seal_with(Batch::new(), "a", "c", b"late").await.unwrap();
+        let batch = vault.forget_with(Batch::new(), "a").unwrap();
+        vault.unseal("a", "c", &sealed).await.unwrap();
+        assert!(vault.0.store.commit(batch).await.unwrap().is_committed());
         assert!(matches!(vault.unseal("a", "c", &sealed).await, Err(Error::NoDataKey)));
+        assert!(!vault.0.store.commit(late).await.unwrap().is_committed(), "a secret whose key is gone was committed");
         vault.seal("a", "c", b"again").await.unwrap();
         assert!(matches!(vault.unseal("a", "c", &sealed).await, Err(Error::Refused(_))));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_committed_leaves_no_key_behind() {
+        let vault = vault();
+        let (abandoned, sealed) = vault.seal_with(Batch::new(), "a", "c", b"x").await.unwrap();
+        assert!(matches!(vault.unseal("a", "c", &sealed).await, Err(Error::NoDataKey)));
+        assert!(vault.0.store.range(Range::under(DATA_KEYS, "", 1)).await.unwrap().rows.is_empty());
+        // Two who seal first: the one that commits later does not replace the other's key.
+        let first = vault.seal("a", "c", b"first").await.unwrap();
+        assert!(!vault.0.store.commit(abandoned).await.unwrap().is_committed());
+        assert_eq!(vault.unseal("a", "c", &first).await.unwrap().expose(), b"first");
+    }
+
+    #[tokio::test]
+    async fn two_secrets_of_one_batch_have_one_key() {
+        let vault = vault();
+        let (batch, one) = vault.seal_with(Batch::new(), "a", "1", b"one").await.unwrap();
+        let (batch, other) = vault.seal_with(batch, "b", "1", b"other").await.unwrap();
+        let (batch, two) = vault.seal_with(batch, "a", "2", b"two").await.unwrap();
+        assert!(vault.0.store.commit(batch).await.unwrap().is_committed());
+        assert_eq!(vault.unseal("a", "1", &one).await.unwrap().expose(), b"one");
+        assert_eq!(vault.unseal("a", "2", &two).await.unwrap().expose(), b"two");
+        assert_eq!(vault.unseal("b", "1", &other).await.unwrap().expose(), b"other");
     }
 
     #[tokio::test]
@@ -419,23 +466,9 @@ mod tests {
             seals.spawn(async move { vault.seal("a", "c", b"x").await.unwrap() });
         }
         while let Some(sealed) = seals.join_next().await {
-            *vault.0.cache.lock() = Cache::default();
+            vault.0.cache.lock().clear();
             vault.unseal("a", "c", &sealed.unwrap()).await.unwrap();
         }
-    }
-
-    #[test]
-    fn the_cache_keeps_its_bound() {
-        let cipher = Arc::new(Cipher::new(&Secret::new([0; KEY_BYTES])).unwrap());
-        let mut cache = Cache::default();
-        for number in 0..VAULT_CACHED_KEYS_MAX + 10 {
-            cache.insert(&number.to_string(), cipher.clone());
-            cache.insert(&number.to_string(), cipher.clone());
-        }
-        assert_eq!((cache.keys.len(), cache.order.len()), (VAULT_CACHED_KEYS_MAX, VAULT_CACHED_KEYS_MAX));
-        assert!(!cache.keys.contains_key("9") && cache.keys.contains_key("10"));
-        cache.remove("10");
-        assert_eq!((cache.keys.len(), cache.order.len()), (VAULT_CACHED_KEYS_MAX - 1, VAULT_CACHED_KEYS_MAX - 1));
     }
 
     #[tokio::test]

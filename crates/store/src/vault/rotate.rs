@@ -5,35 +5,42 @@
 //! [`Vault::finish_rotation`] at start-up, goes on where it stopped.
 
 use bytes::Bytes;
+use tokio::sync::OwnedMutexGuard;
 
-use super::{DATA_KEYS, Error, Vault, split_wrapped, unwrap_key, wrap_key};
+use super::{DATA_KEYS, Error, ROTATION, ROTATIONS, Vault, split_wrapped, unwrap_key, wrap_key};
 use crate::disk::blocking;
 use crate::limits::{VAULT_ATTEMPTS_MAX, VAULT_ROTATE_STEP};
 use crate::vault::master::KeyRing;
 use crate::{Batch, Expect, Range};
 
+/// One rotation at a time: held until the last write of the key file that it began has ended, even if whoever asked
+/// for the rotation is gone.
+type Alone = OwnedMutexGuard<()>;
+
 impl Vault {
     /// Replaces the master key; answers how many data keys were wrapped anew. When it is done, the old key opens
     /// nothing but older backups.
     pub async fn rotate(&self) -> Result<u64, Error> {
-        let _alone = self.0.rotating.lock().await;
-        let finished_count = self.wrap_all_anew().await?;
+        let alone = self.0.rotating.clone().lock_owned().await;
+        let (alone, finished_count) = self.wrap_all_anew(alone).await?;
         let fresh = self.0.ring.read().await.with_fresh(&*self.0.chance).ok_or(Error::Key)?;
-        self.adopt(fresh).await?;
-        Ok(finished_count.saturating_add(self.wrap_all_anew().await?))
+        let alone = self.adopt(alone, fresh).await?;
+        let (_, wrapped_count) = self.wrap_all_anew(alone).await?;
+        Ok(finished_count.saturating_add(wrapped_count))
     }
 
     /// Completes a rotation that was cut off; does nothing if none was. Call it after each start.
     pub async fn finish_rotation(&self) -> Result<u64, Error> {
-        let _alone = self.0.rotating.lock().await;
-        self.wrap_all_anew().await
+        let alone = self.0.rotating.clone().lock_owned().await;
+        Ok(self.wrap_all_anew(alone).await?.1)
     }
 
     /// Brings all data keys under the current master key, then drops the others.
-    async fn wrap_all_anew(&self) -> Result<u64, Error> {
+    async fn wrap_all_anew(&self, alone: Alone) -> Result<(Alone, u64), Error> {
         if !self.0.ring.read().await.is_rotating() {
-            return Ok(0);
+            return Ok((alone, 0));
         }
+        self.refuse_old_wraps().await?;
         let mut wrapped_count: u64 = 0;
         let mut from = Some(Bytes::new());
         while let Some(page) = from {
@@ -42,8 +49,15 @@ impl Vault {
             from = next;
         }
         let current_alone = self.0.ring.read().await.without_old();
-        self.adopt(current_alone).await?;
-        Ok(wrapped_count)
+        Ok((self.adopt(alone, current_alone).await?, wrapped_count))
+    }
+
+    /// Makes every batch conflict that brings a data key under an older master key and is not committed yet, whoever
+    /// waits for it or has ceased to: those that are committed are found by the search that follows.
+    async fn refuse_old_wraps(&self) -> Result<(), Error> {
+        let id = self.0.ring.read().await.current().ok_or(Error::Key)?.id;
+        self.0.store.commit(Batch::new().put_raw(ROTATIONS, ROTATION, &id.0)).await?;
+        Ok(())
     }
 
     /// One page of [`Self::wrap_all_anew`]: how many rows it changed, and where the next page begins.
@@ -81,17 +95,17 @@ impl Vault {
     }
 
     /// Makes `ring` the keys of this vault: in the file first, so that no row is ever wrapped by a key that only
-    /// memory holds.
-    async fn adopt(&self, ring: KeyRing) -> Result<(), Error> {
-        let ring = match self.0.key_file.clone() {
-            None => ring,
-            Some(path) => {
-                let write = move || ring.write(&path).map(|()| ring);
-                blocking(write).await.map_err(Error::Interrupted)??
+    /// memory holds. Both happen, or neither, even if the caller is gone meanwhile.
+    async fn adopt(&self, alone: Alone, ring: KeyRing) -> Result<Alone, Error> {
+        let vault = self.clone();
+        let adopt = move || {
+            if let Some(path) = &vault.0.key_file {
+                ring.write(path)?;
             }
+            *vault.0.ring.blocking_write() = ring;
+            Ok(alone)
         };
-        *self.0.ring.write().await = ring;
-        Ok(())
+        blocking(adopt).await.map_err(Error::Interrupted)?
     }
 }
 
@@ -100,11 +114,11 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use base::{ManualClock, SystemChance};
+    use base::{Chance, ManualClock, SystemChance};
 
     use super::*;
     use crate::Store;
-    use crate::vault::{Cache, Sealed};
+    use crate::vault::Sealed;
 
     fn store() -> Store {
         Store::memory(Arc::new(ManualClock::default()))
@@ -146,6 +160,81 @@ mod tests {
         assert!(matches!(opened.err(), Some(crate::vault::OpenError::Foreign(_))));
     }
 
+    async fn alone(vault: &Vault) -> Alone {
+        vault.0.rotating.clone().lock_owned().await
+    }
+
+    /// Batches that bring a data key and are committed late: as when the caller that sealed is gone, and the batch is
+    /// still in the store's queue while a rotation looks for data keys.
+    #[tokio::test]
+    async fn a_key_that_an_old_master_key_wraps_is_not_committed_behind_a_rotation() {
+        let (store, dir) = (store(), tempfile::tempdir().unwrap());
+        let vault = open(&store, &dir).await;
+        for round in 0..3 {
+            let (owner, in_time) = (format!("late {round}"), format!("in time {round}"));
+            let (late, _) = vault.seal_with(Batch::new(), &owner, "v1", b"x").await.unwrap();
+            let both = vault.0.ring.read().await.with_fresh(&*vault.0.chance).unwrap();
+            let (early, sealed) = vault.seal_with(Batch::new(), &in_time, "v1", b"x").await.unwrap();
+            let alone = vault.adopt(alone(&vault).await, both).await.unwrap();
+            // Under the old key, but before the search; then under the new one, which stays.
+            assert!(store.commit(early).await.unwrap().is_committed());
+            let (fresh, _) = vault.seal_with(Batch::new(), &owner, "v1", b"x").await.unwrap();
+            let (alone, wrapped_count) = vault.wrap_all_anew(alone).await.unwrap();
+            assert!(wrapped_count > 0 && !vault.0.ring.read().await.is_rotating());
+            assert!(!store.commit(late).await.unwrap().is_committed());
+            // It conflicts although its master key is the new one: it was read before the rotation was marked.
+            assert!(!store.commit(fresh).await.unwrap().is_committed());
+            drop(alone);
+            vault.seal(&owner, "v1", b"x").await.unwrap();
+            let vault = open(&store, &dir).await;
+            vault.unseal(&in_time, "v1", &sealed).await.unwrap();
+        }
+    }
+
+    /// Drops rotations and seals at every await, and lets what they began finish when it likes.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn no_cancelled_call_leaves_a_row_that_nothing_opens() {
+        let (dir, chance) = (tempfile::tempdir().unwrap(), SystemChance::default());
+        let clock = Arc::new(ManualClock::default());
+        let store = Store::open(&dir.path().join("data"), clock, crate::Options::default()).unwrap();
+        let vault = open(&store, &dir).await;
+        let sealed = seal_all(&vault, 20).await;
+        let mut load = tokio::task::JoinSet::new();
+        for number in 0..300_u64 {
+            let vault = vault.clone();
+            let polls_max = chance.random_u64() % 12;
+            load.spawn(async move {
+                let owner = format!("new {number}");
+                let work = async {
+                    match number % 5 {
+                        0 => vault.rotate().await.map(drop),
+                        _ => vault.seal(&owner, "v1", b"x").await.map(drop),
+                    }
+                };
+                let mut work = std::pin::pin!(work);
+                let mut polls_left = polls_max;
+                std::future::poll_fn(|cx| match polls_left.checked_sub(1) {
+                    None => std::task::Poll::Ready(()),
+                    Some(left) => {
+                        polls_left = left;
+                        work.as_mut().poll(cx).map(Result::unwrap)
+                    }
+                })
+                .await;
+            });
+        }
+        load.join_all().await;
+        vault.finish_rotation().await.unwrap();
+        let vault = open(&store, &dir).await;
+        let rows = store.range(Range::under(DATA_KEYS, "", 1_000)).await.unwrap().rows;
+        assert!(rows.len() > sealed.len());
+        for row in rows {
+            let owner = std::str::from_utf8(&row.key).unwrap();
+            assert!(vault.data_key(owner).await.unwrap().is_some());
+        }
+        check_all(&vault, &sealed).await;
+    }
+
     /// Cuts a rotation off after each of its steps, as a crash would, and opens the vault again.
     #[tokio::test]
     async fn a_rotation_that_was_cut_off_is_finished_later() {
@@ -154,7 +243,7 @@ mod tests {
             let vault = open(&store, &dir).await;
             let sealed = seal_all(&vault, VAULT_ROTATE_STEP + 10).await;
             let both = vault.0.ring.read().await.with_fresh(&*vault.0.chance).unwrap();
-            vault.adopt(both).await.unwrap();
+            vault.adopt(alone(&vault).await, both).await.unwrap();
             let mut from = Some(Bytes::new());
             for _ in 0..pages {
                 from = vault.wrap_page_anew(from.unwrap_or_default()).await.unwrap().1;
@@ -184,10 +273,11 @@ mod tests {
                     fresh.insert(owner.clone(), vault.seal(&owner, "v1", owner.as_bytes()).await.unwrap());
                     let gone = format!("gone {worker} {round}");
                     vault.seal(&gone, "v1", b"x").await.unwrap();
-                    vault.forget(&gone).await.unwrap();
+                    let batch = vault.forget_with(Batch::new(), &gone).unwrap();
+                    assert!(vault.0.store.commit(batch).await.unwrap().is_committed());
                     let (owner, old) = sealed.iter().nth((worker * 331 + round * 7) % sealed.len()).unwrap();
                     // Past the cache, so that rows are unwrapped while they change.
-                    *vault.0.cache.lock() = Cache::default();
+                    vault.0.cache.lock().clear();
                     assert_eq!(vault.unseal(owner, "v1", old).await.unwrap().expose(), owner.as_bytes());
                 }
                 fresh

@@ -50,9 +50,9 @@ async fn fill(dir: &Path) {
     let chance = Arc::new(SystemChance::default());
     let vault = Vault::open(&store, &dir.join("keys").join("master.json"), chance).await.unwrap();
     let staged = blobs.put(&b"the code"[..], 100).await.unwrap();
-    let environment = vault.seal("thing", "environment", b"SECRET=1").await.unwrap();
+    let (batch, environment) = vault.seal_with(Batch::new(), "thing", "environment", b"SECRET=1").await.unwrap();
     let thing = Thing { code: staged.blob(), environment };
-    let batch = Batch::new().put(&THINGS, &scope(), "thing", &thing).put_raw(RAW, "key", b"value");
+    let batch = batch.put(&THINGS, &scope(), "thing", &thing).put_raw(RAW, "key", b"value");
     let batch = blobs.retain(batch, &staged, b"thing").unwrap();
     assert!(store.commit(batch).await.unwrap().is_committed());
     let (streams, stream) = (Streams::new(&store), StreamId::new(&scope(), "stream").unwrap());
