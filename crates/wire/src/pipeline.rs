@@ -75,7 +75,8 @@ struct Exchange {
 impl Serve for Pipeline {
     fn serve(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> BoxFuture<'static, Response<Reply>> {
         let request_id = RequestId(self.chance.uuid());
-        let span = tracing::info_span!("request", id = %request_id);
+        // On at every level, so that no line of a request goes without its id.
+        let span = tracing::error_span!("request", id = %request_id);
         Box::pin(async move { self.run(request, peer, request_id).await }.instrument(span))
     }
 
@@ -270,7 +271,8 @@ impl Pipeline {
         self.bodies.hold_decoded(&mut asked.received, decoded_bytes).map_err(|error| body_error(error, ""))?;
         let (pipeline, query, headers) = (self.clone(), query.to_owned(), parts.headers.clone());
         let decoding = move || pipeline.decode(&asked, &query, &headers, &body).map(|input| (asked, input));
-        tokio::task::spawn_blocking(decoding).await.map_err(AwsError::internal)?
+        let span = tracing::Span::current();
+        tokio::task::spawn_blocking(move || span.in_scope(decoding)).await.map_err(AwsError::internal)?
     }
 
     /// The body without its compression. S3 keeps a compressed object as it is.

@@ -75,7 +75,7 @@ impl Value {
     }
 
     /// What this is, for messages.
-    fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
             Self::Bool(_) => "a boolean",

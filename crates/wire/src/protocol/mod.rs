@@ -74,7 +74,7 @@ pub enum DecodeError {
 pub enum EncodeError {
     #[error("encode {shape}: it has no member {member}")]
     UnknownMember { shape: &'static str, member: String },
-    #[error("encode {shape}: found {found:?}")]
+    #[error("encode {shape}: found {}", found.kind())]
     Misfit { shape: &'static str, found: Value },
     #[error("encode header {name}")]
     Header {

@@ -10,6 +10,8 @@ mod http2;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod log;
+#[cfg(test)]
 mod pipeline;
 #[cfg(test)]
 mod signed;

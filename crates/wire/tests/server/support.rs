@@ -30,6 +30,7 @@ const LAMPS: &str = r#"{
 "targetPrefix":"Lamps_20200101","protocols":["json-1.0"],
 "operations":{
 "Echo":{"method":"POST","uri":"/","input":"Thing","output":"Thing"},
+"Fail":{"method":"POST","uri":"/","input":"Thing","output":"Thing"},
 "Open":{"method":"POST","uri":"/","output":"Thing","unsigned":true},
 "Panic":{"method":"POST","uri":"/","input":"Thing","output":"Thing"},
 "Slow":{"method":"POST","uri":"/","input":"Thing","output":"Thing"},
@@ -101,6 +102,9 @@ fn map(members: Vec<(&'static str, Value)>) -> Output {
 fn router(gate: Arc<Semaphore>) -> Router {
     let lamps = service("lamps", LAMPS)
         .handle("Echo", |_, input| async move { Ok(input.into()) })
+        .handle("Fail", |_, _| async move {
+            Err(AwsError { message: "The password is hunter2.".into(), ..AwsError::internal("the disk is gone") })
+        })
         .handle("Open", |_, _| async move { Ok(map(vec![("Name", text("open"))])) })
         .handle("Panic", |_, _| async move { panic!("as asked") })
         .handle("Slow", |_, input| async move {
