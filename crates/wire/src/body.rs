@@ -116,7 +116,8 @@ impl Bodies {
         if body.size_hint().lower() > bytes_max {
             return Err(BodyError::TooLarge { bytes_max });
         }
-        let mut intake = Intake { bodies: self, state: State::Inline(BytesMut::new()), holds: Vec::new(), len: 0 };
+        let state = State::Inline(BytesMut::new());
+        let mut intake = Intake { bodies: self, state, holds: Vec::new(), memory_bytes: 0, len: 0 };
         let started = Instant::now();
         let mut wire_bytes = 0_u64;
         loop {
@@ -133,8 +134,13 @@ impl Bodies {
                 return Err(BodyError::TooLarge { bytes_max });
             }
             match &mut filter {
-                None if wire_bytes == data.len() as u64 && body.is_end_stream() => return self.take_whole(data),
-                None => intake.put(&data).await?,
+                None => {
+                    let is_whole = wire_bytes == data.len() as u64 && body.is_end_stream();
+                    if let Some(received) = is_whole.then(|| self.take_whole(&data)).flatten() {
+                        return Ok(received);
+                    }
+                    intake.put(&data).await?;
+                }
                 Some(filter) => {
                     let mut plain = BytesMut::with_capacity(data.len());
                     filter.feed(&data, &mut plain).map_err(BodyError::Filter)?;
@@ -148,10 +154,10 @@ impl Bodies {
         intake.finish().await
     }
 
-    /// A body that came in one piece stays in the buffer that it was read into.
-    fn take_whole(&self, data: Bytes) -> Result<Received, BodyError> {
-        let hold = self.memory.hold(data.len() as u64).ok_or(BodyError::Full)?;
-        Ok(Received { sha256: sha256(&data), blob: Blob::Inline(data), holds: vec![hold] })
+    /// A body that came in one piece stays in the buffer that it was read into; `None` if memory has no room for it.
+    fn take_whole(&self, data: &Bytes) -> Option<Received> {
+        let hold = self.memory.hold(data.len() as u64)?;
+        Some(Received { sha256: sha256(data), blob: Blob::Inline(data.clone()), holds: vec![hold] })
     }
 
     /// How long the next piece may take.
@@ -203,6 +209,8 @@ struct Intake<'a> {
     bodies: &'a Bodies,
     state: State,
     holds: Vec<Hold>,
+    /// What the body has of the memory quota.
+    memory_bytes: usize,
     len: u64,
 }
 
@@ -225,6 +233,7 @@ impl Intake<'_> {
             match self.bodies.memory.hold(data.len() as u64).filter(|_| fits) {
                 Some(hold) => {
                     self.holds.push(hold);
+                    self.memory_bytes = self.memory_bytes.saturating_add(data.len());
                     held.extend_from_slice(data);
                     coalesce(&mut self.holds);
                     return Ok(());
@@ -242,7 +251,8 @@ impl Intake<'_> {
         self.hold_disk(data.len() as u64)?;
         let State::Spooling(_, pending) = &mut self.state else { return Ok(()) };
         pending.extend_from_slice(data);
-        if pending.len() >= limits::BODY_INLINE_BYTES_MAX {
+        // The memory that it got before it grew too long is still the body's; without, it has next to none.
+        if pending.len() >= self.memory_bytes.max(limits::SPOOL_PENDING_BYTES_MAX) {
             self.flush().await?;
         }
         Ok(())
@@ -448,6 +458,30 @@ mod tests {
         assert!(matches!(read(&bodies, &[3; 200_000], 1_000_000).await, Err(BodyError::Full)));
         drop((first, second));
         assert_eq!(bodies.held_bytes(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_short_body_that_finds_memory_full_is_spooled() {
+        let limits = Limits { body_memory_bytes_max: 8, ..Limits::default() };
+        let (_dir, bodies) = bodies(&limits);
+        let _first = read(&bodies, b"12345678", 100).await.unwrap();
+        let whole = bodies.read(pin!(Full::new(Bytes::from_static(b"{}"))), 100, None).await.unwrap();
+        assert!(matches!(whole.blob, Blob::Spooled(_)));
+        assert_eq!((whole.blob.read_all().unwrap(), whole.sha256), ("{}".into(), sha256(b"{}")));
+    }
+
+    #[tokio::test]
+    async fn a_body_without_memory_waits_for_the_file_in_small_parts_only() {
+        let limits = Limits { body_memory_bytes_max: 8, ..Limits::default() };
+        let (_dir, bodies) = bodies(&limits);
+        let state = State::Inline(BytesMut::new());
+        let mut intake = Intake { bodies: &bodies, state, holds: Vec::new(), memory_bytes: 0, len: 0 };
+        for _ in 0..100 {
+            intake.put(&[7; 10_000]).await.unwrap();
+            let State::Spooling(_, pending) = &intake.state else { panic!("not spooling") };
+            assert!(pending.len() < limits::SPOOL_PENDING_BYTES_MAX);
+        }
+        assert_eq!(intake.finish().await.unwrap().blob.read_all().unwrap(), [7; 1_000_000].as_slice());
     }
 
     #[tokio::test(start_paused = true)]

@@ -107,6 +107,9 @@ pub const BODY_INLINE_BYTES_MAX: usize = 1024 * 1024;
 /// In memory over all requests. Bodies that find it used up are spooled from their first byte.
 pub const BODY_MEMORY_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
+/// What waits in memory to be written to a spool file, of a body that got no share of [`BODY_MEMORY_BYTES_MAX`].
+pub const SPOOL_PENDING_BYTES_MAX: usize = 64 * 1024;
+
 /// In memory over all requests, of what is inflated, or decoded out of a spooled body.
 pub const BODY_DECODED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
