@@ -16,9 +16,9 @@ use crate::value::Name;
 /// The caller's answer to a request that could not be decoded.
 pub fn refusal(model: &Model, protocol: Protocol, error: &DecodeError) -> AwsError {
     let (code, message) = match (error, protocol) {
-        (DecodeError::Read(source) | DecodeError::Spool(source), _) => {
-            return AwsError::internal(format_args!("failed to {error}: {source}"));
-        }
+        (DecodeError::Read(source), _) => return AwsError::internal(format_args!("failed to {error}: {source}")),
+        // No room on the disk or no file descriptor left: that passes.
+        (DecodeError::Spool(source), _) => return AwsError::unavailable(format_args!("failed to {error}: {source}")),
         (DecodeError::Malformed(_) | DecodeError::TooLarge(_), Protocol::RestXml) => (
             "MalformedXML",
             "The XML you provided was not well-formed or did not validate against our published schema".into(),
@@ -172,4 +172,21 @@ fn json_error(model: Option<&Model>, protocol: Protocol, fields: &Fields<'_>) ->
     let mut response = Response::new(body.into());
     response.headers_mut().insert(CONTENT_TYPE, json::content_type(protocol));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::schema::testing::model;
+
+    #[test]
+    fn a_lack_of_descriptors_passes_and_a_broken_file_does_not() {
+        let status = |error: DecodeError| refusal(model("lambda"), Protocol::RestJson, &error).status;
+        for errno in [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE, rustix::io::Errno::NOSPC] {
+            assert_eq!(status(DecodeError::Spool(errno.into())), 503);
+        }
+        assert_eq!(status(DecodeError::Read(io::ErrorKind::UnexpectedEof.into())), 500);
+    }
 }
