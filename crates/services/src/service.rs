@@ -28,7 +28,8 @@ impl Service {
         Self { name, model, overlay, operations: Vec::new(), body_bytes_max: HashMap::new() }
     }
 
-    /// Adds an operation. `run` takes the members that it implements; the rest were validated and are dropped.
+    /// Adds an operation. `run` takes the members that it implements. An input type denies the members that it does not
+    /// know, so that what is not built is refused by name and never dropped.
     pub fn operation<I, O, F>(mut self, name: &'static str, run: fn(Ctx, I) -> F) -> Self
     where
         I: DeserializeOwned + Send + 'static,
@@ -39,9 +40,9 @@ impl Service {
             Arc::new(move |cx, input: Value| {
                 let ctx = Ctx { cx, cloud: cloud.clone() };
                 Box::pin(async move {
-                    let input = input.into_typed().map_err(AwsError::internal)?;
+                    let input = input.into_typed()?;
                     let output = run(ctx, input).await?;
-                    Ok(Value::of(&output).map_err(AwsError::internal)?.into())
+                    Ok(Value::of(&output)?.into())
                 })
             })
         });

@@ -7,6 +7,7 @@
 mod bridge;
 mod de;
 mod ser;
+mod with;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,6 +17,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::Blob;
+
+pub use with::With;
 
 /// The name of a structure's member (borrowed from the model) or the key of a map.
 pub type Name = Cow<'static, str>;
@@ -39,8 +42,13 @@ pub enum Value {
 
 /// A value and a Rust type that do not fit each other.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("convert between a value and its typed form: {0}")]
-pub struct ValueError(String);
+pub enum ValueError {
+    #[error("convert between a value and its typed form: {0}")]
+    Misfit(String),
+    /// A member that the model has and the type, which denies what it does not know, has not.
+    #[error("take the member {0}")]
+    NotTaken(String),
+}
 
 impl Value {
     /// No members, no entries.
@@ -60,11 +68,12 @@ impl Value {
         }
     }
 
-    /// Reads a typed structure out. Members that the type does not name are ignored; an integer fits any Rust number
+    /// Reads a typed structure out. Members that the type does not name are ignored, or, where the type says
+    /// `#[serde(deny_unknown_fields)]`, an error that names them; an integer fits any Rust number
     /// that can hold it; a union is an enum with a variant a member.
     ///
     /// `#[serde(flatten)]` and `#[serde(untagged)]` look at values before the type is known, which loses timestamps
-    /// and blobs: do without them.
+    /// and blobs: use [`With`] and enums instead.
     pub fn into_typed<T: DeserializeOwned>(self) -> Result<T, ValueError> {
         T::deserialize(de::FromValue(self))
     }
@@ -92,20 +101,28 @@ impl Value {
 
 impl serde::de::Error for ValueError {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self(message.to_string())
+        Self::Misfit(message.to_string())
+    }
+
+    fn unknown_field(field: &str, _: &'static [&'static str]) -> Self {
+        Self::NotTaken(field.to_owned())
     }
 }
 
 impl serde::ser::Error for ValueError {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self(message.to_string())
+        Self::Misfit(message.to_string())
     }
 }
 
-/// The codecs and validation let through only what the model allows, so a misfit is a handler's mistake.
+/// The codecs and validation let through only what the model allows, so a misfit is a handler's mistake, and a member
+/// that no handler takes is a part of AWS that is not built.
 impl From<ValueError> for AwsError {
     fn from(error: ValueError) -> Self {
-        AwsError::internal(error)
+        match error {
+            ValueError::NotTaken(member) => AwsError::not_built(format_args!("the parameter {member}")),
+            ValueError::Misfit(_) => AwsError::internal(error),
+        }
     }
 }
 

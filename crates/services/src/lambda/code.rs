@@ -26,7 +26,7 @@ pub const LINK_PATH: &str = "/_lamp/code/";
 
 /// Where a request says that the code is.
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename_all = "PascalCase", default, deny_unknown_fields)]
 pub struct CodeInput {
     zip_file: Option<Zip>,
     s3_bucket: Option<String>,
@@ -48,12 +48,8 @@ impl CodeInput {
     pub async fn take(self, ctx: &Ctx) -> Result<Staged, AwsError> {
         match self {
             Self { zip_file: Some(zip), s3_bucket: None, s3_key: None, image_uri: None } => take_zip(ctx, zip).await,
-            // There is no bucket yet that the code could be in, so this is the plain truth.
             Self { zip_file: None, s3_bucket: Some(_), s3_key: Some(_), image_uri: None } => {
-                Err(errors::invalid_parameter(
-                    "Error occurred while GetObject. S3 Error Code: NoSuchBucket. \
-                     S3 Error Message: The specified bucket does not exist",
-                ))
+                Err(AwsError::not_built("function code from S3"))
             }
             Self { image_uri: Some(_), .. } => Err(AwsError::not_built("functions from container images")),
             Self { zip_file: None, s3_bucket: None, s3_key: None, image_uri: None } => {

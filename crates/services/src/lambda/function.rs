@@ -8,6 +8,7 @@ use base::{AwsError, Timestamp, Uuid};
 use serde::{Deserialize, Serialize};
 use store::blobs::Staged;
 use store::{Batch, Blob, Outcome, Record, Row, Scan, Table};
+use wire::value::With;
 
 use super::code::{self, CodeInput};
 use super::name::FunctionRef;
@@ -53,12 +54,10 @@ pub struct CreateFunction {
     tags: Tags,
     #[serde(default)]
     publish: bool,
-    #[serde(flatten)]
-    given: Given,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct UpdateFunctionCode {
     function_name: String,
     architectures: Option<Vec<String>>,
@@ -78,20 +77,18 @@ pub struct UpdateFunctionCode {
 pub struct UpdateFunctionConfiguration {
     function_name: String,
     revision_id: Option<String>,
-    #[serde(flatten)]
-    given: Given,
 }
 
 /// Input of the operations that only name a function.
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct Named {
     function_name: String,
     qualifier: Option<String>,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ListFunctions {
     marker: Option<String>,
     max_items: Option<usize>,
@@ -198,7 +195,10 @@ enum Shown {
     Listed,
 }
 
-pub async fn create(ctx: Ctx, input: CreateFunction) -> Result<FunctionConfiguration, AwsError> {
+pub async fn create(
+    ctx: Ctx,
+    With(input, given): With<CreateFunction, Given>,
+) -> Result<FunctionConfiguration, AwsError> {
     let name = FunctionRef::parse_new(&ctx, &input.function_name)?;
     if input.publish {
         return Err(AwsError::not_built("publishing versions"));
@@ -212,7 +212,7 @@ pub async fn create(ctx: Ctx, input: CreateFunction) -> Result<FunctionConfigura
     }
     let incarnation = ctx.cx.id();
     let owner = owner(&ctx, &name, incarnation);
-    let (settings, variables) = Settings::new(&name, input.given, input.architectures)?;
+    let (settings, variables) = Settings::new(&name, given, input.architectures)?;
     let code = input.code.take(&ctx).await?;
     let mut function = Function {
         tags: input.tags,
@@ -329,7 +329,7 @@ pub async fn update_code(ctx: Ctx, input: UpdateFunctionCode) -> Result<Function
 
 pub async fn update_configuration(
     ctx: Ctx,
-    input: UpdateFunctionConfiguration,
+    With(input, given): With<UpdateFunctionConfiguration, Given>,
 ) -> Result<FunctionConfiguration, AwsError> {
     let name = FunctionRef::parse(&ctx, "UpdateFunctionConfiguration", &input.function_name, None)?.name;
     let _turn = ctx.cloud.turns.of(&arn(&ctx, &name)).await;
@@ -338,7 +338,7 @@ pub async fn update_configuration(
         let mut function = row.value;
         check_revision(&function, input.revision_id.as_deref())?;
         let owner = owner(&ctx, &name, function.incarnation);
-        let (settings, variables) = function.settings.with(input.given.clone())?;
+        let (settings, variables) = function.settings.with(given.clone())?;
         function.settings = settings;
         let batch = Batch::new().expect_version(&FUNCTIONS, &ctx.scope(), &name, row.version);
         let batch = function.settings.seal(&ctx, batch, &owner, variables.as_ref()).await?;

@@ -14,21 +14,21 @@ const TAGS_MAX: usize = 50;
 pub type Tags = BTreeMap<String, String>;
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct TagResource {
     resource: String,
     tags: Tags,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct UntagResource {
     resource: String,
     tag_keys: Vec<String>,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ListTags {
     resource: String,
 }

@@ -20,7 +20,7 @@ impl<'de> IntoDeserializer<'de, ValueError> for FromValue {
 }
 
 fn misfit(expected: &str, found: &Value) -> ValueError {
-    ValueError(format!("expected {expected}, found {}", found.kind()))
+    ValueError::Misfit(format!("expected {expected}, found {}", found.kind()))
 }
 
 impl<'de> Deserializer<'de> for FromValue {
@@ -72,7 +72,9 @@ impl<'de> Deserializer<'de> for FromValue {
             Value::String(variant) => visitor.visit_enum(Union { variant: variant.into(), content: None }),
             Value::Map(members) => match <[(Name, Value); 1]>::try_from(members) {
                 Ok([(variant, content)]) => visitor.visit_enum(Union { variant, content: Some(content) }),
-                Err(members) => Err(ValueError(format!("expected one member of a union, found {}", members.len()))),
+                Err(members) => {
+                    Err(ValueError::Misfit(format!("expected one member of a union, found {}", members.len())))
+                }
             },
             found => Err(misfit("a string or a union", &found)),
         }

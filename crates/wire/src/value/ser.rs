@@ -9,7 +9,7 @@ use super::{Name, Value, ValueError};
 pub struct ToValue;
 
 fn unfit(what: &str) -> ValueError {
-    ValueError(format!("{what} has no form in an AWS protocol"))
+    ValueError::Misfit(format!("{what} has no form in an AWS protocol"))
 }
 
 impl Serializer for ToValue {
