@@ -20,8 +20,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Names besides `localhost` whose every subdomain is ours: those of AWS, which clients resolve to us or set as the
 /// signed host, and the public name of 127.0.0.1 that tools for local clouds use.
-const SUFFIXES: [&str; 5] =
-    [".localhost", ".localhost.localstack.cloud", ".amazonaws.com", ".amazonaws.com.cn", ".on.aws"];
+const SUFFIXES: [&str; 4] = [".localhost", ".localhost.localstack.cloud", ".amazonaws.com", ".amazonaws.com.cn"];
 const NAMES: [&str; 2] = ["localhost", "localhost.localstack.cloud"];
 
 /// Lets a configured page read what clients read.
@@ -36,13 +35,13 @@ pub enum HostError {
     #[error("The request names two hosts.")]
     Ambiguous,
     #[error(
-        "The host {0:?} is not served here. If it is meant to be, add it to `hosts` in the configuration \
-         (or set LAMP_HOSTS)."
+        "The host {0:?} is not served here. If it is meant to be, start the server with `--name` and it, or add it to \
+         LAMP_NAMES or to `server.names` in the configuration."
     )]
     NotServed(String),
     #[error(
-        "A web page of {0} may not use this server. If it is meant to, add its origin to `origins` in the \
-         configuration (or set LAMP_ORIGINS)."
+        "A web page of {0} may not use this server. If it is meant to, start the server with `--origin` and its origin, \
+         or add that to LAMP_ORIGINS or to `server.origins` in the configuration."
     )]
     CrossOrigin(String),
 }
@@ -254,11 +253,22 @@ mod tests {
             "localhost:80:90",
             "localhost:port",
             "evilamazonaws.com",
+            "x.lambda-url.us-east-1.on.aws",
         ] {
             assert_eq!(admit(&hosts, &[("host", name)]), Err(403), "{name}");
         }
         assert_eq!(admit(&hosts, &[]), Err(400));
         assert_eq!(admit(&hosts, &[("host", "localhost"), ("host", "localhost")]), Err(400));
+    }
+
+    #[test]
+    fn a_refusal_names_the_settings_that_would_allow_it() {
+        let said = [HostError::NotServed("a".into()).to_string(), HostError::CrossOrigin("b".into()).to_string()];
+        let settings =
+            [["`--name`", "LAMP_NAMES", "`server.names`"], ["`--origin`", "LAMP_ORIGINS", "`server.origins`"]];
+        for (said, settings) in said.iter().zip(settings) {
+            assert!(settings.iter().all(|setting| said.contains(setting)), "{said}");
+        }
     }
 
     #[test]
