@@ -1,7 +1,7 @@
 //! Bytes of a request that may be too many to hold: in memory while small, in an unlinked file beyond that.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -33,6 +33,11 @@ impl Blob {
         self.len() == 0
     }
 
+    /// The content from its start, for whoever takes it piece by piece. Reading a spooled one may block.
+    pub fn reader(&self) -> impl Read + Send + use<> {
+        Reader { blob: self.clone(), at: 0 }
+    }
+
     /// The whole content in memory. The caller has checked `len` against what it is willing to hold.
     pub fn read_all(&self) -> io::Result<Bytes> {
         match self {
@@ -44,6 +49,26 @@ impl Blob {
                 Ok(bytes.into())
             }
         }
+    }
+}
+
+/// Reads a blob from its start, leaving a file's own position alone: others may read it too.
+struct Reader {
+    blob: Blob,
+    at: u64,
+}
+
+impl Read for Reader {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = match &self.blob {
+            Blob::Inline(bytes) => {
+                let at = usize::try_from(self.at).unwrap_or(usize::MAX);
+                bytes.get(at..).unwrap_or_default().read(into)?
+            }
+            Blob::Spooled(spool) => spool.file.read_at(into, self.at)?,
+        };
+        self.at = self.at.saturating_add(read as u64);
+        Ok(read)
     }
 }
 
@@ -71,6 +96,31 @@ impl PartialEq for Blob {
         match (self.read_all(), other.read_all()) {
             (Ok(ours), Ok(theirs)) => ours == theirs,
             _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Seek, Write};
+
+    use super::*;
+
+    #[test]
+    fn readers_of_one_blob_do_not_disturb_each_other() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"lamplight").unwrap();
+        file.rewind().unwrap();
+        let spool = Arc::new(Spool { file, len: 9 });
+        for blob in [Blob::Inline(Bytes::from_static(b"lamplight")), Blob::Spooled(spool)] {
+            let (mut one, mut other) = (blob.reader(), blob.reader());
+            let mut start = [0; 4];
+            one.read_exact(&mut start).unwrap();
+            let mut whole = String::new();
+            other.read_to_string(&mut whole).unwrap();
+            let mut rest = String::new();
+            one.read_to_string(&mut rest).unwrap();
+            assert_eq!((&start, whole.as_str(), rest.as_str()), (b"lamp", "lamplight", "light"));
         }
     }
 }

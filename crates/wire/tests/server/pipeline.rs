@@ -3,7 +3,7 @@
 use tokio::io::AsyncReadExt;
 use wire::pipeline::Mode;
 
-use crate::support::{Raw, Setup, call, echo, start};
+use crate::support::{FILE_ANSWER_BYTES, Raw, Setup, call, echo, start};
 
 #[tokio::test]
 async fn an_operation_is_served_over_json() {
@@ -229,4 +229,17 @@ async fn draining_waits_for_what_a_client_left_behind() {
     server.gate.add_permits(1);
     assert!((&mut server.drained).await.unwrap());
     server.metric(WAITED).await;
+}
+
+#[tokio::test]
+async fn a_file_is_answered_whole_or_cut_off() {
+    let server = start(Setup::default()).await;
+    let ask = |method: &str, name: &str| format!("{method} /_lamp/file/{name} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let mut client = Raw::connect(&server).await;
+    client.send(ask("HEAD", "whole")).await;
+    assert_eq!(client.head().await.header("content-length"), Some("150000"));
+    client.send(ask("GET", "whole")).await;
+    assert_eq!(client.answer().await.unwrap().body, "f".repeat(FILE_ANSWER_BYTES));
+    client.send(ask("GET", "short")).await;
+    assert_eq!(client.answer().await, None, "a part is not taken for the whole");
 }

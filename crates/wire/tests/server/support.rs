@@ -15,7 +15,7 @@ use wire::body::Bodies;
 use wire::hosts::Hosts;
 use wire::limits::Limits;
 use wire::metrics::Metrics;
-use wire::pipeline::{Access, Builtin, Mode, Pipeline};
+use wire::pipeline::{Access, Builtin, BuiltinRequest, Mode, Pipeline};
 use wire::route::Router;
 use wire::schema::{self, Summary};
 use wire::server::{Listener, Reply, Server, Tasks, Tls};
@@ -80,6 +80,9 @@ const FILES: &str = r#"{
 }}"#;
 
 const NO_OVERLAY: &str = r#"{"corrections":[]}"#;
+
+/// More than a piece of a file that is read at a time, and no multiple of it.
+pub const FILE_ANSWER_BYTES: usize = 150_000;
 
 pub const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
@@ -210,13 +213,24 @@ pub async fn start(setup: Setup) -> TestServer {
         *response.status_mut() = StatusCode::OK;
         response
     };
+    let mut file = tempfile::tempfile().unwrap();
+    std::io::Write::write_all(&mut file, &[b'f'; FILE_ANSWER_BYTES]).unwrap();
+    let file = Arc::new(file);
+    let answer_file = move |request: BuiltinRequest| {
+        // A path that ends in `short` promises more than there is.
+        let missing = u64::from(request.path.ends_with("short"));
+        std::future::ready(Response::new(Reply::file(file.try_clone().unwrap(), FILE_ANSWER_BYTES as u64 + missing)))
+    };
     let pipeline = Pipeline {
         router: router(gate.clone()),
         authority: Arc::new(OneKey),
         mode: setup.mode,
         hosts: Hosts::new([], ["https://console.example".to_owned()]),
         bodies: Bodies::new(spool.path().into(), &setup.limits),
-        builtins: vec![Builtin::new(Method::GET, "/_lamp/health", Access::Anyone, health)],
+        builtins: vec![
+            Builtin::new(Method::GET, "/_lamp/health", Access::Anyone, health),
+            Builtin::new(Method::GET, "/_lamp/file/", Access::Anyone, answer_file),
+        ],
         metrics: shown,
         machine_clock: Arc::new(SystemClock),
         clock: Arc::new(SystemClock),

@@ -4,8 +4,7 @@ mod decode;
 mod encode;
 mod reader;
 
-use std::io::{BufReader, Read};
-use std::os::unix::fs::FileExt;
+use std::io::BufReader;
 
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
@@ -14,7 +13,7 @@ use super::budget::Budget;
 use super::error::Fields;
 use super::{DecodeError, EncodeError, Request, Response};
 use crate::schema::{Location, Model, Operation, Protocol, ShapeId};
-use crate::{Blob, Spool, Value};
+use crate::{Blob, Value};
 
 pub use decode::last_wins;
 pub use encode::{write_string, write_unix_seconds};
@@ -41,25 +40,11 @@ pub fn decode_body(
             let reader = reader::Reader::new(bytes.as_ref(), budget);
             decode::Decoder { model, wire_names, reader }.document(shape)
         }
-        Blob::Spooled(spool) => {
-            let input = BufReader::with_capacity(WINDOW_BYTES, SpoolReader { spool, offset: 0 });
+        body @ Blob::Spooled(_) => {
+            let input = BufReader::with_capacity(WINDOW_BYTES, body.reader());
             let reader = reader::Reader::new(input, budget);
             decode::Decoder { model, wire_names, reader }.document(shape)
         }
-    }
-}
-
-/// Reads a spool from its beginning, leaving the file's own position alone: others may read it too.
-struct SpoolReader<'a> {
-    spool: &'a Spool,
-    offset: u64,
-}
-
-impl Read for SpoolReader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.spool.file.read_at(buffer, self.offset)?;
-        self.offset = self.offset.saturating_add(count as u64);
-        Ok(count)
     }
 }
 
