@@ -12,7 +12,6 @@ use base::Timestamp;
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::limits::{EVENT_BYTES_MAX, EVENT_HEADERS_BYTES_MAX};
-use crate::sigv4::checksum::crc32;
 
 pub use events::{decode_event, event, exception, initial_response, stream_member};
 
@@ -89,10 +88,10 @@ impl Message {
         let mut frame = Vec::with_capacity(total);
         frame.extend_from_slice(&length(total));
         frame.extend_from_slice(&length(headers.len()));
-        frame.extend_from_slice(&crc32(&frame).to_be_bytes());
+        frame.extend_from_slice(&crc32fast::hash(&frame).to_be_bytes());
         frame.extend_from_slice(&headers);
         frame.extend_from_slice(&self.payload);
-        frame.extend_from_slice(&crc32(&frame).to_be_bytes());
+        frame.extend_from_slice(&crc32fast::hash(&frame).to_be_bytes());
         Ok(frame.into())
     }
 }
@@ -174,7 +173,7 @@ impl Frames {
     /// The next whole frame, if it has arrived.
     pub fn next_message(&mut self) -> Result<Option<Message>, FrameError> {
         let Some(mut prelude) = self.buffer.get(..PRELUDE_BYTES) else { return Ok(None) };
-        let lengths = crc32(prelude.get(..8).unwrap_or_default());
+        let lengths = crc32fast::hash(prelude.get(..8).unwrap_or_default());
         let (total, headers) = (prelude.get_u32() as usize, prelude.get_u32() as usize);
         if lengths != prelude.get_u32() {
             return Err(FrameError::Checksum);
@@ -191,7 +190,7 @@ impl Frames {
         }
         let mut frame = self.buffer.split_to(total).freeze();
         let mut trailer = frame.split_off(total.saturating_sub(TRAILER_BYTES));
-        if crc32(&frame) != trailer.get_u32() {
+        if crc32fast::hash(&frame) != trailer.get_u32() {
             return Err(FrameError::Checksum);
         }
         frame.advance(PRELUDE_BYTES);
@@ -285,7 +284,7 @@ mod tests {
         assert!(matches!(large.encode(), Err(FrameError::TooLarge(_))));
         let mut prelude = [0xff_u8; 8].to_vec();
         prelude[4..].copy_from_slice(&[0; 4]);
-        let checksum = crc32(&prelude).to_be_bytes();
+        let checksum = crc32fast::hash(&prelude).to_be_bytes();
         prelude.extend_from_slice(&checksum);
         assert!(matches!(read_all(&prelude, 12), Err(FrameError::TooLarge(_))));
         let name = Message { headers: vec![("x".repeat(256), Header::Bool(true))], payload: Bytes::new() };
@@ -329,10 +328,10 @@ mod tests {
             // The same behind lengths and checksums that are right.
             let mut frame = (16 + headers.len() as u32).to_be_bytes().to_vec();
             frame.extend_from_slice(&(headers.len() as u32).to_be_bytes());
-            let checksum = crc32(&frame).to_be_bytes();
+            let checksum = crc32fast::hash(&frame).to_be_bytes();
             frame.extend_from_slice(&checksum);
             frame.extend_from_slice(&headers);
-            let checksum = crc32(&frame).to_be_bytes();
+            let checksum = crc32fast::hash(&frame).to_be_bytes();
             frame.extend_from_slice(&checksum);
             let _ = read_all(&frame, 1_000);
         }

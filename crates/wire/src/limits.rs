@@ -2,7 +2,7 @@
 //!
 //! The constants are what a server runs with unless its operator says otherwise; [`Limits`] carries those that an
 //! operator or a test may choose, so that a test can wait milliseconds where a server waits seconds. First the
-//! listener, then bodies, then what a decoded body may hold.
+//! listener, then bodies, then what a decoded body may hold, then signatures.
 
 use std::time::Duration;
 
@@ -163,6 +163,33 @@ pub const EVENT_BYTES_MAX: usize = (16 << 20) + EVENT_HEADERS_BYTES_MAX;
 
 /// The format's own limit on the headers of a frame.
 pub const EVENT_HEADERS_BYTES_MAX: usize = 128 << 10;
+
+/// How far the clock of a client may be off, either way.
+pub const SIGNATURE_SKEW_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// A presigned URL lives no longer than this.
+pub const PRESIGNED_LIFETIME_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Names in one `SignedHeaders` list. SDKs sign about ten; each name is looked up and written once.
+pub const SIGNED_HEADERS_MAX: usize = 128;
+
+/// Bytes of a credential (`key/date/region/service/aws4_request`). AWS's key ids have at most 128 characters.
+pub const CREDENTIAL_BYTES_MAX: usize = 512;
+
+/// A canonical request longer than this is not shown in an error message.
+pub const SHOWN_CANONICAL_BYTES_MAX: usize = 8 * 1024;
+
+/// Text of the caller's that an error message repeats is cut to this.
+pub const QUOTED_BYTES_MAX: usize = 1024;
+
+/// Signing keys held in each of the cache's two generations.
+pub const SIGNING_KEYS_MAX: usize = 2048;
+
+/// The line before a chunk of `aws-chunked`: its size in hex, extensions and the signature.
+pub const AWS_CHUNK_LINE_BYTES_MAX: usize = 1024;
+
+/// All trailer lines of an `aws-chunked` body together.
+pub const AWS_TRAILER_BYTES_MAX: usize = 8 * 1024;
 
 /// The limits that an operator or a test may choose.
 #[derive(Debug, Clone)]

@@ -12,8 +12,8 @@ mod base64;
 mod budget;
 mod cbor;
 mod error;
+mod form;
 mod json;
-mod percent;
 mod query;
 mod rest;
 #[cfg(test)]

@@ -8,9 +8,9 @@ use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 
 use super::budget::Budget;
-use super::percent::Pair;
+use super::form::Pair;
 use super::xml::{self, Names};
-use super::{DecodeError, EncodeError, Request, Response, json, percent, text};
+use super::{DecodeError, EncodeError, Request, Response, form, json, text};
 use crate::Value;
 use crate::limits::{BODY_TEXT_BYTES_MAX, FORM_PAIR_COUNT_MAX};
 use crate::schema::{Kind, Member, Model, Operation, ShapeId, Structure, TimestampFormat};
@@ -24,7 +24,7 @@ pub fn decode(model: &Model, input: ShapeId, request: &Request<'_>) -> Result<Va
     let body = request.body.read_all().map_err(DecodeError::Read)?;
     let body = std::str::from_utf8(&body).map_err(|_| DecodeError::Malformed("Invalid UTF-8 in the form".into()))?;
     let mut pairs = Vec::new();
-    for pair in percent::pairs(request.query).chain(percent::pairs(body)) {
+    for pair in form::pairs(request.query).chain(form::pairs(body)) {
         if pairs.len() >= FORM_PAIR_COUNT_MAX {
             return Err(DecodeError::TooLarge("the form has too many parameters"));
         }

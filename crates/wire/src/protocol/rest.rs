@@ -7,7 +7,7 @@ use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::{
-    DecodeError, EVENT_STREAM, EncodeError, Request, Response, base64, is_event_stream, json, percent, text, xml,
+    DecodeError, EVENT_STREAM, EncodeError, Request, Response, base64, form, is_event_stream, json, text, xml,
 };
 use crate::schema::{Kind, Location, Member, Model, Operation, Protocol, ShapeId, Structure, TimestampFormat};
 use crate::value::Name;
@@ -87,7 +87,7 @@ struct Head<'a> {
     operation: &'a Operation,
     request: &'a Request<'a>,
     /// The query string, taken apart when the first member asks for it.
-    pairs: Option<Vec<percent::Pair<'a>>>,
+    pairs: Option<Vec<form::Pair<'a>>>,
 }
 
 impl<'a> Head<'a> {
@@ -98,9 +98,9 @@ impl<'a> Head<'a> {
         self.scalar(member, label, TimestampFormat::Iso8601).map(Some)
     }
 
-    fn pairs(&mut self) -> Result<&[percent::Pair<'a>], DecodeError> {
+    fn pairs(&mut self) -> Result<&[form::Pair<'a>], DecodeError> {
         if self.pairs.is_none() {
-            self.pairs = Some(percent::pairs(self.request.query).collect::<Result<_, _>>()?);
+            self.pairs = Some(form::pairs(self.request.query).collect::<Result<_, _>>()?);
         }
         Ok(self.pairs.as_deref().unwrap_or_default())
     }

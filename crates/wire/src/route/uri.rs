@@ -12,6 +12,7 @@ use std::borrow::Cow;
 
 use http::HeaderMap;
 
+use crate::percent::{self, Plus};
 use crate::schema::{Location, Model, Operation};
 
 /// All templates of a service.
@@ -130,7 +131,7 @@ impl Tree {
         captured.extend(rest);
         let labels = end.labels.iter().zip(captured);
         let labels: Option<Vec<_>> =
-            labels.map(|(label, raw)| Some((*label, decode(raw, false)?.into_owned()))).collect();
+            labels.map(|(label, raw)| Some((*label, percent::decode_text(raw, Plus::Literal)?.into_owned()))).collect();
         Ok(Some(Found { operation: end.operation, labels: labels.ok_or(BadLabel)? }))
     }
 
@@ -153,7 +154,7 @@ impl Tree {
             Some((segment, below)) => (segment, Some(below)),
             None => (path, None),
         };
-        let plain = decode(segment, false);
+        let plain = percent::decode_text(segment, Plus::Literal);
         let literal = plain.and_then(|plain| node.literals.iter().find(|(text, _)| *text == plain));
         if let Some((_, child)) = literal
             && let Some(found) = self.walk(*child, below, target, query, captured)
@@ -217,33 +218,6 @@ fn key_value(pair: &str) -> (&str, Option<&str>) {
 /// A pair of a query or form; what cannot be decoded matches nothing that has a name.
 pub(super) fn decoded_key_value(pair: &str) -> (Cow<'_, str>, Cow<'_, str>) {
     let (key, value) = key_value(pair);
-    (decode(key, true).unwrap_or_default(), decode(value.unwrap_or_default(), true).unwrap_or_default())
-}
-
-/// Undoes percent-encoding; a percent sign that begins no code stands for itself. `None` if no UTF-8 comes out.
-pub(super) fn decode(raw: &str, plus_is_space: bool) -> Option<Cow<'_, str>> {
-    if !raw.bytes().any(|byte| byte == b'%' || (plus_is_space && byte == b'+')) {
-        return Some(Cow::Borrowed(raw));
-    }
-    let mut bytes = Vec::with_capacity(raw.len());
-    let mut rest = raw.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        bytes.push(match (first, after) {
-            (b'%', [high, low, after @ ..]) => match (hex(*high), hex(*low)) {
-                (Some(high), Some(low)) => {
-                    rest = after;
-                    high << 4 | low
-                }
-                _ => b'%',
-            },
-            (b'+', _) if plus_is_space => b' ',
-            (byte, _) => *byte,
-        });
-    }
-    String::from_utf8(bytes).ok().map(Cow::Owned)
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+    let decode = |text| percent::decode_text(text, Plus::Space).unwrap_or_default();
+    (decode(key), decode(value.unwrap_or_default()))
 }

@@ -7,9 +7,9 @@
 use std::borrow::Cow;
 
 use http::header::HeaderMap;
-use percent::{Plus, decode};
 
 use super::Head;
+use crate::percent::{self, Plus, decode};
 
 /// Everything that goes into a canonical request.
 pub struct Request<'a> {
@@ -174,60 +174,5 @@ fn write_header_value(value: &[u8], out: &mut Vec<u8>) {
                 }
             }
         }
-    }
-}
-
-pub mod percent {
-    //! The percent encoding of Signature V4: all but letters, digits and `-._~`, in upper-case hex.
-
-    use std::borrow::Cow;
-
-    #[derive(Clone, Copy, PartialEq, Eq)]
-    pub enum Plus {
-        /// In a path a plus is a plus.
-        Literal,
-        /// In a query it is a space.
-        Space,
-    }
-
-    pub fn encode(bytes: &[u8], out: &mut Vec<u8>) {
-        const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-        for byte in bytes {
-            match byte {
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(*byte),
-                _ => {
-                    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
-                    out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
-                }
-            }
-        }
-    }
-
-    /// A percent sign that no two hex digits follow stands for itself.
-    pub fn decode(bytes: &[u8], plus: Plus) -> Cow<'_, [u8]> {
-        if !bytes.iter().any(|byte| *byte == b'%' || (*byte == b'+' && plus == Plus::Space)) {
-            return Cow::Borrowed(bytes);
-        }
-        let mut out = Vec::with_capacity(bytes.len());
-        let mut rest = bytes;
-        while let [byte, tail @ ..] = rest {
-            rest = tail;
-            match (byte, tail) {
-                (b'%', [high, low, after @ ..]) => match (digit(*high), digit(*low)) {
-                    (Some(high), Some(low)) => {
-                        out.push(high << 4 | low);
-                        rest = after;
-                    }
-                    _ => out.push(b'%'),
-                },
-                (b'+', _) if plus == Plus::Space => out.push(b' '),
-                (byte, _) => out.push(*byte),
-            }
-        }
-        Cow::Owned(out)
-    }
-
-    fn digit(byte: u8) -> Option<u8> {
-        char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
     }
 }

@@ -16,13 +16,11 @@ use base::{AwsError, hex};
 use http::HeaderMap;
 use ring::digest;
 
-use super::Streaming;
 use super::checksum::{Algorithm, Checksum};
 use super::error::MISMATCH_S3;
-use super::limits::{CHUNK_LINE_BYTES_MAX, TRAILER_BYTES_MAX};
 use super::verify::Verified;
-
-const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+use super::{EMPTY_SHA256, Streaming};
+use crate::limits::{AWS_CHUNK_LINE_BYTES_MAX, AWS_TRAILER_BYTES_MAX};
 
 /// What is wrong with a body in chunks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -222,7 +220,7 @@ impl Decoder {
     }
 
     fn extend_line(&mut self, part: &[u8]) -> Result<(), ChunkError> {
-        if self.line.len().saturating_add(part.len()) > CHUNK_LINE_BYTES_MAX {
+        if self.line.len().saturating_add(part.len()) > AWS_CHUNK_LINE_BYTES_MAX {
             return Err(ChunkError::Framing("a line is too long"));
         }
         self.line.extend_from_slice(part);
@@ -293,7 +291,7 @@ impl Decoder {
         self.trailers.bytes = self.trailers.bytes.saturating_add(line.len());
         let text = std::str::from_utf8(line).map_err(|_| ChunkError::Trailer)?.trim_ascii();
         let has_trailer = self.framing.streaming != Streaming::Signed;
-        if self.trailers.bytes > TRAILER_BYTES_MAX || (!has_trailer && !text.is_empty()) {
+        if self.trailers.bytes > AWS_TRAILER_BYTES_MAX || (!has_trailer && !text.is_empty()) {
             return Err(ChunkError::Trailer);
         }
         if text.is_empty() {
@@ -337,7 +335,7 @@ impl Chain {
     fn verify_chunk(&mut self) -> Result<(), ChunkError> {
         let hash = std::mem::replace(&mut self.hash, digest::Context::new(&digest::SHA256)).finish();
         let hash = hex::encode(hash.as_ref());
-        let text = self.string_to_sign("AWS4-HMAC-SHA256-PAYLOAD", &[EMPTY_SHA256, &hash]);
+        let text = self.string_to_sign("AWS4-HMAC-SHA256-PAYLOAD", &[&hex::encode(&EMPTY_SHA256), &hash]);
         if !self.head.key.verify(text.as_bytes(), &self.claimed) {
             return Err(ChunkError::Signature);
         }

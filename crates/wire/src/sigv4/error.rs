@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use base::{AwsError, Timestamp};
 
-use super::limits::{PRESIGNED_MAX, QUOTED_BYTES_MAX, SHOWN_BYTES_MAX, SKEW_MAX};
 use super::{ALGORITHM, TERMINATOR};
+use crate::limits::{PRESIGNED_LIFETIME_MAX, QUOTED_BYTES_MAX, SHOWN_CANONICAL_BYTES_MAX, SIGNATURE_SKEW_MAX};
 
 /// Services that answer alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,7 +177,7 @@ impl AuthError {
 const MISMATCH: &str = "The request signature we calculated does not match the signature you provided. Check your AWS \
                         Secret Access Key and signing method. Consult the service documentation for details.";
 const TOKEN_INVALID: &str = "The security token included in the request is invalid.";
-const SKEW_MINUTES: u64 = SKEW_MAX.as_secs() / 60;
+const SKEW_MINUTES: u64 = SIGNATURE_SKEW_MAX.as_secs() / 60;
 
 impl AuthError {
     fn message(&self) -> String {
@@ -208,11 +208,11 @@ impl AuthError {
             Self::Expires(fault) => fault.message().into(),
             Self::PayloadDeclaration(_) | Self::PayloadUndeclared | Self::BodyHash { .. } => MISMATCH.into(),
             Self::Expired { signed_at, now } => {
-                let (signed, limit, now) = (signed_at.basic(), now.minus(SKEW_MAX).basic(), now.basic());
+                let (signed, limit, now) = (signed_at.basic(), now.minus(SIGNATURE_SKEW_MAX).basic(), now.basic());
                 format!("Signature expired: {signed} is now earlier than {limit} ({now} - {SKEW_MINUTES} min.)")
             }
             Self::NotYetCurrent { signed_at, now, .. } => {
-                let (signed, limit, now) = (signed_at.basic(), now.plus(SKEW_MAX).basic(), now.basic());
+                let (signed, limit, now) = (signed_at.basic(), now.plus(SIGNATURE_SKEW_MAX).basic(), now.basic());
                 format!("Signature not yet current: {signed} is still later than {limit} ({now} + {SKEW_MINUTES} min.)")
             }
             Self::PresignedExpired { signed_at, expires, now } => {
@@ -331,7 +331,7 @@ impl Mismatch {
     }
 
     fn may_be_shown(&self) -> bool {
-        self.canonical_request.len() <= SHOWN_BYTES_MAX
+        self.canonical_request.len() <= SHOWN_CANONICAL_BYTES_MAX
             && !self.canonical_request.to_ascii_lowercase().contains("x-amz-security-token")
     }
 }
@@ -350,7 +350,7 @@ impl AuthError {
             Self::Expired { signed_at, now } | Self::NotYetCurrent { signed_at, now, .. } => error
                 .with_member("RequestTime", signed_at.basic())
                 .with_member("ServerTime", now.iso8601())
-                .with_member("MaxAllowedSkewMilliseconds", SKEW_MAX.as_millis().to_string()),
+                .with_member("MaxAllowedSkewMilliseconds", SIGNATURE_SKEW_MAX.as_millis().to_string()),
             Self::PresignedExpired { signed_at, expires, now } => error
                 .with_member("X-Amz-Expires", expires.as_secs().to_string())
                 .with_member("Expires", signed_at.plus(*expires).iso8601())
@@ -451,4 +451,4 @@ pub(super) fn quoted(text: &[u8]) -> String {
 }
 
 /// A week, as [`ExpiresFault::OverAWeek`] words it.
-const _: () = assert!(PRESIGNED_MAX.as_secs() == 604_800);
+const _: () = assert!(PRESIGNED_LIFETIME_MAX.as_secs() == 604_800);

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use ring::{digest, hmac};
 
-use super::limits::KEYS_MAX;
 use super::{Scope, TERMINATOR};
+use crate::limits::SIGNING_KEYS_MAX;
 
 /// A derived key, ready to sign. Cloning is cheap.
 #[derive(Clone, Debug)]
@@ -92,7 +92,7 @@ impl KeyCache {
     /// Keeps a key that has verified a request; others' attempts must not push out what is in use.
     pub fn keep(&self, secret: &str, scope: &Scope, key: &SigningKey) {
         let mut generations = self.0.write();
-        if generations.young.len() >= KEYS_MAX {
+        if generations.young.len() >= SIGNING_KEYS_MAX {
             generations.old = std::mem::take(&mut generations.young);
         }
         generations.young.insert(scope.clone(), Entry { secret: Fingerprint::of(secret), key: key.clone() });
@@ -143,14 +143,14 @@ mod tests {
     fn the_cache_is_bounded_and_keeps_what_is_used() {
         let cache = KeyCache::default();
         let used = scope("used");
-        for index in 0..3 * KEYS_MAX {
+        for index in 0..3 * SIGNING_KEYS_MAX {
             let (key, young) = cache.key("s", &used);
             if !young {
                 cache.keep("s", &used, &key);
             }
             let other = scope(&index.to_string());
             cache.keep("s", &other, &key);
-            assert!(cache.len() <= 2 * KEYS_MAX);
+            assert!(cache.len() <= 2 * SIGNING_KEYS_MAX);
         }
         assert!(cache.0.read().young.contains_key(&used) || cache.0.read().old.contains_key(&used));
     }

@@ -20,7 +20,6 @@ pub mod chunked;
 mod error;
 pub mod event;
 mod key;
-pub mod limits;
 mod parse;
 mod sign;
 #[cfg(test)]
@@ -41,6 +40,11 @@ pub use verify::{Body, Rules, Verified, Verifier};
 
 pub(crate) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 pub(crate) const TERMINATOR: &str = "aws4_request";
+/// SHA-256 of nothing.
+const EMPTY_SHA256: [u8; 32] = [
+    0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27, 0xae, 0x41,
+    0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
+];
 pub(crate) const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
 
 /// What a signature covers of a request, as it came off the wire: nothing decoded, nothing normalised.

@@ -7,10 +7,10 @@ use std::time::Duration;
 use base::{Secret, Timestamp, hex};
 use http::HeaderMap;
 
-use super::canonical::percent::{Plus, decode};
 use super::error::{ExpiresFault, quoted};
-use super::limits::{CREDENTIAL_BYTES_MAX, PRESIGNED_MAX, SIGNED_HEADERS_MAX, SKEW_MAX};
 use super::{ALGORITHM, AuthError, Claim, Form, Head, Payload, Scope, Streaming, UNSIGNED_PAYLOAD, is_s3};
+use crate::limits::{CREDENTIAL_BYTES_MAX, PRESIGNED_LIFETIME_MAX, SIGNATURE_SKEW_MAX, SIGNED_HEADERS_MAX};
+use crate::percent::{Plus, decode};
 
 /// Who says to have signed the request; `None` if nobody does. An `Authorization` header of another kind than AWS's,
 /// such as `Bearer`, is no signature.
@@ -166,7 +166,7 @@ impl<'a> Query<'a> {
         let expires = match given(&self.expires) {
             Some(expires) => parse_expires(expires)?,
             None if is_s3(scope.service()) => return Err(self.incomplete()),
-            None => SKEW_MAX,
+            None => SIGNATURE_SKEW_MAX,
         };
         Ok(Claim {
             form: Form::Query { expires },
@@ -236,7 +236,7 @@ fn parse_scope(credential: &str, query: bool) -> Result<Scope, AuthError> {
 fn parse_expires(expires: &str) -> Result<Duration, AuthError> {
     let fault = match expires.parse::<i64>() {
         Ok(secs) => match u64::try_from(secs).map(Duration::from_secs) {
-            Ok(expires) if expires <= PRESIGNED_MAX => return Ok(expires),
+            Ok(expires) if expires <= PRESIGNED_LIFETIME_MAX => return Ok(expires),
             Ok(_) => ExpiresFault::OverAWeek,
             Err(_) => ExpiresFault::Negative,
         },

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use base::{Secret, Timestamp};
+use base::{Secret, Timestamp, hex};
 use http::header::{HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue};
 
-use super::canonical::{Request, percent};
+use super::canonical::Request;
 use super::key::SigningKey;
 use super::verify::string_to_sign;
-use super::{ALGORITHM, Head, Scope, UNSIGNED_PAYLOAD, is_s3};
+use super::{ALGORITHM, EMPTY_SHA256, Head, Scope, UNSIGNED_PAYLOAD, is_s3};
+use crate::percent;
 
 /// Who signs, for which service and when.
 #[derive(Debug, Clone, Copy)]
@@ -89,13 +90,13 @@ pub fn presign(signer: &Signer<'_>, head: &Head<'_>, expires: Duration) -> Strin
     if let Some(token) = signer.session_token {
         push("X-Amz-Security-Token", token.expose());
     }
-    const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let empty = hex::encode(&EMPTY_SHA256);
     let signature = signer.signature(
         &scope,
         &Request {
             head: Head { query: &query, ..*head },
             signed_headers: "host",
-            payload: if is_s3(signer.service) { UNSIGNED_PAYLOAD } else { EMPTY },
+            payload: if is_s3(signer.service) { UNSIGNED_PAYLOAD } else { &empty },
             raw_path: is_s3(signer.service),
             presigned: true,
         },

@@ -7,8 +7,11 @@ use ring::digest;
 use super::canonical::Request;
 use super::error::{Mismatch, ScopeFault};
 use super::key::{KeyCache, SigningKey};
-use super::limits::SKEW_MAX;
-use super::{ALGORITHM, AuthError, Claim, Form, Head, Payload, Scope, Streaming, TERMINATOR, UNSIGNED_PAYLOAD, is_s3};
+use super::{
+    ALGORITHM, AuthError, Claim, EMPTY_SHA256, Form, Head, Payload, Scope, Streaming, TERMINATOR, UNSIGNED_PAYLOAD,
+    is_s3,
+};
+use crate::limits::SIGNATURE_SKEW_MAX;
 
 /// Headers that need no signature of their own: the first is the last line of every canonical request that it
 /// declares, the second is compared with the token that belongs to the key. Some clients add them after signing.
@@ -25,10 +28,7 @@ pub enum Body {
 
 impl Body {
     /// Of a request without a body.
-    pub const EMPTY: Self = Self::Sha256([
-        0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27, 0xae,
-        0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
-    ]);
+    pub const EMPTY: Self = Self::Sha256(EMPTY_SHA256);
 }
 
 /// What the claim has to fit.
@@ -131,11 +131,11 @@ pub(super) fn string_to_sign(signed_at: &str, scope: &Scope, canonical: &[u8]) -
 fn check_time(claim: &Claim, now: Timestamp) -> Result<(), AuthError> {
     let signed_at = claim.signed_at;
     let presigned = matches!(claim.form, Form::Query { .. });
-    if signed_at > now.plus(SKEW_MAX) {
+    if signed_at > now.plus(SIGNATURE_SKEW_MAX) {
         return Err(AuthError::NotYetCurrent { signed_at, now, presigned });
     }
     match claim.form {
-        Form::Header if signed_at < now.minus(SKEW_MAX) => Err(AuthError::Expired { signed_at, now }),
+        Form::Header if signed_at < now.minus(SIGNATURE_SKEW_MAX) => Err(AuthError::Expired { signed_at, now }),
         Form::Query { expires } if signed_at.plus(expires) < now => {
             Err(AuthError::PresignedExpired { signed_at, expires, now })
         }
