@@ -1,7 +1,7 @@
 # Everything here is `cargo xtask`; this file only gives it the names that people type.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test torture fuzz bench build tools conformance
+.PHONY: help run test torture fuzz bench build tools
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14

@@ -40,7 +40,7 @@ pub fn restore(options: Restore) -> Result<(), Box<dyn Error>> {
 
 pub fn rotate_key(place: Place) -> Result<(), Box<dyn Error>> {
     let done = carry_out(&data_dir(place)?, Request::RotateKey)?;
-    println!("wrapped {} keys with a new master key; the old one is forgotten", done["rewrapped_key_count"]);
+    println!("new master key; keys wrapped anew: {}; the old one is forgotten", done["rewrapped_key_count"]);
     Ok(())
 }
 

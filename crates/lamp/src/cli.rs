@@ -3,10 +3,11 @@
 //! Every setting of the server is a flag, an environment variable and a key of the configuration file; the first
 //! that is given wins, in this order.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::Address;
 
 #[derive(Parser)]
 #[command(name = "lamp", version, about = "The serverless cloud in one binary, behind the AWS API")]
@@ -34,9 +35,9 @@ pub struct Settings {
     /// Port to listen on; 0 takes a free one
     #[arg(long, env = "LAMP_PORT")]
     pub port: Option<u16>,
-    /// Address to listen on; any but loopback turns on strict authentication
+    /// Address to listen on; any but loopback turns on strict authentication, unless --auth says otherwise
     #[arg(long, env = "LAMP_HOST", value_name = "ADDR")]
-    pub host: Option<IpAddr>,
+    pub host: Option<Address>,
     #[command(flatten)]
     pub place: Place,
     /// Who may talk to the server: `dev` takes any key, `strict` only known ones
@@ -55,14 +56,14 @@ pub struct Settings {
     #[arg(long = "origin", env = "LAMP_ORIGINS", value_delimiter = ',', value_name = "URL")]
     pub origins: Vec<String>,
     /// Serve TLS with this certificate chain (PEM)
-    #[arg(long, env = "LAMP_TLS_CERTIFICATE", value_name = "FILE", requires = "tls_key")]
+    #[arg(long, env = "LAMP_TLS_CERTIFICATE", value_name = "FILE")]
     pub tls_certificate: Option<PathBuf>,
     /// Private key of the certificate (PEM)
-    #[arg(long, env = "LAMP_TLS_KEY", value_name = "FILE", requires = "tls_certificate")]
+    #[arg(long, env = "LAMP_TLS_KEY", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
     /// Serve TLS with a certificate that the server makes for itself
-    #[arg(long, env = "LAMP_TLS_SELF_SIGNED", conflicts_with = "tls_certificate")]
-    pub tls_self_signed: bool,
+    #[arg(long, env = "LAMP_TLS_SELF_SIGNED", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub tls_self_signed: Option<bool>,
 }
 
 /// Where a server's data is; the same for every command.
@@ -80,7 +81,7 @@ pub struct Place {
 pub struct Backup {
     #[command(flatten)]
     pub from: Place,
-    /// Directory to make; it must not exist yet
+    /// Directory to make; it must not exist yet, or be empty
     pub to: PathBuf,
     /// Print the manifest as JSON
     #[arg(long)]

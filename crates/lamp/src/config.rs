@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use serde::Deserialize;
 
@@ -18,8 +19,14 @@ pub enum ConfigError {
     Parse { path: PathBuf, reason: String },
     #[error("find a place for the data: set --data-dir, or HOME")]
     NoDataDir,
-    #[error("serve TLS: give both `certificate` and `key`, or `self_signed = true`, not a part of each")]
+    #[error("use the data directory {dir}")]
+    DataDir { dir: PathBuf, source: std::io::Error },
+    #[error("serve TLS: give both a certificate and its key, or neither and ask for a self-signed one")]
     Tls,
+    #[error("answer to the name {0:?}: a name is `host.example.org` or `*.example.org`, without scheme or port")]
+    Name(String),
+    #[error("admit the origin {0:?}: an origin is `scheme://host` or `scheme://host:port`, without a path")]
+    Origin(String),
 }
 
 /// What `lamp start` runs with.
@@ -54,7 +61,7 @@ struct File {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct ServerSection {
-    host: Option<IpAddr>,
+    host: Option<Address>,
     port: Option<u16>,
     names: Vec<String>,
     origins: Vec<String>,
@@ -66,7 +73,7 @@ struct ServerSection {
 struct TlsSection {
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
-    self_signed: bool,
+    self_signed: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -88,26 +95,63 @@ struct LogSection {
     level: Option<String>,
 }
 
+/// An address to listen on, or the name that everybody knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Address(pub IpAddr);
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "localhost" => Ok(Self(IpAddr::V4(Ipv4Addr::LOCALHOST))),
+            _ => text.parse().map(Self).map_err(|_| "it takes an IP address, such as 0.0.0.0, or localhost".into()),
+        }
+    }
+}
+
+impl TryFrom<String> for Address {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
 impl Config {
+    /// Whether anybody who reaches the server may do anything.
+    pub fn is_open_to_all(&self) -> bool {
+        self.auth == AuthMode::Dev && !self.listen.ip().is_loopback()
+    }
+
     /// Settles the configuration. Clap has already put flags before the environment.
     pub fn new(given: Settings) -> Result<Self, ConfigError> {
         let file = File::of(&given.place)?;
-        let host = given.host.or(file.server.host).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let host = given.host.or(file.server.host).map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |host| host.0);
         let listen = SocketAddr::new(host, given.port.or(file.server.port).unwrap_or(PORT));
         let by_address = if host.is_loopback() { AuthMode::Dev } else { AuthMode::Strict };
-        let tls = if given.tls_certificate.is_some() || given.tls_self_signed {
-            TlsSection { certificate: given.tls_certificate, key: given.tls_key, self_signed: given.tls_self_signed }
-        } else {
-            file.server.tls
+        let tls = TlsSection {
+            certificate: given.tls_certificate.or(file.server.tls.certificate),
+            key: given.tls_key.or(file.server.tls.key),
+            self_signed: given.tls_self_signed.or(file.server.tls.self_signed),
         };
+        let names = if given.names.is_empty() { file.server.names } else { given.names };
+        let origins = if given.origins.is_empty() { file.server.origins } else { given.origins };
+        if let Some(name) = names.iter().find(|name| !is_name(name)) {
+            return Err(ConfigError::Name(name.clone()));
+        }
+        if let Some(origin) = origins.iter().find(|origin| !is_origin(origin)) {
+            return Err(ConfigError::Origin(origin.clone()));
+        }
         Ok(Self {
             listen,
             data_dir: settle_data_dir(given.place, file.storage)?,
             auth: given.auth.or(file.auth.mode).unwrap_or(by_address),
             log: given.log.or(file.log.format).unwrap_or(LogFormat::Text),
             log_level: given.log_level.or(file.log.level).unwrap_or_else(|| "info".into()),
-            names: if given.names.is_empty() { file.server.names } else { given.names },
-            origins: if given.origins.is_empty() { file.server.origins } else { given.origins },
+            names,
+            origins,
             tls: tls.settle()?,
         })
     }
@@ -129,13 +173,24 @@ impl File {
 
 impl TlsSection {
     fn settle(self) -> Result<Option<Tls>, ConfigError> {
-        match (self.certificate, self.key, self.self_signed) {
+        match (self.certificate, self.key, self.self_signed.unwrap_or(false)) {
             (None, None, false) => Ok(None),
             (None, None, true) => Ok(Some(Tls::SelfSigned)),
             (Some(certificate), Some(key), false) => Ok(Some(Tls::Files { certificate, key })),
             _ => Err(ConfigError::Tls),
         }
     }
+}
+
+fn is_name(name: &str) -> bool {
+    let name = name.strip_prefix("*.").unwrap_or(name);
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
+}
+
+fn is_origin(origin: &str) -> bool {
+    let Some((scheme, authority)) = origin.split_once("://") else { return false };
+    let (host, port) = authority.rsplit_once(':').unwrap_or((authority, "0"));
+    !scheme.is_empty() && is_name(host) && !host.starts_with('*') && port.parse::<u16>().is_ok()
 }
 
 /// The data directory that a command is about, by the same precedence as the server's.
@@ -147,7 +202,8 @@ pub fn data_dir(place: Place) -> Result<PathBuf, ConfigError> {
 /// As given, else as configured, else where the user's programs keep their data.
 fn settle_data_dir(place: Place, storage: StorageSection) -> Result<PathBuf, ConfigError> {
     if let Some(dir) = place.data_dir.or(storage.data_dir) {
-        return Ok(dir);
+        // What a server prints and is asked about must not depend on where it was started.
+        return std::path::absolute(&dir).map_err(|source| ConfigError::DataDir { dir, source });
     }
     let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = of("XDG_DATA_HOME").or_else(|| Some(of("HOME")?.join(".local/share")));
@@ -195,10 +251,31 @@ mod tests {
     }
 
     #[test]
+    fn a_variable_turns_off_what_the_file_turns_on() {
+        let file = "server.tls.self_signed = true";
+        assert_eq!(with_file(file, Settings::default()).unwrap().tls, Some(Tls::SelfSigned));
+        let off = Settings { tls_self_signed: Some(false), ..Settings::default() };
+        assert_eq!(with_file(file, off).unwrap().tls, None);
+    }
+
+    #[test]
+    fn relative_directories_are_settled_at_once() {
+        let place = Place { data_dir: Some("lamp-data".into()), config: None };
+        assert!(data_dir(place).unwrap().is_absolute());
+    }
+
+    #[test]
     fn mistakes_in_the_file_are_told() {
         let told = |file: &str| with_file(file, Settings::default()).unwrap_err().to_string();
         assert!(told("[server]\nprot = 1").contains("unknown field `prot`, expected one of `host`, `port`"));
         assert!(told("[server.tls]\nkey = 'x'").starts_with("serve TLS"));
         assert!(told("port: 1").contains("parse the configuration file"));
+        assert!(told("server.host = 'example.org'").contains("it takes an IP address"));
+        for bad in ["b.org:80", "http://c.org", "", "*"] {
+            assert!(told(&format!("server.names = ['{bad}']")).starts_with("answer to the name"), "{bad}");
+        }
+        for bad in ["foo", "*", "https://a.org/path", "https://*.org"] {
+            assert!(told(&format!("server.origins = ['{bad}']")).starts_with("admit the origin"), "{bad}");
+        }
     }
 }

@@ -15,6 +15,7 @@ mod wiring;
 use std::process::ExitCode;
 
 use clap::Parser;
+use rustix::fs::Mode;
 
 use crate::cli::{Cli, Command};
 
@@ -22,6 +23,8 @@ use crate::cli::{Cli, Command};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // All that is written is the owner's alone: data, keys, sockets, backups.
+    rustix::process::umask(Mode::from_raw_mode(0o077));
     let done = match Cli::parse().command {
         Command::Start(settings) => start::run(settings),
         Command::Backup(options) => backup::back_up(options),

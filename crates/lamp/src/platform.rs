@@ -1,28 +1,20 @@
 //! The server's own paths: health, metrics, links to code, and what tools made for LocalStack ask.
 
-use std::fmt::Write;
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use base::{Clock, Timestamp};
-use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response, StatusCode};
 use serde_json::{Map, Value, json};
 use services::Cloud;
 use wire::metrics::Metrics;
 use wire::pipeline::{Access, Builtin, BuiltinRequest};
-use wire::server::{Reply, Source};
+use wire::server::Reply;
 
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What LocalStack's tools compare versions with: the last one whose API surface they need.
 const LOCALSTACK_VERSION: &str = "4.9.0";
-
-const LINK_PIECE_BYTES: usize = 256 * 1024;
 
 /// What the paths tell of.
 pub struct Platform {
@@ -97,43 +89,24 @@ impl Platform {
 
     async fn linked_code(&self, request: BuiltinRequest) -> Response<Reply> {
         let path = request.path.strip_prefix(services::CODE_LINK_PATH).unwrap_or_default();
-        let Some((file, len)) = services::download_code(&self.cloud, self.clock.now(), path, &request.query).await
-        else {
-            return refused(StatusCode::FORBIDDEN);
+        let found = services::download_code(&self.cloud, self.clock.now(), path, &request.query).await;
+        let (file, len) = match found {
+            Ok(Some(found)) => found,
+            Ok(None) => return refused(StatusCode::FORBIDDEN),
+            Err(error) => {
+                tracing::error!(?error, "failed to serve code");
+                return refused(StatusCode::INTERNAL_SERVER_ERROR);
+            }
         };
-        let mut response = Response::new(Reply::Stream(Box::new(Pieces { file, at: 0, len })));
+        let mut response = Response::new(Reply::file(file, len));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/zip"));
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(len));
         response
     }
 }
 
-/// A file's content, read as the client takes it.
-struct Pieces {
-    file: File,
-    at: u64,
-    len: u64,
-}
-
-impl Source for Pieces {
-    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        let left = self.len.saturating_sub(self.at);
-        if left == 0 {
-            return Poll::Ready(None);
-        }
-        let mut piece = vec![0; LINK_PIECE_BYTES.min(usize::try_from(left).unwrap_or(LINK_PIECE_BYTES))];
-        Poll::Ready(Some(self.file.read_exact_at(&mut piece, self.at).map(|()| {
-            self.at = self.at.saturating_add(piece.len() as u64);
-            piece.into()
-        })))
-    }
-}
-
 fn answer_json(value: &Value) -> Response<Reply> {
-    let mut text = String::new();
-    // Writing to a string does not fail.
-    let _ = write!(text, "{value}");
-    answer(text, "application/json")
+    answer(value.to_string(), "application/json")
 }
 
 fn answer(text: String, content_type: &'static str) -> Response<Reply> {

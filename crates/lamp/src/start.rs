@@ -39,6 +39,12 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     lamp.tasks.spawn("control", Box::pin(control.run()));
     lamp.tasks.spawn("collect blobs", Box::pin(collect_blobs(lamp.data.blobs.clone())));
     announce(&config, &lamp)?;
+    if config.is_open_to_all() {
+        tracing::warn!(
+            "anybody who reaches {} may do anything: drop --auth dev, or listen on loopback only",
+            config.listen
+        );
+    }
 
     let Lamp { data, server, listener, tasks, .. } = lamp;
     let stop = CancellationToken::new();

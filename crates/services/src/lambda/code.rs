@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use archive::limits::ARCHIVE_BYTES_MAX;
@@ -10,7 +9,7 @@ use archive::{ArchiveError, Limits};
 use base::{AwsError, Timestamp};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use ring::hmac;
+use ring::{digest, hmac};
 use serde::Deserialize;
 use store::Blob;
 use store::blobs::Staged;
@@ -46,8 +45,32 @@ impl CodeInput {
 
     /// Checks the code and puts it where a batch may refer to it. What no batch refers to is collected.
     pub async fn take(self, ctx: &Ctx) -> Result<Staged, AwsError> {
+        take_zip(ctx, self.zip()?).await
+    }
+
+    /// Checks the code and says what it would be, storing nothing.
+    pub async fn rehearse(self) -> Result<Blob, AwsError> {
+        let zip = checked(self.zip()?).await?;
+        let measured = tokio::task::spawn_blocking(move || {
+            let mut hash = digest::Context::new(&digest::SHA256);
+            let mut piece = [0; 16 * 1024];
+            let mut reader = zip.reader();
+            loop {
+                match reader.read(&mut piece)? {
+                    0 => break,
+                    read => hash.update(piece.get(..read).unwrap_or_default()),
+                }
+            }
+            Ok::<_, io::Error>((hash.finish(), zip.len()))
+        });
+        let (hash, size_bytes) = measured.await.map_err(AwsError::internal)?.map_err(AwsError::internal)?;
+        let hash: [u8; 32] = hash.as_ref().try_into().map_err(AwsError::internal)?;
+        Ok(Blob { hash: hash.into(), size_bytes })
+    }
+
+    fn zip(self) -> Result<Zip, AwsError> {
         match self {
-            Self { zip_file: Some(zip), s3_bucket: None, s3_key: None, image_uri: None } => take_zip(ctx, zip).await,
+            Self { zip_file: Some(zip), s3_bucket: None, s3_key: None, image_uri: None } => Ok(zip),
             Self { zip_file: None, s3_bucket: Some(_), s3_key: Some(_), image_uri: None } => {
                 Err(AwsError::not_built("function code from S3"))
             }
@@ -63,10 +86,14 @@ impl CodeInput {
 }
 
 async fn take_zip(ctx: &Ctx, zip: Zip) -> Result<Staged, AwsError> {
+    let zip = checked(zip).await?;
+    Ok(ctx.cloud.blobs.put(zip.reader(), ARCHIVE_BYTES_MAX).await?)
+}
+
+/// The zip, if it is one that a function may have.
+async fn checked(zip: Zip) -> Result<Zip, AwsError> {
     // Inflating takes its time: not on a thread that answers requests.
-    let inspected = zip.clone();
-    tokio::task::spawn_blocking(move || inspect(&inspected)).await.map_err(AwsError::internal)??;
-    Ok(ctx.cloud.blobs.put(ZipReader { zip, at: 0 }, ARCHIVE_BYTES_MAX).await?)
+    tokio::task::spawn_blocking(move || inspect(&zip).map(|()| zip)).await.map_err(AwsError::internal)?
 }
 
 fn inspect(zip: &Zip) -> Result<(), AwsError> {
@@ -85,26 +112,6 @@ fn inspect(zip: &Zip) -> Result<(), AwsError> {
     }
 }
 
-/// Reads a zip from its start, without moving the position of a file that others share.
-struct ZipReader {
-    zip: Zip,
-    at: u64,
-}
-
-impl Read for ZipReader {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let read = match &self.zip {
-            Zip::Inline(bytes) => {
-                let at = usize::try_from(self.at).unwrap_or(usize::MAX);
-                bytes.get(at..).unwrap_or_default().read(into)?
-            }
-            Zip::Spooled(spool) => spool.file.read_at(into, self.at)?,
-        };
-        self.at = self.at.saturating_add(read as u64);
-        Ok(read)
-    }
-}
-
 /// A hash as Lambda shows it.
 pub fn sha256(code: &Blob) -> String {
     STANDARD.encode(code.hash.as_bytes())
@@ -119,18 +126,21 @@ pub fn link(ctx: &Ctx, code: &Blob) -> String {
 }
 
 /// Opens the code behind a link of ours, given by its path below [`LINK_PATH`] and its query; `None` if the link is
-/// not ours or has expired.
-pub async fn download(cloud: &Cloud, now: Timestamp, path: &str, query: &str) -> Option<(File, u64)> {
+/// not ours or has expired. Code that is not what its name says is an error and not served.
+pub async fn download(cloud: &Cloud, now: Timestamp, path: &str, query: &str) -> Result<Option<(File, u64)>, AwsError> {
+    let Some(code) = linked(cloud, now, path, query) else { return Ok(None) };
+    cloud.blobs.verify(&code).await?;
+    Ok(Some((cloud.blobs.file(&code).await?, code.size_bytes)))
+}
+
+/// What a link is for, if it is ours and has not expired.
+fn linked(cloud: &Cloud, now: Timestamp, path: &str, query: &str) -> Option<Blob> {
     let parameter = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
     let code = Blob { hash: path.parse().ok()?, size_bytes: parameter("size")?.parse().ok()? };
     let expires: i64 = parameter("expires")?.parse().ok()?;
     let signature = URL_SAFE_NO_PAD.decode(parameter("signature")?).ok()?;
     hmac::verify(&cloud.links, &signed_text(&code, expires), &signature).ok()?;
-    if now.as_secs() > expires {
-        return None;
-    }
-    let file = cloud.blobs.file(&code).await.ok()?;
-    Some((file, code.size_bytes))
+    (now.as_secs() <= expires).then_some(code)
 }
 
 fn signed_text(code: &Blob, expires: i64) -> Vec<u8> {

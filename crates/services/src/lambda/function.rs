@@ -309,10 +309,9 @@ pub async fn update_code(ctx: Ctx, input: UpdateFunctionCode) -> Result<Function
     let before = find(&ctx, &name).await?;
     check_revision(&before, input.revision_id.as_deref())?;
     let source = CodeInput::new(input.zip_file, input.s3_bucket, input.s3_key, input.image_uri);
-    let code = source.take(&ctx).await?;
-    let change = |function: &mut Function| {
+    let change = |function: &mut Function, code: Blob| {
         check_revision(function, input.revision_id.as_deref())?;
-        function.code = code.blob();
+        function.code = code;
         if let Some(architectures) = &input.architectures {
             function.settings.architectures = architectures.clone();
         }
@@ -321,10 +320,12 @@ pub async fn update_code(ctx: Ctx, input: UpdateFunctionCode) -> Result<Function
     };
     if input.dry_run {
         let mut function = before;
-        change(&mut function)?;
+        change(&mut function, source.rehearse().await?)?;
         return show(&ctx, function, Shown::Updated, false).await;
     }
-    show(&ctx, rewrite(&ctx, &name, Some(&code), change).await?, Shown::Updated, false).await
+    let code = source.take(&ctx).await?;
+    let updated = rewrite(&ctx, &name, Some(&code), |function| change(function, code.blob())).await?;
+    show(&ctx, updated, Shown::Updated, false).await
 }
 
 pub async fn update_configuration(

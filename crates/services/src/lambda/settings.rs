@@ -13,6 +13,8 @@ use super::{errors, runtime};
 use crate::Ctx;
 
 const ENVIRONMENT_BYTES_MAX: usize = 4096;
+/// As much of one that is too large is shown in its refusal: AWS shows all, but answers must not grow with mistakes.
+const ENVIRONMENT_SHOWN_CHARS_MAX: usize = 16 * 1024;
 const MEMORY_MB_MAX: u32 = 10_240;
 
 /// Names that the platform sets and a function may not.
@@ -300,6 +302,7 @@ impl Environment {
         }
         let measured = serde_json::to_string(&self.variables).map_err(AwsError::internal)?;
         if measured.len() > ENVIRONMENT_BYTES_MAX {
+            let measured: String = measured.chars().take(ENVIRONMENT_SHOWN_CHARS_MAX).collect();
             return Err(errors::invalid_parameter(format!(
                 "{REFUSED} exceeded the 4KB limit. String measured: {measured}"
             )));
