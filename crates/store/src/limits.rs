@@ -70,11 +70,8 @@ pub const BLOB_COPY_BYTES: usize = 128 * 1024;
 /// Name of a record that refers to a blob: with the hash before it, it is a key.
 pub const BLOB_REFERRER_BYTES_MAX: usize = 1_900;
 
-/// Blobs whose references are read at once by the collector.
-pub const BLOB_COLLECT_STEP: usize = 128;
-
-/// Unreferenced blobs that wait for the end of their grace period. Those beyond begin theirs later.
-pub const BLOB_CONDEMNED_MAX: usize = 65_536;
+/// Blobs that the collector looks at at once. For each it reads its references and its last release.
+pub const BLOB_COLLECT_STEP: usize = READS_MAX / 2;
 
 /// Longest secret that the vault seals.
 pub const VAULT_SECRET_BYTES_MAX: usize = 64 * 1024;

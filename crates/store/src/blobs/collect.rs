@@ -3,25 +3,30 @@
 //! A reference is a row (hash, referrer), committed in the batch of the record that points at the blob. The collector
 //! is a reconciler: it takes no input, may stop anywhere and start again, and compares files with references.
 //!
-//! Invariant: a file is deleted only if it was unpinned and unreferenced in a *later* step than the one that condemned
-//! it, and nobody pinned it between. References are read after the condemnation and before the deletion, a pin acquits,
-//! and a reference is only made under a pin: so whichever way a new reference and the collector interleave, either the
-//! read sees the reference or the pin has acquitted.
+//! It deletes what has been needed by nothing for a grace period: since the file was written, and since the last of its
+//! references was released, which is a row of the store. So the period goes on while no process runs, and one that has
+//! passed ends with the first collection of the next process.
+//!
+//! Invariant: a file is deleted only if it was condemned, then found without a reference, and nobody pinned it between.
+//! A pin acquits, and a reference is only made under a pin: so whichever way a new reference and the collector
+//! interleave, either the collector sees the reference or the pin has acquitted.
 
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use base::Timestamp;
 
-use super::{Blob, BlobHash, Blobs, Condemned, Error, Staged, shard_below};
+use super::{Blob, BlobHash, Blobs, Error, Staged, shard_below};
 use crate::disk::{DiskError, blocking};
-use crate::limits::{BLOB_COLLECT_STEP, BLOB_CONDEMNED_MAX, BLOB_REFERRER_BYTES_MAX};
-use crate::{Batch, Range, Read, Space};
+use crate::limits::{BLOB_COLLECT_STEP, BLOB_REFERRER_BYTES_MAX};
+use crate::{Batch, Found, Range, Read, Space};
 
 /// Keys are the hash, then the referrer; values the size in bytes, little-endian.
 pub(crate) const REFERENCES: Space = Space::new("blob_references");
+/// Hash -> when a reference to the blob was released last, in microseconds, little-endian.
+const RELEASES: Space = Space::new("blob_releases");
 
 /// What a collection did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,11 +46,12 @@ impl Blobs {
 
     /// Removes in `batch` the reference that `referrer` has to a blob.
     pub fn release(&self, batch: Batch, blob: &Blob, referrer: &[u8]) -> Result<Batch, Error> {
-        Ok(batch.delete_raw(REFERENCES, reference_key(&blob.hash, referrer)?))
+        let now = self.0.clock.now().as_micros().to_le_bytes();
+        let batch = batch.delete_raw(REFERENCES, reference_key(&blob.hash, referrer)?);
+        Ok(batch.put_raw(RELEASES, blob.hash.as_bytes().to_vec(), &now))
     }
 
-    /// Goes through all files once, and deletes those that were unreferenced `grace` ago and are now. The grace period
-    /// starts when a collection first finds the file so, and anew with each start of the process; readers that know a
+    /// Goes through all files once, and deletes those that nothing has referred to for `grace`. Readers that know a
     /// blob from a record that has just gone can rely on it.
     pub async fn collect(&self, grace: Duration) -> Result<Collected, Error> {
         let mut collected = Collected::default();
@@ -60,63 +66,88 @@ impl Blobs {
     }
 
     async fn collect_step(&self, step: &[BlobHash], grace: Duration, collected: &mut Collected) -> Result<(), Error> {
-        let number = self.next_step();
-        let reads = step.iter().map(first_reference).collect();
-        let found = self.0.store.read(reads).await?;
-        let now = self.0.clock.now();
-        let (mut referenced, mut unreferenced) = (Vec::new(), Vec::new());
-        for (hash, found) in step.iter().zip(found) {
-            let found = found.into_rows();
-            // An answer that was cut short says nothing against a blob.
-            let none = found.rows.is_empty() && !found.more;
-            if none { unreferenced.push(*hash) } else { referenced.push(*hash) }
-        }
-        let blobs = self.clone();
-        let settled = blocking(move || blobs.settle(number, &referenced, &unreferenced, now, grace)).await;
-        let settled = settled.map_err(Error::Interrupted)??;
         collected.examined_count = collected.examined_count.saturating_add(step.len() as u64);
-        collected.deleted_count = collected.deleted_count.saturating_add(settled.deleted_count);
-        collected.deleted_bytes = collected.deleted_bytes.saturating_add(settled.deleted_bytes);
+        let expired = self.expired(step, grace).await?;
+        if expired.is_empty() {
+            return Ok(());
+        }
+        let condemned = self.condemn(expired.clone());
+        let expired = self.expired(&expired, grace).await?;
+        // Before the files, so that no row stays without one. If a crash comes between, the file's own time counts.
+        let batch =
+            expired.iter().fold(Batch::new(), |batch, hash| batch.delete_raw(RELEASES, hash.as_bytes().to_vec()));
+        self.0.store.commit(batch).await?;
+        let deleted = blocking(move || condemned.execute(&expired)).await.map_err(Error::Interrupted)??;
+        collected.deleted_count = collected.deleted_count.saturating_add(deleted.deleted_count);
+        collected.deleted_bytes = collected.deleted_bytes.saturating_add(deleted.deleted_bytes);
         Ok(())
     }
 
-    fn next_step(&self) -> u64 {
-        let mut ledger = self.0.ledger.lock();
-        ledger.step = ledger.step.saturating_add(1);
-        ledger.step
+    /// Those of at most [`BLOB_COLLECT_STEP`] blobs that nothing refers to, nor has for `grace`.
+    async fn expired(&self, hashes: &[BlobHash], grace: Duration) -> Result<Vec<BlobHash>, Error> {
+        let reads = hashes.iter().flat_map(|hash| [first_reference(hash), last_release(hash)]).collect();
+        let mut found = self.0.store.read(reads).await?.into_iter();
+        let before = self.0.clock.now().minus(grace);
+        let mut released = Vec::new();
+        for hash in hashes {
+            let references = found.next().map(Found::into_rows).unwrap_or_default();
+            let release = found.next().and_then(Found::into_value);
+            // An answer that was cut short says nothing against a blob.
+            if references.rows.is_empty() && !references.more {
+                released.push((*hash, release.map(|row| release_time(hash, &row.value)).transpose()?));
+            }
+        }
+        if released.is_empty() {
+            return Ok(Vec::new());
+        }
+        let blobs = self.clone();
+        let expired = move || {
+            released.retain(|(_, released)| released.is_none_or(|released| released <= before));
+            released.retain(|(hash, _)| blobs.written(hash).is_some_and(|written| written <= before));
+            released.into_iter().map(|(hash, _)| hash).collect()
+        };
+        blocking(expired).await.map_err(Error::Interrupted)
     }
 
-    /// Condemns, acquits or deletes, according to references that were read after step `number` began.
-    fn settle(
-        &self,
-        number: u64,
-        referenced: &[BlobHash],
-        unreferenced: &[BlobHash],
-        now: Timestamp,
-        grace: Duration,
-    ) -> Result<Collected, Error> {
-        let mut collected = Collected::default();
-        for hash in referenced {
-            self.0.ledger.lock().condemned.remove(hash);
+    /// When the file was written; `None` if it is gone or cannot be looked at.
+    fn written(&self, hash: &BlobHash) -> Option<Timestamp> {
+        let modified = fs::metadata(self.path(hash)).and_then(|metadata| metadata.modified()).ok()?;
+        let since_1970 = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Some(Timestamp::default().plus(since_1970))
+    }
+
+    /// Notes that these are about to be deleted, but for those that are pinned.
+    fn condemn(&self, hashes: Vec<BlobHash>) -> Condemnation {
+        let mut ledger = self.0.ledger.lock();
+        ledger.condemnations = ledger.condemnations.saturating_add(1);
+        let number = ledger.condemnations;
+        for hash in &hashes {
+            if !ledger.pins.contains_key(hash) {
+                ledger.condemned.insert(*hash, number);
+            }
         }
+        Condemnation { blobs: self.clone(), number, hashes }
+    }
+}
+
+/// What one step of a collection condemned, until it is dropped.
+struct Condemnation {
+    blobs: Blobs,
+    number: u64,
+    hashes: Vec<BlobHash>,
+}
+
+impl Condemnation {
+    /// Deletes those that were found without a reference after they were condemned, unless they were acquitted
+    /// meanwhile or another collection has condemned them anew.
+    fn execute(self, unreferenced: &[BlobHash]) -> Result<Collected, Error> {
+        let mut collected = Collected::default();
         for hash in unreferenced {
-            let mut ledger = self.0.ledger.lock();
-            if ledger.pins.contains_key(hash) {
+            let mut ledger = self.blobs.0.ledger.lock();
+            if ledger.holds > 0 || ledger.condemned.get(hash) != Some(&self.number) {
                 continue;
             }
-            let Some(condemned) = ledger.condemned.get(hash).copied() else {
-                // Those for which there is no room are condemned by a later collection.
-                if ledger.condemned.len() < BLOB_CONDEMNED_MAX {
-                    let step = ledger.step;
-                    ledger.condemned.insert(*hash, Condemned { since: now, step });
-                }
-                continue;
-            };
-            // Another collection may have condemned it since the references were read; these prove nothing then.
-            if ledger.holds > 0 || condemned.step >= number || now.since(condemned.since) < grace {
-                continue;
-            }
-            let path = self.path(hash);
+            let path = self.blobs.path(hash);
             let size_bytes = fs::metadata(&path).map_or(0, |metadata| metadata.len());
             // Under the ledger's lock, so that nobody pins the blob between the decision and the deed. The removal
             // needs no sync: if a power cut undoes it, the next process collects the file again.
@@ -130,6 +161,17 @@ impl Blobs {
             collected.deleted_bytes = collected.deleted_bytes.saturating_add(size_bytes);
         }
         Ok(collected)
+    }
+}
+
+impl Drop for Condemnation {
+    fn drop(&mut self) {
+        let mut ledger = self.blobs.0.ledger.lock();
+        for hash in &self.hashes {
+            if ledger.condemned.get(hash) == Some(&self.number) {
+                ledger.condemned.remove(hash);
+            }
+        }
     }
 }
 
@@ -158,6 +200,17 @@ fn first_reference(hash: &BlobHash) -> Read {
     Read::Range(Range::under(REFERENCES, hash.as_bytes().to_vec(), 1))
 }
 
+fn last_release(hash: &BlobHash) -> Read {
+    Read::Get { space: RELEASES, key: hash.as_bytes().to_vec().into() }
+}
+
+fn release_time(hash: &BlobHash, row: &[u8]) -> Result<Timestamp, crate::Error> {
+    match row.try_into() {
+        Ok(micros) => Ok(Timestamp::from_micros(i64::from_le_bytes(micros))),
+        Err(_) => Err(crate::Error::Corrupt { space: RELEASES, key: hash.as_bytes().to_vec().into() }),
+    }
+}
+
 fn reference_key(hash: &BlobHash, referrer: &[u8]) -> Result<Vec<u8>, Error> {
     if referrer.len() > BLOB_REFERRER_BYTES_MAX {
         return Err(Error::ReferrerTooLong { bytes: referrer.len() });
@@ -170,7 +223,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
     use std::sync::Arc;
 
-    use base::{Clock, ManualClock};
+    use base::ManualClock;
     use proptest::prelude::*;
 
     use super::*;
@@ -206,7 +259,7 @@ mod tests {
             assert!(self.store.commit(batch).await.unwrap().is_committed());
         }
 
-        /// Condemns, waits, deletes.
+        /// Looks too early, waits, deletes.
         async fn collect_twice(&self) -> u64 {
             self.blobs.collect(GRACE).await.unwrap();
             self.clock.advance(GRACE);
@@ -227,6 +280,33 @@ mod tests {
         let collected = f.blobs.collect(GRACE).await.unwrap();
         assert_eq!(collected, Collected { examined_count: 1, deleted_count: 1, deleted_bytes: 6 });
         assert!(matches!(f.blobs.file(&blob).await, Err(Error::Missing(hash)) if hash == blob.hash));
+    }
+
+    /// The grace period needs no process that lasts: servers that live for a minute each collect what an earlier one
+    /// left, and no sooner than one that lives long.
+    #[tokio::test]
+    async fn the_grace_period_goes_on_from_process_to_process() {
+        let (clock, dir) = (ManualClock::default(), tempfile::tempdir().unwrap());
+        let store = Store::memory(Arc::new(clock.clone()));
+        let f = || {
+            let blobs = Blobs::open(&store, &dir.path().join("blobs"), Arc::new(clock.clone())).unwrap();
+            Fixture { clock: clock.clone(), store: store.clone(), blobs }
+        };
+        let blob = {
+            let f = f();
+            drop(f.put(b"orphan").await);
+            let staged = f.put(b"released").await;
+            f.retain(&staged, b"record").await;
+            staged.blob()
+        };
+        clock.advance(GRACE / 2);
+        f().release(&blob, b"record").await;
+        clock.advance(GRACE / 2);
+        let collected = f().blobs.collect(GRACE).await.unwrap();
+        assert_eq!((collected.examined_count, collected.deleted_count), (2, 1), "the orphan alone");
+        clock.advance(GRACE / 2);
+        assert_eq!(f().blobs.collect(GRACE).await.unwrap().deleted_count, 1);
+        assert!(store.range(Range::under(RELEASES, "", 1)).await.unwrap().rows.is_empty());
     }
 
     #[tokio::test]
@@ -266,15 +346,22 @@ mod tests {
         let f = fixture();
         let blob = f.put(b"late").await.blob();
         f.blobs.collect(Duration::ZERO).await.unwrap();
-        // A collection reads that there is no reference, and is delayed.
-        let number = f.blobs.next_step();
+        drop(f.put(b"late").await);
+        // Two collections read that there is no reference, and are delayed.
+        let condemned = f.blobs.condemn(vec![blob.hash]);
         let staged = f.put(b"late").await;
         f.retain(&staged, b"record").await;
         drop(staged);
-        let settle = |number| f.blobs.settle(number, &[], &[blob.hash], f.clock.now(), Duration::ZERO);
-        assert_eq!(settle(number).unwrap().deleted_count, 0);
-        // Nor may a second one that was as late take the first one's verdict for an older one.
-        assert_eq!(settle(number).unwrap().deleted_count, 0);
+        assert_eq!(condemned.execute(&[blob.hash]).unwrap().deleted_count, 0);
+        // Nor may one that has read before take another's later condemnation for its own.
+        f.release(&blob, b"record").await;
+        let early = f.blobs.condemn(vec![blob.hash]);
+        let staged = f.put(b"late").await;
+        f.retain(&staged, b"record").await;
+        drop(staged);
+        let late = f.blobs.condemn(vec![blob.hash]);
+        assert_eq!(early.execute(&[blob.hash]).unwrap().deleted_count, 0);
+        drop(late);
         f.blobs.read_verified(&blob, 100).await.unwrap();
     }
 
@@ -325,7 +412,7 @@ mod tests {
             CONTENTS.iter().map(|c| Blob { hash: BlobHash::of(c), size_bytes: c.len() as u64 }).collect();
         let mut staged: BTreeMap<u8, Vec<Staged>> = BTreeMap::new();
         let mut references: BTreeSet<(u8, u8)> = BTreeSet::new();
-        let mut delayed: Vec<(u64, Vec<BlobHash>)> = Vec::new();
+        let mut delayed: Vec<(Condemnation, Vec<BlobHash>)> = Vec::new();
         for step in steps {
             match step {
                 Step::Put(c) => staged.entry(c).or_default().push(f.put(CONTENTS[usize::from(c)]).await),
@@ -345,11 +432,12 @@ mod tests {
                 Step::Read => {
                     let referenced = |c: u8| references.iter().any(|(content, _)| *content == c);
                     let unreferenced = (0..3).filter(|c| !referenced(*c)).map(|c| blobs[usize::from(c)].hash);
-                    delayed.push((f.blobs.next_step(), unreferenced.collect()));
+                    let condemned = f.blobs.condemn(blobs.iter().map(|blob| blob.hash).collect());
+                    delayed.push((condemned, unreferenced.collect()));
                 }
                 Step::Settle => {
-                    if let Some((number, unreferenced)) = delayed.pop() {
-                        f.blobs.settle(number, &[], &unreferenced, f.clock.now(), GRACE).unwrap();
+                    if let Some((condemned, unreferenced)) = delayed.pop() {
+                        condemned.execute(&unreferenced).unwrap();
                     }
                 }
                 Step::Wait(secs) => f.clock.advance(Duration::from_secs(secs.into())),
@@ -360,13 +448,14 @@ mod tests {
             }
         }
         staged.clear();
+        delayed.clear();
         for (c, referrer) in references {
             f.release(&blobs[usize::from(c)], &[referrer]).await;
         }
-        f.collect_twice().await;
         f.clock.advance(GRACE);
         f.blobs.collect(GRACE).await.unwrap();
         assert_eq!(f.blobs.collect(GRACE).await.unwrap().examined_count, 0, "garbage stayed");
+        assert!(f.blobs.0.ledger.lock().condemned.is_empty());
     }
 
     proptest! {

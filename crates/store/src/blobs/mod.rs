@@ -14,15 +14,16 @@
 mod collect;
 mod hash;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
-use base::{AwsError, Clock, Timestamp};
+use base::{AwsError, Clock};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use ring::digest;
@@ -97,18 +98,12 @@ struct Inner {
 struct Ledger {
     /// How many `Staged` there are of each blob.
     pins: HashMap<BlobHash, usize>,
-    /// Blobs seen unpinned and without a reference. Pinning one acquits it.
-    condemned: BTreeMap<BlobHash, Condemned>,
-    /// Rises with each step of a collection, which tells what was condemned before it from what was since.
-    step: u64,
+    /// Blobs that a collection is about to delete, with the number of its step. Pinning one acquits it.
+    condemned: HashMap<BlobHash, u64>,
+    /// The number of the last step.
+    condemnations: u64,
     /// How many `Hold`s suspend all deletion.
     holds: usize,
-}
-
-#[derive(Clone, Copy)]
-struct Condemned {
-    since: Timestamp,
-    step: u64,
 }
 
 /// Proof that a blob is stored and synced, which keeps it from being collected: hold it until the batch that refers
@@ -237,7 +232,10 @@ impl Blobs {
             CopyError::Write(error) => DiskError::at("write", &temp.0)(error).into(),
             CopyError::TooLarge => Error::TooLarge { bytes_max },
         })?;
-        file.sync_all().map_err(DiskError::at("sync", &temp.0))?;
+        // The collector goes by it.
+        let now = Duration::from_micros(u64::try_from(self.0.clock.now().as_micros()).unwrap_or(0));
+        let dated = file.set_modified(SystemTime::UNIX_EPOCH + now);
+        dated.and_then(|()| file.sync_all()).map_err(DiskError::at("sync", &temp.0))?;
         self.publish(temp, blob)
     }
 
