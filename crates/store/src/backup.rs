@@ -1,10 +1,14 @@
 //! Backup and restore of a data directory.
 //!
 //! A backup is made by the running server: one consistent copy of the database, with every blob that it refers to,
-//! in a directory that is laid out as a data directory and has a manifest, `backup.json`, written last. Everything
-//! that was acknowledged before it began is in it. Invariants: no blob is collected between the copy of the database
-//! and the copy of the blob; a directory without a manifest is no backup; whatever is damaged ends a backup or a
-//! restore with an error that names it, and is never passed on as good.
+//! in a directory that is laid out as a data directory and has a manifest, `backup.json`. The blobs that are there are
+//! copied first, then the database at one moment, then the blobs that came between. Everything that was acknowledged
+//! before that moment is in it. Not so what is acknowledged while the database is copied: to have that too, commits
+//! would have to wait.
+//!
+//! Invariants: no blob is collected between a look at its reference and its copy. Format and manifest are written
+//! last: nothing opens a directory without a format, and one without a manifest is no backup. Whatever is damaged ends
+//! a backup or a restore with an error that names it, and is never passed on as good.
 //!
 //! The master key is left out, and the manifest says so: who has a backup alone reads no secret.
 
@@ -12,20 +16,20 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::blobs::{self, Blob, BlobHash, Blobs};
+use crate::data_dir::{self, DATABASE};
 use crate::disk::{self, DiskError, blocking};
-use crate::embedded::directory::{DATABASE, FORMAT, create_with_parents, write_format};
+use crate::embedded::directory::{FORMAT, create_with_parents, write_format};
 use crate::limits::{BACKUP_MANIFEST_BYTES_MAX, RANGE_ROWS_MAX};
-use crate::{OpenError, Options, Range, Store};
+use crate::{OpenError, Range, Store};
 
 const MANIFEST: &str = "backup.json";
 const MANIFEST_FORMAT: u32 = 1;
-/// Where the blobs of a data directory are.
-pub const BLOBS_DIR: &str = "blobs";
 
 /// What a backup holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +37,7 @@ pub struct Manifest {
     pub format: u32,
     /// The format of the data directory.
     pub data_format: u32,
-    /// When the backup was begun.
+    /// The moment that it holds: everything acknowledged before is in it.
     pub created: String,
     pub database_bytes: u64,
     pub database_sha256: BlobHash,
@@ -87,17 +91,32 @@ pub enum CopyError {
 /// Backs up a store and its blobs, while both are in use, to `target`, which must be empty or not exist.
 pub async fn backup(store: &Store, blobs: &Blobs, target: &Path) -> Result<Manifest, Error> {
     refuse_occupied(target)?;
-    let created = store.now().await?.iso8601();
-    // Before the copy, so that what it refers to stays until it is copied too.
+    create_with_parents(target)?;
+    let dir = data_dir::blobs(target);
+    disk::create_dir(&dir)?;
+    // What is referred to when it is looked at stays until it is copied.
     let hold = blobs.hold();
+    // Blobs can take long, so most are copied before the moment that the backup holds, and few are left for after it.
+    copy_referenced(store, blobs, &dir).await?;
+    let created = store.now().await?.iso8601();
     store.copy_to(target).await?;
     let copy = open_copy(target, blobs).await?;
-    let mut tally = Tally { blobs: blobs.clone(), dir: target.join(BLOBS_DIR), count: 0, bytes: 0 };
-    tally = blocking(move || tally.begin()).await.map_err(Error::Interrupted)??;
+    let tally = copy_referenced(&copy, blobs, &dir).await?;
+    drop(hold);
+    discard_unreferenced(&copy, blobs, &dir).await?;
+    copy.close().await?;
+    let target = target.to_owned();
+    let finish = move || tally.finish(&target, created);
+    blocking(finish).await.map_err(Error::Interrupted)?
+}
+
+/// Copies the blobs that `store` refers to and `dir` has not; tells of all that it refers to.
+async fn copy_referenced(store: &Store, blobs: &Blobs, dir: &Path) -> Result<Tally, Error> {
+    let mut tally = Tally { blobs: blobs.clone(), dir: dir.to_owned(), count: 0, bytes: 0 };
     let mut range = Range::under(blobs::REFERENCES, Bytes::new(), RANGE_ROWS_MAX);
     let mut last = None;
     loop {
-        let page = copy.range(range.clone()).await?;
+        let page = store.range(range.clone()).await?;
         let mut wanted = Vec::new();
         for row in &page.rows {
             let blob =
@@ -109,15 +128,16 @@ pub async fn backup(store: &Store, blobs: &Blobs, target: &Path) -> Result<Manif
             }
         }
         tally = blocking(move || tally.copy_all(&wanted)).await.map_err(Error::Interrupted)??;
-        let Some(row) = page.rows.last().filter(|_| page.more) else { break };
+        let Some(row) = page.rows.last().filter(|_| page.more) else { return Ok(tally) };
         range.from = [&row.key, &b"\0"[..]].concat().into();
     }
-    copy.close().await?;
-    let target = target.to_owned();
-    let finish = move || tally.finish(&target, created);
-    let manifest = blocking(finish).await.map_err(Error::Interrupted)??;
-    drop(hold);
-    Ok(manifest)
+}
+
+/// Removes the blobs whose last reference went before the database was copied.
+async fn discard_unreferenced(copy: &Store, blobs: &Blobs, dir: &Path) -> Result<(), Error> {
+    let copied = Blobs::open(copy, dir, blobs.clock())?;
+    copied.collect(Duration::ZERO).await?;
+    Ok(())
 }
 
 /// Makes a data directory of a backup. `data_dir` must be empty or not exist; what a restore that was cut off left
@@ -129,7 +149,7 @@ pub async fn restore(backup: &Path, data_dir: &Path) -> Result<Manifest, Error> 
 
 async fn open_copy(dir: &Path, blobs: &Blobs) -> Result<Store, Error> {
     let (dir, clock) = (dir.to_owned(), blobs.clock());
-    let open = move || Store::open(&dir, clock, Options::default());
+    let open = move || Store::open_unfinished(&dir, clock);
     Ok(blocking(open).await.map_err(Error::Interrupted)??)
 }
 
@@ -142,17 +162,15 @@ struct Tally {
 }
 
 impl Tally {
-    fn begin(self) -> Result<Self, Error> {
-        disk::create_dir(&self.dir)?;
-        Ok(self)
-    }
-
     fn copy_all(mut self, wanted: &[Blob]) -> Result<Self, Error> {
         for blob in wanted {
             let path = new_blob_path(&self.dir, &blob.hash)?;
-            let mut file = create_private(&path)?;
-            self.blobs.copy_verified(blob, &mut file)?;
-            file.sync_all().map_err(DiskError::at("sync", &path))?;
+            // A copy that failed ended the backup, so one that is there is good.
+            if !path.exists() {
+                let mut file = create_private(&path)?;
+                self.blobs.copy_verified(blob, &mut file)?;
+                file.sync_all().map_err(DiskError::at("sync", &path))?;
+            }
             self.count = self.count.saturating_add(1);
             self.bytes = self.bytes.saturating_add(blob.size_bytes);
         }
@@ -161,8 +179,7 @@ impl Tally {
 
     fn finish(self, target: &Path, created: String) -> Result<Manifest, Error> {
         sync_blob_dirs(&self.dir)?;
-        let path = target.join(DATABASE);
-        let database = measure(&path)?;
+        let database = measure(&data_dir::database(target))?;
         let manifest = Manifest {
             format: MANIFEST_FORMAT,
             data_format: FORMAT,
@@ -173,20 +190,21 @@ impl Tally {
             blob_bytes: self.bytes,
             master_key: "not included: keep keys/master.json of the source, without it no secret opens".into(),
         };
+        write_format(target)?;
         disk::write_private(&target.join(MANIFEST), &serde_json::to_vec_pretty(&manifest)?)?;
         Ok(manifest)
     }
 }
 
-fn restore_blocking(backup: &Path, data_dir: &Path) -> Result<Manifest, Error> {
+fn restore_blocking(backup: &Path, dir: &Path) -> Result<Manifest, Error> {
     let manifest = read_manifest(backup)?;
-    refuse_occupied(data_dir)?;
-    create_with_parents(data_dir)?;
+    refuse_occupied(dir)?;
+    create_with_parents(dir)?;
     // The database comes first and the format last: between them the directory is one that nothing opens.
     let database = Blob { hash: manifest.database_sha256, size_bytes: manifest.database_bytes };
-    copy_file(&backup.join(DATABASE), &data_dir.join(DATABASE), &database, DATABASE)?;
-    disk::sync_dir(data_dir)?;
-    let (source, target) = (backup.join(BLOBS_DIR), data_dir.join(BLOBS_DIR));
+    copy_file(&data_dir::database(backup), &data_dir::database(dir), &database, DATABASE)?;
+    disk::sync_dir(dir)?;
+    let (source, target) = (data_dir::blobs(backup), data_dir::blobs(dir));
     disk::create_dir(&target)?;
     let (mut count, mut bytes): (u64, u64) = (0, 0);
     for shard in 0..=u8::MAX {
@@ -203,7 +221,7 @@ fn restore_blocking(backup: &Path, data_dir: &Path) -> Result<Manifest, Error> {
         return Err(Error::Damaged { what: format!("the number of blobs ({count}, not {})", manifest.blob_count) });
     }
     sync_blob_dirs(&target)?;
-    write_format(data_dir)?;
+    write_format(dir)?;
     Ok(manifest)
 }
 

@@ -58,7 +58,7 @@ pub(crate) fn create_dir(dir: &Path) -> Result<(), DiskError> {
 
 /// Replaces `path` with `bytes`, all or nothing, readable by its owner only.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
-    let temp = path.with_extension("new");
+    let temp = path.with_added_extension("new");
     // A leftover of a crash may have been made with another mode.
     fs::remove_file(&temp).ok();
     let written = OpenOptions::new().write(true).create_new(true).mode(MODE_PRIVATE_FILE).open(&temp);

@@ -22,13 +22,14 @@ const ALL_PAGES: i32 = -1;
 const RETRY_DELAY: Duration = Duration::from_millis(5);
 const ATTEMPTS_MAX: usize = 1_000;
 
-/// Makes `dir` a data directory that holds what `source`'s database holds now.
+/// Puts into `dir` a database that holds what `source`'s holds now. Nothing opens `dir` as a data directory until it
+/// gets its format, which is the caller's to write.
 pub(crate) async fn copy_to(source: Connector, dir: PathBuf) -> Result<(), CopyError> {
     blocking(move || copy(&source, &dir)).await.map_err(CopyError::Interrupted)?
 }
 
 fn copy(source: &Connector, dir: &std::path::Path) -> Result<(), CopyError> {
-    let directory = Directory::take(dir)?;
+    let directory = Directory::take_unfinished(dir)?;
     let from = source.open()?;
     let mut to = source.elsewhere(directory.database()).open()?;
     copy_pages(&from, &mut to)?;

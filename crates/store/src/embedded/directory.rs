@@ -1,12 +1,6 @@
 //! The data directory: who has it, and which format it is in.
 //!
-//! ```text
-//! lock       locked (flock) by the process that has the directory; holds its id
-//! format     the number of the format that everything in the directory is in
-//! store.db   the database, with `-wal` and `-shm` beside it
-//! ```
-//!
-//! Blobs and keys live beside them. The lock ends with the process, however it ends; a stale `lock` file is harmless.
+//! What is where is in `data_dir.rs`. The lock ends with the process, however it ends; a stale `lock` file is harmless.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -15,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::data_dir;
 use crate::disk::{self, DiskError, MODE_PRIVATE_FILE};
 use crate::embedded::vfs::{LogError, RegisterError};
 use crate::error::Cause;
@@ -23,8 +18,6 @@ use crate::error::Cause;
 ///
 /// It rises when an older program would misread the directory; records carry versions of their own.
 pub(crate) const FORMAT: u32 = 1;
-
-pub(crate) const DATABASE: &str = "store.db";
 
 /// What is read of `lock` and `format` at most.
 const TEXT_BYTES_MAX: u64 = 64;
@@ -70,14 +63,19 @@ pub(crate) struct Directory {
 impl Directory {
     /// Makes the directory if it is not there, locks it, and makes sure of its format.
     pub fn take(dir: &Path) -> Result<Self, OpenError> {
-        create_with_parents(dir)?;
-        let directory = Self { dir: dir.to_owned(), _lock: lock(dir)? };
+        let directory = Self::take_unfinished(dir)?;
         directory.check_format()?;
         Ok(directory)
     }
 
+    /// As [`Self::take`], but asks for no format: for a copy, which gets its own when it is complete.
+    pub fn take_unfinished(dir: &Path) -> Result<Self, OpenError> {
+        create_with_parents(dir)?;
+        Ok(Self { dir: dir.to_owned(), _lock: lock(dir)? })
+    }
+
     pub fn database(&self) -> PathBuf {
-        self.dir.join(DATABASE)
+        data_dir::database(&self.dir)
     }
 
     /// Makes new files in the directory durable.
@@ -85,8 +83,12 @@ impl Directory {
         disk::sync_dir(&self.dir)
     }
 
+    fn is_new(&self) -> bool {
+        !self.database().exists() && !data_dir::blobs(&self.dir).exists()
+    }
+
     fn check_format(&self) -> Result<(), OpenError> {
-        let path = self.dir.join("format");
+        let path = data_dir::format(&self.dir);
         let unreadable = || OpenError::Format { dir: self.dir.clone() };
         match File::open(&path) {
             Ok(file) => {
@@ -97,19 +99,17 @@ impl Directory {
                     _ => Err(unreadable()),
                 }
             }
-            // The format is written before the database is begun, so a database without one is not ours.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !self.database().exists() => {
-                Ok(write_format(&self.dir)?)
-            }
+            // In a new directory the format comes first, in a copy last: what has content and no format is not whole.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && self.is_new() => Ok(write_format(&self.dir)?),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(unreadable()),
             Err(error) => Err(DiskError::at("open", &path)(error).into()),
         }
     }
 }
 
-/// Declares `dir` to be a data directory of this program's format. Before that nothing opens it once it has a database.
+/// Declares `dir` to be a data directory of this program's format. Before that nothing opens it once it has content.
 pub(crate) fn write_format(dir: &Path) -> Result<(), DiskError> {
-    disk::write_private(&dir.join("format"), format!("{FORMAT}\n").as_bytes())
+    disk::write_private(&data_dir::format(dir), format!("{FORMAT}\n").as_bytes())
 }
 
 pub(crate) fn create_with_parents(dir: &Path) -> Result<(), DiskError> {
@@ -163,6 +163,9 @@ mod tests {
         }
         fs::remove_file(dir.join("format")).unwrap();
         fs::write(dir.join("store.db"), "somebody else's").unwrap();
+        assert!(matches!(Directory::take(&dir), Err(OpenError::Format { .. })));
+        fs::remove_file(dir.join("store.db")).unwrap();
+        fs::create_dir(dir.join("blobs")).unwrap();
         assert!(matches!(Directory::take(&dir), Err(OpenError::Format { .. })));
     }
 }

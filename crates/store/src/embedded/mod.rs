@@ -146,7 +146,15 @@ impl Drop for PanicIsFatal<'_> {
 
 impl Embedded {
     pub fn open(dir: &Path, clock: Arc<dyn Clock>, options: Options) -> Result<Self, OpenError> {
-        let directory = Directory::take(dir)?;
+        Self::open_in(Directory::take(dir)?, clock, options)
+    }
+
+    /// Opens a copy that has no format yet.
+    pub fn open_unfinished(dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        Self::open_in(Directory::take_unfinished(dir)?, clock, Options::default())
+    }
+
+    fn open_in(directory: Directory, clock: Arc<dyn Clock>, options: Options) -> Result<Self, OpenError> {
         let connector = Connector::new(directory.database(), options.vfs()?);
         let (writer, known) = connector.prepare(&directory)?;
         #[cfg(any(test, feature = "testing"))]

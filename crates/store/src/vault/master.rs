@@ -3,8 +3,6 @@
 //! They are in one file, `keys/master.json` of the data directory, made at the first start. It holds one key, and two
 //! while a rotation is under way. Invariant: the file on the disk always holds every key that wraps a row of the store.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use base::{Chance, Secret};
@@ -13,20 +11,15 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::cipher::{Cipher, KEY_BYTES};
-use crate::disk::{self, DiskError};
 use crate::limits::VAULT_KEY_FILE_BYTES_MAX;
+use crate::private_file::{self, PrivateFileError};
 
 const FORMAT: u32 = 1;
 
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     #[error(transparent)]
-    Disk(#[from] DiskError),
-    #[error(
-        "trust {}: its mode is {mode:03o}, so that others can reach the key; if nobody has, run `chmod {wanted:03o} {}`",
-        path.display(), path.display()
-    )]
-    Exposed { path: PathBuf, mode: u32, wanted: u32 },
+    File(#[from] PrivateFileError),
     #[error("read {}: {reason}; put the original back from your copy", path.display())]
     Invalid { path: PathBuf, reason: &'static str },
 }
@@ -99,20 +92,8 @@ impl KeyRing {
 
     /// Reads the key file; `None` if there is none.
     pub(super) fn read(path: &Path) -> Result<Option<Self>, KeyFileError> {
-        let metadata = match fs::metadata(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            metadata => metadata.map_err(DiskError::at("inspect", path))?,
-        };
-        refuse_exposed(path, metadata.mode(), disk::MODE_PRIVATE_FILE)?;
-        if let Some(dir) = path.parent() {
-            let mode = fs::metadata(dir).map_err(DiskError::at("inspect", dir))?.mode();
-            refuse_exposed(dir, mode, disk::MODE_PRIVATE_DIR)?;
-        }
+        let Some(text) = private_file::read(path, VAULT_KEY_FILE_BYTES_MAX)? else { return Ok(None) };
         let invalid = |reason| KeyFileError::Invalid { path: path.to_owned(), reason };
-        if metadata.len() > VAULT_KEY_FILE_BYTES_MAX {
-            return Err(invalid("it is too long for a key file"));
-        }
-        let text = Secret::new(fs::read(path).map_err(DiskError::at("read", path))?);
         Self::parse(text.expose()).map(Some).map_err(invalid)
     }
 
@@ -139,14 +120,6 @@ impl KeyRing {
         let text = serde_json::to_vec_pretty(&KeyFile { format: FORMAT, keys });
         let invalid = |_| KeyFileError::Invalid { path: path.to_owned(), reason: "its keys do not print" };
         let text = Secret::new(text.map_err(invalid)?);
-        if let Some(dir) = path.parent() {
-            disk::create_dir(dir)?;
-        }
-        Ok(disk::write_private(path, text.expose())?)
+        Ok(private_file::write(path, text.expose())?)
     }
-}
-
-fn refuse_exposed(path: &Path, mode: u32, wanted: u32) -> Result<(), KeyFileError> {
-    let mode = mode & 0o777;
-    if mode & 0o077 == 0 { Ok(()) } else { Err(KeyFileError::Exposed { path: path.to_owned(), mode, wanted }) }
 }

@@ -522,13 +522,16 @@ mod tests {
         let good = fs::read_to_string(&path).unwrap();
         let key = serde_json::from_str::<serde_json::Value>(&good).unwrap()["keys"][0].as_str().unwrap().to_owned();
         let endless = format!("{good}{}", " ".repeat(20_000));
-        let bad =
-            ["", "{", "[]", &good.replace("\"format\": 1", "\"format\": 2"), &good.replace(&key, &key[4..]), &endless];
+        let bad = ["", "{", "[]", &good.replace("\"format\": 1", "\"format\": 2"), &good.replace(&key, &key[4..])];
         for bad in bad {
             fs::write(&path, bad).unwrap();
             let error = Vault::open(&store, &path, chance()).await.err().unwrap();
             assert!(matches!(error, OpenError::KeyFile(KeyFileError::Invalid { .. })), "{bad}: {error}");
             assert!(!format!("{error} {error:?}").contains(&key[4..20]));
         }
+        fs::write(&path, endless).unwrap();
+        let error = Vault::open(&store, &path, chance()).await.err().unwrap();
+        let too_long = crate::PrivateFileError::TooLong { path, bytes_max: crate::limits::VAULT_KEY_FILE_BYTES_MAX };
+        assert_eq!(error.to_string(), too_long.to_string());
     }
 }

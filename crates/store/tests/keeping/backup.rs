@@ -1,19 +1,22 @@
 //! Backup and restore of a running store, and what of its secrets lies on the disk.
 //!
 //! D10: under commits without pause, back up, restore elsewhere, and compare: everything that was acknowledged before
-//! the backup began is there, nothing is half there, and all blobs are what they should be.
+//! the moment that the manifest names is there, which comes after the bulk of the blobs; nothing is half there, and all
+//! blobs are what they should be.
 
 use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::{Duration, SystemTime};
 
-use base::{SystemChance, SystemClock};
+use base::{Clock, SystemChance, SystemClock, Timestamp};
 use bytes::Bytes;
-use store::backup::{self, BLOBS_DIR, Manifest};
-use store::{Batch, Blob, Blobs, Options, Range, Space, Store, Vault};
+use store::backup::{self, Manifest};
+use store::{Batch, Blob, Blobs, Options, Range, Space, Store, Vault, data_dir};
 
 const PAIRS: Space = Space::new("pairs");
 const BLOB_NAMES: Space = Space::new("blob_names");
@@ -27,8 +30,8 @@ struct Server {
 async fn open(dir: &Path) -> Server {
     let clock = Arc::new(SystemClock);
     let store = Store::open(dir, clock.clone(), Options::default()).unwrap();
-    let blobs = Blobs::open(&store, &dir.join(BLOBS_DIR), clock).unwrap();
-    let key_file = dir.join("keys").join("master.json");
+    let blobs = Blobs::open(&store, &data_dir::blobs(dir), clock).unwrap();
+    let key_file = data_dir::master_key(dir);
     let vault = Vault::open(&store, &key_file, Arc::new(SystemChance::default())).await.unwrap();
     Server { store, blobs, vault }
 }
@@ -54,13 +57,16 @@ async fn read_blobs(store: &Store, blobs: &Blobs) -> usize {
     rows.len()
 }
 
+/// When each of a writer's commits was acknowledged.
+type Acked = Mutex<Vec<Timestamp>>;
+
 /// Commits number after number under two keys at once, and says which were acknowledged.
-async fn write_pairs(store: Store, writer: usize, acked: Arc<AtomicU64>, stop: Arc<AtomicBool>) {
+async fn write_pairs(store: Store, writer: usize, acked: Arc<Acked>, stop: Arc<AtomicBool>) {
     for number in 1_u64.. {
         let pair = |half: &str| format!("{writer}/{number:08}/{half}");
         let batch = Batch::new().put_raw(PAIRS, pair("a"), &[7; 500]).put_raw(PAIRS, pair("b"), &[8; 500]);
         assert!(store.commit(batch).await.unwrap().is_committed());
-        acked.store(number, Ordering::SeqCst);
+        acked.lock().unwrap().push(SystemClock.now());
         if stop.load(Ordering::SeqCst) {
             return;
         }
@@ -116,7 +122,7 @@ async fn a_backup_under_constant_commits_restores_to_one_moment() {
         server.put_blob(&format!("early {number}"), vec![number; 20_000]).await;
     }
     let stop = Arc::new(AtomicBool::new(false));
-    let acked: Vec<_> = (0..4).map(|_| Arc::new(AtomicU64::new(0))).collect();
+    let acked: Vec<_> = (0..4).map(|_| Arc::new(Acked::default())).collect();
     let mut load = tokio::task::JoinSet::new();
     for (writer, acked) in acked.iter().enumerate() {
         load.spawn(write_pairs(server.store.clone(), writer, acked.clone(), stop.clone()));
@@ -124,20 +130,23 @@ async fn a_backup_under_constant_commits_restores_to_one_moment() {
     load.spawn(churn_blobs(server.clone(), stop.clone()));
     load.spawn(collect_restlessly(server.clone(), stop.clone()));
     for round in 0..2 {
-        while acked.iter().any(|acked| acked.load(Ordering::SeqCst) < 20 * (round + 1)) {
+        while acked.iter().any(|acked| acked.lock().unwrap().len() < 20 * (round + 1)) {
             tokio::task::yield_now().await;
         }
-        let acked_before: Vec<_> = acked.iter().map(|acked| acked.load(Ordering::SeqCst)).collect();
         let target = temp.path().join(format!("backup {round}"));
         let manifest = backup::backup(&server.store, &server.blobs, &target).await.unwrap();
+        let moment = Timestamp::parse_iso8601(&manifest.created).unwrap();
+        let is_before = |path: &PathBuf| fs::metadata(path).unwrap().modified().unwrap() < system_time(moment);
+        assert!(files(&data_dir::blobs(&target)).iter().any(is_before), "no blob was copied before the database");
         let data = temp.path().join(format!("restored {round}"));
         assert_eq!(backup::restore(&target, &data).await.unwrap(), manifest);
         let store = Store::open(&data, Arc::new(SystemClock), Options::default()).unwrap();
-        for (writer, acked_before) in acked_before.into_iter().enumerate() {
+        for (writer, acked) in acked.iter().enumerate() {
+            let acked_before = acked.lock().unwrap().iter().filter(|at| **at < moment).count() as u64;
             let found = check_pairs(&store, writer).await;
             assert!(found >= acked_before, "writer {writer}: {found} of {acked_before}");
         }
-        let blobs = Blobs::open(&store, &data.join(BLOBS_DIR), Arc::new(SystemClock)).unwrap();
+        let blobs = Blobs::open(&store, &data_dir::blobs(&data), Arc::new(SystemClock)).unwrap();
         let counted = blobs.collect(Duration::ZERO).await.unwrap().examined_count;
         assert_eq!(counted, manifest.blob_count);
         assert!(read_blobs(&store, &blobs).await >= 60);
@@ -147,6 +156,10 @@ async fn a_backup_under_constant_commits_restores_to_one_moment() {
     load.join_all().await;
     server.blobs.collect(Duration::ZERO).await.unwrap();
     assert!(read_blobs(&server.store, &server.blobs).await >= 60);
+}
+
+fn system_time(at: Timestamp) -> SystemTime {
+    SystemTime::UNIX_EPOCH + at.since(Timestamp::default())
 }
 
 /// A small backup, and the directory that it is in.
@@ -223,6 +236,41 @@ async fn every_damaged_or_missing_file_of_a_backup_is_found() {
     assert_eq!(backup::restore(&target, &temp.path().join("good")).await.unwrap(), manifest);
 }
 
+/// Drops a backup at every one of its awaits, as when the process ends there, and opens what it has made so far.
+#[tokio::test]
+async fn a_backup_that_was_cut_off_opens_for_nobody() {
+    let (temp, _, _) = small().await;
+    let server = open(&temp.path().join("data")).await;
+    let mut refused_count = 0;
+    for polls_max in 1.. {
+        let target = temp.path().join(format!("cut {polls_max}"));
+        let done = {
+            let mut backup = pin!(backup::backup(&server.store, &server.blobs, &target));
+            let mut polls_left = polls_max;
+            std::future::poll_fn(|cx| match backup.as_mut().poll(cx) {
+                Poll::Ready(done) => Poll::Ready(Some(done.unwrap())),
+                Poll::Pending => {
+                    polls_left -= 1;
+                    if polls_left == 0 { Poll::Ready(None) } else { Poll::Pending }
+                }
+            })
+            .await
+        };
+        match Store::open(&target, Arc::new(SystemClock), Options::default()) {
+            // What blocks goes on after its caller, so the last step may have come to its end.
+            Ok(copy) => {
+                let blobs = Blobs::open(&copy, &data_dir::blobs(&target), Arc::new(SystemClock)).unwrap();
+                assert_eq!(read_blobs(&copy, &blobs).await, 3);
+            }
+            Err(_) => refused_count += 1,
+        }
+        if done.is_some() {
+            break;
+        }
+    }
+    assert!(refused_count > 3, "{refused_count}");
+}
+
 #[tokio::test]
 async fn a_backup_of_a_newer_version_is_refused() {
     let (temp, target, _) = small().await;
@@ -240,10 +288,11 @@ async fn a_damaged_blob_ends_a_backup() {
     let server = open(&temp.path().join("data")).await;
     let blob = server.put_blob("one", b"first".to_vec()).await;
     let hash = blob.hash.to_string();
-    fs::write(temp.path().join("data").join(BLOBS_DIR).join(&hash[..2]).join(&hash), "fisrt").unwrap();
+    fs::write(data_dir::blobs(&temp.path().join("data")).join(&hash[..2]).join(&hash), "fisrt").unwrap();
     let target = temp.path().join("backup");
     let error = backup::backup(&server.store, &server.blobs, &target).await.unwrap_err();
     assert!(error.to_string().contains(&hash), "{error}");
+    assert!(!data_dir::exists(&target));
     assert!(matches!(backup::restore(&target, &temp.path().join("r")).await, Err(backup::Error::NoBackup(_))));
 }
 

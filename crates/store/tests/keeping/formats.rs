@@ -14,9 +14,9 @@ use std::time::Duration;
 use base::{AccountId, Region, SystemChance, SystemClock, World};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use store::backup::BLOBS_DIR;
 use store::{
     Batch, Blob, Blobs, OpenError, Options, Record, Scope, Sealed, Space, Store, StreamId, Streams, Table, Vault,
+    data_dir,
 };
 
 const THINGS: Table<String, Thing> = Table::new("fixture_things");
@@ -46,9 +46,9 @@ fn records() -> Vec<Bytes> {
 async fn fill(dir: &Path) {
     let clock = Arc::new(SystemClock);
     let store = Store::open(dir, clock.clone(), Options::default()).unwrap();
-    let blobs = Blobs::open(&store, &dir.join(BLOBS_DIR), clock).unwrap();
+    let blobs = Blobs::open(&store, &data_dir::blobs(dir), clock).unwrap();
     let chance = Arc::new(SystemChance::default());
-    let vault = Vault::open(&store, &dir.join("keys").join("master.json"), chance).await.unwrap();
+    let vault = Vault::open(&store, &data_dir::master_key(dir), chance).await.unwrap();
     let staged = blobs.put(&b"the code"[..], 100).await.unwrap();
     let (batch, environment) = vault.seal_with(Batch::new(), "thing", "environment", b"SECRET=1").await.unwrap();
     let thing = Thing { code: staged.blob(), environment };
@@ -68,9 +68,9 @@ async fn fill(dir: &Path) {
 async fn check(dir: &Path) {
     let clock = Arc::new(SystemClock);
     let store = Store::open(dir, clock.clone(), Options::default()).unwrap();
-    let blobs = Blobs::open(&store, &dir.join(BLOBS_DIR), clock).unwrap();
+    let blobs = Blobs::open(&store, &data_dir::blobs(dir), clock).unwrap();
     let chance = Arc::new(SystemChance::default());
-    let vault = Vault::open(&store, &dir.join("keys").join("master.json"), chance).await.unwrap();
+    let vault = Vault::open(&store, &data_dir::master_key(dir), chance).await.unwrap();
     assert_eq!(store.get(RAW, "key").await.unwrap().unwrap().value, "value");
     let thing = THINGS.get(&store, &scope(), "thing").await.unwrap().unwrap().value;
     assert_eq!(blobs.read_verified(&thing.code, 100).await.unwrap(), "the code");
