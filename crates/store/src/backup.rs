@@ -26,7 +26,7 @@ use crate::data_dir::{self, DATABASE};
 use crate::disk::{self, DiskError, blocking};
 use crate::embedded::directory::{FORMAT, create_with_parents, write_format};
 use crate::limits::{BACKUP_MANIFEST_BYTES_MAX, RANGE_ROWS_MAX};
-use crate::{OpenError, Range, Store};
+use crate::{OpenError, Options, Range, Store};
 
 const MANIFEST: &str = "backup.json";
 const MANIFEST_FORMAT: u32 = 1;
@@ -149,7 +149,7 @@ pub async fn restore(backup: &Path, data_dir: &Path) -> Result<Manifest, Error> 
 
 async fn open_copy(dir: &Path, blobs: &Blobs) -> Result<Store, Error> {
     let (dir, clock) = (dir.to_owned(), blobs.clock());
-    let open = move || Store::open_unfinished(&dir, clock);
+    let open = move || Store::open(&dir, clock, Options::unfinished());
     Ok(blocking(open).await.map_err(Error::Interrupted)??)
 }
 

@@ -139,10 +139,6 @@ impl Store {
         Ok(Self(Arc::new(Embedded::open(dir, clock, options)?)))
     }
 
-    pub(crate) fn open_unfinished(dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        Ok(Self(Arc::new(Embedded::open_unfinished(dir, clock)?)))
-    }
-
     /// A store that lasts as long as its handles do, for tests and simulations.
     pub fn memory(clock: Arc<dyn Clock>) -> Self {
         Self(Arc::new(Memory::new(clock)))

@@ -48,6 +48,8 @@ pub use vfs::{Action, Fault, LogError, Op, RegisterError, Tap, Verdict};
 /// How to open a data directory; the default is production.
 #[derive(Clone, Default)]
 pub struct Options {
+    /// The directory is a copy under way, which gets its format when it is complete.
+    pub is_unfinished: bool,
     /// Listens to the database's I/O, and interferes with it.
     #[cfg(any(test, feature = "testing"))]
     pub tap: Option<Arc<dyn Tap>>,
@@ -60,6 +62,18 @@ pub struct Options {
 }
 
 impl Options {
+    pub(crate) fn unfinished() -> Self {
+        Self {
+            is_unfinished: true,
+            #[cfg(any(test, feature = "testing"))]
+            tap: None,
+            #[cfg(any(test, feature = "testing"))]
+            mutant: None,
+            #[cfg(any(test, feature = "testing"))]
+            checkpoint_pages: None,
+        }
+    }
+
     fn checkpoint_pages(&self) -> u32 {
         #[cfg(any(test, feature = "testing"))]
         if let Some(pages) = self.checkpoint_pages {
@@ -146,15 +160,8 @@ impl Drop for PanicIsFatal<'_> {
 
 impl Embedded {
     pub fn open(dir: &Path, clock: Arc<dyn Clock>, options: Options) -> Result<Self, OpenError> {
-        Self::open_in(Directory::take(dir)?, clock, options)
-    }
-
-    /// Opens a copy that has no format yet.
-    pub fn open_unfinished(dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        Self::open_in(Directory::take_unfinished(dir)?, clock, Options::default())
-    }
-
-    fn open_in(directory: Directory, clock: Arc<dyn Clock>, options: Options) -> Result<Self, OpenError> {
+        let take = if options.is_unfinished { Directory::take_unfinished } else { Directory::take };
+        let directory = take(dir)?;
         let connector = Connector::new(directory.database(), options.vfs()?);
         let (writer, known) = connector.prepare(&directory)?;
         #[cfg(any(test, feature = "testing"))]

@@ -101,7 +101,7 @@ pub fn contents(commits: &[Commit]) -> Vec<Content> {
 
 /// Opens a store that copies its log to the database all the time, and so begins it anew often.
 pub fn open(dir: &Path, tap: Option<Arc<dyn Tap>>, mutant: Option<Mutant>) -> Result<Store, String> {
-    open_with(dir, Options { tap, mutant, checkpoint_pages: Some(6) })
+    open_with(dir, Options { tap, mutant, checkpoint_pages: Some(6), ..Options::default() })
 }
 
 pub fn open_with(dir: &Path, options: Options) -> Result<Store, String> {
