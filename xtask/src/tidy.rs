@@ -186,6 +186,24 @@ mod tests {
     }
 
     #[test]
+    fn no_input_of_an_operation_is_dropped() {
+        let mut offences = Vec::new();
+        for (path, text) in sources().iter().filter(|(path, _)| path.starts_with("crates/services/src/")) {
+            let mut lines = product(text).lines().enumerate().peekable();
+            while let Some((_, line)) = lines.next() {
+                let reads = line.starts_with("#[derive(") && line.contains("Deserialize");
+                if let Some((number, next)) = lines.peek().filter(|_| reads)
+                    && next.contains("PascalCase")
+                    && !next.contains("deny_unknown_fields")
+                {
+                    offences.push(format!("{path}:{}", number + 1));
+                }
+            }
+        }
+        fail("what an operation does not take is refused by name: add deny_unknown_fields", &offences);
+    }
+
+    #[test]
     fn unsafe_code_stays_where_it_belongs() {
         let needle = concat!("expect(unsafe", "_code");
         let offences: Vec<String> = sources()

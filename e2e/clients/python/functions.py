@@ -128,6 +128,12 @@ not_built = refused("NotImplementedException", awslambda.publish_layer_version, 
 assert not_built["ResponseMetadata"]["HTTPStatusCode"] == 501
 assert "PublishLayerVersion" in not_built["Error"]["Message"], not_built
 
+refused_parameter = refused(
+    "NotImplementedException", awslambda.create_function, FunctionName="x", Runtime="python3.13", Handler="app.handler",
+    Role=ROLE, Code={"ZipFile": code}, DurableConfig={"RetentionPeriodInDays": 1},
+)
+assert "DurableConfig" in refused_parameter["Error"]["Message"], refused_parameter
+
 # A zip of nearly 50 MB: 67 MB of JSON.
 large = io.BytesIO()
 with zipfile.ZipFile(large, "w", zipfile.ZIP_STORED) as archive:

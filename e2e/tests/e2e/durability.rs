@@ -1,6 +1,8 @@
 //! What was acknowledged is there after `kill -9`, a restart, and a backup carried elsewhere.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ fn rounds() -> usize {
 }
 
 /// A boto3 client that creates functions from 8 threads and appends the name of each to a file once it was answered.
-fn creators(lamp: &Lamp, round: usize, journal: &std::path::Path) -> Child {
+fn creators(lamp: &Lamp, round: usize, journal: &Path) -> Child {
     let mut command = client(lamp, &python());
     command
         .arg(clients().join("python/create_until_gone.py"))
@@ -22,7 +24,7 @@ fn creators(lamp: &Lamp, round: usize, journal: &std::path::Path) -> Child {
     command.spawn().expect("run the creators")
 }
 
-fn acknowledged(journal: &std::path::Path) -> BTreeSet<String> {
+fn acknowledged(journal: &Path) -> BTreeSet<String> {
     // A line is written after its answer; the last one may be cut by our own kill of the client.
     let text = std::fs::read_to_string(journal).unwrap_or_default();
     text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned).collect()
@@ -108,18 +110,8 @@ fn secrets_are_nowhere_in_the_clear_and_open_after_rotation() {
     creators.wait().unwrap();
 
     let needle = b"canary-";
-    let mut files = vec![log];
-    let mut folders = vec![data.clone()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap().flatten() {
-            let is_folder = entry.file_type().unwrap().is_dir();
-            if is_folder {
-                folders.push(entry.path())
-            } else if entry.file_type().unwrap().is_file() {
-                files.push(entry.path())
-            }
-        }
-    }
+    let mut files = files(&data);
+    files.push(log);
     assert!(files.len() > 20);
     for file in files {
         let content = std::fs::read(&file).unwrap();
@@ -130,6 +122,39 @@ fn secrets_are_nowhere_in_the_clear_and_open_after_rotation() {
     let mut command = client(&lamp, &python());
     command.arg(clients().join("python/read_all.py"));
     run(command);
+}
+
+/// All files below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let kind = entry.file_type().unwrap();
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else if kind.is_file() {
+                found.push(entry.path());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn code_with_a_flipped_bit_is_an_error_and_never_served() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/damaged_code.py")).arg(lamp.dir.join("blobs"));
+    run(command);
+}
+
+#[test]
+fn everything_written_is_for_the_owner_alone() {
+    let lamp = Lamp::start_with(&["--tls-self-signed"]);
+    for path in files(&lamp.dir).into_iter().chain([lamp.dir.join("control.sock"), lamp.dir.clone()]) {
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", path.display());
+    }
 }
 
 #[test]

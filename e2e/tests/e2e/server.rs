@@ -69,6 +69,20 @@ fn a_data_directory_has_one_server() {
 }
 
 #[test]
+fn a_relative_data_directory_is_made_where_the_server_starts() {
+    let work = tempfile::tempdir().unwrap();
+    let mut lamp = Command::new(binary())
+        .args(["start", "--port", "0", "--data-dir", "lamp-data"])
+        .current_dir(work.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for("the data directory is there", || work.path().join("lamp-data/control.sock").exists().then_some(()));
+    lamp.kill().unwrap();
+    lamp.wait().unwrap();
+}
+
+#[test]
 fn data_of_a_newer_version_is_refused_with_advice() {
     let mut lamp = Lamp::start();
     assert!(lamp.stop());

@@ -44,7 +44,7 @@ impl Record for Function {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct CreateFunction {
     function_name: String,
     code: CodeInput,
@@ -73,7 +73,7 @@ pub struct UpdateFunctionCode {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct UpdateFunctionConfiguration {
     function_name: String,
     revision_id: Option<String>,

@@ -46,7 +46,7 @@ pub type Variables = BTreeMap<String, String>;
 
 /// The settings that a request gives; what it leaves out stays as it is, or takes AWS's default.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename_all = "PascalCase", default, deny_unknown_fields)]
 pub struct Given {
     pub runtime: Option<String>,
     pub role: Option<String>,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::Ctx;
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct GetCallerIdentity {}
 
 #[derive(Serialize)]
