@@ -6,14 +6,15 @@ use std::io;
 use std::path::{Path, absolute};
 
 use serde_json::Value;
+use store::data_dir;
 
 use crate::cli::{Backup, Place, Restore};
-use crate::config::data_dir;
+use crate::config;
 use crate::control::{self, Answer, Request};
 use crate::wiring::Data;
 
 pub fn back_up(options: Backup) -> Result<(), Box<dyn Error>> {
-    let dir = data_dir(options.from)?;
+    let dir = config::data_dir(options.from)?;
     // The server may have been started in another directory.
     let to = absolute(&options.to)?;
     let manifest = carry_out(&dir, Request::Backup { to: to.clone() })?;
@@ -22,24 +23,24 @@ pub fn back_up(options: Backup) -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     println!("backed up {} into {}", dir.display(), to.display());
-    println!("The master key is not in it: keep a copy of {} elsewhere.", dir.join("keys").display());
+    println!("The master key is not in it: keep a copy of {} elsewhere.", data_dir::keys(&dir).display());
     Ok(())
 }
 
 pub fn restore(options: Restore) -> Result<(), Box<dyn Error>> {
-    let dir = data_dir(options.to)?;
+    let dir = config::data_dir(options.to)?;
     let manifest = runtime()?.block_on(store::backup::restore(&options.from, &dir))?;
     println!("restored {} into {}", options.from.display(), dir.display());
     println!(
         "{} blobs verified. Put the source's keys into {} before you start it.",
         manifest.blob_count,
-        dir.join("keys").display()
+        data_dir::keys(&dir).display()
     );
     Ok(())
 }
 
 pub fn rotate_key(place: Place) -> Result<(), Box<dyn Error>> {
-    let done = carry_out(&data_dir(place)?, Request::RotateKey)?;
+    let done = carry_out(&config::data_dir(place)?, Request::RotateKey)?;
     println!("new master key; keys wrapped anew: {}; the old one is forgotten", done["rewrapped_key_count"]);
     Ok(())
 }
@@ -50,7 +51,7 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
 
 /// Has the running server do it, or does it here if none runs.
 fn carry_out(dir: &Path, request: Request) -> Result<Value, Box<dyn Error>> {
-    if !dir.join("format").exists() {
+    if !data_dir::exists(dir) {
         return Err(format!("open the data directory {}: there is none; name it with --data-dir", dir.display()).into());
     }
     match control::ask(dir, &request)? {

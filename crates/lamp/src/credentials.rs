@@ -8,16 +8,14 @@ use base::SystemChance;
 use crate::cli::Place;
 use crate::config::data_dir;
 use crate::control::{self, Answer, Request};
-use crate::keys;
 use crate::root::Root;
 
 pub fn print(place: Place) -> Result<(), Box<dyn Error>> {
     let dir = absolute(data_dir(place)?)?;
-    let keys = dir.join("keys");
-    if !keys.exists() {
+    if !store::data_dir::exists(&dir) {
         return Err(format!("find credentials in {}: start the server there first", dir.display()).into());
     }
-    let root = Root::open(&keys::dir(&dir)?, &SystemChance::default())?;
+    let root = Root::open(&store::data_dir::keys(&dir), &SystemChance::default())?;
     println!("export AWS_ACCESS_KEY_ID={}", root.access_key_id);
     println!("export AWS_SECRET_ACCESS_KEY={}", root.secret_access_key.expose());
     println!("export AWS_DEFAULT_REGION=${{AWS_DEFAULT_REGION:-us-east-1}}");

@@ -2,9 +2,6 @@
 //!
 //! Until IAM is there, they are the only key that the server knows.
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,18 +9,17 @@ use base::ports::{Authority, Credential};
 use base::{AccountId, AwsError, BoxFuture, Chance, Principal, Secret};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize};
-
-use crate::keys::write_secret;
+use serde::Deserialize;
+use serde_json::json;
+use store::private_file::{self, PrivateFileError};
 
 const FILE: &str = "root.json";
+const FILE_BYTES_MAX: u64 = 4096;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RootError {
-    #[error("keep the root credentials in {path}")]
-    File { path: PathBuf, source: io::Error },
-    #[error("trust the root credentials in {path}: others can read the file; run `chmod 600 {path}`")]
-    Exposed { path: PathBuf },
+    #[error("keep the root credentials")]
+    File(#[from] PrivateFileError),
     #[error(
         "understand the root credentials in {path}: {reason}; restore the file, or remove it to have new ones made"
     )]
@@ -31,7 +27,7 @@ pub enum RootError {
 }
 
 /// The file, in the words of the AWS SDKs.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Stored {
     account: AccountId,
     access_key_id: String,
@@ -52,17 +48,13 @@ impl Root {
     /// Reads the credentials below `keys_dir`, or makes them.
     pub fn open(keys_dir: &Path, chance: &dyn Chance) -> Result<Self, RootError> {
         let path = keys_dir.join(FILE);
-        let failed = |source| RootError::File { path: path.clone(), source };
-        let (stored, is_new) = match fs::metadata(&path) {
-            Ok(metadata) if metadata.mode() & 0o077 != 0 => return Err(RootError::Exposed { path }),
-            Ok(_) => (read(&path)?, false),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        let (stored, is_new) = match private_file::read(&path, FILE_BYTES_MAX)? {
+            Some(bytes) => (Stored::parse(&path, bytes.expose())?, false),
+            None => {
                 let stored = Stored::make(chance);
-                let json = serde_json::to_vec_pretty(&stored).map_err(|error| failed(error.into()))?;
-                write_secret(keys_dir, FILE, &json).map_err(failed)?;
+                private_file::write(&path, stored.json().as_bytes())?;
                 (stored, true)
             }
-            Err(source) => return Err(failed(source)),
         };
         let principal = Principal {
             account: stored.account,
@@ -92,6 +84,21 @@ impl Authority for Root {
 }
 
 impl Stored {
+    fn parse(path: &Path, json: &[u8]) -> Result<Self, RootError> {
+        let malformed = |reason: String| RootError::Malformed { path: path.to_owned(), reason };
+        let stored: Self = serde_json::from_slice(json).map_err(|error| malformed(error.to_string()))?;
+        match stored.access_key_id.is_empty() || stored.secret_access_key.is_empty() {
+            true => Err(malformed("a part is empty".into())),
+            false => Ok(stored),
+        }
+    }
+
+    fn json(&self) -> String {
+        let Self { account, access_key_id, secret_access_key } = self;
+        let (account, id, secret) = (account.as_str(), access_key_id.as_str(), secret_access_key.as_str());
+        json!({ "account": account, "access_key_id": id, "secret_access_key": secret }).to_string()
+    }
+
     fn make(chance: &dyn Chance) -> Self {
         const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
         let mut id = [0; 16];
@@ -107,23 +114,24 @@ impl Stored {
     }
 }
 
-fn read(path: &Path) -> Result<Stored, RootError> {
-    let bytes = fs::read(path).map_err(|source| RootError::File { path: path.into(), source })?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| RootError::Malformed { path: path.into(), reason: error.to_string() })
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use base::{Seeded, SystemChance};
 
     use super::*;
 
+    fn keys_dir() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        dir
+    }
+
     #[test]
     fn credentials_are_made_once_and_look_like_aws() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = keys_dir();
         let made = Root::open(dir.path(), &SystemChance::default()).unwrap();
         let again = Root::open(dir.path(), &SystemChance::default()).unwrap();
         assert!(made.is_new && !again.is_new);
@@ -135,12 +143,18 @@ mod tests {
 
     #[test]
     fn a_file_that_others_can_read_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = keys_dir();
         let path = Root::open(dir.path(), &Seeded::new(1)).unwrap().path;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(matches!(Root::open(dir.path(), &Seeded::new(1)), Err(RootError::Exposed { .. })));
+        assert!(matches!(
+            Root::open(dir.path(), &Seeded::new(1)),
+            Err(RootError::File(PrivateFileError::Exposed { .. }))
+        ));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        fs::write(&path, "{").unwrap();
-        assert!(matches!(Root::open(dir.path(), &Seeded::new(1)), Err(RootError::Malformed { .. })));
+        let empty = r#"{"account":"000000000000","access_key_id":"A","secret_access_key":""}"#;
+        for malformed in ["{", empty] {
+            fs::write(&path, malformed).unwrap();
+            assert!(matches!(Root::open(dir.path(), &Seeded::new(1)), Err(RootError::Malformed { .. })));
+        }
     }
 }

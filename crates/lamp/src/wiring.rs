@@ -8,7 +8,7 @@ use std::sync::Arc;
 use base::{Chance, Clock, SystemChance, SystemClock};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use services::{Cloud, Turns};
-use store::{Blobs, Store, Vault};
+use store::{Blobs, Store, Vault, data_dir, private_file};
 use wire::body::Bodies;
 use wire::hosts::Hosts;
 use wire::limits::{self, Limits};
@@ -22,7 +22,7 @@ use wire::sigv4::Verifier;
 use crate::cli::AuthMode;
 use crate::config::{self, Config};
 use crate::control::Served;
-use crate::keys::{self, TokenKey, write_secret};
+use crate::keys::TokenKey;
 use crate::platform::{self, Platform};
 use crate::root::Root;
 
@@ -40,8 +40,8 @@ impl Data {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let chance: Arc<dyn Chance> = Arc::new(SystemChance::default());
         let store = Store::open(dir, clock.clone(), store::Options::default())?;
-        let blobs = Blobs::open(&store, &dir.join("blobs"), clock.clone())?;
-        let vault = Vault::open(&store, &keys::dir(dir)?.join("master.json"), chance.clone()).await?;
+        let blobs = Blobs::open(&store, &data_dir::blobs(dir), clock.clone())?;
+        let vault = Vault::open(&store, &data_dir::master_key(dir), chance.clone()).await?;
         // A rotation that a crash interrupted goes on where it was.
         vault.finish_rotation().await?;
         Ok(Self { store, blobs, vault, clock, chance })
@@ -80,7 +80,7 @@ impl Lamp {
         let data = Data::open(&config.data_dir).await?;
         let listener = Listener::bind(config.listen)
             .map_err(|error| format!("{error}: {}; choose another with --port or --host", error.source))?;
-        let keys = keys::dir(&config.data_dir)?;
+        let keys = data_dir::keys(&config.data_dir);
         let token_key = TokenKey::open(&keys, &*data.chance)?;
         let root = Arc::new(Root::open(&keys, &*data.chance)?);
         let cloud = Arc::new(Cloud {
@@ -152,12 +152,18 @@ fn tls(config: &Config) -> Result<Option<Tls>, Box<dyn Error>> {
             let dir = config.data_dir.join("tls");
             let (certificate, key) = (dir.join("certificate.pem"), dir.join("key.pem"));
             if !certificate.exists() {
-                let names = ["localhost", "*.localhost", "*.localhost.localstack.cloud", "127.0.0.1", "::1"];
+                let names = [
+                    "localhost",
+                    "*.localhost",
+                    "localhost.localstack.cloud",
+                    "*.localhost.localstack.cloud",
+                    "127.0.0.1",
+                    "::1",
+                ];
                 let names = names.into_iter().map(str::to_owned).chain(config.names.iter().cloned()).collect();
                 let (certificate, key) = Tls::make_self_signed(names)?;
-                std::fs::create_dir_all(&dir)?;
-                write_secret(&dir, "key.pem", key.expose().as_bytes())?;
-                write_secret(&dir, "certificate.pem", certificate.as_bytes())?;
+                private_file::write(&dir.join("key.pem"), key.expose().as_bytes())?;
+                private_file::write(&dir.join("certificate.pem"), certificate.as_bytes())?;
             }
             Ok(Some(Tls::from_files(&certificate, &key)?))
         }
