@@ -119,6 +119,10 @@ pub const SPOOL_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
 /// Body of an operation whose service names no limit: Lambda's Invoke takes 6 MiB, the most of any that names none.
 pub const BODY_BYTES_MAX: u64 = 6 * 1024 * 1024;
 
+/// In strict mode, a form that nobody has signed. Only the operations that hand out keys come so; their longest
+/// parameter that is common, a web identity's token, has at most 20,000 characters.
+pub const UNSIGNED_FORM_BYTES_MAX: u64 = 64 * 1024;
+
 /// What a compressed body may grow to.
 pub const BODY_INFLATED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 

@@ -186,7 +186,7 @@ impl Pipeline {
                 let unknown = AuthError::UnknownKey(claim.scope.access_key_id().into());
                 return Err(unknown.answer(Family::Query));
             }
-            let received = self.receive(exchange, body, limits::BODY_BYTES_MAX, None).await?;
+            let received = self.receive_form(exchange, caller, body).await?;
             let form = received.blob.read_all().map_err(AwsError::internal)?;
             let form = std::str::from_utf8(&form).map_err(|_| malformed_form())?;
             let route = exchange.route_to(self.router.route(&route::Request { form: Some(form), ..request }))?;
@@ -252,6 +252,24 @@ impl Pipeline {
         let received = received.map_err(|error| body_error(error, operation))?;
         exchange.body_bytes = received.blob.len();
         Ok(received)
+    }
+
+    /// A form that says which operation it is for. Of one that is not signed no more is read than unsigned operations
+    /// take: what is longer is none of theirs.
+    async fn receive_form(
+        &self,
+        exchange: &mut Exchange,
+        caller: &Caller,
+        body: Incoming,
+    ) -> Result<Received, AwsError> {
+        if !caller.is_nobody() {
+            return self.receive(exchange, body, limits::BODY_BYTES_MAX, None).await;
+        }
+        let received = self.receive(exchange, body, limits::UNSIGNED_FORM_BYTES_MAX, None).await;
+        received.map_err(|error| match error.status {
+            413 => AuthError::Missing.answer(Family::Query),
+            _ => error,
+        })
     }
 
     fn context(&self, request_id: RequestId, caller: &Caller, host: &str, endpoint: Arc<str>) -> Cx {

@@ -8,6 +8,7 @@ use wire::sigv4::{Head, Signer, sign};
 use crate::support::{Answer, KEY, Raw, SECRET, Setup, TestServer, start};
 
 const FORM: &str = "Action=WhoAmI&Version=2011-06-15&Name=n";
+const OPEN_FORM: &str = "Action=Come&Version=2011-06-15";
 
 /// SHA-256 of `text` in hex.
 fn hash(text: &str) -> String {
@@ -80,6 +81,23 @@ async fn strict_mode_reads_no_body_for_nobody() {
         client.send(format!("{head}{authorization}\r\n")).await;
         assert_eq!(client.answer().await.unwrap().status, 403, "{authorization}");
     }
+}
+
+#[tokio::test]
+async fn strict_mode_reads_no_more_of_an_unsigned_form_than_its_operations_take() {
+    let server = start(Setup { mode: Mode::Strict, ..Setup::default() }).await;
+    let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n";
+    let mut declared = Raw::connect(&server).await;
+    declared.send(format!("{head}Content-Length: 1000000\r\n\r\n")).await;
+    is(&declared.answer().await.unwrap(), 403, &["<Code>MissingAuthenticationToken</Code>"]);
+    // Without a length, as much is read as may be, and the end is not waited for.
+    let mut chunked = Raw::connect(&server).await;
+    let long = format!("{FORM}&X={}", "x".repeat(70_000));
+    chunked.send(format!("{head}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{long}\r\n", long.len())).await;
+    is(&chunked.answer().await.unwrap(), 403, &["<Code>MissingAuthenticationToken</Code>"]);
+    let mut short = Raw::connect(&server).await;
+    short.send(format!("{head}Content-Length: {}\r\n\r\n{OPEN_FORM}", OPEN_FORM.len())).await;
+    assert_eq!(short.answer().await.unwrap().status, 200);
 }
 
 #[tokio::test]

@@ -48,6 +48,7 @@ const QUERIES: &str = r#"{
 "name":"queries","botocore":"1.44.5","apiVersion":"2011-06-15","serviceId":"Queries","endpointPrefix":"queries",
 "xmlNamespace":"https://queries.example/","protocols":["query"],
 "operations":{
+"Come":{"output":"Identity","resultWrapper":"ComeResult","unsigned":true},
 "WhoAmI":{"input":"Question","output":"Identity","resultWrapper":"WhoAmIResult"}
 },
 "shapes":{
@@ -121,7 +122,8 @@ fn router(gate: Arc<Semaphore>) -> Router {
                 Ok(input.into())
             }
         });
-    let queries = service("queries", QUERIES).handle("WhoAmI", |cx, input| async move {
+    let come = |_, _| async move { Ok(map(vec![("Name", text("open"))])) };
+    let queries = service("queries", QUERIES).handle("Come", come).handle("WhoAmI", |cx, input| async move {
         let name = input.get("Name").and_then(Value::as_str).unwrap_or_default();
         Ok(map(vec![
             ("Account", text(cx.account.as_str())),
