@@ -11,11 +11,17 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::backup::CopyError;
+use crate::embedded::cache::CachedRow;
 use crate::{Batch, Error, Found, Outcome, Read, Space, Watch};
 
 pub(crate) trait Backend: Send + Sync {
     /// All at one snapshot, which holds every commit answered before the call; answers in the order of `reads`.
     fn read<'a>(&'a self, reads: &'a [Read]) -> BoxFuture<'a, Result<Vec<Found>, Error>>;
+
+    /// The row, if it is in memory just as a read would find it now.
+    fn cached(&self, _space: Space, _key: &Bytes) -> Option<Arc<CachedRow>> {
+        None
+    }
 
     /// Answers when the batch is durable. Once polled it may be committed even if the future is dropped.
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Outcome, Error>>;

@@ -61,6 +61,15 @@ pub const CHECKPOINT_WAIT: Duration = Duration::from_millis(20);
 /// Connections that wait for readers. More are opened when more threads read at once, and closed afterwards.
 pub const READERS_KEPT_MAX: usize = 8;
 
+/// Rows in memory that were read lately, with what was decoded of them.
+pub const CACHE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// What a row in memory takes beside its key, its value and its record.
+pub const CACHE_ROW_BYTES: usize = 512;
+
+/// Parts of the cache, each behind a lock of its own.
+pub const CACHE_SHARDS: usize = 16;
+
 /// How long a connection waits for a lock that another one holds for a moment.
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);
 

@@ -176,6 +176,24 @@ impl Store {
         Ok(found.into_iter().next().and_then(Found::into_value))
     }
 
+    /// The value of a row that is in memory, taken apart by `decode` if nobody has done so before: as current as what
+    /// [`get`](Self::get) answers. `None` if it is not there.
+    pub(crate) fn cached<V: Send + Sync + 'static>(
+        &self,
+        space: Space,
+        key: &Bytes,
+        decode: impl FnOnce(&[u8]) -> Result<V, Error>,
+    ) -> Result<Option<Arc<V>>, Error> {
+        let Some(row) = self.0.cached(space, key) else { return Ok(None) };
+        if let Some(decoded) = row.decoded.get() {
+            // Of another type it is when two tables have one name.
+            return Ok(decoded.clone().downcast().ok());
+        }
+        let decoded = Arc::new(decode(&envelope::open(space, key, &row.sealed.value)?)?);
+        row.decoded.set(decoded.clone()).ok();
+        Ok(Some(decoded))
+    }
+
     pub async fn range(&self, range: Range) -> Result<Rows, Error> {
         let found = self.read(vec![Read::Range(range)]).await?;
         Ok(found.into_iter().next().map(Found::into_rows).unwrap_or_default())

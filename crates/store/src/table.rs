@@ -5,6 +5,7 @@
 //! are written, replaced and removed in the same commits as their record.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -119,6 +120,23 @@ impl<K: TableKey, V: Record> Table<K, V> {
     pub async fn get(&self, store: &Store, scope: &Scope, key: K::Ref<'_>) -> Result<Option<Row<K, V>>, Error> {
         let row = self.row(store, self.key(scope, key)).await?;
         Ok(row.map(unscoped))
+    }
+
+    /// As [`get`](Self::get), but without a copy of one's own: a record that is read often is in memory and decoded.
+    pub async fn get_shared(&self, store: &Store, scope: &Scope, key: K::Ref<'_>) -> Result<Option<Arc<V>>, Error>
+    where
+        V: Send + Sync + 'static,
+    {
+        let key = self.key(scope, key);
+        // The parts of a longer record are not in memory.
+        if !self.splits {
+            let wrong = |source| Error::Decode { space: self.space, key: key.clone(), source };
+            let decode = |value: &[u8]| Head::read(value).and_then(|head| head.decode(&[])).map_err(wrong);
+            if let Some(record) = store.cached(self.space, &key, decode)? {
+                return Ok(Some(record));
+            }
+        }
+        Ok(self.row(store, key).await?.map(|row| Arc::new(row.value)))
     }
 
     /// In the order of `keys`, of which there are at most [`READS_MAX`](crate::limits::READS_MAX). All at one

@@ -179,7 +179,13 @@ impl Committer {
         let result = match applied {
             // Nothing to write, so nothing to sync.
             Ok(outcomes) if !outcomes.iter().any(Outcome::is_committed) => self.roll_back().map(|()| outcomes),
-            Ok(outcomes) => self.sync().map(|()| outcomes),
+            Ok(outcomes) => {
+                let committed = group.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_committed());
+                let change = shared.cache.change(committed.flat_map(|(waiting, _)| &waiting.batch.writes));
+                let synced = self.sync();
+                drop(change);
+                synced.map(|()| outcomes)
+            }
             Err(error) => self.roll_back().and_then(|()| {
                 Err(match explain("apply a batch", error) {
                     error @ Error::Unavailable { .. } => Failure::Undone(error),

@@ -10,6 +10,7 @@
 //! A write or sync that fails when a transaction commits ends the store: what the kernel has in memory may then never
 //! reach the disk, and a sync that succeeds later proves nothing. A full disk does not; that commit is undone.
 
+pub(crate) mod cache;
 mod checkpointer;
 mod committer;
 mod connection;
@@ -30,6 +31,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::backend::Backend;
 use crate::backup::CopyError;
+use crate::embedded::cache::{Cache, CachedRow};
 use crate::embedded::checkpointer::Checkpointer;
 use crate::embedded::committer::{Committer, Message};
 use crate::embedded::connection::Connector;
@@ -121,6 +123,7 @@ struct Held {
 pub(crate) struct Shared {
     /// Space name -> its number in the table, for spaces that were ever written.
     pub spaces: RwLock<HashMap<String, i64>>,
+    pub cache: Cache,
     pub watches: Watches,
     pub fatal: watch::Sender<Option<Arc<str>>>,
     /// Held while a transaction is written, so that the log can be begun anew between two.
@@ -130,6 +133,8 @@ pub(crate) struct Shared {
 impl Shared {
     /// Stops the store for good. The first reason stays.
     pub fn fail(&self, reason: &str) -> Error {
+        // What the disk has is no longer known, so nothing may be said to be as it is there.
+        self.cache.close();
         self.fatal.send_if_modified(|fatal| match fatal {
             Some(_) => false,
             None => {
@@ -168,6 +173,7 @@ impl Embedded {
         Mutant::in_writer(options.mutant, &writer).map_err(|source| connector.failed("plant a bug in", source))?;
         let shared = Arc::new(Shared {
             spaces: RwLock::new(known.spaces),
+            cache: Cache::default(),
             watches: Watches::default(),
             fatal: watch::Sender::new(None),
             turn: Mutex::new(()),
@@ -235,6 +241,10 @@ const CLOSED: Error = Error::Unavailable { reason: "it is closed", source: None 
 impl Backend for Embedded {
     fn read<'a>(&'a self, reads: &'a [Read]) -> BoxFuture<'a, Result<Vec<Found>, Error>> {
         Box::pin(async move { self.readers.read(reads) })
+    }
+
+    fn cached(&self, space: Space, key: &Bytes) -> Option<Arc<CachedRow>> {
+        self.shared.cache.get(space, key).ok()
     }
 
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Outcome, Error>> {

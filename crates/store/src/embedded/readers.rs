@@ -1,4 +1,4 @@
-//! Reads: on the caller's thread, each call on one connection and one snapshot.
+//! Reads: on the caller's thread, each call on one connection and one snapshot. A single get asks the cache first.
 //!
 //! A connection is never held across an await, so there are at most as many as threads that read.
 
@@ -34,6 +34,19 @@ impl Readers {
     }
 
     pub fn read(&self, reads: &[Read]) -> Result<Vec<Found>, Error> {
+        let [Read::Get { space, key }] = reads else { return self.read_database(reads) };
+        let ticket = match self.shared.cache.get(*space, key) {
+            Ok(row) => return Ok(vec![Found::Value(Some(row.sealed.clone()))]),
+            Err(ticket) => ticket,
+        };
+        let found = self.read_database(reads)?;
+        if let [Found::Value(Some(row))] = &*found {
+            self.shared.cache.keep(ticket, row);
+        }
+        Ok(found)
+    }
+
+    fn read_database(&self, reads: &[Read]) -> Result<Vec<Found>, Error> {
         let idle = self.idle.lock().as_mut().ok_or(CLOSED)?.pop();
         let connection = match idle {
             Some(connection) => connection,
@@ -49,6 +62,7 @@ impl Readers {
 
     pub fn close(&self) {
         *self.idle.lock() = None;
+        self.shared.cache.close();
     }
 
     fn read_on(&self, connection: &Connection, reads: &[Read]) -> rusqlite::Result<Vec<Found>> {

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod backends;
+mod cache;
 mod embedded;
 mod kill;
 mod model;
