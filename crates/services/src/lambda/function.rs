@@ -4,6 +4,8 @@
 //! seconds later and moves its `RevisionId` once more; here the answer shows `Pending` with a revision of its own, and
 //! what is stored is the settled state, so no background work and no second write are needed.
 
+use std::sync::Arc;
+
 use base::{AwsError, Timestamp, Uuid};
 use serde::{Deserialize, Serialize};
 use store::blobs::Staged;
@@ -242,12 +244,16 @@ pub async fn get(ctx: Ctx, input: Named) -> Result<GetFunction, AwsError> {
     let (function, qualified) = latest(&ctx, "GetFunction", &input).await?;
     let code = CodeLocation { repository_type: "S3", location: code::link(&ctx, &function.code) };
     let tags = Some(function.tags.clone()).filter(|tags| !tags.is_empty());
-    Ok(GetFunction { configuration: show(&ctx, function, Shown::Settled, qualified).await?, code, tags })
+    Ok(GetFunction {
+        configuration: show(&ctx, Arc::unwrap_or_clone(function), Shown::Settled, qualified).await?,
+        code,
+        tags,
+    })
 }
 
 pub async fn get_configuration(ctx: Ctx, input: Named) -> Result<FunctionConfiguration, AwsError> {
     let (function, qualified) = latest(&ctx, "GetFunctionConfiguration", &input).await?;
-    show(&ctx, function, Shown::Settled, qualified).await
+    show(&ctx, Arc::unwrap_or_clone(function), Shown::Settled, qualified).await
 }
 
 pub async fn list(ctx: Ctx, input: ListFunctions) -> Result<FunctionList, AwsError> {
@@ -409,12 +415,14 @@ impl Function {
 }
 
 /// The function that a request names, and whether it asked for `$LATEST` in so many words.
-async fn latest(ctx: &Ctx, operation: &str, input: &Named) -> Result<(Function, bool), AwsError> {
+async fn latest(ctx: &Ctx, operation: &str, input: &Named) -> Result<(Arc<Function>, bool), AwsError> {
     let function = FunctionRef::parse(ctx, operation, &input.function_name, input.qualifier.as_deref())?;
     if !function.is_latest() {
         return Err(not_found(ctx, &function));
     }
-    Ok((find(ctx, &function.name).await?, function.qualifier.is_some()))
+    let found = FUNCTIONS.get_shared(&ctx.cloud.store, &ctx.scope(), &function.name).await?;
+    let found = found.ok_or_else(|| errors::function_not_found(&arn(ctx, &function.name)))?;
+    Ok((found, function.qualifier.is_some()))
 }
 
 fn not_found(ctx: &Ctx, function: &FunctionRef) -> AwsError {
