@@ -150,6 +150,12 @@ pub const VIOLATIONS_MAX: usize = 10;
 /// How much of an offending value a message shows, about; AWS shows all of it, which may be megabytes.
 pub const SHOWN_VALUE_BYTES_MAX: usize = 16 * 1024;
 
+/// And how much of a key in the path to it.
+pub const SHOWN_KEY_BYTES_MAX: usize = 1024;
+
+/// How long a message about violations may get, with all of them.
+pub const VIOLATIONS_BYTES_MAX: usize = 64 * 1024;
+
 /// What a compiled pattern may take. The largest of the models takes some 300 KiB.
 pub const PATTERN_BYTES_MAX: usize = 4 << 20;
 

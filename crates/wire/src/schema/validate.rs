@@ -84,8 +84,9 @@ pub fn validate(model: &Model, operation: &Operation, protocol: Protocol, input:
         return Err(AwsError::client(400, code, message.replace("{member}", member)));
     }
     let count = check.found.len();
-    let message =
+    let mut message =
         format!("{count} validation error{} detected: {}", if count == 1 { "" } else { "s" }, check.found.join("; "));
+    message.truncate(message.floor_char_boundary(limits::VIOLATIONS_BYTES_MAX));
     let code = if protocol == Protocol::Query { policy.query_code } else { policy.code };
     Err(AwsError::client(400, code, message))
 }
@@ -138,6 +139,9 @@ impl<'a> Check<'a> {
             members = java::hash_order(named, |(name, _)| name).into_iter().map(|(_, member)| member).collect();
         }
         for member in members {
+            if self.found.len() >= self.max {
+                return;
+            }
             self.path.push(Step::Member(member.name));
             match value.get(member.name) {
                 None | Some(Value::Null) => {
@@ -200,6 +204,9 @@ impl<'a> Check<'a> {
         title: &str,
         not_null: bool,
     ) {
+        if self.found.len() >= self.max {
+            return;
+        }
         let mut constraints = self.constraints(part);
         let refused = |part: &Value| *part == Value::Null || constraints.iter().any(|c| !c.admits(part));
         let Some(first) = parts.find(|part| refused(part)) else { return };
@@ -271,8 +278,10 @@ impl<'a> Check<'a> {
             }
     }
 
+    /// What does not fit is left out, and not walked through.
     fn print(&self, id: ShapeId, value: &Value, out: &mut String) {
-        if out.len() >= limits::SHOWN_VALUE_BYTES_MAX {
+        let is_full = |out: &String| out.len() >= limits::SHOWN_VALUE_BYTES_MAX;
+        if is_full(out) {
             return;
         }
         let shape = self.model.shape(id);
@@ -280,6 +289,9 @@ impl<'a> Check<'a> {
             (Kind::List { member, .. }, Value::List(items)) => {
                 out.push('[');
                 for (index, item) in items.iter().enumerate() {
+                    if is_full(out) {
+                        break;
+                    }
                     out.push_str(if index == 0 { "" } else { ", " });
                     self.print(*member, item, out);
                 }
@@ -288,14 +300,17 @@ impl<'a> Check<'a> {
             (Kind::Map { value: entry, .. }, Value::Map(entries)) => {
                 out.push('{');
                 for (index, (key, item)) in entries.iter().enumerate() {
+                    if is_full(out) {
+                        break;
+                    }
                     out.push_str(if index == 0 { "" } else { ", " });
-                    out.push_str(key);
+                    out.push_str(cut(key, limits::SHOWN_VALUE_BYTES_MAX));
                     out.push('=');
                     self.print(*entry, item, out);
                 }
                 out.push('}');
             }
-            (_, Value::String(text)) => out.extend(text.chars().take(limits::SHOWN_VALUE_BYTES_MAX)),
+            (_, Value::String(text)) => out.push_str(cut(text, limits::SHOWN_VALUE_BYTES_MAX)),
             (_, Value::Integer(number)) => out.push_str(&number.to_string()),
             (_, Value::Float(number)) => out.push_str(&format!("{number:?}")),
             (_, Value::Bool(flag)) => out.push_str(&flag.to_string()),
@@ -309,12 +324,17 @@ impl<'a> Check<'a> {
     fn path(&self) -> String {
         let mut text = String::new();
         for step in &self.path {
+            if text.len() >= limits::SHOWN_VALUE_BYTES_MAX {
+                break;
+            }
             let separator = if text.is_empty() { "" } else { "." };
             // Writing to a string cannot fail.
             let _ = match step {
                 Step::Member(name) => write!(text, "{separator}{}", java::lower_first(name)),
                 Step::Item(number) => write!(text, "{separator}{number}.member"),
-                Step::Entry(key) => write!(text, "{separator}{key}.member"),
+                Step::Entry(key) => {
+                    write!(text, "{separator}{}.member", cut(key, limits::SHOWN_KEY_BYTES_MAX))
+                }
             };
         }
         text
@@ -357,6 +377,11 @@ impl fmt::Display for Constraint<'_> {
             Self::NotNull => f.write_str("Member must not be null"),
         }
     }
+}
+
+/// As much of the beginning of `text` as has `bytes_max`.
+fn cut(text: &str, bytes_max: usize) -> &str {
+    text.get(..text.floor_char_boundary(bytes_max)).unwrap_or_default()
 }
 
 /// Characters, bytes, items or entries. Precise far beyond what a request can hold.

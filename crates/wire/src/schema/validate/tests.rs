@@ -259,9 +259,31 @@ fn strings_count_in_characters_and_blobs_in_bytes() {
 
 #[test]
 fn no_message_is_longer_than_its_bounds() {
+    let tags = |keys: Vec<String>, value: Value| {
+        let tags = keys.into_iter().map(|key| (Name::Owned(key), value.clone())).collect();
+        outcome("lambda", "CreateFunction", &create_function([("Tags", Value::Map(tags))]))
+    };
     let long = "é".repeat(1 << 20);
-    let message = outcome("lambda", "CreateFunction", &create_function([("Role", Value::String(long))]));
-    assert!(message.len() < 128 * 1024, "{}", message.len());
+    let role = outcome("lambda", "CreateFunction", &create_function([("Role", text(&long))]));
+    let layers = create_function([("Layers", texts(&vec!["x"; 190_000]))]);
+    let layers = outcome("lambda", "CreateFunction", &layers);
+    let one_key = tags(vec![long.clone()], text(""));
+    let keys = tags((0..99_000).map(|number| format!("key{number}")).collect(), Value::Null);
+    for message in [role, layers, one_key, keys] {
+        assert!(message.contains("failed to satisfy constraint"), "{message:.100}");
+        assert!(message.len() < 2 * limits::SHOWN_VALUE_BYTES_MAX + 1_000, "{}", message.len());
+    }
+    // A key that is part of the path, in every one of as many violations as are reported.
+    let requests = vec![map([("PutRequest", map([]))]); 25];
+    let batch = Value::Map(vec![(Name::Owned(long.clone()), Value::List(requests))]);
+    let message = outcome("dynamodb", "BatchWriteItem", &map([("RequestItems", batch)]));
+    assert!(message.contains("10 validation errors") && message.contains(".member.2.member.putRequest.item'"));
+    assert!(message.len() < limits::VIOLATIONS_BYTES_MAX, "{}", message.len());
+    // Ten long values.
+    let members = ["Role", "Handler", "Runtime", "Description", "PackageType", "KMSKeyArn", "FunctionName"];
+    let members = members.map(|member| (member, text(&long)));
+    let message = outcome("lambda", "CreateFunction", &create_function(members));
+    assert!(message.len() <= limits::VIOLATIONS_BYTES_MAX + "ValidationException: ".len(), "{}", message.len());
 }
 
 fn any_value() -> impl Strategy<Value = Value> {
