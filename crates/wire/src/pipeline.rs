@@ -65,6 +65,8 @@ pub struct Pipeline {
 struct Exchange {
     request_id: RequestId,
     protocol: Protocol,
+    /// Signed for EC2, whose errors have a form of their own.
+    is_ec2: bool,
     route: Option<Route>,
     body_bytes: u64,
     account: Option<AccountId>,
@@ -106,8 +108,7 @@ impl Pipeline {
         let started = self.machine_clock.now();
         let _in_flight = self.metrics.begin();
         let (parts, body) = request.into_parts();
-        let mut exchange =
-            Exchange { request_id, protocol: spoken(&parts), route: None, body_bytes: 0, account: None, origin: None };
+        let mut exchange = Exchange::new(request_id, spoken(&parts));
         let answer = self.answer(&mut exchange, &parts, body, peer).await;
         let mut response = answer.unwrap_or_else(|error| exchange.refuse(&error));
         let headers = response.headers_mut();
@@ -149,6 +150,7 @@ impl Pipeline {
         }
         let head = Head::of(parts);
         let claim = sigv4::parse(&head).map_err(|error| error.answer(exchange.family()))?;
+        exchange.is_ec2 = claim.as_ref().is_some_and(|claim| claim.scope.service() == "ec2");
         let caller = Caller::look_up(&*self.authority, self.mode, claim).await?;
         let asked = self.ask(exchange, &head, &caller, body).await?;
         let endpoint = endpoint(peer, admitted.authority);
@@ -378,6 +380,10 @@ struct Asked {
 }
 
 impl Exchange {
+    fn new(request_id: RequestId, protocol: Protocol) -> Self {
+        Self { request_id, protocol, is_ec2: false, route: None, body_bytes: 0, account: None, origin: None }
+    }
+
     fn route_to(&mut self, routed: Result<Route, route::Misroute>) -> Result<Route, AwsError> {
         match routed {
             Ok(route) => {
@@ -411,6 +417,9 @@ impl Exchange {
         match error.fault {
             Fault::Server => tracing::error!(?error, "request failed"),
             _ => tracing::debug!(?error, "request refused"),
+        }
+        if self.is_ec2 && self.protocol == Protocol::Query {
+            return output::reply(protocol::encode_ec2_error(error, self.request_id));
         }
         let model: Option<&Model> = self.route.as_ref().map(|route| &*route.service.model);
         let operation = self.route.as_ref().and_then(Route::operation);

@@ -15,12 +15,14 @@ use std::sync::{Arc, OnceLock};
 use base::AwsError;
 use http::HeaderMap;
 
-use crate::Service;
 use crate::schema::{Operation, Protocol, Summary};
+use crate::{Service, limits};
 
 mod uri;
 
 use uri::{Found, Target, Tree};
+
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// What routing looks at. Path and query are as they came, still encoded.
 #[derive(Debug, Clone, Copy)]
@@ -98,7 +100,7 @@ impl Router {
 
     /// Whether the operation's name may be in the body, so that a form must be read before `route`.
     pub fn needs_form(&self, request: &Request<'_>) -> bool {
-        let form = content_type(request.headers).eq_ignore_ascii_case("application/x-www-form-urlencoded");
+        let form = content_type(request.headers).eq_ignore_ascii_case(FORM);
         let names = Names::of(request);
         if !form || request.method != "POST" || names.action.is_some() || names.target.is_some() {
             return false;
@@ -254,6 +256,8 @@ fn misroute(request: &Request<'_>, names: &Names<'_>, candidates: &[&Entry]) -> 
     let query = summary.offers(Protocol::Query);
     if let Some(action) = names.action.as_deref().filter(|_| query) {
         let version = names.version.as_deref().unwrap_or(summary.api_version);
+        let action = action.get(..action.floor_char_boundary(limits::QUOTED_BYTES_MAX)).unwrap_or_default();
+        let version = version.get(..version.floor_char_boundary(limits::QUOTED_BYTES_MAX)).unwrap_or_default();
         let message = match first.service.model.unknown_action {
             Some(template) => template.replace("{action}", action),
             None => format!("Could not find operation {action} for version {version}"),
@@ -301,15 +305,19 @@ fn unknown_path(request: &Request<'_>) -> AwsError {
 
 /// A request to a service that is not here; AWS has no words for that, so these are ours.
 fn nobody(request: &Request<'_>, names: &Names<'_>) -> Misroute {
-    let protocol = match names {
-        Names { cbor: Some(_), .. } => Protocol::Cbor,
-        Names { target: Some(_), .. } => Protocol::Json11,
-        Names { action: Some(_), .. } => Protocol::Query,
+    let protocol = match (names, content_type(request.headers), request.signing_name) {
+        (Names { cbor: Some(_), .. }, ..) => Protocol::Cbor,
+        (Names { target: Some(_), .. }, "application/x-amz-json-1.0", _) => Protocol::Json10,
+        (Names { target: Some(_), .. }, ..) => Protocol::Json11,
+        (Names { action: Some(_), .. }, ..) | (_, FORM, _) => Protocol::Query,
+        // These speak REST and XML, and word their errors as Query does.
+        (_, _, Some("cloudfront" | "route53")) => Protocol::Query,
+        (_, _, Some("s3" | "s3express" | "s3-object-lambda" | "s3-outposts")) => Protocol::RestXml,
         _ => Protocol::RestJson,
     };
     let error = match request.signing_name {
         Some(name) => AwsError::not_built(format_args!("the service {name}")),
-        None => AwsError::client(400, "UnknownOperationException", ""),
+        None => AwsError::not_built("the service of this request"),
     };
     Misroute { error, protocol }
 }

@@ -71,6 +71,14 @@ pub fn encode_error(
     response
 }
 
+/// Writes an error of EC2, whose clients read a form of their own. EC2 itself is not here.
+pub fn encode_ec2_error(error: &AwsError, request_id: RequestId) -> Response {
+    let mut response = query::encode_ec2_error(error, request_id);
+    *response.status_mut() = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    identify(response.headers_mut(), Protocol::Query, request_id);
+    response
+}
+
 fn insert(headers: &mut HeaderMap, name: &'static str, text: &str) {
     if let Ok(value) = HeaderValue::from_str(text) {
         headers.insert(HeaderName::from_static(name), value);

@@ -33,7 +33,7 @@ use crate::eventstream::{FrameError, stream_member};
 use crate::schema::{Kind, Member, Model, Operation, Protocol, ShapeId, Structure};
 use crate::{Blob, Value};
 
-pub use error::encode_error;
+pub use error::{encode_ec2_error, encode_error};
 
 /// A request whose operation is known.
 pub struct Request<'a> {

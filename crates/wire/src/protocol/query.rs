@@ -230,6 +230,23 @@ fn respond(writer: xml::Writer<'_>) -> Response {
     response
 }
 
+/// As EC2, alone among the services that take forms, words it:
+/// `<Response><Errors><Error>..</Error></Errors><RequestID>..</RequestID></Response>`.
+pub fn encode_ec2_error(error: &base::AwsError, request_id: RequestId) -> Response {
+    let mut writer = xml::Writer::untyped();
+    writer.declaration();
+    for name in ["Response", "Errors", "Error"] {
+        writer.open(name, None);
+    }
+    writer.leaf("Code", &error.code);
+    writer.leaf("Message", &error.message);
+    writer.close("Error");
+    writer.close("Errors");
+    writer.leaf("RequestID", &request_id.to_string());
+    writer.close("Response");
+    respond(writer)
+}
+
 /// Writes `<ErrorResponse><Error>..</Error><RequestId>..</RequestId></ErrorResponse>`.
 pub fn encode_error(model: Option<&Model>, fields: &super::error::Fields<'_>, request_id: RequestId) -> Response {
     let mut writer = xml::Writer::untyped();

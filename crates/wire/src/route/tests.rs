@@ -260,7 +260,6 @@ fn what_is_no_operation_is_refused_in_the_words_of_its_protocol() {
         target("DynamoDB_20120810.Nonsense").signed("dynamodb").outcome(),
         "400 UnknownOperationException over Json10: "
     );
-    assert_eq!(target("Nobody_1.X").outcome(), "400 UnknownOperationException over Json11: ");
     assert_eq!(Sent::new("POST", "/").signed("kinesis").outcome(), "400 UnknownOperationException over Json11: ");
     let action = |action| Sent::new("POST", "/").form(action);
     assert_eq!(
@@ -279,10 +278,36 @@ fn what_is_no_operation_is_refused_in_the_words_of_its_protocol() {
         action("X=1").signed("sts").outcome(),
         "400 MissingAction over Query: The request is missing an action or a required parameter."
     );
-    assert_eq!(
-        Sent::new("POST", "/").signed("ec2").outcome(),
-        "501 NotImplementedException over RestJson: Lamplight does not implement the service ec2 yet."
-    );
+    let long = action(&format!("Action={}", "é".repeat(1_000_000))).signed("iam").outcome();
+    assert!(long.contains("InvalidAction") && long.len() < 2_000, "{}", long.len());
+}
+
+#[test]
+fn a_service_that_is_not_here_is_refused_in_its_own_protocol() {
+    let post = || Sent::new("POST", "/");
+    let target = || post().header("x-amz-target", "Nobody_1.X");
+    let cbor = || Sent::new("POST", "/service/Nobody/operation/X").header("smithy-protocol", "rpc-v2-cbor");
+    for (sent, name, protocol) in [
+        (post().form(""), "ec2", "Query"),
+        (Sent::new("GET", "/?Action=DescribeInstances&Version=2016-11-15"), "ec2", "Query"),
+        (post().form(""), "rds", "Query"),
+        (target().header("content-type", "application/x-amz-json-1.0"), "nobody", "Json10"),
+        (target().header("content-type", "application/x-amz-json-1.1"), "nobody", "Json11"),
+        (target(), "nobody", "Json11"),
+        (cbor(), "nobody", "Cbor"),
+        (Sent::new("GET", "/2013-04-01/hostedzone"), "route53", "Query"),
+        (Sent::new("GET", "/2020-05-31/distribution"), "cloudfront", "Query"),
+        (Sent::new("GET", "/"), "s3express", "RestXml"),
+        (Sent::new("GET", "/2015-02-01/file-systems"), "elasticfilesystem", "RestJson"),
+        (post(), "nobody", "RestJson"),
+    ] {
+        let words = format!("over {protocol}: Lamplight does not implement the service {name} yet.");
+        assert_eq!(sent.signed(name).outcome(), format!("501 NotImplementedException {words}"));
+    }
+    for (sent, protocol) in [(target(), "Json11"), (cbor(), "Cbor")] {
+        let words = format!("over {protocol}: Lamplight does not implement the service of this request yet.");
+        assert_eq!(sent.outcome(), format!("501 NotImplementedException {words}"));
+    }
 }
 
 #[test]

@@ -101,6 +101,29 @@ async fn strict_mode_reads_no_more_of_an_unsigned_form_than_its_operations_take(
 }
 
 #[tokio::test]
+async fn a_service_that_is_not_here_is_refused_in_words_that_its_clients_read() {
+    let server = start(Setup::default()).await;
+    for (service, opening) in [
+        ("ec2", "<Response><Errors><Error><Code>NotImplementedException</Code><Message>"),
+        ("rds", "<ErrorResponse><Error><Type>Sender</Type><Code>NotImplementedException</Code>"),
+    ] {
+        let mut client = Raw::connect(&server).await;
+        client
+            .send(format!(
+                "POST / HTTP/1.1\r\nHost: localhost\r\nX-Amz-Date: 20260101T000000Z\r\n\
+                 Content-Type: application/x-www-form-urlencoded; charset=utf-8\r\nAuthorization: AWS4-HMAC-SHA256 \
+                 Credential=test/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature={}\r\n\
+                 Content-Length: 42\r\n\r\nAction=DescribeInstances&Version=2016-11-15",
+                "0".repeat(64)
+            ))
+            .await;
+        let answer = client.answer().await.unwrap();
+        is(&answer, 501, &[opening, &format!("Lamplight does not implement the service {service} yet.")]);
+        assert_eq!(answer.header("content-type"), Some("text/xml"));
+    }
+}
+
+#[tokio::test]
 async fn a_broken_authorisation_is_refused_before_the_body_is_read() {
     let server = start(Setup::default()).await;
     let mut client = Raw::connect(&server).await;
