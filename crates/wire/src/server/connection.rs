@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
@@ -16,6 +17,7 @@ use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, timeout};
@@ -31,6 +33,10 @@ use super::{Serve, Unserved};
 
 /// The first byte of a TLS handshake, and of no HTTP request.
 const TLS_HANDSHAKE: u8 = 0x16;
+
+/// All that a plain connection gets where TLS is configured: one that went on would carry what must not be read.
+const PLAIN_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 24\r\n\
+    connection: close\r\n\r\nThis port speaks HTTPS.\n";
 
 /// Whom a request comes from, and through which door.
 #[derive(Debug, Clone, Copy)]
@@ -92,7 +98,7 @@ pub(super) async fn run(shared: Arc<Shared>, stream: TcpStream, address: SocketA
     }
 }
 
-/// Plain or TLS on one port, told by the first byte. `None` when there is no first byte or the handshake fails.
+/// TLS where it is configured. `None` when the handshake fails, or the client speaks something else.
 async fn encryption(shared: &Shared, stream: TcpStream) -> Option<(Box<dyn Socket>, bool)> {
     let Some(tls) = &shared.tls else { return Some((Box::new(stream), false)) };
     let mut first = [0];
@@ -101,9 +107,23 @@ async fn encryption(shared: &Shared, stream: TcpStream) -> Option<(Box<dyn Socke
             let stream = tls.accept(stream).await.ok()?;
             Some((Box::new(stream), true))
         }
-        Ok(1) => Some((Box::new(stream), false)),
+        Ok(1) => {
+            // Whether it hears why is the client's affair.
+            turn_away(stream).await.ok();
+            None
+        }
         _ => None,
     }
+}
+
+/// Tells a client that does not encrypt that it must. What it sends is read for as long as it takes to let it see the
+/// answer, and looked at by nobody.
+async fn turn_away(mut stream: TcpStream) -> io::Result<()> {
+    stream.write_all(PLAIN_ANSWER).await?;
+    stream.shutdown().await?;
+    let rest = stream.take(limits::LINGER_BYTES_MAX as u64);
+    let taken = timeout(limits::LINGER_TIMEOUT, async { copy(&mut pin!(rest), &mut sink()).await });
+    taken.await.map_or(Ok(()), |taken| taken.map(|_| ()))
 }
 
 fn builder(spawn: Arc<dyn Spawn>) -> auto::Builder<Streams> {

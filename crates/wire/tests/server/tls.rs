@@ -1,4 +1,4 @@
-//! Plain and encrypted connections on one port.
+//! Encrypted connections, and what a plain one is told where they are meant.
 
 use std::sync::Arc;
 
@@ -39,16 +39,26 @@ async fn connect(
 }
 
 #[tokio::test]
-async fn one_port_speaks_plain_and_encrypted() {
+async fn a_port_that_encrypts_serves_nothing_in_plain() {
     let (server, certificate) = tls_server().await;
     let mut client = connect(&server, &certificate, &["http/1.1"]).await;
     client.write_all(b"GET /_lamp/health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("fine\n"), "{answer}");
-    let mut plain = Raw::connect(&server).await;
-    plain.send(echo("{}")).await;
-    assert_eq!(plain.answer().await.unwrap().status, 200);
+    let served = server.metrics.render().unwrap();
+    let health = "GET /_lamp/health HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned();
+    for request in [echo("{}"), health, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), "?".into()] {
+        let mut plain = Raw::connect(&server).await;
+        plain.send(&request).await;
+        let answer = plain.answer().await.unwrap();
+        assert_eq!((answer.status, answer.body.as_str()), (400, "This port speaks HTTPS.\n"), "{request}");
+        plain.closed().await;
+    }
+    let requests = |metrics: String| {
+        metrics.lines().filter(|line| line.starts_with("lamp_requests_total")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(requests(server.metrics.render().unwrap()), requests(served), "nothing was served");
 }
 
 #[tokio::test]
