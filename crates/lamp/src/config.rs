@@ -3,11 +3,10 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use serde::Deserialize;
 
-use crate::cli::{AuthMode, LogFormat, Place, Settings};
+use crate::cli::{Address, AuthMode, LogFormat, Place, Settings};
 
 pub const PORT: u16 = 4566;
 
@@ -93,30 +92,6 @@ struct StorageSection {
 struct LogSection {
     format: Option<LogFormat>,
     level: Option<String>,
-}
-
-/// An address to listen on, or the name that everybody knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Address(pub IpAddr);
-
-impl FromStr for Address {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "localhost" => Ok(Self(IpAddr::V4(Ipv4Addr::LOCALHOST))),
-            _ => text.parse().map(Self).map_err(|_| "it takes an IP address, such as 0.0.0.0, or localhost".into()),
-        }
-    }
-}
-
-impl TryFrom<String> for Address {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
 }
 
 impl Config {
