@@ -105,11 +105,13 @@ impl Hosts {
             let at = name.len().checked_sub(suffix.len()).filter(|at| *at > 0);
             at.and_then(|at| name.get(at..)).is_some_and(|end| end.eq_ignore_ascii_case(suffix))
         };
-        is_address(name)
-            || NAMES.into_iter().any(is)
-            || SUFFIXES.into_iter().any(ends)
-            || self.names.iter().any(|known| is(known))
-            || self.suffixes.iter().any(|suffix| ends(suffix))
+        let is_ours = || {
+            NAMES.into_iter().any(is)
+                || SUFFIXES.into_iter().any(ends)
+                || self.names.iter().any(|known| is(known))
+                || self.suffixes.iter().any(|suffix| ends(suffix))
+        };
+        is_address(name) || is_host_name(name) && is_ours()
     }
 
     /// The configured origin that the request comes from; `None` for a request from no page or from one of ours.
@@ -185,6 +187,13 @@ fn host_name(authority: &str) -> &str {
     if port.bytes().all(|b| b.is_ascii_digit()) { name } else { authority }
 }
 
+/// Labels of letters, digits, hyphens and underscores. What is none ends up in URLs that we answer, and means another
+/// host there than its suffix says.
+fn is_host_name(name: &str) -> bool {
+    let is_of_label = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    name.split('.').all(|label| !label.is_empty() && label.bytes().all(is_of_label))
+}
+
 fn is_address(name: &str) -> bool {
     match name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
         Some(v6) => v6.parse::<Ipv6Addr>().is_ok(),
@@ -254,6 +263,17 @@ mod tests {
             "localhost:port",
             "evilamazonaws.com",
             "x.lambda-url.us-east-1.on.aws",
+            "evil.com#.localhost",
+            "evil.com/.localhost",
+            "evil.com?.localhost",
+            "evil.com\\.localhost",
+            "user@x.localhost",
+            "x..localhost",
+            "..localhost",
+            "x y.localhost",
+            "x%2f.amazonaws.com",
+            "localhost..",
+            "a/b.lan",
         ] {
             assert_eq!(admit(&hosts, &[("host", name)]), Err(403), "{name}");
         }
