@@ -1,6 +1,6 @@
 //! The error that an operation answers with: AWS's code, status and words, and what only the log may see.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 /// Whose mistake it was. Clients retry the server's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,11 +86,22 @@ impl fmt::Display for AwsError {
 /// among it.
 impl fmt::Debug for AwsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.code, self.status)?;
+        write!(f, "{} ({})", Escaped(&self.code), self.status)?;
         match &self.detail {
-            Some(detail) => write!(f, " [{detail}]"),
+            Some(detail) => write!(f, " [{}]", Escaped(detail)),
             None => Ok(()),
         }
+    }
+}
+
+/// Text that stays on its line and moves no cursor, whoever wrote it.
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0
+            .chars()
+            .try_for_each(|c| if c.is_control() { write!(f, "{}", c.escape_default()) } else { f.write_char(c) })
     }
 }
 
@@ -141,6 +152,13 @@ mod tests {
         let quoting = Outer::Quoting(io::Error::other("no such device"));
         assert_eq!(with_causes(&quoting), "quote it (no such device): no such device");
         assert_eq!(with_causes(&io::Error::other("alone")), "alone");
+    }
+
+    #[test]
+    fn an_error_is_one_line_of_the_log() {
+        let error = AwsError::internal("the action \"é\"\r\n2026 INFO all is well\u{1b}[2J\u{9b}2J");
+        let line = r#"InternalFailure (500) [the action "é"\r\n2026 INFO all is well\u{1b}[2J\u{9b}2J]"#;
+        assert_eq!(format!("{error:?}"), line);
     }
 
     #[test]
