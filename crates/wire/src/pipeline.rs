@@ -110,7 +110,10 @@ impl Pipeline {
         let (parts, body) = request.into_parts();
         let mut exchange = Exchange::new(request_id, spoken(&parts));
         let answer = self.answer(&mut exchange, &parts, body, peer).await;
-        let mut response = answer.unwrap_or_else(|error| exchange.refuse(&error));
+        let (mut response, code) = match answer {
+            Ok(response) => (response, None),
+            Err(error) => (exchange.refuse(&error), Some(error.code)),
+        };
         let headers = response.headers_mut();
         if let Some(origin) = &exchange.origin {
             Hosts::allow(headers, origin);
@@ -126,8 +129,10 @@ impl Pipeline {
         self.metrics.record(exchange.labels(), status, took);
         self.metrics.received(exchange.body_bytes);
         let account = exchange.account.as_ref().map(AccountId::as_str);
-        let (took_us, body_bytes, peer) = (took.as_micros(), exchange.body_bytes, peer.address);
-        tracing::info!(service, operation, status, took_us, body_bytes, account, %peer, "answered");
+        let (body_bytes, peer) = (exchange.body_bytes, peer.address);
+        // A wider number would be text in a log for machines.
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        tracing::info!(service, operation, status, error = code, took_us, body_bytes, account, %peer, "answered");
         output::without_body(&parts.method, response)
     }
 
