@@ -1,5 +1,8 @@
 //! The runtimes that a function may name.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use base::{AwsError, Cx, hex};
 use ring::digest;
 
@@ -89,9 +92,14 @@ pub fn can_snap_start(runtime: &str) -> bool {
 
 /// The name of the runtime's build, the same for all functions of a region.
 pub fn version_arn(cx: &Cx, runtime: &str) -> String {
-    let build = digest::digest(&digest::SHA256, runtime.as_bytes());
-    let build = hex::encode(build.as_ref());
+    static BUILDS: LazyLock<HashMap<&str, String>> =
+        LazyLock::new(|| OFFERED.iter().map(|runtime| (*runtime, build_of(runtime))).collect());
+    let build = BUILDS.get(runtime).cloned().unwrap_or_else(|| build_of(runtime));
     format!("arn:{}:lambda:{}::runtime:{build}", cx.region.partition(), cx.region)
+}
+
+fn build_of(runtime: &str) -> String {
+    hex::encode(digest::digest(&digest::SHA256, runtime.as_bytes()).as_ref())
 }
 
 #[cfg(test)]
