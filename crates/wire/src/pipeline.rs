@@ -200,6 +200,9 @@ impl Pipeline {
             return self.verified(exchange, head, caller, route, received);
         }
         let route = exchange.route_to(self.router.route(&request))?;
+        if self.mode == Mode::Dev && caller.claim().is_none() {
+            check_deliberate(head.method, route.protocol)?;
+        }
         if caller.is_nobody() {
             // Nothing is read, let alone spooled, for someone whom the body cannot help.
             self.verify(exchange, head, caller, &route, sigv4::Body::EMPTY)?;
@@ -479,6 +482,17 @@ fn spoken(parts: &Parts) -> Protocol {
     } else {
         Protocol::RestJson
     }
+}
+
+/// An action in a URL would run for an image or a link of any web page: to an address that a browser does not trust it
+/// does not say that there is a page, unless the method is POST. A page that goes as far as to presign its URL passes,
+/// in this mode, in which any key is believed.
+fn check_deliberate(method: &str, protocol: Protocol) -> Result<(), AwsError> {
+    if protocol != Protocol::Query || method == "POST" {
+        return Ok(());
+    }
+    let message = "An action that is not sent by POST has to be signed: any web page could have asked for this one.";
+    Err(AwsError::client(403, "AccessDenied", message))
 }
 
 fn operation_of(route: &Route) -> Result<&Operation, AwsError> {

@@ -124,6 +124,37 @@ async fn a_service_that_is_not_here_is_refused_in_words_that_its_clients_read() 
 }
 
 #[tokio::test]
+async fn what_an_image_of_a_page_can_ask_for_is_no_action() {
+    let server = start(Setup::default()).await;
+    let authorization = format!(
+        "X-Amz-Date: 20260101T000000Z\r\nAuthorization: AWS4-HMAC-SHA256 \
+         Credential=test/20260101/us-east-1/queries/aws4_request, SignedHeaders=host, Signature={}\r\n",
+        "0".repeat(64)
+    );
+    let presigned = format!(
+        "&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=test%2F20260101%2Fus-east-1%2Fqueries%2Faws4_request\
+         &X-Amz-Date=20260101T000000Z&X-Amz-Expires=60&X-Amz-SignedHeaders=host&X-Amz-Signature={}",
+        "0".repeat(64)
+    );
+    for (method, query, headers, status) in [
+        ("GET", "", "", 403),
+        ("HEAD", "", "", 403),
+        ("OPTIONS", "", "", 403),
+        ("GET", "", authorization.as_str(), 200),
+        ("GET", presigned.as_str(), "", 200),
+        ("POST", "", "Content-Length: 0\r\n", 200),
+    ] {
+        let mut client = Raw::connect(&server).await;
+        client.send(format!("{method} /?{FORM}{query} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n")).await;
+        let answer = client.head().await;
+        assert_eq!(answer.status, status, "{method} {query} {headers}");
+    }
+    let mut client = Raw::connect(&server).await;
+    client.send(format!("GET /?{FORM} HTTP/1.1\r\nHost: localhost\r\n\r\n")).await;
+    is(&client.answer().await.unwrap(), 403, &["<Code>AccessDenied</Code>", "has to be signed"]);
+}
+
+#[tokio::test]
 async fn a_broken_authorisation_is_refused_before_the_body_is_read() {
     let server = start(Setup::default()).await;
     let mut client = Raw::connect(&server).await;
