@@ -32,7 +32,7 @@ use crate::metrics::{Labels, Metrics};
 use crate::registry::Output;
 use crate::route::{self, Route, Router};
 use crate::schema::{Model, Operation, Protocol, validate};
-use crate::server::{Counts, Peer, Reply, Serve, Unserved};
+use crate::server::{CatchPanic, Counts, Peer, Reply, Serve, Unserved};
 use crate::sigv4::{self, AuthError, Family, Head, Payload, Streaming, chunked};
 use crate::{Blob, Value, limits, protocol};
 
@@ -109,7 +109,12 @@ impl Pipeline {
         let _in_flight = self.metrics.begin();
         let (parts, body) = request.into_parts();
         let mut exchange = Exchange::new(request_id, spoken(&parts));
-        let answer = self.answer(&mut exchange, &parts, body, peer).await;
+        let answer = CatchPanic(pin!(self.answer(&mut exchange, &parts, body, peer))).await;
+        // Caught here, where it is known which request it was and what it speaks.
+        let answer = answer.unwrap_or_else(|| {
+            self.metrics.panicked();
+            Err(AwsError::internal("the request panicked"))
+        });
         let (mut response, code) = match answer {
             Ok(response) => (response, None),
             Err(error) => (exchange.refuse(&error), Some(error.code)),

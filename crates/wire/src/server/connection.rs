@@ -213,7 +213,7 @@ fn depart(response: Response<Reply>, flight: Flight) -> Response<Departing> {
 
 /// `None` when the future panicked. What it shared with others is behind locks that do not poison, and a task that
 /// owns state does not run inside a request, so a half-done request leaves nothing half-done behind.
-struct CatchPanic<F>(F);
+pub(crate) struct CatchPanic<F>(pub F);
 
 impl<F: Future + Unpin> Future for CatchPanic<F> {
     type Output = Option<F::Output>;

@@ -51,6 +51,13 @@ async fn a_failure_is_logged_with_its_request_and_without_what_the_caller_sent()
     let answer = client.answer().await.unwrap();
     let id = answer.header("x-amzn-requestid").unwrap();
     last_line_sums_up(&lines_of(&log_of_all, id), "UnknownOperationException");
+    client.send(call("Panic", "{}")).await;
+    let answer = client.answer().await.unwrap();
+    let lines = lines_of(&log_of_all, answer.header("x-amzn-requestid").unwrap());
+    assert!(lines.iter().any(|line| line.to_string().contains("panicked")), "{lines:?}");
+    last_line_sums_up(&lines, "InternalFailure");
+    assert_eq!(lines.last().unwrap()["fields"]["operation"], "Panic");
+    assert_eq!(answer.header("content-type"), Some("application/x-amz-json-1.0"));
 }
 
 fn last_line_sums_up(lines: &[serde_json::Value], code: &str) {
