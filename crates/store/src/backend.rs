@@ -31,6 +31,9 @@ pub(crate) trait Backend: Send + Sync {
     /// The clock that all who share the store agree on.
     fn now(&self) -> BoxFuture<'_, Result<Timestamp, Error>>;
 
+    /// Stops the store for good: something that it vouches for could not be synced.
+    fn fail(&self, reason: &str);
+
     /// Set once, to the reason, when the store has failed for good.
     fn fatal(&self) -> watch::Receiver<Option<Arc<str>>>;
 

@@ -31,6 +31,11 @@ impl DiskError {
         self.source.kind()
     }
 
+    /// Whether a sync failed. Then nobody knows what is on disk, and another try would report a success that is none.
+    pub(crate) fn is_failed_sync(&self) -> bool {
+        self.step.starts_with("sync") && !self.is_full()
+    }
+
     /// Whether the same may succeed once somebody makes room.
     pub fn is_full(&self) -> bool {
         matches!(self.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

@@ -109,6 +109,10 @@ impl Backend for Faulty {
         self.inner.now()
     }
 
+    fn fail(&self, reason: &str) {
+        self.inner.fail(reason);
+    }
+
     fn fatal(&self) -> watch::Receiver<Option<Arc<str>>> {
         match self.faults.failed_commit {
             Some(_) => self.fatal.subscribe(),

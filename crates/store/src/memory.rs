@@ -47,6 +47,9 @@ impl Memory {
     }
 
     fn usable(&self) -> Result<(), Error> {
+        if let Some(reason) = self.fatal.borrow().clone() {
+            return Err(Error::Failed(reason));
+        }
         match self.closed.load(Ordering::SeqCst) {
             true => Err(Error::Unavailable { reason: "it is closed", source: None }),
             false => Ok(()),
@@ -149,6 +152,10 @@ impl Backend for Memory {
 
     fn now(&self) -> BoxFuture<'_, Result<Timestamp, Error>> {
         Box::pin(std::future::ready(Ok(self.clock.now())))
+    }
+
+    fn fail(&self, reason: &str) {
+        self.fatal.send_replace(Some(reason.into()));
     }
 
     fn fatal(&self) -> watch::Receiver<Option<Arc<str>>> {

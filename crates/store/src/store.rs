@@ -231,6 +231,11 @@ impl Store {
         }
     }
 
+    /// Stops the store for good, for what is kept beside it.
+    pub(crate) fn fail(&self, reason: &str) {
+        self.0.fail(reason);
+    }
+
     pub(crate) async fn copy_to(&self, dir: &Path) -> Result<(), CopyError> {
         self.0.copy_to(dir).await
     }

@@ -1,6 +1,7 @@
 //! What was acknowledged is there after `kill -9`, a restart, and a backup carried elsewhere.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -57,19 +58,39 @@ fn acknowledged_functions_survive_kill_nine() {
     }
 }
 
-/// A library that makes every sync fail from the moment that a file exists.
+/// A library that makes the syncs of files below a folder fail, from the moment that a file exists.
 const FAILING_SYNC: &str = r#"
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-static int fails(void) { return access(getenv("FAIL_SYNC_WHEN"), F_OK) == 0; }
-int fsync(int fd) { if (fails()) { errno = EIO; return -1; } return syscall(SYS_fsync, fd); }
-int fdatasync(int fd) { if (fails()) { errno = EIO; return -1; } return syscall(SYS_fdatasync, fd); }
+static int fails(int fd) {
+    char link[64], path[4096];
+    if (access(getenv("FAIL_SYNC_WHEN"), F_OK) != 0) return 0;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, path, sizeof path - 1);
+    if (length < 0) return 0;
+    path[length] = 0;
+    return strstr(path, getenv("FAIL_SYNC_OF")) != NULL;
+}
+int fsync(int fd) { if (fails(fd)) { errno = EIO; return -1; } return syscall(SYS_fsync, fd); }
+int fdatasync(int fd) { if (fails(fd)) { errno = EIO; return -1; } return syscall(SYS_fdatasync, fd); }
 "#;
 
 #[test]
-fn a_failed_sync_ends_the_server_and_nothing_acknowledged_is_lost() {
+fn a_failed_sync_of_the_database_ends_the_server_and_loses_nothing_acknowledged() {
+    fail_syncs("/data/store.db");
+}
+
+#[test]
+fn a_failed_sync_of_code_ends_the_server_and_loses_nothing_acknowledged() {
+    fail_syncs("/data/blobs");
+}
+
+/// Makes the syncs of some files fail while functions are created.
+fn fail_syncs(of: &str) {
     let dir = tempfile::tempdir().unwrap();
     let (data, journal) = (dir.path().join("data"), dir.path().join("journal"));
     let (source, library, trigger) =
@@ -78,7 +99,11 @@ fn a_failed_sync_ends_the_server_and_nothing_acknowledged_is_lost() {
     let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status().unwrap();
     assert!(built.success());
 
-    let variables = [("LD_PRELOAD", library.as_os_str()), ("FAIL_SYNC_WHEN", trigger.as_os_str())];
+    let variables = [
+        ("LD_PRELOAD", library.as_os_str()),
+        ("FAIL_SYNC_WHEN", trigger.as_os_str()),
+        ("FAIL_SYNC_OF", OsStr::new(of)),
+    ];
     let mut lamp = Lamp::start_in(&data, &[], &variables);
     let mut creators = creators(&lamp, 0, &journal);
     wait_for("functions are created", || (acknowledged(&journal).len() >= 20).then_some(()));

@@ -223,6 +223,16 @@ impl Blobs {
     }
 
     fn put_blocking(&self, source: impl Read, bytes_max: u64) -> Result<Staged, Error> {
+        let put = self.write(source, bytes_max);
+        if let Err(Error::Disk(error)) = &put
+            && error.is_failed_sync()
+        {
+            self.0.store.fail(&base::with_causes(error));
+        }
+        put
+    }
+
+    fn write(&self, source: impl Read, bytes_max: u64) -> Result<Staged, Error> {
         let number = self.0.temp_next.fetch_add(1, Ordering::Relaxed);
         let temp = Temp(self.0.dir.join(TEMP_DIR).join(number.to_string()));
         let made = OpenOptions::new().write(true).create_new(true).mode(disk::MODE_PRIVATE_FILE).open(&temp.0);

@@ -259,6 +259,10 @@ impl Backend for Embedded {
         Box::pin(std::future::ready(Ok(self.clock.now())))
     }
 
+    fn fail(&self, reason: &str) {
+        self.shared.fail(reason);
+    }
+
     fn fatal(&self) -> watch::Receiver<Option<Arc<str>>> {
         self.shared.fatal.subscribe()
     }
