@@ -19,7 +19,7 @@ tasks:
                                (all services that have one, if none is named); --check only compares
   tools                        install what the end-to-end tests need
   test                         every check that CI runs
-  torture                      the long forms of the tests; an hour
+  torture                      the long forms of the tests; some ten minutes
   fuzz                         a minute for each parser of outside bytes
   bench [CASE...]              speed, as ratios to peers in the same run: requests, server, many
 ";
