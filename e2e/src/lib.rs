@@ -193,7 +193,12 @@ pub fn terraform_mirror() -> Option<PathBuf> {
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     let usual = [home.join(".terraform.d/plugins"), "/usr/local/share/terraform/plugins".into()];
     let optional = std::fs::read_dir("/opt").into_iter().flatten().flatten().map(|entry| entry.path());
-    usual.into_iter().chain(optional).find(|dir| dir.join("registry.terraform.io/hashicorp/aws").exists())
+    // A mirror has a folder for each source of providers.
+    let has_provider = |dir: &PathBuf| {
+        let mut sources = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        sources.any(|source| source.path().join("hashicorp/aws").exists())
+    };
+    usual.into_iter().chain(optional).find(has_provider)
 }
 
 /// The Python that has boto3.
