@@ -38,7 +38,7 @@ pub fn run(args: &[String]) -> Result<()> {
         [flag] if *flag == "--check" => true,
         _ => bail!("read the arguments {flags:?}: gen knows --check only"),
     };
-    let root = workspace_root()?;
+    let root = crate::root();
     let names = if names.is_empty() { services(&root)? } else { names.into_iter().cloned().collect() };
     let botocore = fetch_botocore(&root, &BOTOCORE)?;
     let mut stale = Vec::new();
@@ -60,11 +60,6 @@ pub fn run(args: &[String]) -> Result<()> {
         bail!("match model.json of {} with botocore {}: run `cargo xtask gen`", stale.join(", "), BOTOCORE.version);
     }
     Ok(())
-}
-
-fn workspace_root() -> Result<PathBuf> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    Ok(here.parent().context("find the workspace above xtask")?.to_path_buf())
 }
 
 fn model_path(root: &Path, name: &str) -> PathBuf {
@@ -370,7 +365,7 @@ mod tests {
     /// Regenerates every service from the pinned package, and compares. Needs PyPI once, then the copy in `target/`.
     #[test]
     fn the_models_are_what_the_pinned_botocore_says() {
-        assert!(services(&workspace_root().unwrap()).unwrap().len() >= 21);
+        assert!(services(&crate::root()).unwrap().len() >= 21);
         if let Err(error) = run(&["--check".into()]) {
             panic!("failed to {error:#}");
         }
@@ -383,7 +378,7 @@ mod tests {
     /// Every fact about Query in the old description is in the overlay, and the overlay contradicts none.
     #[test]
     fn the_overlay_of_sqs_has_the_query_protocol_that_botocore_dropped() {
-        let root = workspace_root().unwrap();
+        let root = crate::root();
         let old = fetch_botocore(&root, &BOTOCORE_WITH_SQS_QUERY).unwrap_or_else(|error| panic!("failed to {error:#}"));
         let old = read_description(&old, "sqs").unwrap();
         let overlay = fs::read_to_string(model_path(&root, "sqs").with_file_name("overlay.json")).unwrap();

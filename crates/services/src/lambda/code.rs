@@ -34,15 +34,6 @@ pub struct CodeInput {
 }
 
 impl CodeInput {
-    pub fn new(
-        zip_file: Option<Zip>,
-        s3_bucket: Option<String>,
-        s3_key: Option<String>,
-        image_uri: Option<String>,
-    ) -> Self {
-        Self { zip_file, s3_bucket, s3_key, image_uri }
-    }
-
     /// Checks the code and puts it where a batch may refer to it. What no batch refers to is collected.
     pub async fn take(self, ctx: &Ctx) -> Result<Staged, AwsError> {
         take_zip(ctx, self.zip()?).await

@@ -68,10 +68,6 @@ pub struct UpdateFunctionCode {
     #[serde(default)]
     dry_run: bool,
     revision_id: Option<String>,
-    zip_file: Option<wire::Blob>,
-    s3_bucket: Option<String>,
-    s3_key: Option<String>,
-    image_uri: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -307,14 +303,16 @@ pub async fn delete(ctx: Ctx, input: Named) -> Result<Deleted, AwsError> {
     Err(errors::contended(&arn(&ctx, &function.name)))
 }
 
-pub async fn update_code(ctx: Ctx, input: UpdateFunctionCode) -> Result<FunctionConfiguration, AwsError> {
+pub async fn update_code(
+    ctx: Ctx,
+    With(input, source): With<UpdateFunctionCode, CodeInput>,
+) -> Result<FunctionConfiguration, AwsError> {
     let name = FunctionRef::parse(&ctx, "UpdateFunctionCode", &input.function_name, None)?.name;
     if input.publish {
         return Err(AwsError::not_built("publishing versions"));
     }
     let before = find(&ctx, &name).await?;
     check_revision(&before, input.revision_id.as_deref())?;
-    let source = CodeInput::new(input.zip_file, input.s3_bucket, input.s3_key, input.image_uri);
     let change = |function: &mut Function, code: Blob| {
         check_revision(function, input.revision_id.as_deref())?;
         function.code = code;
