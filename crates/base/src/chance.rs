@@ -78,6 +78,10 @@ impl Uuid {
         Self(bytes)
     }
 
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }

@@ -36,7 +36,7 @@ impl Default for Turns {
 
 impl Turns {
     /// Waits for the turn of `record`; it lasts as long as what is returned.
-    pub async fn of(&self, record: &str) -> MutexGuard<'_, ()> {
+    pub async fn of(&self, record: &[u8]) -> MutexGuard<'_, ()> {
         let mut hasher = DefaultHasher::new();
         record.hash(&mut hasher);
         self.0[hasher.finish() as usize % TURN_LANES].lock().await

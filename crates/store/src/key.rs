@@ -3,7 +3,7 @@
 //! Every encoding ends by itself: no key of a type is the beginning of another of that type. So keys can be
 //! concatenated into tuples, and a prefix of a tuple selects exactly the keys that share it.
 
-use base::{AccountId, Cx, Region, Timestamp, World};
+use base::{AccountId, Cx, Region, Timestamp, Uuid, World};
 use bytes::Bytes;
 
 /// A key of a table. The form in which it is handed in is borrowed: `&str` for `String`, a tuple of such for a tuple.
@@ -133,6 +133,22 @@ impl TableKey for Timestamp {
     }
 }
 
+impl TableKey for Uuid {
+    type Ref<'a> = Uuid;
+
+    fn encode(key: Uuid, out: &mut Vec<u8>) {
+        out.extend_from_slice(key.as_bytes());
+    }
+
+    fn decode(from: &mut &[u8]) -> Option<Self> {
+        take(from).map(Self::from_bytes)
+    }
+
+    fn as_key(&self) -> Uuid {
+        *self
+    }
+}
+
 /// For a table with one row a scope.
 impl TableKey for () {
     type Ref<'a> = ();
@@ -214,7 +230,7 @@ mod tests {
 
     use super::*;
 
-    type Key = (String, u64, (Timestamp, Bytes));
+    type Key = (String, u64, (Timestamp, Bytes, Uuid));
 
     fn encoded<K: TableKey>(key: &K) -> Vec<u8> {
         let mut out = Vec::new();
@@ -227,7 +243,8 @@ mod tests {
         let number = prop_oneof![0..3_u64, any::<u64>()];
         let moment = prop_oneof![-2..2_i64, any::<i64>()].prop_map(Timestamp::from_micros);
         let bytes = proptest::collection::vec(prop_oneof![Just(0), Just(1), Just(0xff), any::<u8>()], 0..4);
-        ("[\0\u{1}a\u{7f}é]{0,4}", number, (moment, bytes.prop_map(Bytes::from)))
+        let id = prop_oneof![Just([0; 16]), any::<[u8; 16]>()].prop_map(Uuid::from_bytes);
+        ("[\0\u{1}a\u{7f}é]{0,4}", number, (moment, bytes.prop_map(Bytes::from), id))
     }
 
     proptest! {

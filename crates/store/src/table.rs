@@ -201,6 +201,11 @@ impl<K: TableKey, V: Record> Table<K, V> {
         }
     }
 
+    /// The key of a row as it is stored, for what must be told apart by record.
+    pub fn row_key(&self, scope: &Scope, key: K::Ref<'_>) -> Vec<u8> {
+        [self.space.name().as_bytes(), &[0], &self.key(scope, key)].concat()
+    }
+
     fn key(&self, scope: &Scope, key: K::Ref<'_>) -> Bytes {
         let mut bytes = Vec::with_capacity(64);
         scope.encode(&mut bytes);

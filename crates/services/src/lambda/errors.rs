@@ -36,6 +36,14 @@ pub fn contended(arn: &str) -> AwsError {
     ))
 }
 
+pub fn code_storage_exceeded() -> AwsError {
+    user(400, "CodeStorageExceededException", "Code storage limit exceeded.")
+}
+
+pub fn invalid_marker() -> AwsError {
+    invalid_parameter("Invalid Marker: the marker is not one that this operation handed out to this account.")
+}
+
 pub fn revision_mismatch() -> AwsError {
     user(
         412,

@@ -284,23 +284,21 @@ pub async fn delete(ctx: Ctx, input: Named) -> Result<Deleted, AwsError> {
         }
         Some(_) => return Err(not_found(&ctx, &function)),
     }
-    let _turn = ctx.cloud.turns.of(&arn(&ctx, &function.name)).await;
-    for _ in 0..EDIT_ATTEMPTS_MAX {
-        let row = fetch(&ctx, &function.name).await?;
-        let owner = owner(&ctx, &function.name, row.value.incarnation);
-        let batch = Batch::new().expect_version(&FUNCTIONS, &ctx.scope(), &function.name, row.version).delete(
-            &FUNCTIONS,
-            &ctx.scope(),
-            &function.name,
-        );
-        let batch = ctx.cloud.blobs.release(batch, &row.value.code, owner.as_bytes())?;
+    let name = &function.name;
+    let scope = ctx.scope();
+    let mut edit = ctx.edit(&FUNCTIONS, &scope, name).await;
+    loop {
+        let (found, batch) = edit.read().await?;
+        let function = found.ok_or_else(|| errors::function_not_found(&arn(&ctx, name)))?;
+        let owner = owner(&ctx, name, function.incarnation);
+        let batch = batch.delete(&FUNCTIONS, &scope, name);
+        let batch = ctx.cloud.blobs.release(batch, &function.code, owner.as_bytes())?;
         // The secrets of a deleted function open for nobody, wherever a copy of them may be.
         let batch = ctx.cloud.vault.forget_with(batch, &owner)?;
-        if let Outcome::Committed(_) = ctx.cloud.store.commit(batch).await? {
+        if edit.commit(batch).await? {
             return Ok(Deleted { status_code: 204 });
         }
     }
-    Err(errors::contended(&arn(&ctx, &function.name)))
 }
 
 pub async fn update_code(
@@ -337,7 +335,7 @@ pub async fn update_configuration(
     With(input, given): With<UpdateFunctionConfiguration, Given>,
 ) -> Result<FunctionConfiguration, AwsError> {
     let name = FunctionRef::parse(&ctx, "UpdateFunctionConfiguration", &input.function_name, None)?.name;
-    let _turn = ctx.cloud.turns.of(&arn(&ctx, &name)).await;
+    let _turn = ctx.cloud.turns.of(arn(&ctx, &name).as_bytes()).await;
     for _ in 0..EDIT_ATTEMPTS_MAX {
         let row = fetch(&ctx, &name).await?;
         let mut function = row.value;
@@ -382,7 +380,7 @@ async fn rewrite(
     code: Option<&Staged>,
     change: impl Fn(&mut Function) -> Result<(), AwsError>,
 ) -> Result<Function, AwsError> {
-    let _turn = ctx.cloud.turns.of(&arn(ctx, name)).await;
+    let _turn = ctx.cloud.turns.of(arn(ctx, name).as_bytes()).await;
     for _ in 0..EDIT_ATTEMPTS_MAX {
         let row = fetch(ctx, name).await?;
         let mut function = row.value.clone();

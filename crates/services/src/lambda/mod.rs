@@ -3,6 +3,7 @@
 //! Follows the Lambda API of 2015-03-31. Not there yet: invoking, versions and aliases, layers, permissions, URLs,
 //! concurrency, event source mappings, code from S3 or an image.
 
+mod account;
 pub(crate) mod code;
 mod errors;
 mod function;

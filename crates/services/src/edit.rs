@@ -1,0 +1,99 @@
+//! How operations change a record, and how they list records page by page.
+//!
+//! Every change of every service goes through an [`Edit`]: read, decide, commit on the condition that nobody was
+//! faster, else read and decide again.
+//!
+//! ```ignore
+//! let mut edit = ctx.edit(&ROLES, &scope, &name).await;
+//! loop {
+//!     let (found, batch) = edit.read().await?;
+//!     let role = found.ok_or_else(|| errors::no_such_role(&name))?;
+//!     // ... decide, and add the writes to the batch ...
+//!     if edit.commit(batch).await? {
+//!         return Ok(());
+//!     }
+//! }
+//! ```
+
+use base::AwsError;
+use store::{Batch, Outcome, Record, Scan, Scope, Table, TableKey};
+use tokio::sync::MutexGuard;
+
+use crate::Ctx;
+
+/// How often an edit starts over when others write the same record, before its caller is told to come back. With
+/// turns only another process, or a change of the master key, can come between.
+const EDIT_ATTEMPTS_MAX: usize = 16;
+
+/// One change of one record, and of whatever else is to change with it, all or nothing.
+pub struct Edit<'a, K: TableKey, V: Record> {
+    ctx: &'a Ctx,
+    table: &'a Table<K, V>,
+    scope: &'a Scope,
+    key: K::Ref<'a>,
+    attempts_left: usize,
+    /// Its turn lasts as long as the edit.
+    _turn: MutexGuard<'a, ()>,
+}
+
+impl<K: TableKey, V: Record> Edit<'_, K, V> {
+    /// The record, if there is one, and a batch that holds only while the record is as it was found. To be asked
+    /// again after a commit that did not happen.
+    pub async fn read(&mut self) -> Result<(Option<V>, Batch), AwsError> {
+        let Some(left) = self.attempts_left.checked_sub(1) else {
+            return Err(AwsError::unavailable("others kept changing the record between its reading and its writing"));
+        };
+        self.attempts_left = left;
+        let Self { table, scope, key, .. } = *self;
+        Ok(match table.get(&self.ctx.cloud.store, scope, key).await? {
+            None => (None, Batch::new().expect_absent(table, scope, key)),
+            Some(row) => (Some(row.value), Batch::new().expect_version(table, scope, key, row.version)),
+        })
+    }
+
+    /// Whether the batch happened. If not, somebody was faster: read and decide again.
+    pub async fn commit(&self, batch: Batch) -> Result<bool, AwsError> {
+        Ok(matches!(self.ctx.cloud.store.commit(batch).await?, Outcome::Committed(_)))
+    }
+}
+
+impl Ctx {
+    /// Begins the change of a record, when it is this one's turn.
+    pub async fn edit<'a, K: TableKey, V: Record>(
+        &'a self,
+        table: &'a Table<K, V>,
+        scope: &'a Scope,
+        key: K::Ref<'a>,
+    ) -> Edit<'a, K, V> {
+        self.edit_in_turn(&table.row_key(scope, key), table, scope, key).await
+    }
+
+    /// As [`Ctx::edit`], for changes that also count towards something which others change at the same time: all who
+    /// name the same `turn` go one after the other.
+    pub async fn edit_in_turn<'a, K: TableKey, V: Record>(
+        &'a self,
+        turn: &[u8],
+        table: &'a Table<K, V>,
+        scope: &'a Scope,
+        key: K::Ref<'a>,
+    ) -> Edit<'a, K, V> {
+        let turn = self.cloud.turns.of(turn).await;
+        Edit { ctx: self, table, scope, key, attempts_left: EDIT_ATTEMPTS_MAX, _turn: turn }
+    }
+
+    /// Goes on with a listing where the page that gave `marker` ended; `None` if `operation` gave no such marker here.
+    pub fn resume<K: TableKey>(&self, operation: &str, scan: Scan<K>, marker: Option<&str>) -> Option<Scan<K>> {
+        let Some(marker) = marker else { return Some(scan) };
+        let position = self.cloud.pages.open(&self.cx, operation, marker)?;
+        let mut rest = position.as_slice();
+        let key = K::decode(&mut rest).filter(|_| rest.is_empty())?;
+        Some(scan.after(key.as_key()))
+    }
+
+    /// The marker with which a listing goes on behind `next`, if it goes on.
+    pub fn marker<K: TableKey>(&self, operation: &str, next: Option<&K>) -> Option<String> {
+        let mut position = Vec::new();
+        K::encode(next?.as_key(), &mut position);
+        self.cloud.pages.seal(&self.cx, operation, &position)
+    }
+}
