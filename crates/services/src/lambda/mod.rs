@@ -4,13 +4,18 @@
 //! concurrency, event source mappings, code from S3 or an image.
 
 mod account;
+mod alias;
 pub(crate) mod code;
+pub(crate) mod debris;
 mod errors;
 mod function;
 mod name;
+mod release;
 mod runtime;
 mod settings;
 mod tag;
+mod update;
+mod version;
 
 use crate::Service;
 
@@ -19,16 +24,23 @@ const CODE_BODY_BYTES_MAX: u64 = 70_167_211;
 
 pub fn service() -> Service {
     Service::new("lambda", include_str!("model.json"), include_str!("overlay.json"))
+        .operation("CreateAlias", alias::create)
         .operation("CreateFunction", function::create)
+        .operation("DeleteAlias", alias::delete)
         .operation("DeleteFunction", function::delete)
+        .operation("GetAlias", alias::get)
         .operation("GetFunction", function::get)
         .operation("GetFunctionConfiguration", function::get_configuration)
+        .operation("ListAliases", alias::list)
         .operation("ListFunctions", function::list)
         .operation("ListTags", tag::list)
+        .operation("ListVersionsByFunction", version::list)
+        .operation("PublishVersion", version::publish_version)
         .operation("TagResource", tag::tag)
         .operation("UntagResource", tag::untag)
-        .operation("UpdateFunctionCode", function::update_code)
-        .operation("UpdateFunctionConfiguration", function::update_configuration)
+        .operation("UpdateAlias", alias::update)
+        .operation("UpdateFunctionCode", update::code)
+        .operation("UpdateFunctionConfiguration", update::configuration)
         .body_bytes_max("CreateFunction", CODE_BODY_BYTES_MAX)
         .body_bytes_max("UpdateFunctionCode", CODE_BODY_BYTES_MAX)
 }
