@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use store::{Batch, Record, Scan, Scope, Table, TableKey};
 
 use super::alias::ALIASES;
+use super::behavior::RUNTIME_UPDATES;
+use super::concurrency::PROVISIONED;
 use super::function::Function;
 use super::version::{self, VERSIONS};
 use crate::Cloud;
@@ -35,8 +37,9 @@ pub fn leave(batch: Batch, scope: &Scope, function: &Function, owner: String) ->
 }
 
 /// Lets `batch` remove what hangs on one version or alias.
-pub fn forget_qualifier(batch: Batch, _scope: &Scope, _function: &Function, _qualifier: &str) -> Batch {
-    batch
+pub fn forget_qualifier(batch: Batch, scope: &Scope, function: &Function, qualifier: &str) -> Batch {
+    let key = (function.incarnation, qualifier);
+    batch.delete(&PROVISIONED, scope, key).delete(&RUNTIME_UPDATES, scope, key)
 }
 
 /// Clears away what a deleted function left.
@@ -56,6 +59,8 @@ pub async fn clear(cloud: &Cloud, scope: &Scope, incarnation: Uuid) -> Result<()
         }
     }
     clear_table(cloud, scope, &ALIASES, incarnation).await?;
+    clear_table(cloud, scope, &PROVISIONED, incarnation).await?;
+    clear_table(cloud, scope, &RUNTIME_UPDATES, incarnation).await?;
     cloud.store.commit(Batch::new().delete(&DEBRIS, scope, incarnation)).await?;
     Ok(())
 }

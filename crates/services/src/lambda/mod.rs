@@ -5,7 +5,9 @@
 
 mod account;
 mod alias;
+mod behavior;
 pub(crate) mod code;
+mod concurrency;
 pub(crate) mod debris;
 mod errors;
 mod function;
@@ -28,14 +30,26 @@ pub fn service() -> Service {
         .operation("CreateFunction", function::create)
         .operation("DeleteAlias", alias::delete)
         .operation("DeleteFunction", function::delete)
+        .operation("DeleteFunctionConcurrency", concurrency::delete_reserved)
+        .operation("DeleteProvisionedConcurrencyConfig", concurrency::delete_provisioned)
+        .operation("GetAccountSettings", account::get_settings)
         .operation("GetAlias", alias::get)
         .operation("GetFunction", function::get)
+        .operation("GetFunctionConcurrency", concurrency::get_reserved)
         .operation("GetFunctionConfiguration", function::get_configuration)
+        .operation("GetFunctionRecursionConfig", behavior::get_recursion)
+        .operation("GetProvisionedConcurrencyConfig", concurrency::get_provisioned)
+        .operation("GetRuntimeManagementConfig", behavior::get_runtime_management)
         .operation("ListAliases", alias::list)
         .operation("ListFunctions", function::list)
+        .operation("ListProvisionedConcurrencyConfigs", concurrency::list_provisioned)
         .operation("ListTags", tag::list)
         .operation("ListVersionsByFunction", version::list)
         .operation("PublishVersion", version::publish_version)
+        .operation("PutFunctionConcurrency", concurrency::put_reserved)
+        .operation("PutFunctionRecursionConfig", behavior::put_recursion)
+        .operation("PutProvisionedConcurrencyConfig", concurrency::put_provisioned)
+        .operation("PutRuntimeManagementConfig", behavior::put_runtime_management)
         .operation("TagResource", tag::tag)
         .operation("UntagResource", tag::untag)
         .operation("UpdateAlias", alias::update)
