@@ -14,6 +14,7 @@ mod function;
 mod name;
 mod release;
 mod runtime;
+mod scaling;
 mod settings;
 mod tag;
 mod update;
@@ -38,6 +39,7 @@ pub fn service() -> Service {
         .operation("GetFunctionConcurrency", concurrency::get_reserved)
         .operation("GetFunctionConfiguration", function::get_configuration)
         .operation("GetFunctionRecursionConfig", behavior::get_recursion)
+        .operation("GetFunctionScalingConfig", scaling::get)
         .operation("GetProvisionedConcurrencyConfig", concurrency::get_provisioned)
         .operation("GetRuntimeManagementConfig", behavior::get_runtime_management)
         .operation("ListAliases", alias::list)
@@ -48,6 +50,7 @@ pub fn service() -> Service {
         .operation("PublishVersion", version::publish_version)
         .operation("PutFunctionConcurrency", concurrency::put_reserved)
         .operation("PutFunctionRecursionConfig", behavior::put_recursion)
+        .operation("PutFunctionScalingConfig", scaling::put)
         .operation("PutProvisionedConcurrencyConfig", concurrency::put_provisioned)
         .operation("PutRuntimeManagementConfig", behavior::put_runtime_management)
         .operation("TagResource", tag::tag)
