@@ -158,6 +158,14 @@ impl Function {
         arn(ctx, &self.name)
     }
 
+    /// As it was asked for.
+    pub fn qualified_arn(&self, ctx: &Ctx, qualifier: Option<&str>) -> String {
+        match qualifier {
+            Some(qualifier) => format!("{}:{qualifier}", self.arn(ctx)),
+            None => self.arn(ctx),
+        }
+    }
+
     /// Who holds on to the code of `$LATEST`, and whose key seals the secrets of all releases: this very function, not
     /// the next of its name.
     pub fn owner(&self, ctx: &Ctx) -> String {

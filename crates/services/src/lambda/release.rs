@@ -169,14 +169,9 @@ impl Release {
         let status = Status::of(phase);
         // The settled revision is the stored one; the answer to a change shows one that is history already.
         let revision = if status.reason.is_some() { ctx.cx.id() } else { revision };
-        let mut function_arn = function.arn(ctx);
-        if let Some(qualifier) = qualifier {
-            function_arn.push(':');
-            function_arn.push_str(qualifier);
-        }
         Ok(FunctionConfiguration {
             function_name: function.name.clone(),
-            function_arn,
+            function_arn: function.qualified_arn(ctx, qualifier),
             runtime_version_config: (phase != Phase::Listed)
                 .then(|| settings.runtime.as_deref().map(|name| runtime::version_arn(&ctx.cx, name)))
                 .flatten()
