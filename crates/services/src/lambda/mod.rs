@@ -4,13 +4,21 @@
 //! concurrency, event source mappings, code from S3 or an image.
 
 mod account;
+mod alias;
+mod behavior;
 pub(crate) mod code;
+mod concurrency;
+pub(crate) mod debris;
 mod errors;
 mod function;
 mod name;
+mod release;
 mod runtime;
+mod scaling;
 mod settings;
 mod tag;
+mod update;
+mod version;
 
 use crate::Service;
 
@@ -19,16 +27,37 @@ const CODE_BODY_BYTES_MAX: u64 = 70_167_211;
 
 pub fn service() -> Service {
     Service::new("lambda", include_str!("model.json"), include_str!("overlay.json"))
+        .operation("CreateAlias", alias::create)
         .operation("CreateFunction", function::create)
+        .operation("DeleteAlias", alias::delete)
         .operation("DeleteFunction", function::delete)
+        .operation("DeleteFunctionConcurrency", concurrency::delete_reserved)
+        .operation("DeleteProvisionedConcurrencyConfig", concurrency::delete_provisioned)
+        .operation("GetAccountSettings", account::get_settings)
+        .operation("GetAlias", alias::get)
         .operation("GetFunction", function::get)
+        .operation("GetFunctionConcurrency", concurrency::get_reserved)
         .operation("GetFunctionConfiguration", function::get_configuration)
+        .operation("GetFunctionRecursionConfig", behavior::get_recursion)
+        .operation("GetFunctionScalingConfig", scaling::get)
+        .operation("GetProvisionedConcurrencyConfig", concurrency::get_provisioned)
+        .operation("GetRuntimeManagementConfig", behavior::get_runtime_management)
+        .operation("ListAliases", alias::list)
         .operation("ListFunctions", function::list)
+        .operation("ListProvisionedConcurrencyConfigs", concurrency::list_provisioned)
         .operation("ListTags", tag::list)
+        .operation("ListVersionsByFunction", version::list)
+        .operation("PublishVersion", version::publish_version)
+        .operation("PutFunctionConcurrency", concurrency::put_reserved)
+        .operation("PutFunctionRecursionConfig", behavior::put_recursion)
+        .operation("PutFunctionScalingConfig", scaling::put)
+        .operation("PutProvisionedConcurrencyConfig", concurrency::put_provisioned)
+        .operation("PutRuntimeManagementConfig", behavior::put_runtime_management)
         .operation("TagResource", tag::tag)
         .operation("UntagResource", tag::untag)
-        .operation("UpdateFunctionCode", function::update_code)
-        .operation("UpdateFunctionConfiguration", function::update_configuration)
+        .operation("UpdateAlias", alias::update)
+        .operation("UpdateFunctionCode", update::code)
+        .operation("UpdateFunctionConfiguration", update::configuration)
         .body_bytes_max("CreateFunction", CODE_BODY_BYTES_MAX)
         .body_bytes_max("UpdateFunctionCode", CODE_BODY_BYTES_MAX)
 }
