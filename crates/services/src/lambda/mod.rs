@@ -8,6 +8,7 @@ pub(crate) mod code;
 mod errors;
 mod function;
 mod name;
+mod policy;
 mod runtime;
 mod settings;
 mod tag;
