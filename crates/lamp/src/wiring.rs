@@ -91,6 +91,8 @@ impl Lamp {
             turns: Turns::default(),
             links: token_key.links(),
         });
+        // Deletions that a crash interrupted go on where they were.
+        services::recover(&cloud).await?;
         let services = services::all(&cloud)?;
         let metrics = Arc::new(Metrics::default());
         let platform = Arc::new(Platform {

@@ -83,11 +83,17 @@ impl Ctx {
 
     /// Goes on with a listing where the page that gave `marker` ended; `None` if `operation` gave no such marker here.
     pub fn resume<K: TableKey>(&self, operation: &str, scan: Scan<K>, marker: Option<&str>) -> Option<Scan<K>> {
-        let Some(marker) = marker else { return Some(scan) };
+        match marker {
+            None => Some(scan),
+            Some(marker) => Some(scan.after(self.position::<K>(operation, marker)?.as_key())),
+        }
+    }
+
+    /// The key that a marker stands for; `None` if `operation` gave no such marker here.
+    pub fn position<K: TableKey>(&self, operation: &str, marker: &str) -> Option<K> {
         let position = self.cloud.pages.open(&self.cx, operation, marker)?;
         let mut rest = position.as_slice();
-        let key = K::decode(&mut rest).filter(|_| rest.is_empty())?;
-        Some(scan.after(key.as_key()))
+        K::decode(&mut rest).filter(|_| rest.is_empty())
     }
 
     /// The marker with which a listing goes on behind `next`, if it goes on.

@@ -45,6 +45,12 @@ impl Usage {
         Ok(())
     }
 
+    /// Counts code of a function that held `before` and now holds `after`.
+    pub fn recount_code(&mut self, before: u64, after: u64) -> Result<(), AwsError> {
+        self.drop_code(before.saturating_sub(after));
+        self.store_code(after.saturating_sub(before))
+    }
+
     pub fn drop_code(&mut self, bytes: u64) {
         self.code_bytes = self.code_bytes.saturating_sub(bytes);
     }

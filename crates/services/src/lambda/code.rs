@@ -10,9 +10,9 @@ use base::{AwsError, Timestamp};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::{digest, hmac};
-use serde::Deserialize;
-use store::Blob;
+use serde::{Deserialize, Serialize};
 use store::blobs::Staged;
+use store::{Batch, Blob};
 use wire::Blob as Zip;
 
 use super::errors;
@@ -30,18 +30,139 @@ pub struct CodeInput {
     zip_file: Option<Zip>,
     s3_bucket: Option<String>,
     s3_key: Option<String>,
+    s3_object_version: Option<String>,
     image_uri: Option<String>,
 }
 
+/// The code of a function or a version.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Code {
+    Zip {
+        blob: Blob,
+        /// What it takes on the disk of a sandbox.
+        unzipped_bytes: u64,
+    },
+    /// A container image, where its registry has it. Kept as named: no registry is asked.
+    Image { uri: String },
+}
+
+/// Checked code that is stored, but not yet anybody's.
+pub struct Taken {
+    pub code: Code,
+    /// Keeps the blob from being collected until a batch holds it.
+    staged: Option<Staged>,
+}
+
+/// How the code of a function comes to Lambda, which it never changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PackageType {
+    Zip,
+    Image,
+}
+
+impl PackageType {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Zip => "Zip",
+            Self::Image => "Image",
+        }
+    }
+}
+
+impl Code {
+    pub fn package_type(&self) -> PackageType {
+        match self {
+            Self::Zip { .. } => PackageType::Zip,
+            Self::Image { .. } => PackageType::Image,
+        }
+    }
+
+    /// What counts towards the account's quota.
+    pub fn size_bytes(&self) -> u64 {
+        match self {
+            Self::Zip { blob, .. } => blob.size_bytes,
+            Self::Image { .. } => 0,
+        }
+    }
+
+    pub fn unzipped_bytes(&self) -> u64 {
+        match self {
+            Self::Zip { unzipped_bytes, .. } => *unzipped_bytes,
+            Self::Image { .. } => 0,
+        }
+    }
+
+    /// The hash that Lambda shows. Of an image it is the digest, which only a name that has it tells.
+    pub fn sha256(&self) -> Option<String> {
+        match self {
+            Self::Zip { blob, .. } => Some(sha256(blob)),
+            Self::Image { uri } => Some(uri.split_once("@sha256:")?.1.to_owned()),
+        }
+    }
+
+    /// Keeps the blob from being collected until a batch of ours holds it for one owner more.
+    pub async fn pin(&self, ctx: &Ctx) -> Result<Taken, AwsError> {
+        let staged = match self {
+            Self::Zip { blob, .. } => Some(ctx.cloud.blobs.pin(blob).await?),
+            Self::Image { .. } => None,
+        };
+        Ok(Taken { code: self.clone(), staged })
+    }
+
+    /// Lets `owner` go of the code.
+    pub fn release(&self, ctx: &Ctx, batch: Batch, owner: &str) -> Result<Batch, AwsError> {
+        self.release_in(&ctx.cloud, batch, owner)
+    }
+
+    /// As [`Self::release`], outside of a request.
+    pub fn release_in(&self, cloud: &Cloud, batch: Batch, owner: &str) -> Result<Batch, AwsError> {
+        match self {
+            Self::Zip { blob, .. } => Ok(cloud.blobs.release(batch, blob, owner.as_bytes())?),
+            Self::Image { .. } => Ok(batch),
+        }
+    }
+}
+
+impl Taken {
+    /// Lets `owner` hold the code from this batch on.
+    pub fn retain(&self, ctx: &Ctx, batch: Batch, owner: &str) -> Result<Batch, AwsError> {
+        match &self.staged {
+            Some(staged) => Ok(ctx.cloud.blobs.retain(batch, staged, owner.as_bytes())?),
+            None => Ok(batch),
+        }
+    }
+}
+
 impl CodeInput {
+    /// The package type that this code is of, for the function that `verb` says what is done to.
+    pub fn check_type(&self, wanted: PackageType, verb: &str) -> Result<(), AwsError> {
+        let (needless, needed) = match wanted {
+            PackageType::Zip if self.image_uri.is_some() => ("ImageUri", None),
+            PackageType::Image if self.image_uri.is_none() => ("", Some("ImageUri")),
+            PackageType::Image if self.zip_file.is_some() => ("ZipFile", None),
+            _ => return Ok(()),
+        };
+        let function = format!("when {verb} a function with packageType {}.", wanted.as_str());
+        Err(errors::invalid_parameter(match needed {
+            Some(needed) => format!("Please provide {needed} {function}"),
+            None => format!("Please don't provide {needless} {function}"),
+        }))
+    }
+
     /// Checks the code and puts it where a batch may refer to it. What no batch refers to is collected.
-    pub async fn take(self, ctx: &Ctx) -> Result<Staged, AwsError> {
+    pub async fn take(self, ctx: &Ctx) -> Result<Taken, AwsError> {
+        if let Some(uri) = self.image_uri {
+            return Ok(Taken { code: Code::Image { uri }, staged: None });
+        }
         take_zip(ctx, self.zip()?).await
     }
 
     /// Checks the code and says what it would be, storing nothing.
-    pub async fn rehearse(self) -> Result<Blob, AwsError> {
-        let zip = checked(self.zip()?).await?;
+    pub async fn rehearse(self) -> Result<Code, AwsError> {
+        if let Some(uri) = self.image_uri {
+            return Ok(Code::Image { uri });
+        }
+        let (zip, unzipped_bytes) = checked(self.zip()?).await?;
         let measured = tokio::task::spawn_blocking(move || {
             let mut hash = digest::Context::new(&digest::SHA256);
             let mut piece = [0; 16 * 1024];
@@ -56,17 +177,16 @@ impl CodeInput {
         });
         let (hash, size_bytes) = measured.await.map_err(AwsError::internal)?.map_err(AwsError::internal)?;
         let hash: [u8; 32] = hash.as_ref().try_into().map_err(AwsError::internal)?;
-        Ok(Blob { hash: hash.into(), size_bytes })
+        Ok(Code::Zip { blob: Blob { hash: hash.into(), size_bytes }, unzipped_bytes })
     }
 
     fn zip(self) -> Result<Zip, AwsError> {
         match self {
-            Self { zip_file: Some(zip), s3_bucket: None, s3_key: None, image_uri: None } => Ok(zip),
-            Self { zip_file: None, s3_bucket: Some(_), s3_key: Some(_), image_uri: None } => {
+            Self { zip_file: Some(zip), s3_bucket: None, s3_key: None, s3_object_version: None, .. } => Ok(zip),
+            Self { zip_file: None, s3_bucket: Some(_), s3_key: Some(_), .. } => {
                 Err(AwsError::not_built("function code from S3"))
             }
-            Self { image_uri: Some(_), .. } => Err(AwsError::not_built("functions from container images")),
-            Self { zip_file: None, s3_bucket: None, s3_key: None, image_uri: None } => {
+            Self { zip_file: None, s3_bucket: None, s3_key: None, .. } => {
                 Err(errors::invalid_parameter("Please provide a source for function code."))
             }
             _ => Err(errors::invalid_parameter(
@@ -76,25 +196,28 @@ impl CodeInput {
     }
 }
 
-async fn take_zip(ctx: &Ctx, zip: Zip) -> Result<Staged, AwsError> {
-    let zip = checked(zip).await?;
-    Ok(ctx.cloud.blobs.put(zip.reader(), ARCHIVE_BYTES_MAX).await?)
+/// Checks a zip and puts it where a batch may refer to it. What no batch refers to is collected.
+pub async fn take_zip(ctx: &Ctx, zip: Zip) -> Result<Taken, AwsError> {
+    let (zip, unzipped_bytes) = checked(zip).await?;
+    let staged = ctx.cloud.blobs.put(zip.reader(), ARCHIVE_BYTES_MAX).await?;
+    Ok(Taken { code: Code::Zip { blob: staged.blob(), unzipped_bytes }, staged: Some(staged) })
 }
 
-/// The zip, if it is one that a function may have.
-async fn checked(zip: Zip) -> Result<Zip, AwsError> {
+/// The zip and what it unpacks to, if it is one that a function may have.
+async fn checked(zip: Zip) -> Result<(Zip, u64), AwsError> {
     // Inflating takes its time: not on a thread that answers requests.
-    tokio::task::spawn_blocking(move || inspect(&zip).map(|()| zip)).await.map_err(AwsError::internal)?
+    let inspected = tokio::task::spawn_blocking(move || inspect(&zip).map(|unzipped_bytes| (zip, unzipped_bytes)));
+    inspected.await.map_err(AwsError::internal)?
 }
 
-fn inspect(zip: &Zip) -> Result<(), AwsError> {
+fn inspect(zip: &Zip) -> Result<u64, AwsError> {
     let limits = Limits::default();
     let inspected = match zip {
         Zip::Inline(bytes) => archive::inspect(&&bytes[..], &limits),
         Zip::Spooled(spool) => archive::inspect(&spool.file, &limits),
     };
     match inspected {
-        Ok(_) => Ok(()),
+        Ok(summary) => Ok(summary.unzipped_bytes),
         Err(ArchiveError::UnzippedTooLarge { max }) => Err(errors::unzipped_too_large(max)),
         Err(ArchiveError::ArchiveTooLarge { max, .. }) => Err(errors::zipped_too_large(max)),
         Err(ArchiveError::Empty) => Err(errors::invalid_parameter("Uploaded file must be a non-empty zip")),

@@ -29,10 +29,30 @@ pub fn function_exists(name: &str) -> AwsError {
     resource_conflict(format!("Function already exist: {name}"))
 }
 
-/// Somebody else changed the function between our read and our write, again and again.
-pub fn contended(arn: &str) -> AwsError {
+/// One that AWS words without saying whose mistake it was.
+pub fn untyped_invalid_parameter(message: impl Into<String>) -> AwsError {
+    AwsError::client(400, "InvalidParameterValueException", message)
+}
+
+pub fn alias_exists(arn: &str) -> AwsError {
+    resource_conflict(format!("Alias already exists: {arn}"))
+}
+
+pub fn alias_not_found(arn: &str) -> AwsError {
+    resource_not_found(format!("Alias not found: {arn}"))
+}
+
+pub fn version_has_aliases(aliases: &[String]) -> AwsError {
     resource_conflict(format!(
-        "The operation cannot be performed at this time. An update is in progress for resource: {arn}"
+        "Unable to delete version because the following aliases reference it: [{}]",
+        aliases.join(", ")
+    ))
+}
+
+pub fn code_differs(wanted: &str, current: &str) -> AwsError {
+    invalid_parameter(format!(
+        "CodeSHA256 ({wanted}) is different from current CodeSHA256 in $LATEST ({current}). \
+         Please try again with the CodeSHA256 in $LATEST."
     ))
 }
 

@@ -1,44 +1,52 @@
-//! Functions: the record, where it is kept, and the operations on it.
+//! Functions: the record, where it is kept, and what is done to a function as a whole.
 //!
 //! A function is ready as soon as it is committed: its code is unpacked on first use. AWS settles a new function some
 //! seconds later and moves its `RevisionId` once more; here the answer shows `Pending` with a revision of its own, and
 //! what is stored is the settled state, so no background work and no second write are needed.
+//!
+//! Everything that belongs to a function (versions, aliases, policies, URLs and other configurations) lies in tables of
+//! its own under the function's incarnation. **Invariant:** whoever changes any of it rewrites the function's row in the
+//! same commit, so that the row's version serialises all changes below one function. What the deletion of a function
+//! leaves behind is nobody's, and is [`debris`](super::debris).
 
 use std::sync::Arc;
 
-use base::{AwsError, Timestamp, Uuid};
+use base::{AwsError, Uuid};
 use serde::{Deserialize, Serialize};
-use store::blobs::Staged;
-use store::{Batch, Blob, Outcome, Record, Row, Scan, Table};
+use store::{Batch, Record, Scan, Table};
 use wire::value::With;
 
-use super::code::{self, CodeInput};
+use super::code::{self, Code, CodeInput, PackageType};
 use super::name::FunctionRef;
-use super::settings::{
-    DeadLetterConfig, EphemeralStorage, FileSystemConfig, Given, LoggingConfig, Settings, TracingConfig, Variables,
-    VpcConfig,
-};
+use super::release::{FunctionConfiguration, Phase, Release};
+use super::settings::{Given, Settings};
 use super::tag::{self, Tags};
-use super::{errors, runtime};
+use super::{account, alias, debris, errors, version};
 use crate::Ctx;
+use crate::edit::Edit;
 
 const PAGE_MAX: usize = 50;
-/// How often an edit starts over when others write the same function, before its caller is told to come back.
-const EDIT_ATTEMPTS_MAX: usize = 16;
 
-static FUNCTIONS: Table<String, Function> = Table::new("lambda_functions");
+pub static FUNCTIONS: Table<String, Function> = Table::new("lambda_functions");
 
 /// A function as stored, under its name.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Function {
     pub name: String,
-    /// Tells this function from an earlier one of the same name.
+    /// Tells this function from an earlier one of the same name. All that belongs to it is kept under this.
     pub incarnation: Uuid,
-    pub settings: Settings,
-    pub code: Blob,
+    /// What `$LATEST` is.
+    pub latest: Release,
     pub tags: Tags,
-    pub last_modified: Timestamp,
-    pub revision: Uuid,
+    /// The number of the last version; numbers are never given again.
+    pub last_version: u64,
+    /// The fingerprint of `$LATEST` when that version was published.
+    pub published: Option<[u8; 32]>,
+    /// Code that `$LATEST` and all versions hold together.
+    pub code_bytes: u64,
+    pub reserved_concurrency: Option<u32>,
+    /// Absent while nobody has said what happens to a function that calls itself.
+    pub recursive_loop: Option<String>,
 }
 
 impl Record for Function {
@@ -58,31 +66,12 @@ pub struct CreateFunction {
     publish: bool,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
-pub struct UpdateFunctionCode {
-    function_name: String,
-    architectures: Option<Vec<String>>,
-    #[serde(default)]
-    publish: bool,
-    #[serde(default)]
-    dry_run: bool,
-    revision_id: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
-pub struct UpdateFunctionConfiguration {
-    function_name: String,
-    revision_id: Option<String>,
-}
-
-/// Input of the operations that only name a function.
+/// Input of the operations that only name a function, a version or an alias.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct Named {
-    function_name: String,
-    qualifier: Option<String>,
+    pub function_name: String,
+    pub qualifier: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -107,6 +96,7 @@ pub struct GetFunction {
     configuration: FunctionConfiguration,
     code: CodeLocation,
     tags: Option<Tags>,
+    concurrency: Option<Concurrency>,
 }
 
 /// The status of the answer is a member of it.
@@ -120,77 +110,45 @@ pub struct Deleted {
 #[serde(rename_all = "PascalCase")]
 pub struct CodeLocation {
     repository_type: &'static str,
-    location: String,
+    location: Option<String>,
+    image_uri: Option<String>,
+    resolved_image_uri: Option<String>,
 }
 
-/// A function as AWS shows it.
+/// What a function reserves, as AWS shows it.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct FunctionConfiguration {
-    function_name: String,
-    function_arn: String,
-    runtime: Option<String>,
-    role: String,
-    handler: Option<String>,
-    code_size: u64,
-    code_sha256: String,
-    description: String,
-    timeout: u32,
-    memory_size: u32,
-    last_modified: String,
-    version: &'static str,
-    vpc_config: Option<VpcConfig>,
-    dead_letter_config: Option<DeadLetterConfig>,
-    environment: Option<EnvironmentShown>,
-    #[serde(rename = "KMSKeyArn")]
-    kms_key_arn: Option<String>,
-    tracing_config: TracingConfig,
-    revision_id: String,
-    state: Option<&'static str>,
-    state_reason: Option<&'static str>,
-    state_reason_code: Option<&'static str>,
-    last_update_status: Option<&'static str>,
-    last_update_status_reason: Option<&'static str>,
-    last_update_status_reason_code: Option<&'static str>,
-    file_system_configs: Option<Vec<FileSystemConfig>>,
-    package_type: &'static str,
-    architectures: Vec<String>,
-    ephemeral_storage: EphemeralStorage,
-    snap_start: SnapStartShown,
-    runtime_version_config: Option<RuntimeVersion>,
-    logging_config: LoggingConfig,
+pub struct Concurrency {
+    pub reserved_concurrent_executions: Option<u32>,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct EnvironmentShown {
-    variables: Variables,
+/// A function, and the release of it that a qualifier means.
+pub struct Resolved {
+    pub function: Arc<Function>,
+    /// The version and its number; absent for `$LATEST`.
+    published: Option<(u64, Arc<Release>)>,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct SnapStartShown {
-    apply_on: String,
-    optimization_status: &'static str,
+impl Resolved {
+    pub fn release(&self) -> &Release {
+        self.published.as_ref().map_or(&self.function.latest, |(_, release)| release)
+    }
+
+    pub fn version(&self) -> String {
+        self.published.as_ref().map_or_else(|| "$LATEST".into(), |(number, _)| number.to_string())
+    }
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct RuntimeVersion {
-    runtime_version_arn: String,
-}
+impl Function {
+    pub fn arn(&self, ctx: &Ctx) -> String {
+        arn(ctx, &self.name)
+    }
 
-/// How far a function has come in the caller's eyes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Shown {
-    /// In the answer to the call that made it.
-    Created,
-    /// In the answer to a call that changed it.
-    Updated,
-    /// Afterwards.
-    Settled,
-    /// In lists, which tell no state.
-    Listed,
+    /// Who holds on to the code of `$LATEST`, and whose key seals the secrets of all releases: this very function, not
+    /// the next of its name.
+    pub fn owner(&self, ctx: &Ctx) -> String {
+        format!("{}/{}/{}", ctx.cx.world.0, self.arn(ctx), self.incarnation)
+    }
 }
 
 pub async fn create(
@@ -198,58 +156,104 @@ pub async fn create(
     With(input, given): With<CreateFunction, Given>,
 ) -> Result<FunctionConfiguration, AwsError> {
     let name = FunctionRef::parse_new(&ctx, &input.function_name)?;
-    if input.publish {
-        return Err(AwsError::not_built("publishing versions"));
-    }
-    if input.package_type.as_deref() == Some("Image") {
-        return Err(AwsError::not_built("functions from container images"));
-    }
+    let package = match input.package_type.as_deref() {
+        Some("Image") => PackageType::Image,
+        _ => PackageType::Zip,
+    };
+    input.code.check_type(package, "creating")?;
     tag::check(&input.tags)?;
-    if FUNCTIONS.get(&ctx.cloud.store, &ctx.scope(), &name).await?.is_some() {
+    let scope = ctx.scope();
+    // An early answer, before work is spent on the code; the commit decides.
+    if FUNCTIONS.get_shared(&ctx.cloud.store, &scope, &name).await?.is_some() {
         return Err(errors::function_exists(&name));
     }
-    let incarnation = ctx.cx.id();
-    let owner = owner(&ctx, &name, incarnation);
-    let (settings, variables) = Settings::new(&name, given, input.architectures)?;
-    let code = input.code.take(&ctx).await?;
+    let (settings, variables) = Settings::new(&name, given, package, input.architectures)?;
+    let taken = input.code.take(&ctx).await?;
     let mut function = Function {
+        incarnation: ctx.cx.id(),
+        latest: Release { settings, code: taken.code.clone(), last_modified: ctx.cx.now(), revision: ctx.cx.id() },
         tags: input.tags,
-        last_modified: ctx.cx.now(),
-        revision: ctx.cx.id(),
-        code: code.blob(),
+        last_version: 0,
+        published: None,
+        code_bytes: taken.code.size_bytes(),
+        reserved_concurrency: None,
+        recursive_loop: None,
         name,
-        incarnation,
-        settings,
     };
-    for _ in 0..EDIT_ATTEMPTS_MAX {
-        // Its expectation is the first. Those of the vault follow: a change of the master key makes them fail.
-        let batch = Batch::new().expect_absent(&FUNCTIONS, &ctx.scope(), &function.name);
-        let batch = function.settings.seal(&ctx, batch, &owner, variables.as_ref()).await?;
-        let batch = batch.put(&FUNCTIONS, &ctx.scope(), &function.name, &function);
-        let batch = ctx.cloud.blobs.retain(batch, &code, owner.as_bytes())?;
-        match ctx.cloud.store.commit(batch).await? {
-            Outcome::Committed(_) => return show(&ctx, function, Shown::Created, false).await,
-            Outcome::Conflict(failed) if failed.contains(&0) => return Err(errors::function_exists(&function.name)),
-            Outcome::Conflict(_) => {}
+    let name = function.name.clone();
+    let owner = function.owner(&ctx);
+    let mut edit = ctx.edit_in_turn(&account::turn(&ctx), &FUNCTIONS, &scope, &name).await;
+    let published = loop {
+        let (found, batch) = edit.read().await?;
+        if found.is_some() {
+            return Err(errors::function_exists(&name));
         }
-    }
-    Err(errors::contended(&arn(&ctx, &function.name)))
+        let mut made = function.clone();
+        let batch = made.latest.settings.seal(&ctx, batch, &owner, variables.as_ref()).await?;
+        let mut batch = taken.retain(&ctx, batch, &owner)?;
+        let mut published = None;
+        if input.publish {
+            let (with_version, version) = version::publish(&ctx, batch, &mut made, &taken, None)?;
+            (batch, published) = (with_version, Some(version));
+        }
+        let batch = account::charge(&ctx, batch, |usage| {
+            usage.function_count += 1;
+            usage.store_code(made.code_bytes)
+        });
+        let batch = batch.await?.put(&FUNCTIONS, &scope, &name, &made);
+        if edit.commit(batch).await? {
+            function = made;
+            break published;
+        }
+    };
+    // Of a function that is published as it is made, AWS shows the version under the function's own ARN.
+    let (release, version) = match published {
+        Some((number, release)) => (release, number.to_string()),
+        None => (function.latest.clone(), "$LATEST".into()),
+    };
+    release.show(&ctx, &function, version, None, Phase::Created).await
 }
 
 pub async fn get(ctx: Ctx, input: Named) -> Result<GetFunction, AwsError> {
-    let (function, qualified) = latest(&ctx, "GetFunction", &input).await?;
-    let code = CodeLocation { repository_type: "S3", location: code::link(&ctx, &function.code) };
-    let tags = Some(function.tags.clone()).filter(|tags| !tags.is_empty());
+    let asked = FunctionRef::parse(&ctx, "GetFunction", &input.function_name, input.qualifier.as_deref())?;
+    let resolved = resolve(&ctx, &asked).await?;
+    let version = resolved.version();
+    let Resolved { function, published } = resolved;
+    let release = published.map_or_else(|| function.latest.clone(), |(_, release)| Arc::unwrap_or_clone(release));
     Ok(GetFunction {
-        configuration: show(&ctx, Arc::unwrap_or_clone(function), Shown::Settled, qualified).await?,
-        code,
-        tags,
+        code: CodeLocation::of(&ctx, &release.code),
+        tags: Some(function.tags.clone()).filter(|tags| !tags.is_empty()),
+        concurrency: function
+            .reserved_concurrency
+            .map(|reserved| Concurrency { reserved_concurrent_executions: Some(reserved) }),
+        configuration: release.show(&ctx, &function, version, asked.qualifier.as_deref(), Phase::Settled).await?,
     })
 }
 
+impl CodeLocation {
+    fn of(ctx: &Ctx, code: &Code) -> Self {
+        match code {
+            Code::Zip { blob, .. } => Self {
+                repository_type: "S3",
+                location: Some(code::link(ctx, blob)),
+                image_uri: None,
+                resolved_image_uri: None,
+            },
+            Code::Image { uri } => Self {
+                repository_type: "ECR",
+                location: None,
+                resolved_image_uri: uri.contains("@sha256:").then(|| uri.clone()),
+                image_uri: Some(uri.clone()),
+            },
+        }
+    }
+}
+
 pub async fn get_configuration(ctx: Ctx, input: Named) -> Result<FunctionConfiguration, AwsError> {
-    let (function, qualified) = latest(&ctx, "GetFunctionConfiguration", &input).await?;
-    show(&ctx, Arc::unwrap_or_clone(function), Shown::Settled, qualified).await
+    let asked = FunctionRef::parse(&ctx, "GetFunctionConfiguration", &input.function_name, input.qualifier.as_deref())?;
+    let resolved = resolve(&ctx, &asked).await?;
+    let (version, release) = (resolved.version(), resolved.release().clone());
+    release.show(&ctx, &resolved.function, version, asked.qualifier.as_deref(), Phase::Settled).await
 }
 
 pub async fn list(ctx: Ctx, input: ListFunctions) -> Result<FunctionList, AwsError> {
@@ -257,248 +261,123 @@ pub async fn list(ctx: Ctx, input: ListFunctions) -> Result<FunctionList, AwsErr
     // Functions replicated from another region exist only for edge locations, which are not there.
     let replicas_of_other_region =
         input.master_region.as_deref().is_some_and(|region| region != "ALL" && region != ctx.cx.region.as_str());
-    let mut scan = Scan::all(input.max_items.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX));
-    if let Some(marker) = &input.marker {
-        let opened = ctx.cloud.pages.open(&ctx.cx, OPERATION, marker).and_then(|bytes| String::from_utf8(bytes).ok());
-        scan = scan.after(opened.ok_or_else(invalid_marker)?.as_str());
+    let limit = input.max_items.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
+    let scan = Scan::all(limit);
+    if input.function_version.as_deref() == Some("ALL") {
+        return version::list_all(&ctx, limit, input.marker.as_deref(), replicas_of_other_region)
+            .await
+            .map(|(functions, next_marker)| FunctionList { functions, next_marker });
     }
+    let scan = ctx.resume(OPERATION, scan, input.marker.as_deref()).ok_or_else(errors::invalid_marker)?;
     if replicas_of_other_region {
         return Ok(FunctionList { functions: Vec::new(), next_marker: None });
     }
     let page = FUNCTIONS.page(&ctx.cloud.store, &ctx.scope(), scan).await?;
-    let qualified = input.function_version.as_deref() == Some("ALL");
     let mut functions = Vec::with_capacity(page.rows.len());
     for row in page.rows {
-        functions.push(show(&ctx, row.value, Shown::Listed, qualified).await?);
+        let latest = row.value.latest.clone();
+        functions.push(latest.show(&ctx, &row.value, "$LATEST".into(), None, Phase::Listed).await?);
     }
-    let next_marker = page.next.and_then(|next| ctx.cloud.pages.seal(&ctx.cx, OPERATION, next.as_bytes()));
-    Ok(FunctionList { functions, next_marker })
+    Ok(FunctionList { functions, next_marker: ctx.marker(OPERATION, page.next.as_ref()) })
 }
 
+/// Deletes a function with all that belongs to it, or one version of it.
 pub async fn delete(ctx: Ctx, input: Named) -> Result<Deleted, AwsError> {
-    let function = FunctionRef::parse(&ctx, "DeleteFunction", &input.function_name, input.qualifier.as_deref())?;
-    match function.qualifier.as_deref() {
-        None => {}
+    let asked = FunctionRef::parse(&ctx, "DeleteFunction", &input.function_name, input.qualifier.as_deref())?;
+    match asked.qualifier.as_deref() {
+        None => delete_whole(&ctx, &asked.name).await?,
         Some("$LATEST") => {
             return Err(errors::invalid_parameter("$LATEST version cannot be deleted without deleting the function."));
         }
-        Some(_) => return Err(not_found(&ctx, &function)),
+        Some(number) if number.bytes().all(|digit| digit.is_ascii_digit()) => {
+            version::delete(&ctx, &asked.name, number).await?;
+        }
+        Some(_) => return Err(errors::invalid_parameter("Deletion of aliases is not currently supported.")),
     }
-    let name = &function.name;
+    Ok(Deleted { status_code: 204 })
+}
+
+async fn delete_whole(ctx: &Ctx, name: &str) -> Result<(), AwsError> {
     let scope = ctx.scope();
-    let mut edit = ctx.edit(&FUNCTIONS, &scope, name).await;
-    loop {
-        let (found, batch) = edit.read().await?;
-        let function = found.ok_or_else(|| errors::function_not_found(&arn(&ctx, name)))?;
-        let owner = owner(&ctx, name, function.incarnation);
+    let mut edit = ctx.edit_in_turn(&account::turn(ctx), &FUNCTIONS, &scope, name).await;
+    let incarnation = loop {
+        let (function, batch) = open(ctx, name, &mut edit).await?;
+        let owner = function.owner(ctx);
         let batch = batch.delete(&FUNCTIONS, &scope, name);
-        let batch = ctx.cloud.blobs.release(batch, &function.code, owner.as_bytes())?;
+        let batch = function.latest.code.release(ctx, batch, &owner)?;
         // The secrets of a deleted function open for nobody, wherever a copy of them may be.
         let batch = ctx.cloud.vault.forget_with(batch, &owner)?;
-        if edit.commit(batch).await? {
-            return Ok(Deleted { status_code: 204 });
+        let batch = debris::leave(batch, &scope, &function, owner);
+        let batch = account::charge(ctx, batch, |usage| {
+            usage.function_count = usage.function_count.saturating_sub(1);
+            usage.drop_code(function.code_bytes);
+            usage.reserved_concurrency =
+                usage.reserved_concurrency.saturating_sub(function.reserved_concurrency.unwrap_or(0));
+            Ok(())
+        });
+        if edit.commit(batch.await?).await? {
+            break function.incarnation;
         }
-    }
-}
-
-pub async fn update_code(
-    ctx: Ctx,
-    With(input, source): With<UpdateFunctionCode, CodeInput>,
-) -> Result<FunctionConfiguration, AwsError> {
-    let name = FunctionRef::parse(&ctx, "UpdateFunctionCode", &input.function_name, None)?.name;
-    if input.publish {
-        return Err(AwsError::not_built("publishing versions"));
-    }
-    let before = find(&ctx, &name).await?;
-    check_revision(&before, input.revision_id.as_deref())?;
-    let change = |function: &mut Function, code: Blob| {
-        check_revision(function, input.revision_id.as_deref())?;
-        function.code = code;
-        if let Some(architectures) = &input.architectures {
-            function.settings.architectures = architectures.clone();
-        }
-        function.touch(&ctx);
-        Ok(())
     };
-    if input.dry_run {
-        let mut function = before;
-        change(&mut function, source.rehearse().await?)?;
-        return show(&ctx, function, Shown::Updated, false).await;
-    }
-    let code = source.take(&ctx).await?;
-    let updated = rewrite(&ctx, &name, Some(&code), |function| change(function, code.blob())).await?;
-    show(&ctx, updated, Shown::Updated, false).await
-}
-
-pub async fn update_configuration(
-    ctx: Ctx,
-    With(input, given): With<UpdateFunctionConfiguration, Given>,
-) -> Result<FunctionConfiguration, AwsError> {
-    let name = FunctionRef::parse(&ctx, "UpdateFunctionConfiguration", &input.function_name, None)?.name;
-    let _turn = ctx.cloud.turns.of(arn(&ctx, &name).as_bytes()).await;
-    for _ in 0..EDIT_ATTEMPTS_MAX {
-        let row = fetch(&ctx, &name).await?;
-        let mut function = row.value;
-        check_revision(&function, input.revision_id.as_deref())?;
-        let owner = owner(&ctx, &name, function.incarnation);
-        let (settings, variables) = function.settings.with(given.clone())?;
-        function.settings = settings;
-        let batch = Batch::new().expect_version(&FUNCTIONS, &ctx.scope(), &name, row.version);
-        let batch = function.settings.seal(&ctx, batch, &owner, variables.as_ref()).await?;
-        function.touch(&ctx);
-        let batch = batch.put(&FUNCTIONS, &ctx.scope(), &name, &function);
-        if let Outcome::Committed(_) = ctx.cloud.store.commit(batch).await? {
-            return show(&ctx, function, Shown::Updated, false).await;
-        }
-    }
-    Err(errors::contended(&arn(&ctx, &name)))
+    drop(edit);
+    debris::clear(&ctx.cloud, &scope, incarnation).await
 }
 
 /// Reads a function of the caller's, or answers as AWS does where there is none.
-pub async fn find(ctx: &Ctx, name: &str) -> Result<Function, AwsError> {
-    Ok(fetch(ctx, name).await?.value)
+pub async fn find(ctx: &Ctx, name: &str) -> Result<Arc<Function>, AwsError> {
+    let found = FUNCTIONS.get_shared(&ctx.cloud.store, &ctx.scope(), name).await?;
+    found.ok_or_else(|| errors::function_not_found(&arn(ctx, name)))
 }
 
-async fn fetch(ctx: &Ctx, name: &str) -> Result<Row<String, Function>, AwsError> {
-    let row = FUNCTIONS.get(&ctx.cloud.store, &ctx.scope(), name).await?;
-    row.ok_or_else(|| errors::function_not_found(&arn(ctx, name)))
+/// Finds what a name and a qualifier mean, or answers as AWS does where they mean nothing.
+pub async fn resolve(ctx: &Ctx, asked: &FunctionRef) -> Result<Resolved, AwsError> {
+    let not_found = || errors::function_not_found(&asked.arn(ctx));
+    let function = FUNCTIONS.get_shared(&ctx.cloud.store, &ctx.scope(), &asked.name).await?.ok_or_else(not_found)?;
+    let mut qualifier = asked.qualifier.clone();
+    if let Some(name) = qualifier.as_deref().filter(|qualifier| FunctionRef::is_alias(qualifier)) {
+        qualifier = Some(alias::get_shared(ctx, &function, name).await?.ok_or_else(not_found)?.version.clone());
+    }
+    let published = match qualifier.as_deref() {
+        None | Some("$LATEST") => None,
+        Some(number) => {
+            let number: u64 = number.parse().map_err(|_| not_found())?;
+            Some((number, version::get_shared(ctx, &function, number).await?.ok_or_else(not_found)?))
+        }
+    };
+    Ok(Resolved { function, published })
 }
 
-/// Changes a function's record in one commit; starts over when somebody else was faster.
+/// Reads the function that `edit` is to change, or answers as AWS does where there is none.
+pub async fn open(ctx: &Ctx, name: &str, edit: &mut Edit<'_, String, Function>) -> Result<(Function, Batch), AwsError> {
+    let (found, batch) = edit.read().await?;
+    Ok((found.ok_or_else(|| errors::function_not_found(&arn(ctx, name)))?, batch))
+}
+
+/// Changes a function's own record in one commit.
 pub async fn edit(
     ctx: &Ctx,
     name: &str,
     change: impl Fn(&mut Function) -> Result<(), AwsError>,
 ) -> Result<Function, AwsError> {
-    rewrite(ctx, name, None, change).await
-}
-
-/// As [`edit`]; `code` is what the change points the function at, if it does.
-async fn rewrite(
-    ctx: &Ctx,
-    name: &str,
-    code: Option<&Staged>,
-    change: impl Fn(&mut Function) -> Result<(), AwsError>,
-) -> Result<Function, AwsError> {
-    let _turn = ctx.cloud.turns.of(arn(ctx, name).as_bytes()).await;
-    for _ in 0..EDIT_ATTEMPTS_MAX {
-        let row = fetch(ctx, name).await?;
-        let mut function = row.value.clone();
+    let scope = ctx.scope();
+    let mut edit = ctx.edit(&FUNCTIONS, &scope, name).await;
+    loop {
+        let (mut function, batch) = open(ctx, name, &mut edit).await?;
         change(&mut function)?;
-        let mut batch = Batch::new().expect_version(&FUNCTIONS, &ctx.scope(), name, row.version).put(
-            &FUNCTIONS,
-            &ctx.scope(),
-            name,
-            &function,
-        );
-        if let Some(code) = code {
-            let owner = owner(ctx, name, function.incarnation);
-            batch = ctx.cloud.blobs.release(batch, &row.value.code, owner.as_bytes())?;
-            batch = ctx.cloud.blobs.retain(batch, code, owner.as_bytes())?;
-        }
-        if let Outcome::Committed(_) = ctx.cloud.store.commit(batch).await? {
+        let batch = batch.put(&FUNCTIONS, &scope, name, &function);
+        if edit.commit(batch).await? {
             return Ok(function);
         }
     }
-    Err(errors::contended(&arn(ctx, name)))
 }
 
-impl Function {
-    fn touch(&mut self, ctx: &Ctx) {
-        self.last_modified = ctx.cx.now();
-        self.revision = ctx.cx.id();
-    }
-}
-
-/// The function that a request names, and whether it asked for `$LATEST` in so many words.
-async fn latest(ctx: &Ctx, operation: &str, input: &Named) -> Result<(Arc<Function>, bool), AwsError> {
-    let function = FunctionRef::parse(ctx, operation, &input.function_name, input.qualifier.as_deref())?;
-    if !function.is_latest() {
-        return Err(not_found(ctx, &function));
-    }
-    let found = FUNCTIONS.get_shared(&ctx.cloud.store, &ctx.scope(), &function.name).await?;
-    let found = found.ok_or_else(|| errors::function_not_found(&arn(ctx, &function.name)))?;
-    Ok((found, function.qualifier.is_some()))
-}
-
-fn not_found(ctx: &Ctx, function: &FunctionRef) -> AwsError {
-    let qualifier = function.qualifier.as_deref().map(|qualifier| format!(":{qualifier}")).unwrap_or_default();
-    errors::function_not_found(&format!("{}{qualifier}", arn(ctx, &function.name)))
-}
-
-fn invalid_marker() -> AwsError {
-    errors::invalid_parameter("Invalid Marker: the marker is not one that this operation handed out to this account.")
-}
-
-fn check_revision(function: &Function, wanted: Option<&str>) -> Result<(), AwsError> {
+pub fn check_revision(revision: Uuid, wanted: Option<&str>) -> Result<(), AwsError> {
     match wanted {
-        Some(wanted) if wanted != function.revision.to_string() => Err(errors::revision_mismatch()),
+        Some(wanted) if wanted != revision.to_string() => Err(errors::revision_mismatch()),
         _ => Ok(()),
     }
 }
 
-fn arn(ctx: &Ctx, name: &str) -> String {
+pub fn arn(ctx: &Ctx, name: &str) -> String {
     ctx.cx.arn("lambda", &format!("function:{name}"))
-}
-
-/// Who holds on to a function's code, and whose key seals its secrets: this very function, not the next of its name.
-fn owner(ctx: &Ctx, name: &str, incarnation: Uuid) -> String {
-    format!("{}/{}/{incarnation}", ctx.cx.world.0, arn(ctx, name))
-}
-
-async fn show(ctx: &Ctx, function: Function, shown: Shown, qualified: bool) -> Result<FunctionConfiguration, AwsError> {
-    let Function { name, incarnation, settings, code, last_modified, revision, tags: _ } = function;
-    let variables = settings.variables(ctx, &owner(ctx, &name, incarnation)).await?;
-    let creating = (shown == Shown::Created).then_some(());
-    let updating = (shown == Shown::Updated).then_some(());
-    // The settled revision is the stored one; the answer to a change shows one that is already history.
-    let revision = if creating.or(updating).is_some() { ctx.cx.id() } else { revision };
-    let mut function_arn = arn(ctx, &name);
-    if qualified {
-        function_arn.push_str(":$LATEST");
-    }
-    Ok(FunctionConfiguration {
-        function_arn,
-        runtime_version_config: settings
-            .runtime
-            .as_deref()
-            .map(|name| RuntimeVersion { runtime_version_arn: runtime::version_arn(&ctx.cx, name) }),
-        function_name: name,
-        runtime: settings.runtime,
-        role: settings.role,
-        handler: settings.handler,
-        code_size: code.size_bytes,
-        code_sha256: code::sha256(&code),
-        description: settings.description,
-        timeout: settings.timeout_s,
-        memory_size: settings.memory_mb,
-        last_modified: last_modified.lambda(),
-        version: "$LATEST",
-        vpc_config: settings.vpc,
-        dead_letter_config: settings.dead_letter.filter(|config| config.target_arn.as_deref() != Some("")),
-        environment: variables.map(|variables| EnvironmentShown { variables }),
-        kms_key_arn: settings.kms_key_arn,
-        tracing_config: settings.tracing,
-        revision_id: revision.to_string(),
-        state: match shown {
-            Shown::Created => Some("Pending"),
-            Shown::Updated | Shown::Settled => Some("Active"),
-            Shown::Listed => None,
-        },
-        state_reason: creating.map(|()| "The function is being created."),
-        state_reason_code: creating.map(|()| "Creating"),
-        last_update_status: match shown {
-            Shown::Created | Shown::Listed => None,
-            Shown::Updated => Some("InProgress"),
-            Shown::Settled => Some("Successful"),
-        },
-        last_update_status_reason: updating.map(|()| "The function is being created."),
-        last_update_status_reason_code: updating.map(|()| "Creating"),
-        file_system_configs: Some(settings.file_systems).filter(|systems| !systems.is_empty()),
-        package_type: "Zip",
-        architectures: settings.architectures,
-        ephemeral_storage: settings.ephemeral_storage,
-        snap_start: SnapStartShown { apply_on: settings.snap_start.apply_on, optimization_status: "Off" },
-        logging_config: settings.logging,
-    })
 }

@@ -5,7 +5,7 @@
 
 use base::AwsError;
 
-use super::errors;
+use super::{errors, function};
 use crate::Ctx;
 
 /// The longest name of a function; the model's 140 is for names in ARN form.
@@ -58,9 +58,15 @@ impl FunctionRef {
         Ok(function.name)
     }
 
-    /// `$LATEST`, asked for or meant.
-    pub fn is_latest(&self) -> bool {
-        matches!(self.qualifier.as_deref(), None | Some("$LATEST"))
+    /// What was asked for, as an ARN.
+    pub fn arn(&self, ctx: &Ctx) -> String {
+        let qualifier = self.qualifier.as_deref().map(|qualifier| format!(":{qualifier}")).unwrap_or_default();
+        format!("{}{qualifier}", function::arn(ctx, &self.name))
+    }
+
+    /// Whether a qualifier is the name of an alias: it is neither a number nor `$LATEST`.
+    pub fn is_alias(qualifier: &str) -> bool {
+        !qualifier.starts_with('$') && !qualifier.bytes().all(|digit| digit.is_ascii_digit())
     }
 }
 

@@ -9,6 +9,7 @@ use base::AwsError;
 use serde::{Deserialize, Serialize};
 use store::{Batch, Sealed};
 
+use super::code::PackageType;
 use super::{errors, runtime};
 use crate::Ctx;
 
@@ -66,6 +67,11 @@ pub struct Given {
     pub file_system_configs: Option<Vec<FileSystemConfig>>,
     pub layers: Option<Vec<String>>,
     pub image_config: Option<ImageConfig>,
+    pub tenancy_config: Option<TenancyConfig>,
+    pub capacity_provider_config: Option<CapacityProviderConfig>,
+    pub durable_config: Option<DurableConfig>,
+    pub runtime_config: Option<RuntimeConfig>,
+    pub accelerator_config: Option<AcceleratorConfig>,
 }
 
 /// What a function has.
@@ -88,6 +94,12 @@ pub struct Settings {
     pub vpc: Option<VpcConfig>,
     pub file_systems: Vec<FileSystemConfig>,
     pub architectures: Vec<String>,
+    pub image: Option<ImageConfig>,
+    pub tenancy: Option<TenancyConfig>,
+    pub capacity_provider: Option<CapacityProviderConfig>,
+    pub durable: Option<DurableConfig>,
+    pub runtime_build: Option<RuntimeConfig>,
+    pub accelerator: Option<AcceleratorConfig>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -144,6 +156,14 @@ pub struct VpcConfig {
 pub struct FileSystemConfig {
     pub arn: String,
     pub local_mount_path: String,
+    pub s3_files_config: Option<S3FilesConfig>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct S3FilesConfig {
+    #[serde(rename = "DirectS3Read")]
+    pub direct_s3_read: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -152,6 +172,56 @@ pub struct ImageConfig {
     pub entry_point: Option<Vec<String>>,
     pub command: Option<Vec<String>>,
     pub working_directory: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct TenancyConfig {
+    pub tenant_isolation_mode: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct CapacityProviderConfig {
+    pub lambda_managed_instances_capacity_provider_config: ManagedInstances,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct ManagedInstances {
+    pub capacity_provider_arn: String,
+    pub per_execution_environment_max_concurrency: Option<u32>,
+    #[serde(rename = "ExecutionEnvironmentMemoryGiBPerVCpu")]
+    pub execution_environment_memory_gib_per_vcpu: Option<f64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct DurableConfig {
+    #[serde(rename = "KMSKeyArn")]
+    pub kms_key_arn: Option<String>,
+    #[serde(default = "durable_retention")]
+    pub retention_period_in_days: u32,
+    pub execution_timeout: Option<u32>,
+}
+
+/// A build of a runtime that the function's owner names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct RuntimeConfig {
+    pub runtime_arn: String,
+    pub runtime_alias: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct AcceleratorConfig {
+    pub accelerator_memory_size: u32,
+}
+
+/// Days for which AWS keeps the history of a durable execution, unless told otherwise.
+fn durable_retention() -> u32 {
+    14
 }
 
 fn pass_through() -> String {
@@ -167,6 +237,7 @@ impl Settings {
     pub fn new(
         name: &str,
         given: Given,
+        package: PackageType,
         architectures: Option<Vec<String>>,
     ) -> Result<(Self, Option<Variables>), AwsError> {
         let defaults = Self {
@@ -190,19 +261,25 @@ impl Settings {
             vpc: None,
             file_systems: Vec::new(),
             architectures: architectures.unwrap_or_else(|| vec!["x86_64".into()]),
+            image: None,
+            tenancy: given.tenancy_config.clone(),
+            capacity_provider: None,
+            durable: None,
+            runtime_build: None,
+            accelerator: None,
         };
-        if given.handler.is_none() || given.runtime.is_none() {
+        if package == PackageType::Zip && (given.handler.is_none() || given.runtime.is_none()) {
             return Err(errors::invalid_parameter(
                 "Runtime and Handler are mandatory parameters for functions created with deployment packages.",
             ));
         }
-        defaults.with(given)
+        defaults.with(given, package)
     }
 
     /// These settings with what a request gives put in their place. Variables that it gives come apart, for
     /// [`Self::seal`].
-    pub fn with(mut self, given: Given) -> Result<(Self, Option<Variables>), AwsError> {
-        given.check()?;
+    pub fn with(mut self, given: Given, package: PackageType) -> Result<(Self, Option<Variables>), AwsError> {
+        given.check(package)?;
         self.runtime = given.runtime.or(self.runtime);
         self.role = given.role.unwrap_or(self.role);
         self.handler = given.handler.or(self.handler);
@@ -213,11 +290,17 @@ impl Settings {
         self.tracing = given.tracing_config.unwrap_or(self.tracing);
         self.ephemeral_storage = given.ephemeral_storage.unwrap_or(self.ephemeral_storage);
         self.snap_start = given.snap_start.unwrap_or(self.snap_start);
-        self.dead_letter = given.dead_letter_config.or(self.dead_letter);
+        let dead_letter = given.dead_letter_config.or(self.dead_letter);
+        self.dead_letter = dead_letter.filter(|config| config.target_arn.as_deref().is_some_and(|arn| !arn.is_empty()));
         self.vpc = given.vpc_config.or(self.vpc);
         self.file_systems = given.file_system_configs.unwrap_or(self.file_systems);
+        self.image = given.image_config.or(self.image).filter(|config| *config != ImageConfig::default());
+        self.capacity_provider = given.capacity_provider_config.or(self.capacity_provider);
+        self.durable = given.durable_config.or(self.durable);
+        self.runtime_build = given.runtime_config.or(self.runtime_build);
+        self.accelerator = given.accelerator_config.or(self.accelerator);
         if let Some(logging) = given.logging_config {
-            self.logging = self.logging.with(logging);
+            self.logging = self.logging.with(logging)?;
         }
         self.check()?;
         Ok((self, given.environment.map(|environment| environment.variables)))
@@ -225,6 +308,13 @@ impl Settings {
 
     /// What the model cannot say of the whole.
     fn check(&self) -> Result<(), AwsError> {
+        if let Some(FileSystemConfig { arn, .. }) = self.file_systems.first()
+            && self.vpc.as_ref().is_none_or(|vpc| vpc.subnet_ids.is_empty())
+        {
+            return Err(errors::invalid_parameter(format!(
+                "Function must be configured to execute in a VPC to reference access point {arn}."
+            )));
+        }
         if let Some(runtime) = self.runtime.as_deref()
             && self.snap_start.apply_on != "None"
             && !runtime::can_snap_start(runtime)
@@ -245,6 +335,10 @@ impl Settings {
         variables: Option<&Variables>,
     ) -> Result<Batch, AwsError> {
         let Some(variables) = variables else { return Ok(batch) };
+        // What is the same stays sealed as it is, so that settings that did not change can be told by comparing.
+        if self.variables(ctx, owner).await?.as_ref() == Some(variables) {
+            return Ok(batch);
+        }
         let clear = serde_json::to_vec(variables).map_err(AwsError::internal)?;
         let (batch, sealed) = ctx.cloud.vault.seal_with(batch, owner, ENVIRONMENT, &clear).await?;
         self.environment = Some(sealed);
@@ -261,7 +355,13 @@ impl Settings {
 
 impl Given {
     /// What the model cannot say of the parts.
-    fn check(&self) -> Result<(), AwsError> {
+    fn check(&self, package: PackageType) -> Result<(), AwsError> {
+        let of_zip = self.runtime.is_some() || self.handler.is_some() || self.layers.is_some();
+        if package == PackageType::Image && of_zip {
+            return Err(errors::invalid_parameter(
+                "Please don't provide Handler or Runtime or Layer when the intended function PackageType is Image.",
+            ));
+        }
         if let Some(runtime) = &self.runtime {
             runtime::check(runtime)?;
         }
@@ -278,7 +378,7 @@ impl Given {
             // No layer can exist before layers are built, so this is the plain truth.
             return Err(errors::invalid_parameter(format!("Layer version {layer} does not exist.")));
         }
-        if self.image_config.is_some() {
+        if package == PackageType::Zip && self.image_config.is_some() {
             return Err(errors::invalid_parameter(
                 "ImageConfig is not supported for functions created with deployment packages.",
             ));
@@ -313,18 +413,25 @@ impl Environment {
 
 impl LoggingConfig {
     /// A change of format resets the levels: JSON has both at INFO, Text has none.
-    fn with(self, given: Self) -> Self {
+    fn with(self, given: Self) -> Result<Self, AwsError> {
+        let levels_given = given.application_log_level.is_some() || given.system_log_level.is_some();
         let log_format = given.log_format.or(self.log_format);
         let is_json = log_format.as_deref() == Some("JSON");
+        if levels_given && !is_json {
+            return Err(errors::invalid_parameter(
+                "LogLevel is not supported when LogFormat is set to \"Text\". \
+                 Remove LogLevel from your request or change the LogFormat to \"JSON\" and try again.",
+            ));
+        }
         let level = |given: Option<String>, ours: Option<String>| {
             is_json.then(|| given.or(ours).unwrap_or_else(|| "INFO".into()))
         };
-        Self {
+        Ok(Self {
             application_log_level: level(given.application_log_level, self.application_log_level),
             system_log_level: level(given.system_log_level, self.system_log_level),
             log_group: given.log_group.or(self.log_group),
             log_format,
-        }
+        })
     }
 }
 
@@ -356,12 +463,12 @@ mod tests {
     #[test]
     fn a_change_of_log_format_resets_the_levels() {
         let format = |format: &str| LoggingConfig { log_format: Some(format.into()), ..LoggingConfig::default() };
-        let json = format("Text").with(format("JSON"));
+        let json = format("Text").with(format("JSON")).unwrap();
         assert_eq!(json.application_log_level.as_deref(), Some("INFO"));
         let debug = LoggingConfig { system_log_level: Some("DEBUG".into()), ..LoggingConfig::default() };
-        let json = json.with(debug);
+        let json = json.with(debug).unwrap();
         assert_eq!((json.system_log_level.as_deref(), json.log_format.as_deref()), (Some("DEBUG"), Some("JSON")));
-        let text = json.with(format("Text"));
+        let text = json.with(format("Text")).unwrap();
         assert_eq!((text.system_log_level, text.application_log_level), (None, None));
     }
 }

@@ -63,7 +63,7 @@ pub async fn untag(ctx: Ctx, input: UntagResource) -> Result<(), AwsError> {
 pub async fn list(ctx: Ctx, input: ListTags) -> Result<TagList, AwsError> {
     let name = named(&ctx, "ListTags", &input.resource)?;
     let function = function::find(&ctx, &name).await?;
-    Ok(TagList { tags: function.tags })
+    Ok(TagList { tags: function.tags.clone() })
 }
 
 /// A set of tags that a function may have.

@@ -1,0 +1,312 @@
+//! Aliases: names for a version, or for two with a weight.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base::{AwsError, Uuid};
+use serde::{Deserialize, Serialize};
+use store::{Record, Scan, Table};
+
+use super::function::{self, FUNCTIONS, Function, check_revision};
+use super::name::FunctionRef;
+use super::{debris, errors, version};
+use crate::Ctx;
+
+const PAGE_MAX: usize = 50;
+/// Rows read at once when all aliases of a function are looked through.
+const STEP: usize = 500;
+
+/// By the function's incarnation and the name.
+pub static ALIASES: Table<(Uuid, String), Alias> = Table::new("lambda_aliases");
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Alias {
+    pub name: String,
+    /// A number, or `$LATEST`.
+    pub version: String,
+    /// The share of invocations that goes to another version.
+    pub weights: BTreeMap<String, f64>,
+    pub description: String,
+    pub revision: Uuid,
+}
+
+impl Record for Alias {
+    const VERSION: u8 = 1;
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct CreateAlias {
+    function_name: String,
+    name: String,
+    function_version: String,
+    description: Option<String>,
+    routing_config: Option<RoutingConfig>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct UpdateAlias {
+    function_name: String,
+    name: String,
+    function_version: Option<String>,
+    description: Option<String>,
+    routing_config: Option<RoutingConfig>,
+    revision_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct NamedAlias {
+    function_name: String,
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct ListAliases {
+    function_name: String,
+    function_version: Option<String>,
+    marker: Option<String>,
+    max_items: Option<usize>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default, deny_unknown_fields)]
+pub struct RoutingConfig {
+    additional_version_weights: BTreeMap<String, f64>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AliasConfiguration {
+    alias_arn: String,
+    name: String,
+    function_version: String,
+    description: String,
+    routing_config: Option<RoutingConfig>,
+    revision_id: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AliasList {
+    aliases: Vec<AliasConfiguration>,
+    next_marker: Option<String>,
+}
+
+pub async fn create(ctx: Ctx, input: CreateAlias) -> Result<AliasConfiguration, AwsError> {
+    let function_name = FunctionRef::parse(&ctx, "CreateAlias", &input.function_name, None)?.name;
+    let alias = Alias {
+        name: input.name,
+        version: input.function_version,
+        weights: input.routing_config.unwrap_or_default().additional_version_weights,
+        description: input.description.unwrap_or_default(),
+        revision: ctx.cx.id(),
+    };
+    alias.check()?;
+    let scope = ctx.scope();
+    let mut edit = ctx.edit(&FUNCTIONS, &scope, &function_name).await;
+    loop {
+        let (found, batch) = edit.read().await?;
+        // Without a function, the version is what AWS misses.
+        let function = found.ok_or_else(|| version_not_found(&ctx, &function_name, &alias.version))?;
+        alias.check_versions(&ctx, &function).await?;
+        let key = (function.incarnation, alias.name.as_str());
+        if ALIASES.get(&ctx.cloud.store, &scope, key).await?.is_some() {
+            return Err(errors::alias_exists(&alias.arn(&ctx, &function)));
+        }
+        let batch = batch.put(&ALIASES, &scope, key, &alias).put(&FUNCTIONS, &scope, &function_name, &function);
+        if edit.commit(batch).await? {
+            return Ok(alias.show(&ctx, &function));
+        }
+    }
+}
+
+pub async fn update(ctx: Ctx, input: UpdateAlias) -> Result<AliasConfiguration, AwsError> {
+    let function_name = FunctionRef::parse(&ctx, "UpdateAlias", &input.function_name, None)?.name;
+    let scope = ctx.scope();
+    let mut edit = ctx.edit(&FUNCTIONS, &scope, &function_name).await;
+    loop {
+        let (function, batch) = function::open(&ctx, &function_name, &mut edit).await?;
+        let key = (function.incarnation, input.name.as_str());
+        let mut alias = match ALIASES.get(&ctx.cloud.store, &scope, key).await? {
+            Some(row) => row.value,
+            None => return Err(errors::alias_not_found(&format!("{}:{}", function.arn(&ctx), input.name))),
+        };
+        check_revision(alias.revision, input.revision_id.as_deref())?;
+        alias.version = input.function_version.clone().unwrap_or(alias.version);
+        alias.description = input.description.clone().unwrap_or(alias.description);
+        if let Some(routing) = &input.routing_config {
+            alias.weights = routing.additional_version_weights.clone();
+        }
+        alias.check()?;
+        alias.check_versions(&ctx, &function).await?;
+        alias.revision = ctx.cx.id();
+        let batch = batch.put(&ALIASES, &scope, key, &alias).put(&FUNCTIONS, &scope, &function_name, &function);
+        if edit.commit(batch).await? {
+            return Ok(alias.show(&ctx, &function));
+        }
+    }
+}
+
+pub async fn get(ctx: Ctx, input: NamedAlias) -> Result<AliasConfiguration, AwsError> {
+    let function_name = FunctionRef::parse(&ctx, "GetAlias", &input.function_name, None)?.name;
+    let missing = || {
+        errors::resource_not_found(format!(
+            "Cannot find alias arn: {}:{}",
+            function::arn(&ctx, &function_name),
+            input.name
+        ))
+    };
+    let function = FUNCTIONS.get_shared(&ctx.cloud.store, &ctx.scope(), &function_name).await?.ok_or_else(missing)?;
+    let alias = get_shared(&ctx, &function, &input.name).await?.ok_or_else(missing)?;
+    Ok(alias.show(&ctx, &function))
+}
+
+/// Deletes an alias with what hangs on it. That there is none is no error, as on AWS.
+pub async fn delete(ctx: Ctx, input: NamedAlias) -> Result<(), AwsError> {
+    let function_name = FunctionRef::parse(&ctx, "DeleteAlias", &input.function_name, None)?.name;
+    let scope = ctx.scope();
+    let mut edit = ctx.edit(&FUNCTIONS, &scope, &function_name).await;
+    loop {
+        let (function, batch) = function::open(&ctx, &function_name, &mut edit).await?;
+        let key = (function.incarnation, input.name.as_str());
+        if ALIASES.get(&ctx.cloud.store, &scope, key).await?.is_none() {
+            return Ok(());
+        }
+        let batch = batch.delete(&ALIASES, &scope, key).put(&FUNCTIONS, &scope, &function_name, &function);
+        let batch = debris::forget_qualifier(batch, &scope, &function, &input.name);
+        if edit.commit(batch).await? {
+            return Ok(());
+        }
+    }
+}
+
+pub async fn list(ctx: Ctx, input: ListAliases) -> Result<AliasList, AwsError> {
+    const OPERATION: &str = "lambda:ListAliases";
+    let function_name = FunctionRef::parse(&ctx, "ListAliases", &input.function_name, None)?.name;
+    let function = function::find(&ctx, &function_name).await?;
+    let limit = input.max_items.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
+    let wanted = |alias: &Alias| input.function_version.as_ref().is_none_or(|version| *version == alias.version);
+    let mut marker = input.marker;
+    let mut aliases = Vec::new();
+    // A page of rows may have few of the version asked for: pages are read until one of AWS's is full.
+    loop {
+        let scan = Scan::all(limit - aliases.len()).under::<Uuid>(function.incarnation);
+        let scan = ctx.resume(OPERATION, scan, marker.as_deref()).ok_or_else(errors::invalid_marker)?;
+        let page = ALIASES.page(&ctx.cloud.store, &ctx.scope(), scan).await?;
+        aliases.extend(page.rows.iter().filter(|row| wanted(&row.value)).map(|row| row.value.show(&ctx, &function)));
+        marker = ctx.marker(OPERATION, page.next.as_ref());
+        if marker.is_none() || aliases.len() >= limit {
+            return Ok(AliasList { aliases, next_marker: marker });
+        }
+    }
+}
+
+pub async fn get_shared(ctx: &Ctx, function: &Function, name: &str) -> Result<Option<Arc<Alias>>, AwsError> {
+    Ok(ALIASES.get_shared(&ctx.cloud.store, &ctx.scope(), (function.incarnation, name)).await?)
+}
+
+/// The names of all aliases that send anything to a version.
+pub async fn pointing_to(ctx: &Ctx, function: &Function, version: &str) -> Result<Vec<String>, AwsError> {
+    let mut names = Vec::new();
+    let mut after: Option<(Uuid, String)> = None;
+    loop {
+        let mut scan = Scan::<(Uuid, String)>::all(STEP).under::<Uuid>(function.incarnation);
+        if let Some((incarnation, name)) = &after {
+            scan = scan.after((*incarnation, name));
+        }
+        let page = ALIASES.page(&ctx.cloud.store, &ctx.scope(), scan).await?;
+        let pointing = page.rows.into_iter().map(|row| row.value).filter(|alias| alias.sends_to(version));
+        names.extend(pointing.map(|alias| alias.name));
+        after = page.next;
+        if after.is_none() {
+            return Ok(names);
+        }
+    }
+}
+
+fn version_not_found(ctx: &Ctx, function: &str, version: &str) -> AwsError {
+    errors::function_not_found(&format!("{}:{version}", function::arn(ctx, function)))
+}
+
+impl Alias {
+    pub fn sends_to(&self, version: &str) -> bool {
+        self.version == version || self.weights.contains_key(version)
+    }
+
+    /// What AWS promises of an alias, whatever versions there are.
+    fn check(&self) -> Result<(), AwsError> {
+        if self.weights.len() > 1 {
+            return Err(errors::invalid_parameter(
+                "Number of items in AdditionalVersionWeights cannot be greater than 1",
+            ));
+        }
+        if self.weights.contains_key(&self.version) {
+            let version = &self.version;
+            return Err(errors::invalid_parameter(format!(
+                "Invalid function version {version}. \
+                 Function version {version} is already included in routing configuration."
+            )));
+        }
+        if self.version == "$LATEST" && !self.weights.is_empty() {
+            return Err(errors::untyped_invalid_parameter(
+                "$LATEST is not supported for an alias pointing to more than 1 version",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The versions that it names are there.
+    async fn check_versions(&self, ctx: &Ctx, function: &Function) -> Result<(), AwsError> {
+        for name in std::iter::once(&self.version).chain(self.weights.keys()).filter(|name| *name != "$LATEST") {
+            let missing = || version_not_found(ctx, &function.name, name);
+            let number = name.parse().map_err(|_| missing())?;
+            version::get_shared(ctx, function, number).await?.ok_or_else(missing)?;
+        }
+        Ok(())
+    }
+
+    fn arn(&self, ctx: &Ctx, function: &Function) -> String {
+        format!("{}:{}", function.arn(ctx), self.name)
+    }
+
+    fn show(&self, ctx: &Ctx, function: &Function) -> AliasConfiguration {
+        AliasConfiguration {
+            alias_arn: self.arn(ctx, function),
+            name: self.name.clone(),
+            function_version: self.version.clone(),
+            description: self.description.clone(),
+            routing_config: Some(RoutingConfig { additional_version_weights: self.weights.clone() })
+                .filter(|routing| !routing.additional_version_weights.is_empty()),
+            revision_id: self.revision.to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alias(version: &str, weights: &[(&str, f64)]) -> Alias {
+        Alias {
+            name: "live".into(),
+            version: version.into(),
+            weights: weights.iter().map(|(version, weight)| ((*version).into(), *weight)).collect(),
+            description: String::new(),
+            revision: Uuid::NIL,
+        }
+    }
+
+    #[test]
+    fn an_alias_shares_between_two_published_versions_at_most() {
+        assert!(alias("1", &[]).check().is_ok());
+        assert!(alias("1", &[("2", 0.5)]).check().is_ok());
+        assert!(alias("$LATEST", &[]).check().is_ok());
+        for wrong in [alias("1", &[("2", 0.1), ("3", 0.1)]), alias("1", &[("1", 0.1)]), alias("$LATEST", &[("1", 0.1)])]
+        {
+            assert!(wrong.check().is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What belonged to a function that is gone, until it is cleared away.
+//!
+//! A function's versions, aliases and configurations may be many, so its deletion commits only that it is gone, and a
+//! note of what it leaves. Nothing of that can be reached any more: it lies under an incarnation that no function has.
+//! The deletion then clears it away step by step before it answers; what a crash left is cleared at the next start.
+
+use base::{AwsError, Uuid};
+use serde::{Deserialize, Serialize};
+use store::{Batch, Record, Scan, Scope, Table, TableKey};
+
+use super::alias::ALIASES;
+use super::function::Function;
+use super::permission::POLICIES;
+use super::version::{self, VERSIONS};
+use crate::Cloud;
+
+/// Rows that are cleared in one commit.
+const STEP: usize = 500;
+
+/// By incarnation.
+static DEBRIS: Table<Uuid, Debris> = Table::new("lambda_debris");
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Debris {
+    /// Who held the function's code; its versions' owners are made from this.
+    owner: String,
+}
+
+impl Record for Debris {
+    const VERSION: u8 = 1;
+}
+
+/// Notes in the batch that deletes `function` what is left of it.
+pub fn leave(batch: Batch, scope: &Scope, function: &Function, owner: String) -> Batch {
+    batch.put(&DEBRIS, scope, function.incarnation, &Debris { owner })
+}
+
+/// Lets `batch` remove what hangs on one version or alias.
+pub fn forget_qualifier(batch: Batch, scope: &Scope, function: &Function, qualifier: &str) -> Batch {
+    batch.delete(&POLICIES, scope, (function.incarnation, qualifier))
+}
+
+/// Clears away what a deleted function left.
+pub async fn clear(cloud: &Cloud, scope: &Scope, incarnation: Uuid) -> Result<(), AwsError> {
+    let Some(row) = DEBRIS.get(&cloud.store, scope, incarnation).await? else { return Ok(()) };
+    loop {
+        let scan = Scan::all(STEP).under::<Uuid>(incarnation);
+        let page = VERSIONS.page(&cloud.store, scope, scan).await?;
+        let mut batch = Batch::new();
+        for version in &page.rows {
+            let owner = version::owner(&row.value.owner, version.key.1);
+            batch = version.value.code.release_in(cloud, batch, &owner)?.delete(&VERSIONS, scope, version.key);
+        }
+        cloud.store.commit(batch).await?;
+        if page.next.is_none() {
+            break;
+        }
+    }
+    clear_table(cloud, scope, &ALIASES, incarnation).await?;
+    clear_table(cloud, scope, &POLICIES, incarnation).await?;
+    cloud.store.commit(Batch::new().delete(&DEBRIS, scope, incarnation)).await?;
+    Ok(())
+}
+
+async fn clear_table<K: TableKey, V: Record>(
+    cloud: &Cloud,
+    scope: &Scope,
+    table: &Table<(Uuid, K), V>,
+    incarnation: Uuid,
+) -> Result<(), AwsError> {
+    loop {
+        let page = table.page(&cloud.store, scope, Scan::all(STEP).under::<Uuid>(incarnation)).await?;
+        let batch = page.rows.iter().fold(Batch::new(), |batch, row| batch.delete(table, scope, row.key.as_key()));
+        cloud.store.commit(batch).await?;
+        if page.next.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// Clears away what deletions left that a crash cut short. To be called once, before requests are served or beside
+/// them.
+pub async fn clear_all(cloud: &Cloud) -> Result<(), AwsError> {
+    let mut after = None;
+    loop {
+        let page = DEBRIS.scan_all(&cloud.store, after.as_ref(), STEP).await?;
+        for row in &page.rows {
+            clear(cloud, &row.key.0, row.key.1).await?;
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Releases: what runs when a function is invoked, and how AWS shows it.
+//!
+//! A function has one that changes, `$LATEST`, and one that never does for each published version.
+
+use base::{AwsError, Timestamp, Uuid};
+use ring::digest;
+use serde::{Deserialize, Serialize};
+
+use super::code::Code;
+use super::function::Function;
+use super::runtime;
+use super::settings::{
+    AcceleratorConfig, CapacityProviderConfig, DeadLetterConfig, DurableConfig, EphemeralStorage, FileSystemConfig,
+    ImageConfig, LoggingConfig, RuntimeConfig, Settings, TenancyConfig, TracingConfig, Variables, VpcConfig,
+};
+use crate::Ctx;
+
+/// Settings and code as they are, or were when they were published.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Release {
+    pub settings: Settings,
+    pub code: Code,
+    pub last_modified: Timestamp,
+    pub revision: Uuid,
+}
+
+/// How far a release has come in the caller's eyes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// In the answer to the call that made it.
+    Created,
+    /// In the answer to a call that changed it.
+    Updated,
+    /// Afterwards.
+    Settled,
+    /// In lists, which tell no state.
+    Listed,
+}
+
+/// A function as AWS shows it.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct FunctionConfiguration {
+    function_name: String,
+    function_arn: String,
+    runtime: Option<String>,
+    role: String,
+    handler: Option<String>,
+    code_size: u64,
+    code_sha256: Option<String>,
+    description: String,
+    timeout: u32,
+    memory_size: u32,
+    last_modified: String,
+    version: String,
+    vpc_config: Option<VpcShown>,
+    dead_letter_config: Option<DeadLetterConfig>,
+    environment: Option<EnvironmentShown>,
+    #[serde(rename = "KMSKeyArn")]
+    kms_key_arn: Option<String>,
+    tracing_config: TracingConfig,
+    revision_id: String,
+    state: Option<&'static str>,
+    state_reason: Option<&'static str>,
+    state_reason_code: Option<&'static str>,
+    last_update_status: Option<&'static str>,
+    last_update_status_reason: Option<&'static str>,
+    last_update_status_reason_code: Option<&'static str>,
+    file_system_configs: Option<Vec<FileSystemConfig>>,
+    package_type: &'static str,
+    image_config_response: Option<ImageConfigShown>,
+    architectures: Vec<String>,
+    ephemeral_storage: EphemeralStorage,
+    snap_start: SnapStartShown,
+    runtime_version_config: Option<RuntimeVersion>,
+    logging_config: LoggingConfig,
+    tenancy_config: Option<TenancyConfig>,
+    capacity_provider_config: Option<CapacityProviderConfig>,
+    durable_config: Option<DurableConfig>,
+    runtime_config: Option<RuntimeConfig>,
+    accelerator_config: Option<AcceleratorConfig>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct EnvironmentShown {
+    variables: Variables,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct VpcShown {
+    subnet_ids: Vec<String>,
+    security_group_ids: Vec<String>,
+    /// Empty when the function has left its VPC. While it is in one, only the network knows which.
+    vpc_id: Option<&'static str>,
+    ipv6_allowed_for_dual_stack: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ImageConfigShown {
+    image_config: ImageConfig,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct SnapStartShown {
+    apply_on: String,
+    optimization_status: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct RuntimeVersion {
+    runtime_version_arn: String,
+}
+
+impl Release {
+    /// Marks a change: every write moves the revision, one that changes nothing too.
+    pub fn touch(&mut self, ctx: &Ctx) {
+        self.last_modified = ctx.cx.now();
+        self.revision = ctx.cx.id();
+    }
+
+    /// Tells whether two releases have the same settings and code.
+    pub fn fingerprint(&self) -> Result<[u8; 32], AwsError> {
+        let text = serde_json::to_vec(&(&self.settings, &self.code)).map_err(AwsError::internal)?;
+        digest::digest(&digest::SHA256, &text).as_ref().try_into().map_err(AwsError::internal)
+    }
+
+    /// This release of `function`'s as `version`, asked for as `qualifier`.
+    pub async fn show(
+        self,
+        ctx: &Ctx,
+        function: &Function,
+        version: String,
+        qualifier: Option<&str>,
+        phase: Phase,
+    ) -> Result<FunctionConfiguration, AwsError> {
+        let Self { settings, code, last_modified, revision } = self;
+        let variables = settings.variables(ctx, &function.owner(ctx)).await?;
+        let creating = (phase == Phase::Created).then_some(());
+        let updating = (phase == Phase::Updated).then_some(());
+        // The settled revision is the stored one; the answer to a change shows one that is history already.
+        let revision = if creating.or(updating).is_some() { ctx.cx.id() } else { revision };
+        let mut function_arn = function.arn(ctx);
+        if let Some(qualifier) = qualifier {
+            function_arn.push(':');
+            function_arn.push_str(qualifier);
+        }
+        Ok(FunctionConfiguration {
+            function_name: function.name.clone(),
+            function_arn,
+            runtime_version_config: (phase != Phase::Listed)
+                .then(|| settings.runtime.as_deref().map(|name| runtime::version_arn(&ctx.cx, name)))
+                .flatten()
+                .map(|runtime_version_arn| RuntimeVersion { runtime_version_arn }),
+            runtime: settings.runtime,
+            role: settings.role,
+            handler: settings.handler,
+            code_size: code.size_bytes(),
+            code_sha256: code.sha256(),
+            description: settings.description,
+            timeout: settings.timeout_s,
+            memory_size: settings.memory_mb,
+            last_modified: last_modified.lambda(),
+            version,
+            vpc_config: settings.vpc.map(VpcShown::from),
+            dead_letter_config: settings.dead_letter,
+            environment: variables.map(|variables| EnvironmentShown { variables }),
+            kms_key_arn: settings.kms_key_arn,
+            tracing_config: settings.tracing,
+            revision_id: revision.to_string(),
+            state: match phase {
+                Phase::Created => Some("Pending"),
+                Phase::Updated | Phase::Settled => Some("Active"),
+                Phase::Listed => None,
+            },
+            state_reason: creating.map(|()| "The function is being created."),
+            state_reason_code: creating.map(|()| "Creating"),
+            last_update_status: match phase {
+                Phase::Created | Phase::Listed => None,
+                Phase::Updated => Some("InProgress"),
+                Phase::Settled => Some("Successful"),
+            },
+            last_update_status_reason: updating.map(|()| "The function is being created."),
+            last_update_status_reason_code: updating.map(|()| "Creating"),
+            file_system_configs: Some(settings.file_systems).filter(|systems| !systems.is_empty()),
+            package_type: code.package_type().as_str(),
+            image_config_response: settings.image.map(|image_config| ImageConfigShown { image_config }),
+            architectures: settings.architectures,
+            ephemeral_storage: settings.ephemeral_storage,
+            snap_start: SnapStartShown { apply_on: settings.snap_start.apply_on, optimization_status: "Off" },
+            logging_config: settings.logging,
+            tenancy_config: settings.tenancy,
+            capacity_provider_config: settings.capacity_provider,
+            durable_config: settings.durable,
+            runtime_config: settings.runtime_build,
+            accelerator_config: settings.accelerator,
+        })
+    }
+}
+
+impl From<VpcConfig> for VpcShown {
+    fn from(vpc: VpcConfig) -> Self {
+        Self {
+            vpc_id: vpc.subnet_ids.is_empty().then_some(""),
+            subnet_ids: vpc.subnet_ids,
+            security_group_ids: vpc.security_group_ids,
+            ipv6_allowed_for_dual_stack: vpc.ipv6_allowed_for_dual_stack.unwrap_or(false),
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Versions: `$LATEST` as it was when it was published, for good.
+
+use std::sync::Arc;
+
+use base::{AwsError, Uuid};
+use serde::{Deserialize, Serialize};
+use store::{Batch, Record, Scan, Table};
+
+use super::code::Taken;
+use super::function::{self, FUNCTIONS, Function, check_revision};
+use super::name::FunctionRef;
+use super::release::{FunctionConfiguration, Phase, Release};
+use super::{account, alias, debris, errors};
+use crate::Ctx;
+
+const PAGE_MAX: usize = 50;
+
+/// By the function's incarnation and the number.
+pub static VERSIONS: Table<(Uuid, u64), Release> = Table::new("lambda_versions");
+
+impl Record for Release {
+    const VERSION: u8 = 1;
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct PublishVersion {
+    function_name: String,
+    #[serde(rename = "CodeSha256")]
+    code_sha256: Option<String>,
+    description: Option<String>,
+    revision_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct ListVersions {
+    function_name: String,
+    marker: Option<String>,
+    max_items: Option<usize>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct VersionList {
+    versions: Vec<FunctionConfiguration>,
+    next_marker: Option<String>,
+}
+
+/// Publishes `$LATEST`, unless it is what was published last.
+pub async fn publish_version(ctx: Ctx, input: PublishVersion) -> Result<FunctionConfiguration, AwsError> {
+    let name = FunctionRef::parse(&ctx, "PublishVersion", &input.function_name, None)?.name;
+    let scope = ctx.scope();
+    let mut edit = ctx.edit_in_turn(&account::turn(&ctx), &FUNCTIONS, &scope, &name).await;
+    loop {
+        let (mut function, batch) = function::open(&ctx, &name, &mut edit).await?;
+        check_revision(function.latest.revision, input.revision_id.as_deref())?;
+        if let Some(wanted) = &input.code_sha256
+            && let Some(current) = function.latest.code.sha256().filter(|current| current != wanted)
+        {
+            return Err(errors::code_differs(wanted, &current));
+        }
+        let taken = function.latest.code.pin(&ctx).await?;
+        let (held_before, last_before) = (function.code_bytes, function.last_version);
+        let description = input.description.clone();
+        let (batch, (number, release)) = publish_unless_same(&ctx, batch, &mut function, &taken, description).await?;
+        let batch = account::charge(&ctx, batch, |usage| usage.recount_code(held_before, function.code_bytes));
+        let mut batch = batch.await?;
+        if function.last_version != last_before {
+            function.latest.revision = ctx.cx.id();
+            batch = batch.put(&FUNCTIONS, &scope, &name, &function);
+        }
+        if edit.commit(batch).await? {
+            let number = number.to_string();
+            return release.show(&ctx, &function, number.clone(), Some(&number), Phase::Settled).await;
+        }
+    }
+}
+
+/// As [`publish`], but what was published last and is the same stays the only one.
+pub async fn publish_unless_same(
+    ctx: &Ctx,
+    batch: Batch,
+    function: &mut Function,
+    taken: &Taken,
+    description: Option<String>,
+) -> Result<(Batch, (u64, Release)), AwsError> {
+    if function.published == Some(function.latest.fingerprint()?) {
+        let key = (function.incarnation, function.last_version);
+        if let Some(last) = VERSIONS.get(&ctx.cloud.store, &ctx.scope(), key).await? {
+            return Ok((batch, (function.last_version, last.value)));
+        }
+    }
+    publish(ctx, batch, function, taken, description)
+}
+
+/// Lets `batch` make a version of what `function` has as `$LATEST`, and counts it. `taken` is the code of `$LATEST`.
+pub fn publish(
+    ctx: &Ctx,
+    batch: Batch,
+    function: &mut Function,
+    taken: &Taken,
+    description: Option<String>,
+) -> Result<(Batch, (u64, Release)), AwsError> {
+    let number = function.last_version.saturating_add(1);
+    function.published = Some(function.latest.fingerprint()?);
+    function.last_version = number;
+    function.code_bytes = function.code_bytes.saturating_add(taken.code.size_bytes());
+    let mut release = Release { revision: ctx.cx.id(), last_modified: ctx.cx.now(), ..function.latest.clone() };
+    release.settings.description = description.unwrap_or(release.settings.description);
+    let batch = taken.retain(ctx, batch, &owner(&function.owner(ctx), number))?;
+    let batch = batch.put(&VERSIONS, &ctx.scope(), (function.incarnation, number), &release);
+    Ok((batch, (number, release)))
+}
+
+/// Who holds on to a version's code; `function` is the function's owner.
+pub fn owner(function: &str, number: u64) -> String {
+    format!("{function}/{number}")
+}
+
+pub async fn get_shared(ctx: &Ctx, function: &Function, number: u64) -> Result<Option<Arc<Release>>, AwsError> {
+    Ok(VERSIONS.get_shared(&ctx.cloud.store, &ctx.scope(), (function.incarnation, number)).await?)
+}
+
+/// Deletes a version that no alias points to. That there is none is no error, as on AWS.
+pub async fn delete(ctx: &Ctx, name: &str, number: &str) -> Result<(), AwsError> {
+    let scope = ctx.scope();
+    let mut edit = ctx.edit_in_turn(&account::turn(ctx), &FUNCTIONS, &scope, name).await;
+    loop {
+        let (mut function, batch) = function::open(ctx, name, &mut edit).await?;
+        let Ok(parsed) = number.parse::<u64>() else { return Ok(()) };
+        let key = (function.incarnation, parsed);
+        let Some(version) = VERSIONS.get(&ctx.cloud.store, &scope, key).await? else { return Ok(()) };
+        let aliases = alias::pointing_to(ctx, &function, number).await?;
+        if !aliases.is_empty() {
+            return Err(errors::version_has_aliases(&aliases));
+        }
+        let code = version.value.code;
+        let held_before = function.code_bytes;
+        function.code_bytes = function.code_bytes.saturating_sub(code.size_bytes());
+        let batch = code.release(ctx, batch, &owner(&function.owner(ctx), parsed))?;
+        let batch = batch.delete(&VERSIONS, &scope, key).put(&FUNCTIONS, &scope, name, &function);
+        let batch = debris::forget_qualifier(batch, &scope, &function, number);
+        let batch = account::charge(ctx, batch, |usage| usage.recount_code(held_before, function.code_bytes));
+        if edit.commit(batch.await?).await? {
+            return Ok(());
+        }
+    }
+}
+
+pub async fn list(ctx: Ctx, input: ListVersions) -> Result<VersionList, AwsError> {
+    const OPERATION: &str = "lambda:ListVersionsByFunction";
+    let name = FunctionRef::parse(&ctx, "ListVersionsByFunction", &input.function_name, None)?.name;
+    let function = function::find(&ctx, &name).await?;
+    let limit = input.max_items.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
+    let scan = Scan::all(limit).under::<Uuid>(function.incarnation);
+    let scan = ctx.resume(OPERATION, scan, input.marker.as_deref()).ok_or_else(errors::invalid_marker)?;
+    let mut versions = Vec::new();
+    let first = input.marker.is_none();
+    let next = of_function(&ctx, &function, scan, first, limit, &mut versions).await?;
+    Ok(VersionList {
+        versions,
+        next_marker: ctx.marker(OPERATION, next.map(|number| (function.incarnation, number)).as_ref()),
+    })
+}
+
+/// Every release of every function: of each `$LATEST` first, then its versions. The marker says where to go on: a
+/// function, and the number of its release that was shown last.
+pub async fn list_all(
+    ctx: &Ctx,
+    limit: usize,
+    marker: Option<&str>,
+    nothing: bool,
+) -> Result<(Vec<FunctionConfiguration>, Option<String>), AwsError> {
+    const OPERATION: &str = "lambda:ListFunctions/ALL";
+    let position = match marker {
+        None => None,
+        Some(marker) => Some(ctx.position::<(String, u64)>(OPERATION, marker).ok_or_else(errors::invalid_marker)?),
+    };
+    let mut shown = Vec::new();
+    if nothing {
+        return Ok((shown, None));
+    }
+    // The function that the last page ended in goes on; then the ones behind it.
+    let mut last: Option<(String, u64)> = position;
+    if let Some((name, number)) = last.clone()
+        && let Some(function) = FUNCTIONS.get_shared(&ctx.cloud.store, &ctx.scope(), &name).await?
+    {
+        let scan = Scan::all(limit).under::<Uuid>(function.incarnation).after((function.incarnation, number));
+        if let Some(number) = of_function(ctx, &function, scan, false, limit, &mut shown).await? {
+            return Ok((shown, ctx.marker(OPERATION, Some(&(name, number)))));
+        }
+    }
+    loop {
+        let mut scan = Scan::<String>::all(limit);
+        if let Some((name, _)) = &last {
+            scan = scan.after(name);
+        }
+        let page = FUNCTIONS.page(&ctx.cloud.store, &ctx.scope(), scan).await?;
+        for row in page.rows {
+            if shown.len() >= limit {
+                return Ok((shown, ctx.marker(OPERATION, last.as_ref())));
+            }
+            let scan = Scan::all(limit).under::<Uuid>(row.value.incarnation);
+            if let Some(number) = of_function(ctx, &row.value, scan, true, limit, &mut shown).await? {
+                return Ok((shown, ctx.marker(OPERATION, Some(&(row.key, number)))));
+            }
+            last = Some((row.key, row.value.last_version));
+        }
+        if page.next.is_none() {
+            return Ok((shown, None));
+        }
+    }
+}
+
+/// Adds releases of `function`'s to `shown` until there are `limit`. What it returns is the number of the one to go on
+/// behind, if there are more; zero stands for `$LATEST`.
+async fn of_function(
+    ctx: &Ctx,
+    function: &Function,
+    versions: Scan<(Uuid, u64)>,
+    with_latest: bool,
+    limit: usize,
+    shown: &mut Vec<FunctionConfiguration>,
+) -> Result<Option<u64>, AwsError> {
+    if with_latest {
+        let latest = function.latest.clone();
+        shown.push(latest.show(ctx, function, "$LATEST".into(), Some("$LATEST"), Phase::Listed).await?);
+    }
+    let page = VERSIONS.page(&ctx.cloud.store, &ctx.scope(), versions).await?;
+    let mut last = 0;
+    let more = page.next.is_some();
+    for row in page.rows {
+        if shown.len() >= limit {
+            return Ok(Some(last));
+        }
+        last = row.key.1;
+        let number = last.to_string();
+        shown.push(row.value.show(ctx, function, number.clone(), Some(&number), Phase::Listed).await?);
+    }
+    Ok(more.then_some(last))
+}
