@@ -19,6 +19,22 @@ fn boto3() {
 }
 
 #[test]
+fn boto3_layers() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/layers.py"));
+    run(command);
+}
+
+#[test]
+fn boto3_permissions() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/permissions.py"));
+    run(command);
+}
+
+#[test]
 fn boto3_over_tls() {
     let lamp = Lamp::start_with(&["--tls-self-signed"]);
     let mut command = client(&lamp, &python());

@@ -1,7 +1,7 @@
 //! AWS Lambda: functions and their code.
 //!
-//! Follows the Lambda API of 2015-03-31. Not there yet: invoking, versions and aliases, layers, permissions, URLs,
-//! concurrency, event source mappings, code from S3 or an image.
+//! Follows the Lambda API of 2015-03-31. Not there yet: invoking, URLs, concurrency, event source mappings, code from
+//! S3 or an image.
 
 mod account;
 mod alias;

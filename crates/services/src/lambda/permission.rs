@@ -141,10 +141,10 @@ pub async fn get(ctx: Ctx, input: function::Named) -> Result<PolicyShown, AwsErr
 pub async fn put_policy(ctx: Ctx, input: PutResourcePolicy) -> Result<PolicyShown, AwsError> {
     let asked = named_by_arn(&ctx, "PutResourcePolicy", &input.resource_arn)?;
     check_qualifier(&asked)?;
-    let resource = asked.arn(&ctx);
+    let function = function::arn(&ctx, &asked.name);
     let policy = change(&ctx, &asked, |found| {
         found.check_revision(Api::GetResourcePolicy, input.revision_id.as_deref())?;
-        Policy::parse(&input.policy, &resource, ctx.cx.id()).map(Some)
+        Policy::parse(&input.policy, &function, ctx.cx.id()).map(Some)
     });
     policy.await?.map(PolicyShown::from).ok_or_else(|| AwsError::internal("a policy that was put is not there"))
 }

@@ -88,11 +88,11 @@ impl Policy {
         Ok(Some(self).filter(|policy| !policy.document.statement.is_empty()))
     }
 
-    /// A whole policy for `resource`, as a client wrote it.
-    pub fn parse(text: &str, resource: &str, revision: Uuid) -> Result<Self, AwsError> {
+    /// A whole policy as a client wrote it, about `function` or what lies below it.
+    pub fn parse(text: &str, function: &str, revision: Uuid) -> Result<Self, AwsError> {
         let document = Document::parse(text).ok_or_else(errors::malformed_policy)?;
-        if document.statement.iter().any(|statement| !statement.is_about(resource)) {
-            return Err(errors::policy_of_other_resource(resource));
+        if document.statement.iter().any(|statement| !statement.is_about(function)) {
+            return Err(errors::policy_of_other_resource(function));
         }
         let policy = Self { document, revision };
         match policy.to_json().len() {
@@ -205,11 +205,11 @@ impl Statement {
         is_whole.then_some(Self(members))
     }
 
-    /// Whether its resources are `resource` itself, what lies below it, or a pattern that says so.
-    fn is_about(&self, resource: &str) -> bool {
+    /// Whether its resources are `function`, its versions and aliases, or patterns of them.
+    fn is_about(&self, function: &str) -> bool {
         let names = |value: &Value| {
             let below = |rest: &str| rest.is_empty() || rest.starts_with([':', '*']);
-            value.as_str().is_some_and(|text| text == "*" || text.strip_prefix(resource).is_some_and(below))
+            value.as_str().is_some_and(|text| text == "*" || text.strip_prefix(function).is_some_and(below))
         };
         match self.0.get("Resource") {
             Some(Value::Array(resources)) => resources.iter().all(names),
