@@ -31,7 +31,7 @@ pub struct Policy {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Document {
     version: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
