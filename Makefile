@@ -1,7 +1,7 @@
 # Everything here is `cargo xtask`; this file only gives it the names that people type.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test torture fuzz bench build tools
+.PHONY: help run test torture fuzz conformance bench build tools
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,10 @@ torture: ## The same tests at full length; some ten minutes
 
 fuzz: ## A minute of fuzzing for each parser of outside bytes (needs nightly and cargo-fuzz)
 	cargo xtask fuzz
+
+conformance: ## LocalStack's test-suite as the judge: LOCALSTACK=checkout [SERVICES=..] [SECTION=..] [MATCH=..] [ALL=1]
+	cargo xtask conformance $(if $(LOCALSTACK),"$(LOCALSTACK)") $(if $(SERVICES),--services "$(SERVICES)") \
+	    $(if $(SECTION),--section "$(SECTION)") $(if $(MATCH),--match "$(MATCH)") $(if $(ALL),--all)
 
 bench: ## Speed, as ratios to peers and to the machine's limit in the same run
 	cargo xtask bench

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+mod conformance;
 mod gen_models;
 mod suites;
 #[cfg(test)]
@@ -21,6 +22,8 @@ tasks:
   test                         every check that CI runs
   torture                      the long forms of the tests; some ten minutes
   fuzz                         a minute for each parser of outside bytes
+  conformance LOCALSTACK [--services NAMES] [--section NAME] [--match TEXT] [--all] [--json]
+                               LocalStack's test-suite, recorded on AWS, against this lamp; docs/conformance.md
   bench [CASE...]              speed, as ratios to peers in the same run: requests, server, many
 ";
 
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Some((task, [])) if task == "test" => suites::test(),
         Some((task, [])) if task == "torture" => suites::torture(),
         Some((task, [])) if task == "fuzz" => suites::fuzz(),
+        Some((task, rest)) if task == "conformance" => conformance::run(rest),
         Some((task, cases)) if task == "bench" => suites::bench(cases),
         _ => {
             eprint!("{USAGE}");

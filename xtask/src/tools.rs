@@ -53,27 +53,33 @@ fn install(tools: &[Tool]) -> Result<()> {
     let clients = crate::root().join("e2e/clients");
     for tool in tools {
         let dir = dir()?.join(tool.name);
-        let stamp = dir.join(".pins");
-        let pins = fingerprint(&clients, tool.pins)?;
-        if fs::read_to_string(&stamp).is_ok_and(|found| found == pins) {
-            continue;
-        }
-        eprintln!("tools: installing {} into {}", tool.name, dir.display());
-        fs::remove_dir_all(&dir).or_else(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Ok(()),
-            _ => Err(error),
-        })?;
-        fs::create_dir_all(&dir)?;
-        (tool.install)(&clients, &dir).with_context(|| format!("install the {} clients", tool.name))?;
-        fs::write(stamp, pins)?;
+        let pins: Vec<PathBuf> = tool.pins.iter().map(|pin| clients.join(pin)).collect();
+        keep(&dir, &pins, || (tool.install)(&clients, &dir))?;
     }
     Ok(())
 }
 
-fn fingerprint(clients: &Path, pins: &[&str]) -> Result<String> {
+/// Leaves a folder alone if what is in it was installed under the same pins, and else installs it anew.
+pub fn keep(dir: &Path, pins: &[PathBuf], install: impl FnOnce() -> Result<()>) -> Result<()> {
+    let stamp = dir.join(".pins");
+    let pins = fingerprint(pins)?;
+    if fs::read_to_string(&stamp).is_ok_and(|found| found == pins) {
+        return Ok(());
+    }
+    eprintln!("tools: installing {}", dir.display());
+    fs::remove_dir_all(dir).or_else(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    })?;
+    fs::create_dir_all(dir)?;
+    install().with_context(|| format!("install {}", dir.display()))?;
+    Ok(fs::write(stamp, pins)?)
+}
+
+fn fingerprint(pins: &[PathBuf]) -> Result<String> {
     let mut hasher = DefaultHasher::new();
     for pin in pins {
-        fs::read(clients.join(pin)).with_context(|| format!("read {pin}"))?.hash(&mut hasher);
+        fs::read(pin).with_context(|| format!("read {}", pin.display()))?.hash(&mut hasher);
     }
     Ok(format!("{:016x}", hasher.finish()))
 }

@@ -130,9 +130,9 @@ assert "Invoke" in not_built["Error"]["Message"], not_built
 
 refused_parameter = refused(
     "NotImplementedException", awslambda.create_function, FunctionName="x", Runtime="python3.13", Handler="app.handler",
-    Role=ROLE, Code={"ZipFile": code}, DurableConfig={"RetentionPeriodInDays": 1},
+    Role=ROLE, Code={"ZipFile": code}, Publish=True, PublishTo="LATEST_PUBLISHED",
 )
-assert "DurableConfig" in refused_parameter["Error"]["Message"], refused_parameter
+assert "PublishTo" in refused_parameter["Error"]["Message"], refused_parameter
 
 # A zip of nearly 50 MB: 67 MB of JSON.
 large = io.BytesIO()

@@ -3,6 +3,7 @@
 //! One record, changed in the same commits as what it counts: code held by functions, versions and layers, the number
 //! of functions, the concurrency that they reserve. Whoever changes it takes the account's [`turn`] for its edit.
 
+use archive::limits::{ARCHIVE_BYTES_MAX, UNZIPPED_BYTES_MAX};
 use base::AwsError;
 use serde::{Deserialize, Serialize};
 use store::{Batch, Record, Table};
@@ -78,4 +79,46 @@ pub async fn charge(
     };
     change(&mut usage)?;
     Ok(batch.put(&USAGE, &scope, (), &usage))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GetAccountSettings {}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AccountSettings {
+    account_limit: AccountLimit,
+    account_usage: AccountUsage,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct AccountLimit {
+    total_code_size: u64,
+    code_size_unzipped: u64,
+    code_size_zipped: u64,
+    concurrent_executions: u32,
+    unreserved_concurrent_executions: u32,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct AccountUsage {
+    total_code_size: u64,
+    function_count: u64,
+}
+
+pub async fn get_settings(ctx: Ctx, _: GetAccountSettings) -> Result<AccountSettings, AwsError> {
+    let usage = usage(&ctx).await?;
+    Ok(AccountSettings {
+        account_limit: AccountLimit {
+            total_code_size: CODE_BYTES_MAX,
+            code_size_unzipped: UNZIPPED_BYTES_MAX,
+            code_size_zipped: ARCHIVE_BYTES_MAX,
+            concurrent_executions: CONCURRENCY_MAX,
+            unreserved_concurrent_executions: usage.unreserved_concurrency(),
+        },
+        account_usage: AccountUsage { total_code_size: usage.code_bytes, function_count: usage.function_count },
+    })
 }

@@ -152,13 +152,7 @@ pub async fn update(ctx: Ctx, input: UpdateAlias) -> Result<AliasConfiguration, 
 
 pub async fn get(ctx: Ctx, input: NamedAlias) -> Result<AliasConfiguration, AwsError> {
     let function_name = FunctionRef::parse(&ctx, "GetAlias", &input.function_name, None)?.name;
-    let missing = || {
-        errors::resource_not_found(format!(
-            "Cannot find alias arn: {}:{}",
-            function::arn(&ctx, &function_name),
-            input.name
-        ))
-    };
+    let missing = || errors::cannot_find_alias(&format!("{}:{}", function::arn(&ctx, &function_name), input.name));
     let function = FUNCTIONS.get_shared(&ctx.cloud.store, &ctx.scope(), &function_name).await?.ok_or_else(missing)?;
     let alias = get_shared(&ctx, &function, &input.name).await?.ok_or_else(missing)?;
     Ok(alias.show(&ctx, &function))

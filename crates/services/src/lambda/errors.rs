@@ -42,6 +42,25 @@ pub fn alias_not_found(arn: &str) -> AwsError {
     resource_not_found(format!("Alias not found: {arn}"))
 }
 
+pub fn cannot_find_alias(arn: &str) -> AwsError {
+    resource_not_found(format!("Cannot find alias arn: {arn}"))
+}
+
+pub fn functions_only() -> AwsError {
+    invalid_parameter(
+        "This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. \
+         Please specify either a function name or an unqualified function ARN.",
+    )
+}
+
+pub fn nothing_provisioned() -> AwsError {
+    user(
+        404,
+        "ProvisionedConcurrencyConfigNotFoundException",
+        "No Provisioned Concurrency Config found for this function",
+    )
+}
+
 pub fn version_has_aliases(aliases: &[String]) -> AwsError {
     resource_conflict(format!(
         "Unable to delete version because the following aliases reference it: [{}]",

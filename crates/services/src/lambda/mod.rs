@@ -5,7 +5,9 @@
 
 mod account;
 mod alias;
+mod behavior;
 pub(crate) mod code;
+mod concurrency;
 pub(crate) mod debris;
 mod errors;
 mod function;
@@ -15,6 +17,7 @@ mod permission;
 mod policy;
 mod release;
 mod runtime;
+mod scaling;
 mod settings;
 mod tag;
 mod update;
@@ -33,25 +36,39 @@ pub fn service() -> Service {
         .operation("CreateFunction", function::create)
         .operation("DeleteAlias", alias::delete)
         .operation("DeleteFunction", function::delete)
+        .operation("DeleteFunctionConcurrency", concurrency::delete_reserved)
         .operation("DeleteLayerVersion", layer::delete)
+        .operation("DeleteProvisionedConcurrencyConfig", concurrency::delete_provisioned)
         .operation("DeleteResourcePolicy", permission::delete_policy)
+        .operation("GetAccountSettings", account::get_settings)
         .operation("GetAlias", alias::get)
         .operation("GetFunction", function::get)
+        .operation("GetFunctionConcurrency", concurrency::get_reserved)
         .operation("GetFunctionConfiguration", function::get_configuration)
+        .operation("GetFunctionRecursionConfig", behavior::get_recursion)
+        .operation("GetFunctionScalingConfig", scaling::get)
         .operation("GetLayerVersion", layer::get)
         .operation("GetLayerVersionByArn", layer::get_by_arn)
         .operation("GetLayerVersionPolicy", layer::permission::get)
         .operation("GetPolicy", permission::get)
+        .operation("GetProvisionedConcurrencyConfig", concurrency::get_provisioned)
         .operation("GetResourcePolicy", permission::get_policy)
+        .operation("GetRuntimeManagementConfig", behavior::get_runtime_management)
         .operation("ListAliases", alias::list)
         .operation("ListFunctions", function::list)
         .operation("ListLayerVersions", layer::list::versions)
         .operation("ListLayers", layer::list::layers)
+        .operation("ListProvisionedConcurrencyConfigs", concurrency::list_provisioned)
         .operation("ListTags", tag::list)
         .operation("ListVersionsByFunction", version::list)
         .operation("PublishLayerVersion", layer::publish)
         .operation("PublishVersion", version::publish_version)
+        .operation("PutFunctionConcurrency", concurrency::put_reserved)
+        .operation("PutFunctionRecursionConfig", behavior::put_recursion)
+        .operation("PutFunctionScalingConfig", scaling::put)
+        .operation("PutProvisionedConcurrencyConfig", concurrency::put_provisioned)
         .operation("PutResourcePolicy", permission::put_policy)
+        .operation("PutRuntimeManagementConfig", behavior::put_runtime_management)
         .operation("RemoveLayerVersionPermission", layer::permission::remove)
         .operation("RemovePermission", permission::remove)
         .operation("TagResource", tag::tag)

@@ -1,0 +1,353 @@
+//! Concurrency that is set aside: reserved for a function, provisioned for a version or an alias.
+//!
+//! These are the records and the sums that AWS keeps true over them. What a function reserves is in its own record,
+//! what all of an account do in its [usage](super::account). Provisioned concurrency is a row each under the function's
+//! incarnation; it is shown as ready once it is committed, as functions are.
+
+use base::{AwsError, Timestamp, Uuid};
+use serde::{Deserialize, Serialize};
+use store::{Record, Row, Scan, Table};
+
+use super::account::{self, CONCURRENCY_MAX, UNRESERVED_CONCURRENCY_MIN, Usage};
+use super::function::{self, Concurrency, FUNCTIONS, Function};
+use super::name::FunctionRef;
+use super::{alias, errors, version};
+use crate::Ctx;
+
+const PAGE_MAX: usize = 50;
+/// More configurations than this no function can have: each takes one of the account's executions at least.
+const CONFIGS_MAX: usize = CONCURRENCY_MAX as usize;
+
+/// By the function's incarnation and the number of the version or the name of the alias.
+pub static PROVISIONED: Table<(Uuid, String), Provisioned> = Table::new("lambda_provisioned");
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Provisioned {
+    pub executions: u32,
+    pub last_modified: Timestamp,
+}
+
+impl Record for Provisioned {
+    const VERSION: u8 = 1;
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct PutReserved {
+    function_name: String,
+    reserved_concurrent_executions: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct OfFunction {
+    function_name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct PutProvisioned {
+    function_name: String,
+    qualifier: String,
+    provisioned_concurrent_executions: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct OfQualifier {
+    function_name: String,
+    qualifier: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct ListProvisioned {
+    function_name: String,
+    marker: Option<String>,
+    max_items: Option<usize>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ProvisionedConfig {
+    function_arn: Option<String>,
+    requested_provisioned_concurrent_executions: u32,
+    available_provisioned_concurrent_executions: u32,
+    allocated_provisioned_concurrent_executions: u32,
+    status: &'static str,
+    last_modified: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ProvisionedList {
+    provisioned_concurrency_configs: Vec<ProvisionedConfig>,
+    next_marker: Option<String>,
+}
+
+pub async fn put_reserved(ctx: Ctx, input: PutReserved) -> Result<Concurrency, AwsError> {
+    let wanted = input.reserved_concurrent_executions;
+    set_reserved(&ctx, "PutFunctionConcurrency", &input.function_name, Some(wanted)).await?;
+    Ok(Concurrency { reserved_concurrent_executions: Some(wanted) })
+}
+
+pub async fn delete_reserved(ctx: Ctx, input: OfFunction) -> Result<(), AwsError> {
+    set_reserved(&ctx, "DeleteFunctionConcurrency", &input.function_name, None).await
+}
+
+pub async fn get_reserved(ctx: Ctx, input: OfFunction) -> Result<Concurrency, AwsError> {
+    let name = FunctionRef::parse(&ctx, "GetFunctionConcurrency", &input.function_name, None)?.name;
+    let function = function::find(&ctx, &name).await?;
+    Ok(Concurrency { reserved_concurrent_executions: function.reserved_concurrency })
+}
+
+async fn set_reserved(ctx: &Ctx, operation: &str, name: &str, wanted: Option<u32>) -> Result<(), AwsError> {
+    let asked = FunctionRef::parse(ctx, operation, name, None)?;
+    if asked.qualifier.is_some() {
+        return Err(errors::functions_only());
+    }
+    let scope = ctx.scope();
+    let mut edit = ctx.edit_in_turn(&account::turn(ctx), &FUNCTIONS, &scope, &asked.name).await;
+    loop {
+        let (found, batch) = edit.read().await?;
+        let latest = || errors::function_not_found(&format!("{}:$LATEST", asked.arn(ctx)));
+        let mut function = found.ok_or_else(latest)?;
+        let provisioned: u32 = all(ctx, &function).await?.iter().map(|row| row.value.executions).sum();
+        if let Some(wanted) = wanted.filter(|wanted| *wanted < provisioned) {
+            return Err(errors::untyped_invalid_parameter(format!(
+                " ReservedConcurrentExecutions  {wanted} should not be lower than function's total provisioned \
+                 concurrency [{provisioned}]."
+            )));
+        }
+        let batch = account::charge(ctx, batch, |usage| reserve(usage, function.reserved_concurrency, wanted));
+        let batch = batch.await?;
+        function.reserved_concurrency = wanted;
+        if edit.commit(batch.put(&FUNCTIONS, &scope, &asked.name, &function)).await? {
+            return Ok(());
+        }
+    }
+}
+
+/// Counts a function that reserved `before` and is to reserve `wanted`.
+fn reserve(usage: &mut Usage, before: Option<u32>, wanted: Option<u32>) -> Result<(), AwsError> {
+    usage.reserved_concurrency = usage.reserved_concurrency.saturating_sub(before.unwrap_or(0));
+    let Some(wanted) = wanted else { return Ok(()) };
+    if usage.unreserved_concurrency() < wanted.saturating_add(UNRESERVED_CONCURRENCY_MIN) {
+        return Err(errors::untyped_invalid_parameter(format!(
+            "Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution \
+             below its minimum value of [{UNRESERVED_CONCURRENCY_MIN}]."
+        )));
+    }
+    usage.reserved_concurrency = usage.reserved_concurrency.saturating_add(wanted);
+    Ok(())
+}
+
+pub async fn put_provisioned(ctx: Ctx, input: PutProvisioned) -> Result<ProvisionedConfig, AwsError> {
+    const ON_LATEST: &str = "Provisioned Concurrency Configs cannot be applied to unpublished function versions.";
+    let asked = qualified(&ctx, "PutProvisionedConcurrencyConfig", &input.function_name, &input.qualifier, ON_LATEST)?;
+    let provisioned = Provisioned { executions: input.provisioned_concurrent_executions, last_modified: ctx.cx.now() };
+    let scope = ctx.scope();
+    let mut edit = ctx.edit_in_turn(&account::turn(&ctx), &FUNCTIONS, &scope, &asked.name).await;
+    loop {
+        let (found, batch) = edit.read().await?;
+        let function = found.ok_or_else(|| missing(&ctx, &asked, &input.qualifier))?;
+        check_target(&ctx, &function, &asked, &input.qualifier).await?;
+        let others: Vec<_> =
+            all(&ctx, &function).await?.into_iter().filter(|row| row.key.1 != input.qualifier).collect();
+        check_overlap(&ctx, &function, &input.qualifier, &others).await?;
+        let sum = others.iter().map(|row| row.value.executions).fold(provisioned.executions, u32::saturating_add);
+        check_sum(&function, provisioned.executions, sum, &account::usage(&ctx).await?)?;
+        let key = (function.incarnation, input.qualifier.as_str());
+        let batch = batch.put(&PROVISIONED, &scope, key, &provisioned).put(&FUNCTIONS, &scope, &asked.name, &function);
+        if edit.commit(batch).await? {
+            let fresh = ProvisionedConfig {
+                status: "IN_PROGRESS",
+                available_provisioned_concurrent_executions: 0,
+                allocated_provisioned_concurrent_executions: 0,
+                ..provisioned.show(None)
+            };
+            return Ok(fresh);
+        }
+    }
+}
+
+pub async fn get_provisioned(ctx: Ctx, input: OfQualifier) -> Result<ProvisionedConfig, AwsError> {
+    let (asked, function) = existing(&ctx, "GetProvisionedConcurrencyConfig", &input).await?;
+    check_target(&ctx, &function, &asked, &input.qualifier).await?;
+    let key = (function.incarnation, input.qualifier.as_str());
+    let found = PROVISIONED.get(&ctx.cloud.store, &ctx.scope(), key).await?;
+    Ok(found.ok_or_else(errors::nothing_provisioned)?.value.show(None))
+}
+
+pub async fn delete_provisioned(ctx: Ctx, input: OfQualifier) -> Result<(), AwsError> {
+    const OPERATION: &str = "DeleteProvisionedConcurrencyConfig";
+    let (asked, _) = existing(&ctx, OPERATION, &input).await?;
+    let scope = ctx.scope();
+    let mut edit = ctx.edit(&FUNCTIONS, &scope, &asked.name).await;
+    loop {
+        let (found, batch) = edit.read().await?;
+        let function = found.ok_or_else(|| missing(&ctx, &asked, &input.qualifier))?;
+        check_target(&ctx, &function, &asked, &input.qualifier).await?;
+        let batch = batch.delete(&PROVISIONED, &scope, (function.incarnation, &input.qualifier)).put(
+            &FUNCTIONS,
+            &scope,
+            &asked.name,
+            &function,
+        );
+        if edit.commit(batch).await? {
+            return Ok(());
+        }
+    }
+}
+
+pub async fn list_provisioned(ctx: Ctx, input: ListProvisioned) -> Result<ProvisionedList, AwsError> {
+    const OPERATION: &str = "lambda:ListProvisionedConcurrencyConfigs";
+    let name = FunctionRef::parse(&ctx, "ListProvisionedConcurrencyConfigs", &input.function_name, None)?.name;
+    let function = function::find(&ctx, &name).await?;
+    let scan = Scan::all(input.max_items.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX)).under::<Uuid>(function.incarnation);
+    let scan = ctx.resume(OPERATION, scan, input.marker.as_deref()).ok_or_else(errors::invalid_marker)?;
+    let page = PROVISIONED.page(&ctx.cloud.store, &ctx.scope(), scan).await?;
+    let show =
+        |row: &Row<(Uuid, String), Provisioned>| row.value.show(Some(format!("{}:{}", function.arn(&ctx), row.key.1)));
+    Ok(ProvisionedList {
+        provisioned_concurrency_configs: page.rows.iter().map(show).collect(),
+        next_marker: ctx.marker(OPERATION, page.next.as_ref()),
+    })
+}
+
+impl Provisioned {
+    fn show(&self, function_arn: Option<String>) -> ProvisionedConfig {
+        ProvisionedConfig {
+            function_arn,
+            requested_provisioned_concurrent_executions: self.executions,
+            available_provisioned_concurrent_executions: self.executions,
+            allocated_provisioned_concurrent_executions: self.executions,
+            status: "READY",
+            last_modified: self.last_modified.lambda(),
+        }
+    }
+}
+
+/// The version or alias that a request names. `on_latest` is what AWS says when it is `$LATEST`.
+fn qualified(
+    ctx: &Ctx,
+    operation: &str,
+    name: &str,
+    qualifier: &str,
+    on_latest: &str,
+) -> Result<FunctionRef, AwsError> {
+    let asked = FunctionRef::parse(ctx, operation, name, Some(qualifier))?;
+    if qualifier.starts_with('$') {
+        return Err(errors::invalid_parameter(on_latest));
+    }
+    Ok(asked)
+}
+
+async fn existing(
+    ctx: &Ctx,
+    operation: &str,
+    input: &OfQualifier,
+) -> Result<(FunctionRef, std::sync::Arc<Function>), AwsError> {
+    const ON_LATEST: &str = "The function resource provided must be an alias or a published version.";
+    let asked = qualified(ctx, operation, &input.function_name, &input.qualifier, ON_LATEST)?;
+    let found = FUNCTIONS.get_shared(&ctx.cloud.store, &ctx.scope(), &asked.name).await?;
+    let function = found.ok_or_else(|| missing(ctx, &asked, &input.qualifier))?;
+    Ok((asked, function))
+}
+
+fn missing(ctx: &Ctx, asked: &FunctionRef, qualifier: &str) -> AwsError {
+    if FunctionRef::is_alias(qualifier) {
+        errors::cannot_find_alias(&asked.arn(ctx))
+    } else {
+        errors::function_not_found(&asked.arn(ctx))
+    }
+}
+
+async fn check_target(ctx: &Ctx, function: &Function, asked: &FunctionRef, qualifier: &str) -> Result<(), AwsError> {
+    let there = if FunctionRef::is_alias(qualifier) {
+        alias::get_shared(ctx, function, qualifier).await?.is_some()
+    } else {
+        match qualifier.parse() {
+            Ok(number) => version::get_shared(ctx, function, number).await?.is_some(),
+            Err(_) => false,
+        }
+    };
+    if there { Ok(()) } else { Err(missing(ctx, asked, qualifier)) }
+}
+
+/// A version gets its provisioned concurrency under one name: its number or that of one alias.
+async fn check_overlap(
+    ctx: &Ctx,
+    function: &Function,
+    qualifier: &str,
+    others: &[Row<(Uuid, String), Provisioned>],
+) -> Result<(), AwsError> {
+    let target = alias::get_shared(ctx, function, qualifier).await?;
+    for row in others {
+        let other = &row.key.1;
+        match (&target, alias::get_shared(ctx, function, other).await?) {
+            (Some(alias), None) if alias.sends_to(other) => {
+                return Err(errors::resource_conflict(
+                    "Alias can't be used for Provisioned Concurrency configuration on an already Provisioned version",
+                ));
+            }
+            (None, Some(other)) if other.sends_to(qualifier) => {
+                return Err(errors::resource_conflict("Version is pointed by a Provisioned Concurrency alias"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// What a function provisions in all, `sum`, comes out of what it reserves, or out of what nobody does.
+fn check_sum(function: &Function, wanted: u32, sum: u32, usage: &Usage) -> Result<(), AwsError> {
+    if let Some(reserved) = function.reserved_concurrency {
+        if sum > reserved {
+            return Err(errors::invalid_parameter(
+                "Requested Provisioned Concurrency should not be greater than the reservedConcurrentExecution for \
+                 function",
+            ));
+        }
+        return Ok(());
+    }
+    let unreserved = usage.unreserved_concurrency();
+    if wanted > unreserved {
+        return Err(errors::untyped_invalid_parameter(format!(
+            "Specified ConcurrentExecutions for function is greater than account's unreserved concurrency \
+             [{unreserved}]."
+        )));
+    }
+    if unreserved < sum.saturating_add(UNRESERVED_CONCURRENCY_MIN) {
+        return Err(errors::untyped_invalid_parameter(format!(
+            "Specified ConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below its \
+             minimum value of [{UNRESERVED_CONCURRENCY_MIN}]."
+        )));
+    }
+    Ok(())
+}
+
+/// All provisioned concurrency of a function.
+async fn all(ctx: &Ctx, function: &Function) -> Result<Vec<Row<(Uuid, String), Provisioned>>, AwsError> {
+    let scan = Scan::all(CONFIGS_MAX).under::<Uuid>(function.incarnation);
+    Ok(PROVISIONED.page(&ctx.cloud.store, &ctx.scope(), scan).await?.rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hundred_executions_stay_unreserved() {
+        let mut usage = Usage::default();
+        reserve(&mut usage, None, Some(600)).unwrap();
+        reserve(&mut usage, None, Some(300)).unwrap();
+        assert!(reserve(&mut usage.clone(), None, Some(1)).is_err());
+        // A function that reserves less gives back.
+        reserve(&mut usage, Some(600), Some(500)).unwrap();
+        assert_eq!(usage.reserved_concurrency, 800);
+        reserve(&mut usage, Some(300), None).unwrap();
+        assert_eq!(usage.unreserved_concurrency(), 500);
+        assert!(reserve(&mut usage, None, Some(u32::MAX)).is_err());
+    }
+}
