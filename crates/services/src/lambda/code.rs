@@ -196,7 +196,8 @@ impl CodeInput {
     }
 }
 
-async fn take_zip(ctx: &Ctx, zip: Zip) -> Result<Taken, AwsError> {
+/// Checks a zip and puts it where a batch may refer to it. What no batch refers to is collected.
+pub async fn take_zip(ctx: &Ctx, zip: Zip) -> Result<Taken, AwsError> {
     let (zip, unzipped_bytes) = checked(zip).await?;
     let staged = ctx.cloud.blobs.put(zip.reader(), ARCHIVE_BYTES_MAX).await?;
     Ok(Taken { code: Code::Zip { blob: staged.blob(), unzipped_bytes }, staged: Some(staged) })

@@ -12,6 +12,7 @@ use super::alias::ALIASES;
 use super::behavior::RUNTIME_UPDATES;
 use super::concurrency::PROVISIONED;
 use super::function::Function;
+use super::permission::POLICIES;
 use super::scaling::SCALING;
 use super::version::{self, VERSIONS};
 use crate::Cloud;
@@ -40,7 +41,8 @@ pub fn leave(batch: Batch, scope: &Scope, function: &Function, owner: String) ->
 /// Lets `batch` remove what hangs on one version or alias.
 pub fn forget_qualifier(batch: Batch, scope: &Scope, function: &Function, qualifier: &str) -> Batch {
     let key = (function.incarnation, qualifier);
-    batch.delete(&PROVISIONED, scope, key).delete(&RUNTIME_UPDATES, scope, key).delete(&SCALING, scope, key)
+    let batch = batch.delete(&POLICIES, scope, key).delete(&PROVISIONED, scope, key);
+    batch.delete(&RUNTIME_UPDATES, scope, key).delete(&SCALING, scope, key)
 }
 
 /// Clears away what a deleted function left.
@@ -60,6 +62,7 @@ pub async fn clear(cloud: &Cloud, scope: &Scope, incarnation: Uuid) -> Result<()
         }
     }
     clear_table(cloud, scope, &ALIASES, incarnation).await?;
+    clear_table(cloud, scope, &POLICIES, incarnation).await?;
     clear_table(cloud, scope, &PROVISIONED, incarnation).await?;
     clear_table(cloud, scope, &RUNTIME_UPDATES, incarnation).await?;
     clear_table(cloud, scope, &SCALING, incarnation).await?;

@@ -134,3 +134,71 @@ pub fn tags_need_a_function() -> AwsError {
 pub fn too_many_tags() -> AwsError {
     invalid_parameter("Number of tags exceeds resource tag limit.")
 }
+
+pub fn requested_resource_not_found() -> AwsError {
+    resource_not_found("The resource you requested does not exist.")
+}
+
+pub fn not_authorized(ctx: &Ctx, operation: &str, resource: &str) -> AwsError {
+    AwsError::client(
+        403,
+        "AccessDeniedException",
+        format!(
+            "User: {} is not authorized to perform: lambda:{operation} on resource: {resource} because no \
+             resource-based policy allows the lambda:{operation} action",
+            ctx.cx.principal.arn
+        ),
+    )
+}
+
+pub fn layer_version_missing(arn: &str) -> String {
+    format!("Layer version {arn} does not exist.")
+}
+
+pub fn statement_exists(sid: &str) -> AwsError {
+    resource_conflict(format!(
+        "The statement id ({sid}) provided already exists. Please provide a new statement id, or remove the existing \
+         statement."
+    ))
+}
+
+pub fn statement_not_found(sid: &str) -> AwsError {
+    resource_not_found(format!("Statement {sid} is not found in resource policy."))
+}
+
+pub fn no_policy() -> AwsError {
+    resource_not_found("No policy is associated with the given resource.")
+}
+
+pub fn policy_too_long(bytes: usize, bytes_max: usize) -> AwsError {
+    user(
+        400,
+        "PolicyLengthExceededException",
+        format!("The final policy size ({bytes}) is bigger than the limit ({bytes_max})."),
+    )
+}
+
+pub fn policy_revision_mismatch(api: &str) -> AwsError {
+    user(
+        412,
+        "PreconditionFailedException",
+        format!(
+            "The Revision Id provided does not match the latest Revision Id. \
+             Call the {api} API to retrieve the latest Revision Id"
+        ),
+    )
+}
+
+pub fn invalid_principal() -> AwsError {
+    invalid_parameter("The provided principal was invalid. Please check the principal and try again.")
+}
+
+pub fn malformed_policy() -> AwsError {
+    invalid_parameter("The provided policy is malformed. Please check the policy and try again.")
+}
+
+pub fn policy_of_other_resource(arn: &str) -> AwsError {
+    invalid_parameter(format!(
+        "The provided policy has a resource other than {arn}. Please check the policy and try again."
+    ))
+}
