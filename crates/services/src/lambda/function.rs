@@ -230,7 +230,8 @@ pub async fn create(
 }
 
 pub async fn get(ctx: Ctx, input: Named) -> Result<GetFunction, AwsError> {
-    let asked = FunctionRef::parse(&ctx, "GetFunction", &input.function_name, input.qualifier.as_deref())?;
+    let (ctx, asked) =
+        FunctionRef::locate(ctx, "GetFunction", &input.function_name, input.qualifier.as_deref()).await?;
     let resolved = resolve(&ctx, &asked).await?;
     let version = resolved.version();
     let Resolved { function, published } = resolved;
@@ -265,7 +266,8 @@ impl CodeLocation {
 }
 
 pub async fn get_configuration(ctx: Ctx, input: Named) -> Result<FunctionConfiguration, AwsError> {
-    let asked = FunctionRef::parse(&ctx, "GetFunctionConfiguration", &input.function_name, input.qualifier.as_deref())?;
+    let (ctx, asked) =
+        FunctionRef::locate(ctx, "GetFunctionConfiguration", &input.function_name, input.qualifier.as_deref()).await?;
     let resolved = resolve(&ctx, &asked).await?;
     let (version, release) = (resolved.version(), resolved.release().clone());
     release.show(&ctx, &resolved.function, version, asked.qualifier.as_deref(), Phase::Settled).await
@@ -298,7 +300,8 @@ pub async fn list(ctx: Ctx, input: ListFunctions) -> Result<FunctionList, AwsErr
 
 /// Deletes a function with all that belongs to it, or one version of it.
 pub async fn delete(ctx: Ctx, input: Named) -> Result<Deleted, AwsError> {
-    let asked = FunctionRef::parse(&ctx, "DeleteFunction", &input.function_name, input.qualifier.as_deref())?;
+    let (ctx, asked) =
+        FunctionRef::locate(ctx, "DeleteFunction", &input.function_name, input.qualifier.as_deref()).await?;
     match asked.qualifier.as_deref() {
         None => delete_whole(&ctx, &asked.name).await?,
         Some("$LATEST") => {

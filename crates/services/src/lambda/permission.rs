@@ -133,7 +133,7 @@ pub async fn remove(ctx: Ctx, input: RemovePermission) -> Result<(), AwsError> {
 }
 
 pub async fn get(ctx: Ctx, input: function::Named) -> Result<PolicyShown, AwsError> {
-    let asked = FunctionRef::parse(&ctx, "GetPolicy", &input.function_name, input.qualifier.as_deref())?;
+    let (ctx, asked) = FunctionRef::locate(ctx, "GetPolicy", &input.function_name, input.qualifier.as_deref()).await?;
     find(&ctx, &asked).await
 }
 
@@ -175,6 +175,16 @@ async fn find(ctx: &Ctx, asked: &FunctionRef) -> Result<PolicyShown, AwsError> {
     let key = (function.incarnation, asked.qualifier.as_deref().unwrap_or_default());
     let policy = POLICIES.get(store, &scope, key).await?.ok_or_else(errors::requested_resource_not_found)?;
     Ok(policy.value.into())
+}
+
+/// Whether the policy of a function, version or alias lets the caller, who is of another account, do `operation`.
+pub async fn grants(owners: &Ctx, asked: &FunctionRef, operation: &str) -> Result<bool, AwsError> {
+    let (store, scope) = (&owners.cloud.store, owners.scope());
+    let Some(function) = FUNCTIONS.get_shared(store, &scope, &asked.name).await? else { return Ok(false) };
+    let key = (function.incarnation, asked.qualifier.as_deref().unwrap_or_default());
+    let policy = POLICIES.get(store, &scope, key).await?;
+    let (action, partition) = (format!("lambda:{operation}"), owners.cx.region.partition());
+    Ok(policy.is_some_and(|row| row.value.grants(&action, partition, &owners.cx.principal)))
 }
 
 /// Changes one policy in one commit; what is left of it, if anything, is the answer.

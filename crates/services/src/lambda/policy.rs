@@ -5,7 +5,7 @@
 //!
 //! Statements of AddPermission and AddLayerVersionPermission are put together here, their conditions in the order in
 //! which AWS lists them. Not there yet: whether a principal exists, and what a policy grants beyond
-//! [`Policy::grants_to_account`].
+//! [`Policy::grants`].
 
 use base::{AwsError, Uuid};
 use serde::{Deserialize, Serialize};
@@ -107,20 +107,40 @@ impl Policy {
         serde_json::to_string(&self.document).unwrap_or_default()
     }
 
-    /// Whether a statement without conditions lets all of `account` do `action`. There are no organizations, so what
-    /// is granted to one is granted to nobody.
-    pub fn grants_to_account(&self, action: &str, partition: &str, account: &str) -> bool {
-        let root = format!("arn:{partition}:iam::{account}:root");
-        self.document.statement.iter().map(|Statement(members)| members).any(|members| {
-            let is_to = |principal: &Value| match principal {
-                Value::String(anybody) => anybody == "*",
-                principal => principal.get("AWS").and_then(Value::as_str).is_some_and(|arn| arn == "*" || arn == root),
-            };
-            members.get("Effect").and_then(Value::as_str) == Some("Allow")
-                && members.get("Action").and_then(Value::as_str) == Some(action)
-                && members.get("Principal").is_some_and(is_to)
-                && !members.contains_key("Condition")
-        })
+    /// Whether statements without conditions let `caller` do `action`. There are no organizations, so what is granted to
+    /// one is granted to nobody. Real evaluation of policies is IAM's and is still to come.
+    pub fn grants(&self, action: &str, partition: &str, caller: &base::Principal) -> bool {
+        let root = format!("arn:{partition}:iam::{}:root", caller.account);
+        let is_caller =
+            |name: &str| name == "*" || name == root || name == caller.arn || name == caller.account.as_str();
+        let matching = |effect: &str| {
+            self.document.statement.iter().any(|Statement(members)| {
+                members.get("Effect").and_then(Value::as_str) == Some(effect)
+                    && any_text(members.get("Action"), &|wanted| action_matches(wanted, action))
+                    && members
+                        .get("Principal")
+                        .is_some_and(|principal| any_text(Some(principal.get("AWS").unwrap_or(principal)), &is_caller))
+                    && !members.contains_key("Condition")
+            })
+        };
+        matching("Allow") && !matching("Deny")
+    }
+}
+
+/// Whether a text, or one of a list, is what `is` says.
+fn any_text(value: Option<&Value>, is: &dyn Fn(&str) -> bool) -> bool {
+    match value {
+        Some(Value::String(text)) => is(text),
+        Some(Value::Array(texts)) => texts.iter().filter_map(Value::as_str).any(is),
+        _ => false,
+    }
+}
+
+/// Actions are named without regard to case, and a star at the end stands for any rest.
+fn action_matches(wanted: &str, action: &str) -> bool {
+    match wanted.strip_suffix('*') {
+        Some(beginning) => action.get(..beginning.len()).is_some_and(|start| start.eq_ignore_ascii_case(beginning)),
+        None => wanted.eq_ignore_ascii_case(action),
     }
 }
 
@@ -299,6 +319,21 @@ mod tests {
     const FUNCTION: &str = "arn:aws:lambda:us-east-1:000000000000:function:f";
     const REVISION: Uuid = Uuid::NIL;
 
+    fn caller(account: &str) -> base::Principal {
+        let arn = format!("arn:aws:iam::{account}:user/somebody");
+        base::Principal { account: account.parse().unwrap(), arn, user_id: account.into(), access_key_id: None }
+    }
+
+    #[test]
+    fn actions_are_matched_without_regard_to_case_and_with_a_star_at_the_end() {
+        for wanted in ["lambda:GetFunction", "lambda:getfunction", "lambda:*", "lambda:Get*", "*"] {
+            assert!(action_matches(wanted, "lambda:GetFunction"), "{wanted}");
+        }
+        for wanted in ["lambda:GetFunctionConfiguration", "lambda:Get", "s3:*", "", "lambda:GetFunction*x"] {
+            assert!(!action_matches(wanted, "lambda:GetFunction"), "{wanted}");
+        }
+    }
+
     fn statement(sid: &str, conditions: Conditions) -> Statement {
         let principal = Principal::parse("s3.amazonaws.com", "aws").unwrap();
         Statement::allow(sid, principal, "lambda:InvokeFunction", FUNCTION, conditions)
@@ -411,10 +446,10 @@ mod tests {
             let conditions = Conditions { principal_org_id, ..Conditions::default() };
             Policy::with(None, Statement::allow("s", principal, ACTION, FUNCTION, conditions), REVISION).unwrap()
         };
-        assert!(policy("*", None).grants_to_account(ACTION, "aws", "111111111111"));
-        assert!(policy("111111111111", None).grants_to_account(ACTION, "aws", "111111111111"));
-        assert!(!policy("111111111111", None).grants_to_account(ACTION, "aws", "222222222222"));
-        assert!(!policy("111111111111", None).grants_to_account("lambda:DeleteLayerVersion", "aws", "111111111111"));
-        assert!(!policy("*", Some("o-1234567890")).grants_to_account(ACTION, "aws", "111111111111"));
+        assert!(policy("*", None).grants(ACTION, "aws", &caller("111111111111")));
+        assert!(policy("111111111111", None).grants(ACTION, "aws", &caller("111111111111")));
+        assert!(!policy("111111111111", None).grants(ACTION, "aws", &caller("222222222222")));
+        assert!(!policy("111111111111", None).grants("lambda:DeleteLayerVersion", "aws", &caller("111111111111")));
+        assert!(!policy("*", Some("o-1234567890")).grants(ACTION, "aws", &caller("111111111111")));
     }
 }

@@ -35,7 +35,8 @@ pub async fn code(
     ctx: Ctx,
     With(input, source): With<UpdateFunctionCode, CodeInput>,
 ) -> Result<FunctionConfiguration, AwsError> {
-    let name = FunctionRef::parse(&ctx, "UpdateFunctionCode", &input.function_name, None)?.name;
+    let (ctx, FunctionRef { name, .. }) =
+        FunctionRef::locate(ctx, "UpdateFunctionCode", &input.function_name, None).await?;
     // An early answer, before work is spent on the code; the commit decides.
     let before = function::find(&ctx, &name).await?;
     check_revision(before.latest.revision, input.revision_id.as_deref())?;

@@ -50,7 +50,8 @@ pub struct VersionList {
 
 /// Publishes `$LATEST`, unless it is what was published last.
 pub async fn publish_version(ctx: Ctx, input: PublishVersion) -> Result<FunctionConfiguration, AwsError> {
-    let name = FunctionRef::parse(&ctx, "PublishVersion", &input.function_name, None)?.name;
+    let (ctx, FunctionRef { name, .. }) =
+        FunctionRef::locate(ctx, "PublishVersion", &input.function_name, None).await?;
     let scope = ctx.scope();
     let mut edit = ctx.edit_in_turn(&account::turn(&ctx), &FUNCTIONS, &scope, &name).await;
     loop {
@@ -150,7 +151,8 @@ pub async fn delete(ctx: &Ctx, name: &str, number: &str) -> Result<(), AwsError>
 
 pub async fn list(ctx: Ctx, input: ListVersions) -> Result<VersionList, AwsError> {
     const OPERATION: &str = "lambda:ListVersionsByFunction";
-    let name = FunctionRef::parse(&ctx, "ListVersionsByFunction", &input.function_name, None)?.name;
+    let (ctx, FunctionRef { name, .. }) =
+        FunctionRef::locate(ctx, "ListVersionsByFunction", &input.function_name, None).await?;
     let function = function::find(&ctx, &name).await?;
     let limit = input.max_items.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
     let scan = Scan::all(limit).under::<Uuid>(function.incarnation);

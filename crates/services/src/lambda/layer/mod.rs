@@ -246,7 +246,7 @@ async fn find_permitted(ctx: &Ctx, layer: &LayerRef, number: u64) -> Result<Opti
 impl LayerVersion {
     fn permits(&self, ctx: &Ctx) -> bool {
         let (action, partition) = (format!("lambda:{GET}"), ctx.cx.region.partition());
-        self.policy.as_ref().is_some_and(|policy| policy.grants_to_account(&action, partition, ctx.cx.account.as_str()))
+        self.policy.as_ref().is_some_and(|policy| policy.grants(&action, partition, &ctx.cx.principal))
     }
 
     fn show(self, ctx: &Ctx, layer: &LayerRef) -> VersionShown {
