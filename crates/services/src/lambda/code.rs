@@ -110,12 +110,7 @@ impl Code {
     }
 
     /// Lets `owner` go of the code.
-    pub fn release(&self, ctx: &Ctx, batch: Batch, owner: &str) -> Result<Batch, AwsError> {
-        self.release_in(&ctx.cloud, batch, owner)
-    }
-
-    /// As [`Self::release`], outside of a request.
-    pub fn release_in(&self, cloud: &Cloud, batch: Batch, owner: &str) -> Result<Batch, AwsError> {
+    pub fn release(&self, cloud: &Cloud, batch: Batch, owner: &str) -> Result<Batch, AwsError> {
         match self {
             Self::Zip { blob, .. } => Ok(cloud.blobs.release(batch, blob, owner.as_bytes())?),
             Self::Image { .. } => Ok(batch),

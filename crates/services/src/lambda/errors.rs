@@ -127,16 +127,35 @@ pub fn zipped_too_large(bytes_max: u64) -> AwsError {
     user(413, "RequestEntityTooLargeException", format!("Zipped size must be smaller than {bytes_max} bytes"))
 }
 
+pub fn requested_resource_not_found() -> AwsError {
+    resource_not_found("The resource you requested does not exist.")
+}
+
+pub fn no_function_for_url() -> AwsError {
+    resource_not_found("Function does not exist")
+}
+
+pub fn url_exists(arn: &str) -> AwsError {
+    resource_conflict(format!(
+        "Failed to create function url config for [functionArn = {arn}]. \
+         Error message:  FunctionUrlConfig exists for this Lambda function"
+    ))
+}
+
+pub fn no_function_for_events() -> AwsError {
+    resource_not_found("The function doesn't exist.")
+}
+
+pub fn event_invoke_not_configured(arn: &str) -> AwsError {
+    resource_not_found(format!("The function {arn} doesn't have an EventInvokeConfig"))
+}
+
 pub fn tags_need_a_function() -> AwsError {
     invalid_parameter("Tags on function aliases and versions are not supported. Please specify a function ARN.")
 }
 
 pub fn too_many_tags() -> AwsError {
     invalid_parameter("Number of tags exceeds resource tag limit.")
-}
-
-pub fn requested_resource_not_found() -> AwsError {
-    resource_not_found("The resource you requested does not exist.")
 }
 
 pub fn not_authorized(ctx: &Ctx, operation: &str, resource: &str) -> AwsError {

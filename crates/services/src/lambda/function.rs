@@ -18,10 +18,10 @@ use wire::value::With;
 
 use super::code::{self, Code, CodeInput, PackageType};
 use super::name::FunctionRef;
-use super::release::{FunctionConfiguration, Phase, Release};
+use super::release::{FunctionConfiguration, Phase, Pins, Release};
 use super::settings::{Given, Settings};
 use super::tag::{self, Tags};
-use super::{account, alias, debris, errors, version};
+use super::{account, alias, debris, errors, layer, version};
 use crate::Ctx;
 use crate::edit::Edit;
 
@@ -189,9 +189,12 @@ pub async fn create(
     if FUNCTIONS.get_shared(&ctx.cloud.store, &scope, &name).await?.is_some() {
         return Err(errors::function_exists(&name));
     }
-    let (settings, variables) = Settings::new(&name, given, package, input.architectures)?;
-    let taken = input.code.take(&ctx).await?;
-    let mut function = Function::new(&ctx, name, settings, taken.code.clone(), input.tags);
+    let layers = layer::used::resolve(&ctx, given.layers.as_deref().unwrap_or_default()).await?;
+    let (mut settings, variables) = Settings::new(&name, given, package, input.architectures)?;
+    settings.layers = layers.iter().map(|pinned| pinned.layer.clone()).collect();
+    let pins = Pins { code: input.code.take(&ctx).await?, layers };
+    layer::used::check_unzipped(&pins.code.code, &settings.layers)?;
+    let mut function = Function::new(&ctx, name, settings, pins.code.code.clone(), input.tags);
     let name = function.name.clone();
     let owner = function.owner(&ctx);
     let mut edit = ctx.edit_in_turn(&account::turn(&ctx), &FUNCTIONS, &scope, &name).await;
@@ -202,10 +205,10 @@ pub async fn create(
         }
         let mut made = function.clone();
         let batch = made.latest.settings.seal(&ctx, batch, &owner, variables.as_ref()).await?;
-        let mut batch = taken.retain(&ctx, batch, &owner)?;
+        let mut batch = pins.hold(&ctx, batch, &owner)?;
         let mut published = None;
         if input.publish {
-            let (with_version, version) = version::publish(&ctx, batch, &mut made, &taken, None)?;
+            let (with_version, version) = version::publish(&ctx, batch, &mut made, &pins, None)?;
             (batch, published) = (with_version, Some(version));
         }
         let batch = account::charge(&ctx, batch, |usage| {
@@ -316,7 +319,7 @@ async fn delete_whole(ctx: &Ctx, name: &str) -> Result<(), AwsError> {
         let (function, batch) = open(ctx, name, &mut edit).await?;
         let owner = function.owner(ctx);
         let batch = batch.delete(&FUNCTIONS, &scope, name);
-        let batch = function.latest.code.release(ctx, batch, &owner)?;
+        let batch = function.latest.let_go(&ctx.cloud, batch, &owner)?;
         // The secrets of a deleted function open for nobody, wherever a copy of them may be.
         let batch = ctx.cloud.vault.forget_with(batch, &owner)?;
         let batch = debris::leave(batch, &scope, &function, owner);

@@ -1,7 +1,6 @@
 //! AWS Lambda: functions and their code.
 //!
-//! Follows the Lambda API of 2015-03-31. Not there yet: invoking, URLs, concurrency, event source mappings, code from
-//! S3 or an image.
+//! Follows the Lambda API of 2015-03-31. Not there yet: invoking, event source mappings, code from S3.
 
 mod account;
 mod alias;
@@ -10,6 +9,7 @@ pub(crate) mod code;
 mod concurrency;
 pub(crate) mod debris;
 mod errors;
+mod event_invoke;
 mod function;
 mod layer;
 mod name;
@@ -21,6 +21,7 @@ mod scaling;
 mod settings;
 mod tag;
 mod update;
+mod url;
 mod version;
 
 use crate::Service;
@@ -34,9 +35,12 @@ pub fn service() -> Service {
         .operation("AddPermission", permission::add)
         .operation("CreateAlias", alias::create)
         .operation("CreateFunction", function::create)
+        .operation("CreateFunctionUrlConfig", url::create)
         .operation("DeleteAlias", alias::delete)
         .operation("DeleteFunction", function::delete)
         .operation("DeleteFunctionConcurrency", concurrency::delete_reserved)
+        .operation("DeleteFunctionEventInvokeConfig", event_invoke::delete)
+        .operation("DeleteFunctionUrlConfig", url::delete)
         .operation("DeleteLayerVersion", layer::delete)
         .operation("DeleteProvisionedConcurrencyConfig", concurrency::delete_provisioned)
         .operation("DeleteResourcePolicy", permission::delete_policy)
@@ -45,8 +49,10 @@ pub fn service() -> Service {
         .operation("GetFunction", function::get)
         .operation("GetFunctionConcurrency", concurrency::get_reserved)
         .operation("GetFunctionConfiguration", function::get_configuration)
+        .operation("GetFunctionEventInvokeConfig", event_invoke::get)
         .operation("GetFunctionRecursionConfig", behavior::get_recursion)
         .operation("GetFunctionScalingConfig", scaling::get)
+        .operation("GetFunctionUrlConfig", url::get)
         .operation("GetLayerVersion", layer::get)
         .operation("GetLayerVersionByArn", layer::get_by_arn)
         .operation("GetLayerVersionPolicy", layer::permission::get)
@@ -55,6 +61,8 @@ pub fn service() -> Service {
         .operation("GetResourcePolicy", permission::get_policy)
         .operation("GetRuntimeManagementConfig", behavior::get_runtime_management)
         .operation("ListAliases", alias::list)
+        .operation("ListFunctionEventInvokeConfigs", event_invoke::list)
+        .operation("ListFunctionUrlConfigs", url::list)
         .operation("ListFunctions", function::list)
         .operation("ListLayerVersions", layer::list::versions)
         .operation("ListLayers", layer::list::layers)
@@ -64,6 +72,7 @@ pub fn service() -> Service {
         .operation("PublishLayerVersion", layer::publish)
         .operation("PublishVersion", version::publish_version)
         .operation("PutFunctionConcurrency", concurrency::put_reserved)
+        .operation("PutFunctionEventInvokeConfig", event_invoke::put)
         .operation("PutFunctionRecursionConfig", behavior::put_recursion)
         .operation("PutFunctionScalingConfig", scaling::put)
         .operation("PutProvisionedConcurrencyConfig", concurrency::put_provisioned)
@@ -76,6 +85,8 @@ pub fn service() -> Service {
         .operation("UpdateAlias", alias::update)
         .operation("UpdateFunctionCode", update::code)
         .operation("UpdateFunctionConfiguration", update::configuration)
+        .operation("UpdateFunctionEventInvokeConfig", event_invoke::update)
+        .operation("UpdateFunctionUrlConfig", url::update)
         .body_bytes_max("CreateFunction", CODE_BODY_BYTES_MAX)
         .body_bytes_max("PublishLayerVersion", CODE_BODY_BYTES_MAX)
         .body_bytes_max("UpdateFunctionCode", CODE_BODY_BYTES_MAX)

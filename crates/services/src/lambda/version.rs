@@ -6,10 +6,9 @@ use base::{AwsError, Uuid};
 use serde::{Deserialize, Serialize};
 use store::{Batch, Record, Scan, Table};
 
-use super::code::Taken;
 use super::function::{self, FUNCTIONS, Function, check_revision};
 use super::name::FunctionRef;
-use super::release::{FunctionConfiguration, Phase, Release};
+use super::release::{FunctionConfiguration, Phase, Pins, Release};
 use super::{account, alias, debris, errors};
 use crate::Ctx;
 
@@ -62,10 +61,10 @@ pub async fn publish_version(ctx: Ctx, input: PublishVersion) -> Result<Function
         {
             return Err(errors::code_differs(wanted, &current));
         }
-        let taken = function.latest.code.pin(&ctx).await?;
+        let pins = function.latest.pin(&ctx).await?;
         let (held_before, last_before) = (function.code_bytes, function.last_version);
         let description = input.description.clone();
-        let (batch, (number, release)) = publish_unless_same(&ctx, batch, &mut function, &taken, description).await?;
+        let (batch, (number, release)) = publish_unless_same(&ctx, batch, &mut function, &pins, description).await?;
         let batch = account::charge(&ctx, batch, |usage| usage.recount_code(held_before, function.code_bytes));
         let mut batch = batch.await?;
         if function.last_version != last_before {
@@ -84,7 +83,7 @@ pub async fn publish_unless_same(
     ctx: &Ctx,
     batch: Batch,
     function: &mut Function,
-    taken: &Taken,
+    pins: &Pins,
     description: Option<String>,
 ) -> Result<(Batch, (u64, Release)), AwsError> {
     if function.published == Some(function.latest.fingerprint()?) {
@@ -93,24 +92,24 @@ pub async fn publish_unless_same(
             return Ok((batch, (function.last_version, last.value)));
         }
     }
-    publish(ctx, batch, function, taken, description)
+    publish(ctx, batch, function, pins, description)
 }
 
-/// Lets `batch` make a version of what `function` has as `$LATEST`, and counts it. `taken` is the code of `$LATEST`.
+/// Lets `batch` make a version of what `function` has as `$LATEST`, and counts it. `pins` are those of `$LATEST`.
 pub fn publish(
     ctx: &Ctx,
     batch: Batch,
     function: &mut Function,
-    taken: &Taken,
+    pins: &Pins,
     description: Option<String>,
 ) -> Result<(Batch, (u64, Release)), AwsError> {
     let number = function.last_version.saturating_add(1);
     function.published = Some(function.latest.fingerprint()?);
     function.last_version = number;
-    function.code_bytes = function.code_bytes.saturating_add(taken.code.size_bytes());
+    function.code_bytes = function.code_bytes.saturating_add(pins.code.code.size_bytes());
     let mut release = Release { revision: ctx.cx.id(), last_modified: ctx.cx.now(), ..function.latest.clone() };
     release.settings.description = description.unwrap_or(release.settings.description);
-    let batch = taken.retain(ctx, batch, &owner(&function.owner(ctx), number))?;
+    let batch = pins.hold(ctx, batch, &owner(&function.owner(ctx), number))?;
     let batch = batch.put(&VERSIONS, &ctx.scope(), (function.incarnation, number), &release);
     Ok((batch, (number, release)))
 }
@@ -137,10 +136,9 @@ pub async fn delete(ctx: &Ctx, name: &str, number: &str) -> Result<(), AwsError>
         if !aliases.is_empty() {
             return Err(errors::version_has_aliases(&aliases));
         }
-        let code = version.value.code;
         let held_before = function.code_bytes;
-        function.code_bytes = function.code_bytes.saturating_sub(code.size_bytes());
-        let batch = code.release(ctx, batch, &owner(&function.owner(ctx), parsed))?;
+        function.code_bytes = function.code_bytes.saturating_sub(version.value.code.size_bytes());
+        let batch = version.value.let_go(&ctx.cloud, batch, &owner(&function.owner(ctx), parsed))?;
         let batch = batch.delete(&VERSIONS, &scope, key).put(&FUNCTIONS, &scope, name, &function);
         let batch = debris::forget_qualifier(batch, &scope, &function, number);
         let batch = account::charge(ctx, batch, |usage| usage.recount_code(held_before, function.code_bytes));

@@ -177,7 +177,7 @@ pub async fn delete(ctx: Ctx, input: NamedVersion) -> Result<(), AwsError> {
     loop {
         let (found, batch) = edit.read().await?;
         let Some(version) = found else { return Ok(()) };
-        let batch = version.code.release(&ctx, batch, &owner(&ctx, &layer, number))?;
+        let batch = version.code.release(&ctx.cloud, batch, &owner(&ctx, &layer, number))?;
         let batch = batch.delete(&VERSIONS, &scope, key);
         let batch = account::charge(&ctx, batch, |usage| {
             usage.drop_code(version.code.size_bytes());

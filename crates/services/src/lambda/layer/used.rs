@@ -91,7 +91,7 @@ pub fn retain(ctx: &Ctx, batch: Batch, layers: &[Pinned], owner: &str) -> Result
 
 /// Lets `owner` go of the code of these layers. To come before [`retain`] in a batch that has both.
 pub fn release(cloud: &Cloud, batch: Batch, layers: &[LayerUse], owner: &str) -> Result<Batch, AwsError> {
-    layers.iter().try_fold(batch, |batch, layer| layer.code.release_in(cloud, batch, &layer.owner(owner)))
+    layers.iter().try_fold(batch, |batch, layer| layer.code.release(cloud, batch, &layer.owner(owner)))
 }
 
 /// Refuses code that is too much together with its layers.
