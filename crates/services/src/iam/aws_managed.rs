@@ -15,8 +15,8 @@ use crate::Ctx;
 
 /// What stands for the account in the ARNs of such policies.
 pub const OWNER: &str = "aws";
-/// The path of the policies that only service-linked roles have.
-const SERVICE_ROLE_PATH: &str = "/aws-service-role/";
+/// Below it are service-linked roles, and it is the path of the policies that they alone have.
+pub const SERVICE_ROLE_PATH: &str = "/aws-service-role/";
 
 static TABLE: LazyLock<BTreeMap<String, AwsManaged>> = LazyLock::new(|| {
     let lines = include_str!("aws_managed.tsv").lines();

@@ -86,6 +86,18 @@ pub fn not_attachable(arn: &str) -> AwsError {
     no_such_entity(format!("Policy {arn} does not exist or is not attachable."))
 }
 
+pub fn no_such_profile(name: &str) -> AwsError {
+    no_such_entity(format!("Instance Profile {name} cannot be found."))
+}
+
+pub fn no_such_deletion(task: &str) -> AwsError {
+    no_such_entity(format!("Deletion task {task} cannot be found."))
+}
+
+pub fn profile_exists(name: &str) -> AwsError {
+    already_exists(format!("Instance Profile {name} already exists."))
+}
+
 pub fn role_exists(name: &str) -> AwsError {
     already_exists(format!("Role with name {name} already exists."))
 }
@@ -100,6 +112,10 @@ pub fn policies_attached() -> AwsError {
 
 pub fn policies_inside() -> AwsError {
     delete_conflict("Cannot delete entity, must delete policies first.")
+}
+
+pub fn roles_inside() -> AwsError {
+    delete_conflict("Cannot delete entity, must remove roles from instance profile first.")
 }
 
 pub fn policy_in_use() -> AwsError {
@@ -120,6 +136,22 @@ pub fn quota(name: &str, max: usize) -> AwsError {
 
 pub fn role_policies_too_large(role: &str, bytes_max: usize) -> AwsError {
     limit_exceeded(format!("Maximum policy size of {bytes_max} bytes exceeded for role {role}"))
+}
+
+pub fn reserved_path(path: &str) -> AwsError {
+    invalid_input(format!("The path {path} is reserved for service-linked roles. Use CreateServiceLinkedRole."))
+}
+
+pub fn no_service_linked_role(service: &str) -> AwsError {
+    invalid_input(format!("Service principal {service} has no service-linked role."))
+}
+
+pub fn no_suffix(service: &str) -> AwsError {
+    invalid_input(format!("Custom suffix is not allowed for {service}"))
+}
+
+pub fn service_role_taken(name: &str) -> AwsError {
+    invalid_input(format!("Service role name {name} has been taken in this account, please try a different suffix."))
 }
 
 pub fn too_many_tags() -> AwsError {

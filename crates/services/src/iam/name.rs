@@ -12,6 +12,7 @@ const ID_CHARS: usize = 17;
 /// The prefix of a unique id says what has it.
 pub const ROLE_ID: &str = "AROA";
 pub const POLICY_ID: &str = "ANPA";
+pub const PROFILE_ID: &str = "AIPA";
 
 /// The key under which a name is stored: names differ by more than case.
 pub fn key(name: &str) -> String {

@@ -4,7 +4,7 @@
 //! instance profiles that have it. Whoever changes one of these writes the record in the same commit.
 //! Nothing is enforced yet; what enforcing needs is stored.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base::{AwsError, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,7 @@ use store::{Record, Scan, Scope, Table};
 use wire::value::With;
 
 use super::attachment::{self, PolicyRef};
+use super::aws_managed::SERVICE_ROLE_PATH;
 use super::paging::{End, Paging};
 use super::tag::{self, Tag};
 use super::{document, errors, managed_policy, name};
@@ -40,12 +41,40 @@ pub struct Role {
     pub attached: Vec<PolicyRef>,
     /// Its own policies, and how much of each counts.
     pub inline: BTreeMap<String, usize>,
+    /// The keys of the instance profiles that have it.
+    pub profiles: BTreeSet<String>,
     /// The service that the role is linked to.
     pub service: Option<String>,
 }
 
 impl Record for Role {
     const VERSION: u8 = 1;
+}
+
+impl Role {
+    /// A role that nothing hangs on yet.
+    pub fn new(ctx: &Ctx, name: String, path: String, trust: String) -> Self {
+        Self {
+            name,
+            id: name::fresh_id(ctx, name::ROLE_ID),
+            path,
+            trust,
+            description: None,
+            session_s_max: SESSION_S_DEFAULT,
+            boundary: None,
+            tags: Vec::new(),
+            created: name::now(ctx),
+            attached: Vec::new(),
+            inline: BTreeMap::new(),
+            profiles: BTreeSet::new(),
+            service: None,
+        }
+    }
+
+    /// No text is no description.
+    fn describe(&mut self, description: &str) {
+        self.description = Some(description.to_owned()).filter(|text| !text.is_empty());
+    }
 }
 
 #[derive(Deserialize)]
@@ -166,6 +195,8 @@ pub enum Shown {
     Created,
     Whole,
     Listed,
+    /// As a part of what has it.
+    Inside,
 }
 
 pub async fn create(ctx: Ctx, input: CreateRole) -> Result<OneRole, AwsError> {
@@ -173,33 +204,29 @@ pub async fn create(ctx: Ctx, input: CreateRole) -> Result<OneRole, AwsError> {
     input.permissions_boundary.as_deref().map_or(Ok(()), attachment::check_boundary)?;
     let mut tags = Vec::new();
     tag::put(&mut tags, &input.tags)?;
-    let mut role = Role {
-        id: name::fresh_id(&ctx, name::ROLE_ID),
-        path: input.path.unwrap_or_else(|| "/".into()),
-        trust: input.assume_role_policy_document,
-        description: input.description,
-        session_s_max: input.max_session_duration.unwrap_or(SESSION_S_DEFAULT),
-        boundary: None,
-        tags,
-        created: name::now(&ctx),
-        attached: Vec::new(),
-        inline: BTreeMap::new(),
-        service: None,
-        name: input.role_name,
-    };
-    insert(&ctx, &mut role, input.permissions_boundary.as_deref()).await?;
+    let path = input.path.unwrap_or_else(|| "/".into());
+    if path.starts_with(SERVICE_ROLE_PATH) {
+        return Err(errors::reserved_path(&path));
+    }
+    let mut role = Role::new(&ctx, input.role_name, path, input.assume_role_policy_document);
+    role.describe(input.description.as_deref().unwrap_or_default());
+    role.session_s_max = input.max_session_duration.unwrap_or(role.session_s_max);
+    role.tags = tags;
+    if !insert(&ctx, &mut role, input.permissions_boundary.as_deref()).await? {
+        return Err(errors::role_exists(&role.name));
+    }
     Ok(OneRole { role: show(&ctx, role, Shown::Created) })
 }
 
-/// Stores a new role, with a boundary if one is named.
-pub async fn insert(ctx: &Ctx, role: &mut Role, boundary: Option<&str>) -> Result<(), AwsError> {
+/// Stores a new role, with a boundary if one is named; false if one of that name is there.
+pub async fn insert(ctx: &Ctx, role: &mut Role, boundary: Option<&str>) -> Result<bool, AwsError> {
     let scope = Scope::global(&ctx.cx);
     let key = name::key(&role.name);
     let mut edit = attachment::edit(ctx, &scope, &key).await;
     loop {
         let (found, mut batch) = edit.read().await?;
         if found.is_some() {
-            return Err(errors::role_exists(&role.name));
+            return Ok(false);
         }
         if let Some(arn) = boundary {
             let policy = managed_policy::lookup(ctx, arn).await?.ok_or_else(|| errors::no_such_boundary(arn))?;
@@ -208,7 +235,7 @@ pub async fn insert(ctx: &Ctx, role: &mut Role, boundary: Option<&str>) -> Resul
         }
         let batch = attachment::count(ctx, &scope, batch, None, Some(role)).await?;
         if edit.commit(batch.put(&ROLES, &scope, &key, role)).await? {
-            return Ok(());
+            return Ok(true);
         }
     }
 }
@@ -230,8 +257,9 @@ pub async fn update(ctx: Ctx, input: UpdateRole) -> Result<Nothing, AwsError> {
         if input.max_session_duration.is_some() {
             check_unprotected(role)?;
         }
-        // What is left out is set back.
-        role.description = input.description.clone().filter(|text| !text.is_empty());
+        if let Some(description) = &input.description {
+            role.describe(description);
+        }
         role.session_s_max = input.max_session_duration.unwrap_or(role.session_s_max);
         Ok(())
     })
@@ -241,7 +269,7 @@ pub async fn update(ctx: Ctx, input: UpdateRole) -> Result<Nothing, AwsError> {
 
 pub async fn update_description(ctx: Ctx, input: UpdateRoleDescription) -> Result<OneRole, AwsError> {
     let role = edit(&ctx, &input.role_name, |role| {
-        role.description = Some(input.description.clone()).filter(|text| !text.is_empty());
+        role.describe(&input.description);
         Ok(())
     });
     Ok(OneRole { role: show(&ctx, role.await?, Shown::Listed) })
@@ -271,6 +299,9 @@ pub async fn delete(ctx: Ctx, input: Named) -> Result<(), AwsError> {
         }
         if !role.inline.is_empty() {
             return Err(errors::policies_inside());
+        }
+        if !role.profiles.is_empty() {
+            return Err(errors::roles_inside());
         }
         let batch = attachment::count(&ctx, &scope, batch, Some(&role), None).await?;
         if edit.commit(batch.delete(&ROLES, &scope, &key)).await? {
@@ -332,10 +363,11 @@ fn check_trust(text: &str) -> Result<(), AwsError> {
 }
 
 pub fn show(ctx: &Ctx, role: Role, shown: Shown) -> RoleShown {
-    let listed = shown == Shown::Listed;
+    let is_settled = matches!(shown, Shown::Whole | Shown::Listed);
+    let is_own = matches!(shown, Shown::Whole | Shown::Created);
     let boundary = role
         .boundary
-        .filter(|_| !listed)
+        .filter(|_| is_own)
         .map(|policy| Boundary { permissions_boundary_type: "Policy", permissions_boundary_arn: policy.arn });
     RoleShown {
         arn: name::arn(ctx, "role", &role.path, &role.name),
@@ -344,10 +376,10 @@ pub fn show(ctx: &Ctx, role: Role, shown: Shown) -> RoleShown {
         role_id: role.id,
         create_date: role.created,
         assume_role_policy_document: document::encode(&role.trust),
-        description: role.description.filter(|_| shown != Shown::Created),
-        max_session_duration: Some(role.session_s_max).filter(|_| shown != Shown::Created),
+        description: role.description.filter(|_| is_settled),
+        max_session_duration: is_settled.then_some(role.session_s_max),
         permissions_boundary: boundary,
-        tags: Some(role.tags).filter(|tags| !listed && !tags.is_empty()),
-        role_last_used: Some(Nothing {}).filter(|_| shown == Shown::Whole),
+        tags: Some(role.tags).filter(|tags| is_own && !tags.is_empty()),
+        role_last_used: (shown == Shown::Whole).then_some(Nothing {}),
     }
 }
