@@ -43,6 +43,14 @@ fn boto3_versions_and_aliases() {
 }
 
 #[test]
+fn boto3_urls_and_asynchronous_invocations() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/urls.py"));
+    run(command);
+}
+
+#[test]
 fn boto3_over_tls() {
     let lamp = Lamp::start_with(&["--tls-self-signed"]);
     let mut command = client(&lamp, &python());

@@ -348,7 +348,7 @@ mod tests {
         let policy = Policy::with(None, plain("s3"), REVISION).unwrap();
         assert_eq!(
             policy.to_json(),
-            format!(r#"{{"Version":"2012-10-17","Id":"default","Statement":[{{"Sid":"s3","Effect":"Allow","#,)
+            r#"{"Version":"2012-10-17","Id":"default","Statement":[{"Sid":"s3","Effect":"Allow","#.to_owned()
                 + r#""Principal":{"Service":"s3.amazonaws.com"},"Action":"lambda:InvokeFunction","#
                 + &format!(r#""Resource":"{FUNCTION}"}}]}}"#)
         );

@@ -316,9 +316,79 @@ impl Url {
 
 #[cfg(test)]
 mod tests {
-    use base::Seeded;
+    use std::sync::Arc;
 
+    use base::{Clock, Cx, Principal, RequestId, Seeded, SystemClock};
+    use ring::hmac;
+    use store::{Blobs, Store, Vault};
+    use wire::Value;
+    use wire::page::Pages;
+
+    use super::super::function;
     use super::*;
+    use crate::{Cloud, Turns};
+
+    async fn ctx(dir: &std::path::Path) -> Ctx {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let chance: Arc<dyn Chance> = Arc::new(Seeded::new(1));
+        let store = Store::memory(clock.clone());
+        let cloud = Cloud {
+            blobs: Blobs::open(&store, &dir.join("blobs"), clock.clone()).unwrap(),
+            vault: Vault::open(&store, &dir.join("master"), chance.clone()).await.unwrap(),
+            pages: Pages::new(&[0; 32]).unwrap(),
+            turns: Turns::default(),
+            links: hmac::Key::new(hmac::HMAC_SHA256, &[0; 32]),
+            store,
+        };
+        let account = AccountId::ZERO;
+        let principal = Principal { account, arn: String::new(), user_id: String::new(), access_key_id: None };
+        let (id, endpoint) = (RequestId(chance.uuid()), "http://127.0.0.1:4566".into());
+        let cx = Cx::new(Arc::new(principal), Region::default(), id, endpoint, clock, chance);
+        Ctx { cx, cloud: Arc::new(cloud) }
+    }
+
+    fn input<T: serde::de::DeserializeOwned>(members: Vec<(&'static str, Value)>) -> T {
+        Value::Map(members.into_iter().map(|(name, value)| (name.into(), value)).collect()).into_typed().unwrap()
+    }
+
+    fn text(text: &str) -> Value {
+        Value::String(text.into())
+    }
+
+    async fn targets(ctx: &Ctx) -> Vec<String> {
+        let page = TARGETS.scan_all(&ctx.cloud.store, None, 10).await.unwrap();
+        page.rows.into_iter().map(|row| row.value.qualifier).collect()
+    }
+
+    #[tokio::test]
+    async fn what_leads_to_a_url_goes_with_the_url_or_its_function_and_not_with_its_alias() {
+        let dir = tempfile::tempdir().unwrap();
+        let ctx = ctx(dir.path()).await;
+        let named = || vec![("FunctionName", text("f"))];
+        let image = Value::Map(vec![("ImageUri".into(), text("000000000000.dkr.ecr.us-east-1.amazonaws.com/i:1"))]);
+        let role = text("arn:aws:iam::000000000000:role/r");
+        let code = [("PackageType", text("Image")), ("Code", image), ("Role", role), ("Publish", Value::Bool(true))];
+        let made = named().into_iter().chain(code).collect();
+        function::create(ctx.clone(), input(made)).await.map(drop).unwrap();
+        let with = |more: &[(&'static str, &str)]| {
+            let more = more.iter().map(|(name, value)| (*name, text(value)));
+            named().into_iter().chain(more).collect::<Vec<_>>()
+        };
+        let live = with(&[("Name", "live"), ("FunctionVersion", "1")]);
+        alias::create(ctx.clone(), input(live)).await.map(drop).unwrap();
+        for more in [&[("AuthType", "NONE")][..], &[("AuthType", "NONE"), ("Qualifier", "live")]] {
+            create(ctx.clone(), input(with(more))).await.map(drop).unwrap();
+        }
+        assert_eq!(targets(&ctx).await.len(), 2);
+
+        delete(ctx.clone(), input(named())).await.unwrap();
+        assert_eq!(targets(&ctx).await, ["live"]);
+        alias::delete(ctx.clone(), input(with(&[("Name", "live")]))).await.unwrap();
+        assert_eq!(targets(&ctx).await, ["live"]);
+        function::delete(ctx.clone(), input(named())).await.map(drop).unwrap();
+        assert!(targets(&ctx).await.is_empty());
+        assert!(URLS.scan_all(&ctx.cloud.store, None, 10).await.unwrap().rows.is_empty());
+    }
 
     #[test]
     fn a_url_is_below_a_name_that_the_client_can_resolve() {
