@@ -94,8 +94,14 @@ def roles():
         malformed("This policy contains invalid Json", call, RoleName=role, **{name: "{,}"})
         malformed("Has prohibited field Resource", call, RoleName=role, **{name: document(
             {"Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole", "Resource": "*"})})
+        nobody = f"{OWN}:role/nobody"
+        malformed(f'Invalid principal in policy: "AWS":"{nobody}"', call, RoleName=role, **{name: document(
+            {"Effect": "Allow", "Principal": {"AWS": nobody}, "Action": "sts:AssumeRole"})})
         refused("LimitExceeded", "Cannot exceed quota for ACLSizePerRole: 2048", call, RoleName=role,
                 **{name: trust("x" * 2000 + ".amazonaws.com")})
+
+    itself = document({"Effect": "Allow", "Principal": {"AWS": f"{OWN}:role/team/Worker"}, "Action": "sts:AssumeRole"})
+    iam.update_assume_role_policy(RoleName="Worker", PolicyDocument=itself)
 
     for number in range(4):
         iam.create_role(RoleName=f"many{number}", Path="/many/", AssumeRolePolicyDocument=trust())

@@ -9,8 +9,8 @@ use store::{Record, Scan, Scope, Table};
 use wire::value::With;
 
 use super::paging::{End, Paging};
-use super::role::{self, Named, ROLES, RoleShown, Shown, TagList};
-use super::tag::{self, Tag};
+use super::role::{self, Named, ROLES, RoleShown, Shown};
+use super::tag::{self, Tag, TagList};
 use super::{errors, name};
 use crate::Ctx;
 
