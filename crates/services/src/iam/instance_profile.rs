@@ -20,7 +20,7 @@ const ROLES_MAX: usize = 1;
 const PROFILES_MAX: usize = 1_000;
 
 /// Under their [keys](name::key).
-static PROFILES: Table<String, InstanceProfile> = Table::new("iam_instance_profiles");
+static PROFILES: Table<String, InstanceProfile> = Table::large("iam_instance_profiles");
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct InstanceProfile {

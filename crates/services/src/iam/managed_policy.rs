@@ -23,7 +23,7 @@ const STEP_ROWS: usize = store::limits::READS_MAX;
 const STEPS_MAX: usize = 40;
 
 /// Under their [keys](name::key).
-static POLICIES: Table<String, Policy> = Table::new("iam_policies");
+static POLICIES: Table<String, Policy> = Table::large("iam_policies");
 
 /// A policy of the account's, without its documents.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -30,7 +30,7 @@ pub struct Role {
     pub name: String,
     pub id: String,
     pub path: String,
-    /// Who may assume it: a policy document.
+    /// Who may assume it: a policy document, compact, as lists show it for every role.
     pub trust: String,
     pub description: Option<String>,
     pub session_s_max: u32,
@@ -58,7 +58,7 @@ impl Role {
             name,
             id: name::fresh_id(ctx, name::ROLE_ID),
             path,
-            trust,
+            trust: document::compact(&trust),
             description: None,
             session_s_max: SESSION_S_DEFAULT,
             boundary: None,
@@ -272,7 +272,7 @@ pub async fn update_trust(ctx: Ctx, input: UpdateAssumeRolePolicy) -> Result<(),
     check_trust(&ctx, &input.policy_document).await?;
     let change = |role: &mut Role| {
         check_unprotected(role)?;
-        role.trust.clone_from(&input.policy_document);
+        role.trust = document::compact(&input.policy_document);
         Ok(())
     };
     edit(&ctx, &input.role_name, change).await.map(drop)
