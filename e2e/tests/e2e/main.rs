@@ -2,4 +2,5 @@
 
 mod clients;
 mod durability;
+mod iam;
 mod server;

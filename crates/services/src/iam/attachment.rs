@@ -165,10 +165,9 @@ pub async fn list_attached(
     let prefix = format!(":policy{}", input.path_prefix.as_deref().unwrap_or("/"));
     let under = role.attached.into_iter().filter(|policy| policy.arn.contains(&prefix));
     let (page, end) = paging.cut(&ctx, "iam:ListAttachedRolePolicies", under)?;
-    let attached_policies = page.into_iter().map(|policy| AttachedPolicy {
-        policy_name: managed_policy::name_in(&policy.arn).to_owned(),
-        policy_arn: policy.arn,
-    });
+    let attached_policies = page
+        .into_iter()
+        .map(|policy| AttachedPolicy { policy_name: name::last_in(&policy.arn).to_owned(), policy_arn: policy.arn });
     Ok(AttachedList { attached_policies: attached_policies.collect(), end })
 }
 

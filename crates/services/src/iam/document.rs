@@ -1,6 +1,6 @@
 //! Policy documents: what IAM takes as one, how it measures it, and how answers carry it.
 //!
-//! Documents are kept as they were given. Nothing enforces them yet, so what is looked at is their form.
+//! Nothing enforces them yet, so what is looked at is their form.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use base::AwsError;
 use serde_json::{Map, Value};
 use wire::percent;
 
-use super::errors::malformed_document as malformed;
+use super::errors::{invalid_principal, malformed_document as malformed};
 
 const SYNTAX: &str = "Syntax errors in policy.";
 const LEGACY: &str = "The policy failed legacy parsing";
@@ -29,12 +29,13 @@ pub fn check_managed(document: &str) -> Result<(), AwsError> {
     check_permissions(document, true)
 }
 
-/// Checks a document that says who may assume a role.
-pub fn check_trust(document: &str) -> Result<(), AwsError> {
+/// Checks a document that says who may assume a role, and lists the principals of AWS's own kind in it.
+pub fn check_trust(document: &str) -> Result<Vec<String>, AwsError> {
     let policy = serde_json::from_str(document).map_err(|_| malformed("This policy contains invalid Json"))?;
     let Value::Object(policy) = policy else { return Err(malformed(SYNTAX)) };
     check_top(&policy)?;
     let statements = statements(&policy)?;
+    let mut principals = Vec::new();
     for statement in &statements {
         if let Some(unknown) = statement.keys().find(|element| !ELEMENTS.contains(&element.as_str())) {
             return Err(malformed(format!("Unknown field {unknown}")));
@@ -50,18 +51,38 @@ pub fn check_trust(document: &str) -> Result<(), AwsError> {
             }
         }
         check_shape(statement)?;
-        check_principals(statement)?;
+        principals.extend(check_principals(statement)?);
         check_actions(statement)?;
-        if texts(statement, "Action").any(|action| !action.to_ascii_lowercase().starts_with("sts:")) {
+        let is_of_sts = |action: &str| action.to_ascii_lowercase().starts_with("sts:");
+        if statement.contains_key("NotAction") || !texts(statement, "Action").all(is_of_sts) {
             return Err(malformed("AssumeRole policy may only specify STS AssumeRole actions."));
         }
     }
-    check_ids(&statements)
+    check_ids(&statements)?;
+    Ok(principals)
 }
 
-/// How many characters count towards a quota: white space does not.
+/// How many characters count towards a quota: the white space between the parts of a document does not.
 pub fn measure(document: &str) -> usize {
-    document.chars().filter(|c| !c.is_ascii_whitespace()).count()
+    parts(document).count()
+}
+
+/// The document without that white space.
+pub fn compact(document: &str) -> String {
+    parts(document).collect()
+}
+
+/// The characters that mean something in a text that is JSON.
+fn parts(document: &str) -> impl Iterator<Item = char> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    document.chars().filter(move |c| {
+        match c {
+            '"' if !is_escaped => is_quoted = !is_quoted,
+            _ => {}
+        }
+        is_escaped = is_quoted && !is_escaped && *c == '\\';
+        is_quoted || !c.is_ascii_whitespace()
+    })
 }
 
 /// As answers carry documents: percent-encoded, as RFC 3986 has it.
@@ -254,11 +275,11 @@ fn check_resource(resource: &str) -> Result<(), AwsError> {
     }
 }
 
-fn check_principals(statement: &Statement) -> Result<(), AwsError> {
-    let Some(principal) = statement.get("Principal").or_else(|| statement.get("NotPrincipal")) else { return Ok(()) };
-    let kinds = match principal {
-        Value::String(all) if all == "*" => return Ok(()),
-        Value::Object(kinds) if !kinds.is_empty() => kinds,
+/// The principals of the kind `AWS`.
+fn check_principals(statement: &Statement) -> Result<Vec<String>, AwsError> {
+    let kinds = match statement.get("Principal").or_else(|| statement.get("NotPrincipal")) {
+        Some(Value::Object(kinds)) => kinds,
+        Some(Value::String(all)) if all == "*" => return Ok(vec![all.clone()]),
         _ => return Err(malformed(SYNTAX)),
     };
     for (kind, given) in kinds {
@@ -270,11 +291,16 @@ fn check_principals(statement: &Statement) -> Result<(), AwsError> {
             return Err(malformed(SYNTAX));
         }
         if let Some(invalid) = texts(kinds, kind).find(|id| !is_principal(kind, id)) {
-            let kind = if kind == "Service" { "SERVICE" } else { kind };
-            return Err(malformed(format!("Invalid principal in policy: \"{kind}\":\"{invalid}\"")));
+            return Err(invalid_principal(if kind == "Service" { "SERVICE" } else { kind }, invalid));
         }
     }
-    Ok(())
+    if kinds.keys().all(|kind| texts(kinds, kind).next().is_none()) {
+        return Err(malformed(
+            "Invalid principal in policy: com.amazon.balsa.error.InvalidPolicyException: The passed in policy has a \
+             statement with no principals!",
+        ));
+    }
+    Ok(texts(kinds, "AWS").map(str::to_owned).collect())
 }
 
 fn is_principal(kind: &str, id: &str) -> bool {
@@ -378,6 +404,11 @@ mod tests {
             (trust(r#""Principle":"*","Action":"sts:AssumeRole""#), "Unknown field Principle"),
             (trust(r#""Principal":"*","Action":"s3:*""#), "AssumeRole policy may only specify STS AssumeRole actions."),
             (
+                trust(r#""Principal":{"AWS":[]},"Action":"sts:AssumeRole""#),
+                "Invalid principal in policy: com.amazon.balsa.error.InvalidPolicyException: The passed in policy has \
+                 a statement with no principals!",
+            ),
+            (
                 trust(r#""Principal":{"AWS":"me"},"Action":"sts:AssumeRole""#),
                 "Invalid principal in policy: \"AWS\":\"me\"",
             ),
@@ -386,13 +417,15 @@ mod tests {
                 "Invalid principal in policy: \"SERVICE\":\"lambda\"",
             ),
         ] {
-            assert_eq!(words(check_trust(&document)), expected, "{document}");
+            assert_eq!(words(check_trust(&document).map(drop)), expected, "{document}");
         }
     }
 
     #[test]
-    fn white_space_does_not_count() {
-        assert_eq!(measure(" {\n\t\"é\": 1 }\r"), 7);
+    fn white_space_between_the_parts_does_not_count() {
+        let document = " {\n\t\"a \\\" b\": [1 , \"é\\\\\" ]\r}";
+        assert_eq!(compact(document), "{\"a \\\" b\":[1,\"é\\\\\"]}");
+        assert_eq!(measure(document), 20);
         assert_eq!(encode("{\"a\": [\"*\"]}~"), "%7B%22a%22%3A%20%5B%22%2A%22%5D%7D~");
     }
 
@@ -403,6 +436,13 @@ mod tests {
                 check_trust(&document).ok();
                 check_managed(&document).ok();
             }
+        }
+
+        #[test]
+        fn a_compact_document_says_the_same(text in "\\PC{0,20}", inside in "[ \\\\\"a\n]{0,20}") {
+            let value = serde_json::json!({ text: [inside, 1, null] });
+            let spacious = serde_json::to_string_pretty(&value).unwrap();
+            prop_assert_eq!(compact(&spacious), serde_json::to_string(&value).unwrap());
         }
     }
 }

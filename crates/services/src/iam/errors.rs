@@ -22,6 +22,10 @@ pub fn malformed_document(message: impl Into<String>) -> AwsError {
     AwsError::client(400, "MalformedPolicyDocument", message)
 }
 
+pub fn invalid_principal(kind: &str, id: &str) -> AwsError {
+    malformed_document(format!("Invalid principal in policy: \"{kind}\":\"{id}\""))
+}
+
 pub fn invalid_input(message: impl Into<String>) -> AwsError {
     AwsError::client(400, "InvalidInput", message)
 }

@@ -9,8 +9,8 @@ use store::{Record, Scan, Scope, Table};
 use wire::value::With;
 
 use super::paging::{End, Paging};
-use super::role::{self, Named, ROLES, RoleShown, Shown, TagList};
-use super::tag::{self, Tag};
+use super::role::{self, Named, ROLES, RoleShown, Shown};
+use super::tag::{self, Tag, TagList};
 use super::{errors, name};
 use crate::Ctx;
 
@@ -20,7 +20,7 @@ const ROLES_MAX: usize = 1;
 const PROFILES_MAX: usize = 1_000;
 
 /// Under their [keys](name::key).
-static PROFILES: Table<String, InstanceProfile> = Table::new("iam_instance_profiles");
+static PROFILES: Table<String, InstanceProfile> = Table::large("iam_instance_profiles");
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct InstanceProfile {

@@ -14,8 +14,7 @@ use super::attachment::{self, PolicyRef, Uses};
 use super::aws_managed::{AwsManaged, OWNER};
 use super::paging::{End, Paging};
 use super::policy_version::{self, DOCUMENTS, Document};
-use super::role::TagList;
-use super::tag::{self, Tag};
+use super::tag::{self, Tag, TagList};
 use super::{errors, name};
 use crate::Ctx;
 
@@ -24,7 +23,7 @@ const STEP_ROWS: usize = store::limits::READS_MAX;
 const STEPS_MAX: usize = 40;
 
 /// Under their [keys](name::key).
-static POLICIES: Table<String, Policy> = Table::new("iam_policies");
+static POLICIES: Table<String, Policy> = Table::large("iam_policies");
 
 /// A policy of the account's, without its documents.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -325,18 +324,13 @@ pub fn check_arn(text: &str) -> Result<(), AwsError> {
     }
 }
 
-/// The name of the policy in its ARN.
-pub fn name_in(arn: &str) -> &str {
-    arn.rsplit('/').next().unwrap_or(arn)
-}
-
 /// Looks for a policy that the account can use.
 pub async fn lookup(ctx: &Ctx, arn_given: &str) -> Result<Option<Found>, AwsError> {
-    let found = AwsManaged::named(name_in(arn_given)).filter(|policy| policy.arn(ctx) == arn_given);
+    let found = AwsManaged::named(name::last_in(arn_given)).filter(|policy| policy.arn(ctx) == arn_given);
     if let Some(policy) = found {
         return Ok(Some(Found::Aws(policy)));
     }
-    let key = name::key(name_in(arn_given));
+    let key = name::key(name::last_in(arn_given));
     let row = POLICIES.get(&ctx.cloud.store, &Scope::global(&ctx.cx), &key).await?;
     let row = row.filter(|row| arn(ctx, &row.value) == arn_given);
     Ok(row.map(|Row { value, version, .. }| Found::Customer(Box::new(value), version)))
@@ -373,7 +367,7 @@ fn own_key(arn: &str) -> Result<String, AwsError> {
     if arn.split(':').nth(4) == Some(OWNER) {
         return Err(errors::not_yours(arn));
     }
-    Ok(name::key(name_in(arn)))
+    Ok(name::key(name::last_in(arn)))
 }
 
 fn own(ctx: &Ctx, found: Option<Policy>, arn_given: &str) -> Result<Policy, AwsError> {

@@ -41,6 +41,11 @@ pub fn arn(ctx: &Ctx, kind: &str, path: &str, name: &str) -> String {
     format!("arn:{}:iam::{}:{kind}{path}{name}", ctx.cx.region.partition(), ctx.cx.account)
 }
 
+/// The name in such an ARN.
+pub fn last_in(arn: &str) -> &str {
+    arn.rsplit('/').next().unwrap_or(arn)
+}
+
 /// IAM's clock shows whole seconds.
 pub fn now(ctx: &Ctx) -> Timestamp {
     Timestamp::from_secs(ctx.cx.now().as_secs())

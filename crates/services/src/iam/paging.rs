@@ -9,9 +9,9 @@ use crate::Ctx;
 
 const ITEMS_DEFAULT: usize = 100;
 const ITEMS_MAX: usize = 1_000;
-/// Rows that one request looks at for those that it asks for. A list that ends there goes on at its marker, as
-/// AWS's may too.
-const ROWS_LOOKED_AT_MAX: usize = 10_000;
+/// Reads that one request makes for what it asks for, of [`ITEMS_MAX`] rows. A list that ends there goes on at its
+/// marker, as AWS's may too.
+const STEPS_MAX: usize = 10;
 
 /// The members of every list's input.
 #[derive(Debug, Deserialize)]
@@ -76,10 +76,10 @@ impl Paging {
         let scope = Scope::global(&ctx.cx);
         let size = self.size();
         // One row more tells whether the list goes on.
-        let step = (size + 1).min(ITEMS_MAX);
+        let mut step = (size + 1).min(ITEMS_MAX);
         let mut at = self.position::<K>(ctx, operation)?;
         let mut found: Vec<Row<K, V>> = Vec::new();
-        for _ in 0..ROWS_LOOKED_AT_MAX.div_ceil(step) {
+        for _ in 0..STEPS_MAX {
             let scan = match &at {
                 None => scan(step),
                 Some(key) => scan(step).after(key.as_key()),
@@ -96,6 +96,7 @@ impl Paging {
                 return Ok((found, End::new(None)));
             }
             at = page.next;
+            step = ITEMS_MAX;
         }
         Ok((found, End::new(ctx.marker(operation, at.as_ref()))))
     }

@@ -14,7 +14,7 @@ use wire::value::With;
 use super::attachment::{self, PolicyRef};
 use super::aws_managed::SERVICE_ROLE_PATH;
 use super::paging::{End, Paging};
-use super::tag::{self, Tag};
+use super::tag::{self, Tag, TagList};
 use super::{document, errors, managed_policy, name};
 use crate::Ctx;
 
@@ -30,7 +30,7 @@ pub struct Role {
     pub name: String,
     pub id: String,
     pub path: String,
-    /// Who may assume it: a policy document.
+    /// Who may assume it: a policy document, compact, as lists show it for every role.
     pub trust: String,
     pub description: Option<String>,
     pub session_s_max: u32,
@@ -58,7 +58,7 @@ impl Role {
             name,
             id: name::fresh_id(ctx, name::ROLE_ID),
             path,
-            trust,
+            trust: document::compact(&trust),
             description: None,
             session_s_max: SESSION_S_DEFAULT,
             boundary: None,
@@ -153,18 +153,6 @@ pub struct RoleList {
     end: End,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct TagList {
-    pub tags: Vec<Tag>,
-    #[serde(flatten)]
-    pub end: End,
-}
-
-/// What an operation answers that has nothing to say.
-#[derive(Serialize)]
-pub struct Nothing {}
-
 /// A role as AWS shows it; how much of it depends on the operation.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -179,8 +167,12 @@ pub struct RoleShown {
     max_session_duration: Option<u32>,
     permissions_boundary: Option<Boundary>,
     tags: Option<Vec<Tag>>,
-    role_last_used: Option<Nothing>,
+    role_last_used: Option<LastUsed>,
 }
+
+/// When and where a role was last used: never and nowhere, as long as nothing takes roles on.
+#[derive(Serialize)]
+struct LastUsed {}
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -200,7 +192,7 @@ pub enum Shown {
 }
 
 pub async fn create(ctx: Ctx, input: CreateRole) -> Result<OneRole, AwsError> {
-    check_trust(&input.assume_role_policy_document)?;
+    check_trust(&ctx, &input.assume_role_policy_document).await?;
     input.permissions_boundary.as_deref().map_or(Ok(()), attachment::check_boundary)?;
     let mut tags = Vec::new();
     tag::put(&mut tags, &input.tags)?;
@@ -252,7 +244,7 @@ pub async fn list(ctx: Ctx, With(input, paging): With<ListRoles, Paging>) -> Res
     Ok(RoleList { roles: rows.into_iter().map(|row| show(&ctx, row.value, Shown::Listed)).collect(), end })
 }
 
-pub async fn update(ctx: Ctx, input: UpdateRole) -> Result<Nothing, AwsError> {
+pub async fn update(ctx: Ctx, input: UpdateRole) -> Result<(), AwsError> {
     edit(&ctx, &input.role_name, |role| {
         if input.max_session_duration.is_some() {
             check_unprotected(role)?;
@@ -263,8 +255,8 @@ pub async fn update(ctx: Ctx, input: UpdateRole) -> Result<Nothing, AwsError> {
         role.session_s_max = input.max_session_duration.unwrap_or(role.session_s_max);
         Ok(())
     })
-    .await?;
-    Ok(Nothing {})
+    .await
+    .map(drop)
 }
 
 pub async fn update_description(ctx: Ctx, input: UpdateRoleDescription) -> Result<OneRole, AwsError> {
@@ -277,10 +269,10 @@ pub async fn update_description(ctx: Ctx, input: UpdateRoleDescription) -> Resul
 
 pub async fn update_trust(ctx: Ctx, input: UpdateAssumeRolePolicy) -> Result<(), AwsError> {
     find(&ctx, &input.role_name).await?;
-    check_trust(&input.policy_document)?;
+    check_trust(&ctx, &input.policy_document).await?;
     let change = |role: &mut Role| {
         check_unprotected(role)?;
-        role.trust.clone_from(&input.policy_document);
+        role.trust = document::compact(&input.policy_document);
         Ok(())
     };
     edit(&ctx, &input.role_name, change).await.map(drop)
@@ -354,10 +346,19 @@ pub fn check_unprotected(role: &Role) -> Result<(), AwsError> {
     if role.service.is_some() { Err(errors::protected_role(&role.name)) } else { Ok(()) }
 }
 
-fn check_trust(text: &str) -> Result<(), AwsError> {
-    document::check_trust(text)?;
+/// Checks who is to be trusted. Roles of the account have to be there.
+async fn check_trust(ctx: &Ctx, text: &str) -> Result<(), AwsError> {
+    let principals = document::check_trust(text)?;
     if document::measure(text) > TRUST_CHARS_MAX {
         return Err(errors::quota("ACLSizePerRole", TRUST_CHARS_MAX));
+    }
+    let own_roles = name::arn(ctx, "role", "/", "");
+    for arn in principals.iter().filter(|arn| arn.starts_with(&own_roles)) {
+        let key = name::key(name::last_in(arn));
+        let row = ROLES.get(&ctx.cloud.store, &Scope::global(&ctx.cx), &key).await?;
+        if row.is_none_or(|row| name::arn(ctx, "role", &row.value.path, &row.value.name) != *arn) {
+            return Err(errors::invalid_principal("AWS", arn));
+        }
     }
     Ok(())
 }
@@ -380,6 +381,6 @@ pub fn show(ctx: &Ctx, role: Role, shown: Shown) -> RoleShown {
         max_session_duration: is_settled.then_some(role.session_s_max),
         permissions_boundary: boundary,
         tags: Some(role.tags).filter(|tags| is_own && !tags.is_empty()),
-        role_last_used: (shown == Shown::Whole).then_some(Nothing {}),
+        role_last_used: (shown == Shown::Whole).then_some(LastUsed {}),
     }
 }

@@ -4,6 +4,7 @@ use base::AwsError;
 use serde::{Deserialize, Serialize};
 
 use super::errors;
+use super::paging::End;
 
 const TAGS_MAX: usize = 50;
 
@@ -12,6 +13,15 @@ const TAGS_MAX: usize = 50;
 pub struct Tag {
     pub key: String,
     pub value: String,
+}
+
+/// What the operations answer that list tags.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TagList {
+    pub tags: Vec<Tag>,
+    #[serde(flatten)]
+    pub end: End,
 }
 
 /// Puts `given` in the place of tags of their keys, the others behind. Keys differ by more than case.
