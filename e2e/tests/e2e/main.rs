@@ -3,3 +3,4 @@
 mod clients;
 mod durability;
 mod server;
+mod terraform;
