@@ -124,15 +124,15 @@ assert bad["Error"]["Message"].startswith(
 ), bad
 refused("InvalidParameterValueException", awslambda.create_function, FunctionName="x", Runtime="python3.13",
         Handler="app.handler", Role=ROLE, Code={"ZipFile": b"this is no zip"})
-not_built = refused("NotImplementedException", awslambda.publish_layer_version, LayerName="l", Content={"ZipFile": code})
+not_built = refused("NotImplementedException", awslambda.invoke, FunctionName="f")
 assert not_built["ResponseMetadata"]["HTTPStatusCode"] == 501
-assert "PublishLayerVersion" in not_built["Error"]["Message"], not_built
+assert "Invoke" in not_built["Error"]["Message"], not_built
 
 refused_parameter = refused(
     "NotImplementedException", awslambda.create_function, FunctionName="x", Runtime="python3.13", Handler="app.handler",
-    Role=ROLE, Code={"ZipFile": code}, DurableConfig={"RetentionPeriodInDays": 1},
+    Role=ROLE, Code={"ZipFile": code}, Publish=True, PublishTo="LATEST_PUBLISHED",
 )
-assert "DurableConfig" in refused_parameter["Error"]["Message"], refused_parameter
+assert "PublishTo" in refused_parameter["Error"]["Message"], refused_parameter
 
 # A zip of nearly 50 MB: 67 MB of JSON.
 large = io.BytesIO()

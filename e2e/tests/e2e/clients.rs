@@ -19,6 +19,14 @@ fn boto3() {
 }
 
 #[test]
+fn boto3_versions_and_aliases() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/versions.py"));
+    run(command);
+}
+
+#[test]
 fn boto3_over_tls() {
     let lamp = Lamp::start_with(&["--tls-self-signed"]);
     let mut command = client(&lamp, &python());

@@ -140,8 +140,30 @@ impl Resolved {
 }
 
 impl Function {
+    fn new(ctx: &Ctx, name: String, settings: Settings, code: Code, tags: Tags) -> Self {
+        Self {
+            name,
+            incarnation: ctx.cx.id(),
+            code_bytes: code.size_bytes(),
+            latest: Release { settings, code, last_modified: ctx.cx.now(), revision: ctx.cx.id() },
+            tags,
+            last_version: 0,
+            published: None,
+            reserved_concurrency: None,
+            recursive_loop: None,
+        }
+    }
+
     pub fn arn(&self, ctx: &Ctx) -> String {
         arn(ctx, &self.name)
+    }
+
+    /// As it was asked for.
+    pub fn qualified_arn(&self, ctx: &Ctx, qualifier: Option<&str>) -> String {
+        match qualifier {
+            Some(qualifier) => format!("{}:{qualifier}", self.arn(ctx)),
+            None => self.arn(ctx),
+        }
     }
 
     /// Who holds on to the code of `$LATEST`, and whose key seals the secrets of all releases: this very function, not
@@ -169,17 +191,7 @@ pub async fn create(
     }
     let (settings, variables) = Settings::new(&name, given, package, input.architectures)?;
     let taken = input.code.take(&ctx).await?;
-    let mut function = Function {
-        incarnation: ctx.cx.id(),
-        latest: Release { settings, code: taken.code.clone(), last_modified: ctx.cx.now(), revision: ctx.cx.id() },
-        tags: input.tags,
-        last_version: 0,
-        published: None,
-        code_bytes: taken.code.size_bytes(),
-        reserved_concurrency: None,
-        recursive_loop: None,
-        name,
-    };
+    let mut function = Function::new(&ctx, name, settings, taken.code.clone(), input.tags);
     let name = function.name.clone();
     let owner = function.owner(&ctx);
     let mut edit = ctx.edit_in_turn(&account::turn(&ctx), &FUNCTIONS, &scope, &name).await;

@@ -116,6 +116,32 @@ struct RuntimeVersion {
     runtime_version_arn: String,
 }
 
+/// What a release is in, and why.
+struct Status {
+    state: Option<&'static str>,
+    last_update: Option<&'static str>,
+    reason: Option<&'static str>,
+    reason_code: Option<&'static str>,
+}
+
+impl Status {
+    fn of(phase: Phase) -> Self {
+        let (state, last_update) = match phase {
+            Phase::Created => (Some("Pending"), None),
+            Phase::Updated => (Some("Active"), Some("InProgress")),
+            Phase::Settled => (Some("Active"), Some("Successful")),
+            Phase::Listed => (None, None),
+        };
+        let in_transition = matches!(phase, Phase::Created | Phase::Updated);
+        Self {
+            state,
+            last_update,
+            reason: in_transition.then_some("The function is being created."),
+            reason_code: in_transition.then_some("Creating"),
+        }
+    }
+}
+
 impl Release {
     /// Marks a change: every write moves the revision, one that changes nothing too.
     pub fn touch(&mut self, ctx: &Ctx) {
@@ -140,18 +166,12 @@ impl Release {
     ) -> Result<FunctionConfiguration, AwsError> {
         let Self { settings, code, last_modified, revision } = self;
         let variables = settings.variables(ctx, &function.owner(ctx)).await?;
-        let creating = (phase == Phase::Created).then_some(());
-        let updating = (phase == Phase::Updated).then_some(());
+        let status = Status::of(phase);
         // The settled revision is the stored one; the answer to a change shows one that is history already.
-        let revision = if creating.or(updating).is_some() { ctx.cx.id() } else { revision };
-        let mut function_arn = function.arn(ctx);
-        if let Some(qualifier) = qualifier {
-            function_arn.push(':');
-            function_arn.push_str(qualifier);
-        }
+        let revision = if status.reason.is_some() { ctx.cx.id() } else { revision };
         Ok(FunctionConfiguration {
             function_name: function.name.clone(),
-            function_arn,
+            function_arn: function.qualified_arn(ctx, qualifier),
             runtime_version_config: (phase != Phase::Listed)
                 .then(|| settings.runtime.as_deref().map(|name| runtime::version_arn(&ctx.cx, name)))
                 .flatten()
@@ -172,20 +192,12 @@ impl Release {
             kms_key_arn: settings.kms_key_arn,
             tracing_config: settings.tracing,
             revision_id: revision.to_string(),
-            state: match phase {
-                Phase::Created => Some("Pending"),
-                Phase::Updated | Phase::Settled => Some("Active"),
-                Phase::Listed => None,
-            },
-            state_reason: creating.map(|()| "The function is being created."),
-            state_reason_code: creating.map(|()| "Creating"),
-            last_update_status: match phase {
-                Phase::Created | Phase::Listed => None,
-                Phase::Updated => Some("InProgress"),
-                Phase::Settled => Some("Successful"),
-            },
-            last_update_status_reason: updating.map(|()| "The function is being created."),
-            last_update_status_reason_code: updating.map(|()| "Creating"),
+            state: status.state,
+            state_reason: status.reason.filter(|_| phase == Phase::Created),
+            state_reason_code: status.reason_code.filter(|_| phase == Phase::Created),
+            last_update_status: status.last_update,
+            last_update_status_reason: status.reason.filter(|_| phase == Phase::Updated),
+            last_update_status_reason_code: status.reason_code.filter(|_| phase == Phase::Updated),
             file_system_configs: Some(settings.file_systems).filter(|systems| !systems.is_empty()),
             package_type: code.package_type().as_str(),
             image_config_response: settings.image.map(|image_config| ImageConfigShown { image_config }),

@@ -14,6 +14,8 @@ use super::{account, alias, debris, errors};
 use crate::Ctx;
 
 const PAGE_MAX: usize = 50;
+/// In the position of a listing: nothing of the function is left to show.
+const ALL_SHOWN: u64 = u64::MAX;
 
 /// By the function's incarnation and the number.
 pub static VERSIONS: Table<(Uuid, u64), Release> = Table::new("lambda_versions");
@@ -190,6 +192,7 @@ pub async fn list_all(
         if let Some(number) = of_function(ctx, &function, scan, false, limit, &mut shown).await? {
             return Ok((shown, ctx.marker(OPERATION, Some(&(name, number)))));
         }
+        last = Some((name, ALL_SHOWN));
     }
     loop {
         let mut scan = Scan::<String>::all(limit);
@@ -205,7 +208,7 @@ pub async fn list_all(
             if let Some(number) = of_function(ctx, &row.value, scan, true, limit, &mut shown).await? {
                 return Ok((shown, ctx.marker(OPERATION, Some(&(row.key, number)))));
             }
-            last = Some((row.key, row.value.last_version));
+            last = Some((row.key, ALL_SHOWN));
         }
         if page.next.is_none() {
             return Ok((shown, None));
