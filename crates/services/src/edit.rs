@@ -3,7 +3,7 @@
 //! Every change of every service goes through an [`Edit`]: read, decide, commit on the condition that nobody was
 //! faster, else read and decide again.
 //!
-//! ```ignore
+//! ```text
 //! let mut edit = ctx.edit(&ROLES, &scope, &name).await;
 //! loop {
 //!     let (found, batch) = edit.read().await?;

@@ -12,7 +12,7 @@ pub mod hosts;
 pub mod limits;
 pub mod metrics;
 pub mod page;
-mod percent;
+pub mod percent;
 pub mod pipeline;
 pub mod protocol;
 pub mod registry;

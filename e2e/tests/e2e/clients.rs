@@ -19,6 +19,22 @@ fn boto3() {
 }
 
 #[test]
+fn boto3_layers() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/layers.py"));
+    run(command);
+}
+
+#[test]
+fn boto3_permissions() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/permissions.py"));
+    run(command);
+}
+
+#[test]
 fn boto3_versions_and_aliases() {
     let lamp = Lamp::start();
     let mut command = client(&lamp, &python());

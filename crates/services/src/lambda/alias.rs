@@ -96,7 +96,8 @@ pub struct AliasList {
 }
 
 pub async fn create(ctx: Ctx, input: CreateAlias) -> Result<AliasConfiguration, AwsError> {
-    let function_name = FunctionRef::parse(&ctx, "CreateAlias", &input.function_name, None)?.name;
+    let (ctx, FunctionRef { name: function_name, .. }) =
+        FunctionRef::locate(ctx, "CreateAlias", &input.function_name, None).await?;
     let alias = Alias {
         name: input.name,
         version: input.function_version,
@@ -124,7 +125,8 @@ pub async fn create(ctx: Ctx, input: CreateAlias) -> Result<AliasConfiguration, 
 }
 
 pub async fn update(ctx: Ctx, input: UpdateAlias) -> Result<AliasConfiguration, AwsError> {
-    let function_name = FunctionRef::parse(&ctx, "UpdateAlias", &input.function_name, None)?.name;
+    let (ctx, FunctionRef { name: function_name, .. }) =
+        FunctionRef::locate(ctx, "UpdateAlias", &input.function_name, None).await?;
     let scope = ctx.scope();
     let mut edit = ctx.edit(&FUNCTIONS, &scope, &function_name).await;
     loop {
@@ -151,7 +153,8 @@ pub async fn update(ctx: Ctx, input: UpdateAlias) -> Result<AliasConfiguration, 
 }
 
 pub async fn get(ctx: Ctx, input: NamedAlias) -> Result<AliasConfiguration, AwsError> {
-    let function_name = FunctionRef::parse(&ctx, "GetAlias", &input.function_name, None)?.name;
+    let (ctx, FunctionRef { name: function_name, .. }) =
+        FunctionRef::locate(ctx, "GetAlias", &input.function_name, None).await?;
     let missing = || errors::cannot_find_alias(&format!("{}:{}", function::arn(&ctx, &function_name), input.name));
     let function = FUNCTIONS.get_shared(&ctx.cloud.store, &ctx.scope(), &function_name).await?.ok_or_else(missing)?;
     let alias = get_shared(&ctx, &function, &input.name).await?.ok_or_else(missing)?;
@@ -160,7 +163,8 @@ pub async fn get(ctx: Ctx, input: NamedAlias) -> Result<AliasConfiguration, AwsE
 
 /// Deletes an alias with what hangs on it. That there is none is no error, as on AWS.
 pub async fn delete(ctx: Ctx, input: NamedAlias) -> Result<(), AwsError> {
-    let function_name = FunctionRef::parse(&ctx, "DeleteAlias", &input.function_name, None)?.name;
+    let (ctx, FunctionRef { name: function_name, .. }) =
+        FunctionRef::locate(ctx, "DeleteAlias", &input.function_name, None).await?;
     let scope = ctx.scope();
     let mut edit = ctx.edit(&FUNCTIONS, &scope, &function_name).await;
     loop {
@@ -179,7 +183,8 @@ pub async fn delete(ctx: Ctx, input: NamedAlias) -> Result<(), AwsError> {
 
 pub async fn list(ctx: Ctx, input: ListAliases) -> Result<AliasList, AwsError> {
     const OPERATION: &str = "lambda:ListAliases";
-    let function_name = FunctionRef::parse(&ctx, "ListAliases", &input.function_name, None)?.name;
+    let (ctx, FunctionRef { name: function_name, .. }) =
+        FunctionRef::locate(ctx, "ListAliases", &input.function_name, None).await?;
     let function = function::find(&ctx, &function_name).await?;
     let limit = input.max_items.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
     let wanted = |alias: &Alias| input.function_version.as_ref().is_none_or(|version| *version == alias.version);

@@ -110,12 +110,7 @@ impl Code {
     }
 
     /// Lets `owner` go of the code.
-    pub fn release(&self, ctx: &Ctx, batch: Batch, owner: &str) -> Result<Batch, AwsError> {
-        self.release_in(&ctx.cloud, batch, owner)
-    }
-
-    /// As [`Self::release`], outside of a request.
-    pub fn release_in(&self, cloud: &Cloud, batch: Batch, owner: &str) -> Result<Batch, AwsError> {
+    pub fn release(&self, cloud: &Cloud, batch: Batch, owner: &str) -> Result<Batch, AwsError> {
         match self {
             Self::Zip { blob, .. } => Ok(cloud.blobs.release(batch, blob, owner.as_bytes())?),
             Self::Image { .. } => Ok(batch),
@@ -196,7 +191,8 @@ impl CodeInput {
     }
 }
 
-async fn take_zip(ctx: &Ctx, zip: Zip) -> Result<Taken, AwsError> {
+/// Checks a zip and puts it where a batch may refer to it. What no batch refers to is collected.
+pub async fn take_zip(ctx: &Ctx, zip: Zip) -> Result<Taken, AwsError> {
     let (zip, unzipped_bytes) = checked(zip).await?;
     let staged = ctx.cloud.blobs.put(zip.reader(), ARCHIVE_BYTES_MAX).await?;
     Ok(Taken { code: Code::Zip { blob: staged.blob(), unzipped_bytes }, staged: Some(staged) })

@@ -87,39 +87,40 @@ pub struct ProvisionedList {
 
 pub async fn put_reserved(ctx: Ctx, input: PutReserved) -> Result<Concurrency, AwsError> {
     let wanted = input.reserved_concurrent_executions;
-    set_reserved(&ctx, "PutFunctionConcurrency", &input.function_name, Some(wanted)).await?;
+    set_reserved(ctx, "PutFunctionConcurrency", &input.function_name, Some(wanted)).await?;
     Ok(Concurrency { reserved_concurrent_executions: Some(wanted) })
 }
 
 pub async fn delete_reserved(ctx: Ctx, input: OfFunction) -> Result<(), AwsError> {
-    set_reserved(&ctx, "DeleteFunctionConcurrency", &input.function_name, None).await
+    set_reserved(ctx, "DeleteFunctionConcurrency", &input.function_name, None).await
 }
 
 pub async fn get_reserved(ctx: Ctx, input: OfFunction) -> Result<Concurrency, AwsError> {
-    let name = FunctionRef::parse(&ctx, "GetFunctionConcurrency", &input.function_name, None)?.name;
+    let (ctx, FunctionRef { name, .. }) =
+        FunctionRef::locate(ctx, "GetFunctionConcurrency", &input.function_name, None).await?;
     let function = function::find(&ctx, &name).await?;
     Ok(Concurrency { reserved_concurrent_executions: function.reserved_concurrency })
 }
 
-async fn set_reserved(ctx: &Ctx, operation: &str, name: &str, wanted: Option<u32>) -> Result<(), AwsError> {
-    let asked = FunctionRef::parse(ctx, operation, name, None)?;
+async fn set_reserved(ctx: Ctx, operation: &str, name: &str, wanted: Option<u32>) -> Result<(), AwsError> {
+    let (ctx, asked) = FunctionRef::locate(ctx, operation, name, None).await?;
     if asked.qualifier.is_some() {
         return Err(errors::functions_only());
     }
     let scope = ctx.scope();
-    let mut edit = ctx.edit_in_turn(&account::turn(ctx), &FUNCTIONS, &scope, &asked.name).await;
+    let mut edit = ctx.edit_in_turn(&account::turn(&ctx), &FUNCTIONS, &scope, &asked.name).await;
     loop {
         let (found, batch) = edit.read().await?;
-        let latest = || errors::function_not_found(&format!("{}:$LATEST", asked.arn(ctx)));
+        let latest = || errors::function_not_found(&format!("{}:$LATEST", asked.arn(&ctx)));
         let mut function = found.ok_or_else(latest)?;
-        let provisioned: u32 = all(ctx, &function).await?.iter().map(|row| row.value.executions).sum();
+        let provisioned: u32 = all(&ctx, &function).await?.iter().map(|row| row.value.executions).sum();
         if let Some(wanted) = wanted.filter(|wanted| *wanted < provisioned) {
             return Err(errors::untyped_invalid_parameter(format!(
                 " ReservedConcurrentExecutions  {wanted} should not be lower than function's total provisioned \
                  concurrency [{provisioned}]."
             )));
         }
-        let batch = account::charge(ctx, batch, |usage| reserve(usage, function.reserved_concurrency, wanted));
+        let batch = account::charge(&ctx, batch, |usage| reserve(usage, function.reserved_concurrency, wanted));
         let batch = batch.await?;
         function.reserved_concurrency = wanted;
         if edit.commit(batch.put(&FUNCTIONS, &scope, &asked.name, &function)).await? {

@@ -6,13 +6,16 @@
 
 use base::{AwsError, Uuid};
 use serde::{Deserialize, Serialize};
-use store::{Batch, Record, Scan, Scope, Table, TableKey};
+use store::{Batch, Record, Row, Scan, Scope, Table, TableKey};
 
 use super::alias::ALIASES;
 use super::behavior::RUNTIME_UPDATES;
 use super::concurrency::PROVISIONED;
+use super::event_invoke::EVENT_INVOKES;
 use super::function::Function;
+use super::permission::POLICIES;
 use super::scaling::SCALING;
+use super::url::URLS;
 use super::version::{self, VERSIONS};
 use crate::Cloud;
 
@@ -37,45 +40,60 @@ pub fn leave(batch: Batch, scope: &Scope, function: &Function, owner: String) ->
     batch.put(&DEBRIS, scope, function.incarnation, &Debris { owner })
 }
 
-/// Lets `batch` remove what hangs on one version or alias.
+/// Lets `batch` remove what hangs on one version or alias. An alias's URL stays.
 pub fn forget_qualifier(batch: Batch, scope: &Scope, function: &Function, qualifier: &str) -> Batch {
     let key = (function.incarnation, qualifier);
-    batch.delete(&PROVISIONED, scope, key).delete(&RUNTIME_UPDATES, scope, key).delete(&SCALING, scope, key)
+    batch
+        .delete(&EVENT_INVOKES, scope, key)
+        .delete(&POLICIES, scope, key)
+        .delete(&PROVISIONED, scope, key)
+        .delete(&RUNTIME_UPDATES, scope, key)
+        .delete(&SCALING, scope, key)
 }
 
 /// Clears away what a deleted function left.
 pub async fn clear(cloud: &Cloud, scope: &Scope, incarnation: Uuid) -> Result<(), AwsError> {
     let Some(row) = DEBRIS.get(&cloud.store, scope, incarnation).await? else { return Ok(()) };
-    loop {
-        let scan = Scan::all(STEP).under::<Uuid>(incarnation);
-        let page = VERSIONS.page(&cloud.store, scope, scan).await?;
-        let mut batch = Batch::new();
-        for version in &page.rows {
-            let owner = version::owner(&row.value.owner, version.key.1);
-            batch = version.value.code.release_in(cloud, batch, &owner)?.delete(&VERSIONS, scope, version.key);
-        }
-        cloud.store.commit(batch).await?;
-        if page.next.is_none() {
-            break;
-        }
-    }
+    let owner = &row.value.owner;
+    clear_with(cloud, scope, &VERSIONS, incarnation, |batch, version| {
+        version.value.let_go(cloud, batch, &version::owner(owner, version.key.1))
+    })
+    .await?;
+    clear_with(cloud, scope, &URLS, incarnation, |batch, url| Ok(url.value.forget_target(batch, scope))).await?;
     clear_table(cloud, scope, &ALIASES, incarnation).await?;
+    clear_table(cloud, scope, &POLICIES, incarnation).await?;
     clear_table(cloud, scope, &PROVISIONED, incarnation).await?;
     clear_table(cloud, scope, &RUNTIME_UPDATES, incarnation).await?;
     clear_table(cloud, scope, &SCALING, incarnation).await?;
+    clear_table(cloud, scope, &EVENT_INVOKES, incarnation).await?;
     cloud.store.commit(Batch::new().delete(&DEBRIS, scope, incarnation)).await?;
     Ok(())
 }
 
+/// Clears the rows of a table that are under an incarnation.
 async fn clear_table<K: TableKey, V: Record>(
     cloud: &Cloud,
     scope: &Scope,
     table: &Table<(Uuid, K), V>,
     incarnation: Uuid,
 ) -> Result<(), AwsError> {
+    clear_with(cloud, scope, table, incarnation, |batch, _| Ok(batch)).await
+}
+
+/// As [`clear_table`]; with each row goes, in the same commit, what `release` adds to the batch.
+async fn clear_with<K: TableKey, V: Record>(
+    cloud: &Cloud,
+    scope: &Scope,
+    table: &Table<(Uuid, K), V>,
+    incarnation: Uuid,
+    release: impl Fn(Batch, &Row<(Uuid, K), V>) -> Result<Batch, AwsError>,
+) -> Result<(), AwsError> {
     loop {
         let page = table.page(&cloud.store, scope, Scan::all(STEP).under::<Uuid>(incarnation)).await?;
-        let batch = page.rows.iter().fold(Batch::new(), |batch, row| batch.delete(table, scope, row.key.as_key()));
+        let mut batch = Batch::new();
+        for row in &page.rows {
+            batch = release(batch, row)?.delete(table, scope, row.key.as_key());
+        }
         cloud.store.commit(batch).await?;
         if page.next.is_none() {
             return Ok(());

@@ -127,10 +127,97 @@ pub fn zipped_too_large(bytes_max: u64) -> AwsError {
     user(413, "RequestEntityTooLargeException", format!("Zipped size must be smaller than {bytes_max} bytes"))
 }
 
+pub fn requested_resource_not_found() -> AwsError {
+    resource_not_found("The resource you requested does not exist.")
+}
+
+pub fn no_function_for_url() -> AwsError {
+    resource_not_found("Function does not exist")
+}
+
+pub fn url_exists(arn: &str) -> AwsError {
+    resource_conflict(format!(
+        "Failed to create function url config for [functionArn = {arn}]. \
+         Error message:  FunctionUrlConfig exists for this Lambda function"
+    ))
+}
+
+pub fn no_function_for_events() -> AwsError {
+    resource_not_found("The function doesn't exist.")
+}
+
+pub fn event_invoke_not_configured(arn: &str) -> AwsError {
+    resource_not_found(format!("The function {arn} doesn't have an EventInvokeConfig"))
+}
+
 pub fn tags_need_a_function() -> AwsError {
     invalid_parameter("Tags on function aliases and versions are not supported. Please specify a function ARN.")
 }
 
 pub fn too_many_tags() -> AwsError {
     invalid_parameter("Number of tags exceeds resource tag limit.")
+}
+
+pub fn not_authorized(ctx: &Ctx, operation: &str, resource: &str) -> AwsError {
+    AwsError::client(
+        403,
+        "AccessDeniedException",
+        format!(
+            "User: {} is not authorized to perform: lambda:{operation} on resource: {resource} because no \
+             resource-based policy allows the lambda:{operation} action",
+            ctx.cx.principal.arn
+        ),
+    )
+}
+
+pub fn layer_version_missing(arn: &str) -> String {
+    format!("Layer version {arn} does not exist.")
+}
+
+pub fn statement_exists(sid: &str) -> AwsError {
+    resource_conflict(format!(
+        "The statement id ({sid}) provided already exists. Please provide a new statement id, or remove the existing \
+         statement."
+    ))
+}
+
+pub fn statement_not_found(sid: &str) -> AwsError {
+    resource_not_found(format!("Statement {sid} is not found in resource policy."))
+}
+
+pub fn no_policy() -> AwsError {
+    resource_not_found("No policy is associated with the given resource.")
+}
+
+pub fn policy_too_long(bytes: usize, bytes_max: usize) -> AwsError {
+    user(
+        400,
+        "PolicyLengthExceededException",
+        format!("The final policy size ({bytes}) is bigger than the limit ({bytes_max})."),
+    )
+}
+
+pub fn policy_revision_mismatch(api: &str) -> AwsError {
+    user(
+        412,
+        "PreconditionFailedException",
+        format!(
+            "The Revision Id provided does not match the latest Revision Id. \
+             Call the {api} API to retrieve the latest Revision Id"
+        ),
+    )
+}
+
+pub fn invalid_principal() -> AwsError {
+    invalid_parameter("The provided principal was invalid. Please check the principal and try again.")
+}
+
+pub fn malformed_policy() -> AwsError {
+    invalid_parameter("The provided policy is malformed. Please check the policy and try again.")
+}
+
+pub fn policy_of_other_resource(arn: &str) -> AwsError {
+    invalid_parameter(format!(
+        "The provided policy has a resource other than {arn}. Please check the policy and try again."
+    ))
 }

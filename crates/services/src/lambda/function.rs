@@ -18,10 +18,10 @@ use wire::value::With;
 
 use super::code::{self, Code, CodeInput, PackageType};
 use super::name::FunctionRef;
-use super::release::{FunctionConfiguration, Phase, Release};
+use super::release::{FunctionConfiguration, Phase, Pins, Release};
 use super::settings::{Given, Settings};
 use super::tag::{self, Tags};
-use super::{account, alias, debris, errors, version};
+use super::{account, alias, debris, errors, layer, version};
 use crate::Ctx;
 use crate::edit::Edit;
 
@@ -189,9 +189,12 @@ pub async fn create(
     if FUNCTIONS.get_shared(&ctx.cloud.store, &scope, &name).await?.is_some() {
         return Err(errors::function_exists(&name));
     }
-    let (settings, variables) = Settings::new(&name, given, package, input.architectures)?;
-    let taken = input.code.take(&ctx).await?;
-    let mut function = Function::new(&ctx, name, settings, taken.code.clone(), input.tags);
+    let layers = layer::used::resolve(&ctx, given.layers.as_deref().unwrap_or_default()).await?;
+    let (mut settings, variables) = Settings::new(&name, given, package, input.architectures)?;
+    settings.layers = layers.iter().map(|pinned| pinned.layer.clone()).collect();
+    let pins = Pins { code: input.code.take(&ctx).await?, layers };
+    layer::used::check_unzipped(&pins.code.code, &settings.layers)?;
+    let mut function = Function::new(&ctx, name, settings, pins.code.code.clone(), input.tags);
     let name = function.name.clone();
     let owner = function.owner(&ctx);
     let mut edit = ctx.edit_in_turn(&account::turn(&ctx), &FUNCTIONS, &scope, &name).await;
@@ -202,10 +205,10 @@ pub async fn create(
         }
         let mut made = function.clone();
         let batch = made.latest.settings.seal(&ctx, batch, &owner, variables.as_ref()).await?;
-        let mut batch = taken.retain(&ctx, batch, &owner)?;
+        let mut batch = pins.hold(&ctx, batch, &owner)?;
         let mut published = None;
         if input.publish {
-            let (with_version, version) = version::publish(&ctx, batch, &mut made, &taken, None)?;
+            let (with_version, version) = version::publish(&ctx, batch, &mut made, &pins, None)?;
             (batch, published) = (with_version, Some(version));
         }
         let batch = account::charge(&ctx, batch, |usage| {
@@ -227,7 +230,8 @@ pub async fn create(
 }
 
 pub async fn get(ctx: Ctx, input: Named) -> Result<GetFunction, AwsError> {
-    let asked = FunctionRef::parse(&ctx, "GetFunction", &input.function_name, input.qualifier.as_deref())?;
+    let (ctx, asked) =
+        FunctionRef::locate(ctx, "GetFunction", &input.function_name, input.qualifier.as_deref()).await?;
     let resolved = resolve(&ctx, &asked).await?;
     let version = resolved.version();
     let Resolved { function, published } = resolved;
@@ -262,7 +266,8 @@ impl CodeLocation {
 }
 
 pub async fn get_configuration(ctx: Ctx, input: Named) -> Result<FunctionConfiguration, AwsError> {
-    let asked = FunctionRef::parse(&ctx, "GetFunctionConfiguration", &input.function_name, input.qualifier.as_deref())?;
+    let (ctx, asked) =
+        FunctionRef::locate(ctx, "GetFunctionConfiguration", &input.function_name, input.qualifier.as_deref()).await?;
     let resolved = resolve(&ctx, &asked).await?;
     let (version, release) = (resolved.version(), resolved.release().clone());
     release.show(&ctx, &resolved.function, version, asked.qualifier.as_deref(), Phase::Settled).await
@@ -295,7 +300,8 @@ pub async fn list(ctx: Ctx, input: ListFunctions) -> Result<FunctionList, AwsErr
 
 /// Deletes a function with all that belongs to it, or one version of it.
 pub async fn delete(ctx: Ctx, input: Named) -> Result<Deleted, AwsError> {
-    let asked = FunctionRef::parse(&ctx, "DeleteFunction", &input.function_name, input.qualifier.as_deref())?;
+    let (ctx, asked) =
+        FunctionRef::locate(ctx, "DeleteFunction", &input.function_name, input.qualifier.as_deref()).await?;
     match asked.qualifier.as_deref() {
         None => delete_whole(&ctx, &asked.name).await?,
         Some("$LATEST") => {
@@ -316,7 +322,7 @@ async fn delete_whole(ctx: &Ctx, name: &str) -> Result<(), AwsError> {
         let (function, batch) = open(ctx, name, &mut edit).await?;
         let owner = function.owner(ctx);
         let batch = batch.delete(&FUNCTIONS, &scope, name);
-        let batch = function.latest.code.release(ctx, batch, &owner)?;
+        let batch = function.latest.let_go(&ctx.cloud, batch, &owner)?;
         // The secrets of a deleted function open for nobody, wherever a copy of them may be.
         let batch = ctx.cloud.vault.forget_with(batch, &owner)?;
         let batch = debris::leave(batch, &scope, &function, owner);

@@ -1,7 +1,6 @@
 //! AWS Lambda: functions and their code.
 //!
-//! Follows the Lambda API of 2015-03-31. Not there yet: invoking, versions and aliases, layers, permissions, URLs,
-//! concurrency, event source mappings, code from S3 or an image.
+//! Follows the Lambda API of 2015-03-31. Not there yet: invoking, event source mappings, code from S3.
 
 mod account;
 mod alias;
@@ -10,14 +9,19 @@ pub(crate) mod code;
 mod concurrency;
 pub(crate) mod debris;
 mod errors;
+mod event_invoke;
 mod function;
+mod layer;
 mod name;
+mod permission;
+mod policy;
 mod release;
 mod runtime;
 mod scaling;
 mod settings;
 mod tag;
 mod update;
+mod url;
 mod version;
 
 use crate::Service;
@@ -27,37 +31,63 @@ const CODE_BODY_BYTES_MAX: u64 = 70_167_211;
 
 pub fn service() -> Service {
     Service::new("lambda", include_str!("model.json"), include_str!("overlay.json"))
+        .operation("AddLayerVersionPermission", layer::permission::add)
+        .operation("AddPermission", permission::add)
         .operation("CreateAlias", alias::create)
         .operation("CreateFunction", function::create)
+        .operation("CreateFunctionUrlConfig", url::create)
         .operation("DeleteAlias", alias::delete)
         .operation("DeleteFunction", function::delete)
         .operation("DeleteFunctionConcurrency", concurrency::delete_reserved)
+        .operation("DeleteFunctionEventInvokeConfig", event_invoke::delete)
+        .operation("DeleteFunctionUrlConfig", url::delete)
+        .operation("DeleteLayerVersion", layer::delete)
         .operation("DeleteProvisionedConcurrencyConfig", concurrency::delete_provisioned)
+        .operation("DeleteResourcePolicy", permission::delete_policy)
         .operation("GetAccountSettings", account::get_settings)
         .operation("GetAlias", alias::get)
         .operation("GetFunction", function::get)
         .operation("GetFunctionConcurrency", concurrency::get_reserved)
         .operation("GetFunctionConfiguration", function::get_configuration)
+        .operation("GetFunctionEventInvokeConfig", event_invoke::get)
         .operation("GetFunctionRecursionConfig", behavior::get_recursion)
         .operation("GetFunctionScalingConfig", scaling::get)
+        .operation("GetFunctionUrlConfig", url::get)
+        .operation("GetLayerVersion", layer::get)
+        .operation("GetLayerVersionByArn", layer::get_by_arn)
+        .operation("GetLayerVersionPolicy", layer::permission::get)
+        .operation("GetPolicy", permission::get)
         .operation("GetProvisionedConcurrencyConfig", concurrency::get_provisioned)
+        .operation("GetResourcePolicy", permission::get_policy)
         .operation("GetRuntimeManagementConfig", behavior::get_runtime_management)
         .operation("ListAliases", alias::list)
+        .operation("ListFunctionEventInvokeConfigs", event_invoke::list)
+        .operation("ListFunctionUrlConfigs", url::list)
         .operation("ListFunctions", function::list)
+        .operation("ListLayerVersions", layer::list::versions)
+        .operation("ListLayers", layer::list::layers)
         .operation("ListProvisionedConcurrencyConfigs", concurrency::list_provisioned)
         .operation("ListTags", tag::list)
         .operation("ListVersionsByFunction", version::list)
+        .operation("PublishLayerVersion", layer::publish)
         .operation("PublishVersion", version::publish_version)
         .operation("PutFunctionConcurrency", concurrency::put_reserved)
+        .operation("PutFunctionEventInvokeConfig", event_invoke::put)
         .operation("PutFunctionRecursionConfig", behavior::put_recursion)
         .operation("PutFunctionScalingConfig", scaling::put)
         .operation("PutProvisionedConcurrencyConfig", concurrency::put_provisioned)
+        .operation("PutResourcePolicy", permission::put_policy)
         .operation("PutRuntimeManagementConfig", behavior::put_runtime_management)
+        .operation("RemoveLayerVersionPermission", layer::permission::remove)
+        .operation("RemovePermission", permission::remove)
         .operation("TagResource", tag::tag)
         .operation("UntagResource", tag::untag)
         .operation("UpdateAlias", alias::update)
         .operation("UpdateFunctionCode", update::code)
         .operation("UpdateFunctionConfiguration", update::configuration)
+        .operation("UpdateFunctionEventInvokeConfig", event_invoke::update)
+        .operation("UpdateFunctionUrlConfig", url::update)
         .body_bytes_max("CreateFunction", CODE_BODY_BYTES_MAX)
+        .body_bytes_max("PublishLayerVersion", CODE_BODY_BYTES_MAX)
         .body_bytes_max("UpdateFunctionCode", CODE_BODY_BYTES_MAX)
 }

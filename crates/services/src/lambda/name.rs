@@ -3,9 +3,9 @@
 //! `name`, `name:qualifier`, `function:name`, `ACCOUNT:function:name`, and the full ARN with or without qualifier.
 //! The pattern of the model has let only these through, so what is decided here is whose function is meant.
 
-use base::AwsError;
+use base::{AccountId, AwsError};
 
-use super::{errors, function};
+use super::{errors, function, permission};
 use crate::Ctx;
 
 /// The longest name of a function; the model's 140 is for names in ARN form.
@@ -43,6 +43,30 @@ impl FunctionRef {
             (inside, beside) => inside.or(beside).map(str::to_owned),
         };
         Ok(Self { name: parts.name.to_owned(), qualifier })
+    }
+
+    /// As [`Self::parse`], for the operations that a policy may grant to other accounts. What comes back with the name
+    /// is the context in which the function is: its owner's account.
+    pub async fn locate(
+        ctx: Ctx,
+        operation: &str,
+        text: &str,
+        qualifier: Option<&str>,
+    ) -> Result<(Ctx, Self), AwsError> {
+        let owner = Parts::of(text).account.and_then(|account| account.parse::<AccountId>().ok());
+        let Some(owner) = owner.filter(|owner| *owner != ctx.cx.account) else {
+            let asked = Self::parse(&ctx, operation, text, qualifier)?;
+            return Ok((ctx, asked));
+        };
+        let mut there = ctx.clone();
+        there.cx.account = owner;
+        // Nobody learns from a refusal what others have: whatever is wrong there, the caller may not see it.
+        let refused = || Self::parse(&ctx, operation, text, qualifier).err();
+        let asked = Self::parse(&there, operation, text, qualifier).map_err(|error| refused().unwrap_or(error))?;
+        if !permission::grants(&there, &asked, operation).await? {
+            return Err(refused().unwrap_or_else(|| errors::function_not_found(&asked.arn(&there))));
+        }
+        Ok((there, asked))
     }
 
     /// Parses `text` as the name of a function to be made.

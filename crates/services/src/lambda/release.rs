@@ -5,15 +5,17 @@
 use base::{AwsError, Timestamp, Uuid};
 use ring::digest;
 use serde::{Deserialize, Serialize};
+use store::Batch;
 
-use super::code::Code;
+use super::code::{Code, Taken};
 use super::function::Function;
+use super::layer::used::{self, LayerShown};
 use super::runtime;
 use super::settings::{
     AcceleratorConfig, CapacityProviderConfig, DeadLetterConfig, DurableConfig, EphemeralStorage, FileSystemConfig,
     ImageConfig, LoggingConfig, RuntimeConfig, Settings, TenancyConfig, TracingConfig, Variables, VpcConfig,
 };
-use crate::Ctx;
+use crate::{Cloud, Ctx};
 
 /// Settings and code as they are, or were when they were published.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -22,6 +24,19 @@ pub struct Release {
     pub code: Code,
     pub last_modified: Timestamp,
     pub revision: Uuid,
+}
+
+/// The code and the layers of a release, kept from being collected until a batch holds them.
+pub struct Pins {
+    pub code: Taken,
+    pub layers: Vec<used::Pinned>,
+}
+
+impl Pins {
+    /// Lets `owner` hold all of it from this batch on. To come after [`Release::let_go`] in a batch that has both.
+    pub fn hold(&self, ctx: &Ctx, batch: Batch, owner: &str) -> Result<Batch, AwsError> {
+        used::retain(ctx, self.code.retain(ctx, batch, owner)?, &self.layers, owner)
+    }
 }
 
 /// How far a release has come in the caller's eyes.
@@ -66,6 +81,7 @@ pub struct FunctionConfiguration {
     last_update_status: Option<&'static str>,
     last_update_status_reason: Option<&'static str>,
     last_update_status_reason_code: Option<&'static str>,
+    layers: Option<Vec<LayerShown>>,
     file_system_configs: Option<Vec<FileSystemConfig>>,
     package_type: &'static str,
     image_config_response: Option<ImageConfigShown>,
@@ -149,6 +165,16 @@ impl Release {
         self.revision = ctx.cx.id();
     }
 
+    /// Pins its code and layers for one owner more.
+    pub async fn pin(&self, ctx: &Ctx) -> Result<Pins, AwsError> {
+        Ok(Pins { code: self.code.pin(ctx).await?, layers: used::pin(ctx, &self.settings.layers).await? })
+    }
+
+    /// Lets `owner` go of its code and layers.
+    pub fn let_go(&self, cloud: &Cloud, batch: Batch, owner: &str) -> Result<Batch, AwsError> {
+        used::release(cloud, self.code.release(cloud, batch, owner)?, &self.settings.layers, owner)
+    }
+
     /// Tells whether two releases have the same settings and code.
     pub fn fingerprint(&self) -> Result<[u8; 32], AwsError> {
         let text = serde_json::to_vec(&(&self.settings, &self.code)).map_err(AwsError::internal)?;
@@ -198,6 +224,7 @@ impl Release {
             last_update_status: status.last_update,
             last_update_status_reason: status.reason.filter(|_| phase == Phase::Updated),
             last_update_status_reason_code: status.reason_code.filter(|_| phase == Phase::Updated),
+            layers: used::show(&settings.layers),
             file_system_configs: Some(settings.file_systems).filter(|systems| !systems.is_empty()),
             package_type: code.package_type().as_str(),
             image_config_response: settings.image.map(|image_config| ImageConfigShown { image_config }),

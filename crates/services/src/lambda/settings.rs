@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use store::{Batch, Sealed};
 
 use super::code::PackageType;
+use super::layer::used::LayerUse;
 use super::{errors, runtime};
 use crate::Ctx;
 
@@ -94,6 +95,8 @@ pub struct Settings {
     pub vpc: Option<VpcConfig>,
     pub file_systems: Vec<FileSystemConfig>,
     pub architectures: Vec<String>,
+    /// In the order in which they are laid over each other.
+    pub layers: Vec<LayerUse>,
     pub image: Option<ImageConfig>,
     pub tenancy: Option<TenancyConfig>,
     pub capacity_provider: Option<CapacityProviderConfig>,
@@ -261,6 +264,7 @@ impl Settings {
             vpc: None,
             file_systems: Vec::new(),
             architectures: architectures.unwrap_or_else(|| vec!["x86_64".into()]),
+            layers: Vec::new(),
             image: None,
             tenancy: given.tenancy_config.clone(),
             capacity_provider: None,
@@ -276,7 +280,7 @@ impl Settings {
         defaults.with(given, package)
     }
 
-    /// These settings with what a request gives put in their place. Variables that it gives come apart, for
+    /// These settings with what a request gives put in their place, but for layers, which must be found first. Variables that it gives come apart, for
     /// [`Self::seal`].
     pub fn with(mut self, given: Given, package: PackageType) -> Result<(Self, Option<Variables>), AwsError> {
         given.check(package)?;
@@ -373,10 +377,6 @@ impl Given {
         }
         if let Some(environment) = &self.environment {
             environment.check()?;
-        }
-        if let Some(layer) = self.layers.iter().flatten().next() {
-            // No layer can exist before layers are built, so this is the plain truth.
-            return Err(errors::invalid_parameter(format!("Layer version {layer} does not exist.")));
         }
         if package == PackageType::Zip && self.image_config.is_some() {
             return Err(errors::invalid_parameter(

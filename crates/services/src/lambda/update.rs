@@ -9,7 +9,7 @@ use super::function::{self, FUNCTIONS, Function, check_revision};
 use super::name::FunctionRef;
 use super::release::{FunctionConfiguration, Phase};
 use super::settings::Given;
-use super::{account, version};
+use super::{account, layer, version};
 use crate::Ctx;
 
 #[derive(Deserialize)]
@@ -35,7 +35,8 @@ pub async fn code(
     ctx: Ctx,
     With(input, source): With<UpdateFunctionCode, CodeInput>,
 ) -> Result<FunctionConfiguration, AwsError> {
-    let name = FunctionRef::parse(&ctx, "UpdateFunctionCode", &input.function_name, None)?.name;
+    let (ctx, FunctionRef { name, .. }) =
+        FunctionRef::locate(ctx, "UpdateFunctionCode", &input.function_name, None).await?;
     // An early answer, before work is spent on the code; the commit decides.
     let before = function::find(&ctx, &name).await?;
     check_revision(before.latest.revision, input.revision_id.as_deref())?;
@@ -44,6 +45,7 @@ pub async fn code(
         check_revision(function.latest.revision, input.revision_id.as_deref())?;
         function.code_bytes =
             function.code_bytes.saturating_sub(function.latest.code.size_bytes()).saturating_add(code.size_bytes());
+        layer::used::check_unzipped(&code, &function.latest.settings.layers)?;
         function.latest.code = code;
         if let Some(architectures) = &input.architectures {
             function.latest.settings.architectures = architectures.clone();
@@ -64,13 +66,13 @@ pub async fn code(
         let (mut function, batch) = function::open(&ctx, &name, &mut edit).await?;
         let owner = function.owner(&ctx);
         let held_before = function.code_bytes;
-        let batch = function.latest.code.release(&ctx, batch, &owner)?;
+        let batch = function.latest.code.release(&ctx.cloud, batch, &owner)?;
         let mut batch = taken.retain(&ctx, batch, &owner)?;
         change(&mut function, taken.code.clone())?;
         let mut published = None;
         if input.publish {
-            let (with_version, version) =
-                version::publish_unless_same(&ctx, batch, &mut function, &taken, None).await?;
+            let pins = function.latest.pin(&ctx).await?;
+            let (with_version, version) = version::publish_unless_same(&ctx, batch, &mut function, &pins, None).await?;
             (batch, published) = (with_version, Some(version));
         }
         let batch = account::charge(&ctx, batch, |usage| usage.recount_code(held_before, function.code_bytes));
@@ -93,6 +95,10 @@ pub async fn configuration(
     With(input, given): With<UpdateFunctionConfiguration, Given>,
 ) -> Result<FunctionConfiguration, AwsError> {
     let name = FunctionRef::parse(&ctx, "UpdateFunctionConfiguration", &input.function_name, None)?.name;
+    let layers = match &given.layers {
+        Some(arns) => Some(layer::used::resolve(&ctx, arns).await?),
+        None => None,
+    };
     let scope = ctx.scope();
     let mut edit = ctx.edit(&FUNCTIONS, &scope, &name).await;
     loop {
@@ -102,7 +108,13 @@ pub async fn configuration(
         let package = function.latest.code.package_type();
         let (settings, variables) = function.latest.settings.with(given.clone(), package)?;
         function.latest.settings = settings;
-        let batch = function.latest.settings.seal(&ctx, batch, &owner, variables.as_ref()).await?;
+        let mut batch = function.latest.settings.seal(&ctx, batch, &owner, variables.as_ref()).await?;
+        if let Some(layers) = &layers {
+            batch = layer::used::release(&ctx.cloud, batch, &function.latest.settings.layers, &owner)?;
+            batch = layer::used::retain(&ctx, batch, layers, &owner)?;
+            function.latest.settings.layers = layers.iter().map(|pinned| pinned.layer.clone()).collect();
+            layer::used::check_unzipped(&function.latest.code, &function.latest.settings.layers)?;
+        }
         function.latest.touch(&ctx);
         let batch = batch.put(&FUNCTIONS, &scope, &name, &function);
         if edit.commit(batch).await? {

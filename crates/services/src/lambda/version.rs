@@ -6,10 +6,9 @@ use base::{AwsError, Uuid};
 use serde::{Deserialize, Serialize};
 use store::{Batch, Record, Scan, Table};
 
-use super::code::Taken;
 use super::function::{self, FUNCTIONS, Function, check_revision};
 use super::name::FunctionRef;
-use super::release::{FunctionConfiguration, Phase, Release};
+use super::release::{FunctionConfiguration, Phase, Pins, Release};
 use super::{account, alias, debris, errors};
 use crate::Ctx;
 
@@ -51,7 +50,8 @@ pub struct VersionList {
 
 /// Publishes `$LATEST`, unless it is what was published last.
 pub async fn publish_version(ctx: Ctx, input: PublishVersion) -> Result<FunctionConfiguration, AwsError> {
-    let name = FunctionRef::parse(&ctx, "PublishVersion", &input.function_name, None)?.name;
+    let (ctx, FunctionRef { name, .. }) =
+        FunctionRef::locate(ctx, "PublishVersion", &input.function_name, None).await?;
     let scope = ctx.scope();
     let mut edit = ctx.edit_in_turn(&account::turn(&ctx), &FUNCTIONS, &scope, &name).await;
     loop {
@@ -62,10 +62,10 @@ pub async fn publish_version(ctx: Ctx, input: PublishVersion) -> Result<Function
         {
             return Err(errors::code_differs(wanted, &current));
         }
-        let taken = function.latest.code.pin(&ctx).await?;
+        let pins = function.latest.pin(&ctx).await?;
         let (held_before, last_before) = (function.code_bytes, function.last_version);
         let description = input.description.clone();
-        let (batch, (number, release)) = publish_unless_same(&ctx, batch, &mut function, &taken, description).await?;
+        let (batch, (number, release)) = publish_unless_same(&ctx, batch, &mut function, &pins, description).await?;
         let batch = account::charge(&ctx, batch, |usage| usage.recount_code(held_before, function.code_bytes));
         let mut batch = batch.await?;
         if function.last_version != last_before {
@@ -84,7 +84,7 @@ pub async fn publish_unless_same(
     ctx: &Ctx,
     batch: Batch,
     function: &mut Function,
-    taken: &Taken,
+    pins: &Pins,
     description: Option<String>,
 ) -> Result<(Batch, (u64, Release)), AwsError> {
     if function.published == Some(function.latest.fingerprint()?) {
@@ -93,24 +93,24 @@ pub async fn publish_unless_same(
             return Ok((batch, (function.last_version, last.value)));
         }
     }
-    publish(ctx, batch, function, taken, description)
+    publish(ctx, batch, function, pins, description)
 }
 
-/// Lets `batch` make a version of what `function` has as `$LATEST`, and counts it. `taken` is the code of `$LATEST`.
+/// Lets `batch` make a version of what `function` has as `$LATEST`, and counts it. `pins` are those of `$LATEST`.
 pub fn publish(
     ctx: &Ctx,
     batch: Batch,
     function: &mut Function,
-    taken: &Taken,
+    pins: &Pins,
     description: Option<String>,
 ) -> Result<(Batch, (u64, Release)), AwsError> {
     let number = function.last_version.saturating_add(1);
     function.published = Some(function.latest.fingerprint()?);
     function.last_version = number;
-    function.code_bytes = function.code_bytes.saturating_add(taken.code.size_bytes());
+    function.code_bytes = function.code_bytes.saturating_add(pins.code.code.size_bytes());
     let mut release = Release { revision: ctx.cx.id(), last_modified: ctx.cx.now(), ..function.latest.clone() };
     release.settings.description = description.unwrap_or(release.settings.description);
-    let batch = taken.retain(ctx, batch, &owner(&function.owner(ctx), number))?;
+    let batch = pins.hold(ctx, batch, &owner(&function.owner(ctx), number))?;
     let batch = batch.put(&VERSIONS, &ctx.scope(), (function.incarnation, number), &release);
     Ok((batch, (number, release)))
 }
@@ -137,10 +137,9 @@ pub async fn delete(ctx: &Ctx, name: &str, number: &str) -> Result<(), AwsError>
         if !aliases.is_empty() {
             return Err(errors::version_has_aliases(&aliases));
         }
-        let code = version.value.code;
         let held_before = function.code_bytes;
-        function.code_bytes = function.code_bytes.saturating_sub(code.size_bytes());
-        let batch = code.release(ctx, batch, &owner(&function.owner(ctx), parsed))?;
+        function.code_bytes = function.code_bytes.saturating_sub(version.value.code.size_bytes());
+        let batch = version.value.let_go(&ctx.cloud, batch, &owner(&function.owner(ctx), parsed))?;
         let batch = batch.delete(&VERSIONS, &scope, key).put(&FUNCTIONS, &scope, name, &function);
         let batch = debris::forget_qualifier(batch, &scope, &function, number);
         let batch = account::charge(ctx, batch, |usage| usage.recount_code(held_before, function.code_bytes));
@@ -152,7 +151,8 @@ pub async fn delete(ctx: &Ctx, name: &str, number: &str) -> Result<(), AwsError>
 
 pub async fn list(ctx: Ctx, input: ListVersions) -> Result<VersionList, AwsError> {
     const OPERATION: &str = "lambda:ListVersionsByFunction";
-    let name = FunctionRef::parse(&ctx, "ListVersionsByFunction", &input.function_name, None)?.name;
+    let (ctx, FunctionRef { name, .. }) =
+        FunctionRef::locate(ctx, "ListVersionsByFunction", &input.function_name, None).await?;
     let function = function::find(&ctx, &name).await?;
     let limit = input.max_items.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
     let scan = Scan::all(limit).under::<Uuid>(function.incarnation);

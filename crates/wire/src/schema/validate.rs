@@ -57,7 +57,8 @@ pub struct Validation {
 #[derive(Debug, Default)]
 pub struct Rules {
     pub pattern: Option<Pattern>,
-    /// The values of an enum in the order in which messages list them, where it is not Java's.
+    /// The values of an enum in the order in which messages list them, where it is not Java's. Of a list: what messages
+    /// show, instead of all constraints of its items, as what its items may be.
     pub shown: Option<Vec<&'static str>>,
 }
 
@@ -109,6 +110,8 @@ enum Step<'a> {
     Item(usize),
     Entry(&'a str),
 }
+
+const ENUM_SET: &str = "Member must satisfy enum value set";
 
 /// One demand, as a message words it.
 enum Constraint<'a> {
@@ -213,6 +216,10 @@ impl<'a> Check<'a> {
         if *first == Value::Null || (not_null && self.model.validation.policy.items_not_null) {
             constraints.push(Constraint::NotNull);
         }
+        if let Some(shown) = self.rules(container).and_then(|rules| rules.shown.as_deref()) {
+            self.report(container, value, &format_args!("{ENUM_SET}: [{}]", shown.join(", ")));
+            return;
+        }
         let texts: Vec<String> = constraints.iter().map(ToString::to_string).collect();
         self.report(container, value, &format_args!("{title}: [{}]", texts.join(", ")));
     }
@@ -236,7 +243,7 @@ impl<'a> Check<'a> {
             }
             _ => {}
         }
-        let rules = usize::try_from(id.0).ok().and_then(|index| self.model.validation.rules.get(index));
+        let rules = self.rules(id);
         if let Kind::String { values, .. } = kind {
             if !values.is_empty() {
                 constraints.push(Constraint::Enum(values, rules.and_then(|rules| rules.shown.as_deref())));
@@ -244,6 +251,10 @@ impl<'a> Check<'a> {
             constraints.extend(rules.and_then(|rules| rules.pattern.as_ref()).map(Constraint::Pattern));
         }
         constraints
+    }
+
+    fn rules(&self, id: ShapeId) -> Option<&'a Rules> {
+        usize::try_from(id.0).ok().and_then(|index| self.model.validation.rules.get(index))
     }
 
     fn report(&mut self, id: ShapeId, value: &Value, constraint: &dyn fmt::Display) {
@@ -371,7 +382,7 @@ impl fmt::Display for Constraint<'_> {
                     Some(shown) => shown.to_vec(),
                     None => java::hash_order(values.to_vec(), |value| value),
                 };
-                write!(f, "Member must satisfy enum value set: [{}]", shown.join(", "))
+                write!(f, "{ENUM_SET}: [{}]", shown.join(", "))
             }
             Self::Pattern(pattern) => write!(f, "Member must satisfy regular expression pattern: {}", pattern.shown),
             Self::NotNull => f.write_str("Member must not be null"),

@@ -180,6 +180,25 @@ fn no_input_lacks_what_is_required() {
 }
 
 #[test]
+fn a_list_may_show_other_values_than_it_takes() {
+    let runtimes = |runtimes: &[&str]| {
+        let content = ("Content", map([]));
+        let input = map([("LayerName", text("l")), content, ("CompatibleRuntimes", texts(runtimes))]);
+        outcome("lambda", "PublishLayerVersion", &input)
+    };
+    assert_eq!(runtimes(&["python2.7"]), "");
+    let refused = runtimes(&["python2.7", "cobol"]);
+    assert!(
+        refused.starts_with(
+            "ValidationException: 1 validation error detected: Value '[python2.7, cobol]' at 'compatibleRuntimes' \
+             failed to satisfy constraint: Member must satisfy enum value set: [nodejs20.x, python3.14, "
+        ),
+        "{refused}"
+    );
+    assert_eq!(refused.matches("python2.7").count(), 1, "{refused}");
+}
+
+#[test]
 fn nulls_within_lists_are_refused() {
     let input = create_function([("Layers", Value::List(vec![Value::Null]))]);
     let message = outcome("lambda", "CreateFunction", &input);
