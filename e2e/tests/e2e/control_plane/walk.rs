@@ -71,7 +71,7 @@ fn step(dice: &mut Dice) -> Step {
         1 | 2 => Revision::Current,
         _ => Revision::Any,
     };
-    match dice.below(27) {
+    match dice.below(30) {
         0..=3 => Step::Create { function, code, publish: dice.one_in(2) },
         4..=6 => Step::UpdateCode { function, code, publish: dice.one_in(2), revision },
         7..=8 => Step::UpdateConfiguration { function, description: format!("as {}", dice.below(3)), revision },
