@@ -40,7 +40,7 @@ enum Event {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_walk_finds_what_aws_promises() {
-    let (walks, length) = if is_torture() { (40, 600) } else { (2, 200) };
+    let (walks, length) = if is_torture() { (12, 500) } else { (2, 200) };
     let codes = Codes::new(CODES);
     let mut dice = Dice(seed());
     for _ in 0..walks {
