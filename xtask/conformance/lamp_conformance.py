@@ -7,6 +7,7 @@ that pytest and the tests themselves say goes to standard error.
 
 import json
 import os
+import re
 import socket
 import sys
 import types
@@ -100,10 +101,15 @@ def pytest_runtest_makereport(item, call):
         tell(test=item.nodeid, outcome=_outcome, seconds=round(_seconds, 2), reason=_reason[-REASON_MAX:])
 
 
+# How a difference is dressed up for a terminal, and the advice of how to ignore it.
+_COLOUR = re.compile("\x1b\\[[0-9;]*m")
+_ADVICE = re.compile(r"\s*Ignore list \(.*\n.*")
+
+
 def _why(report):
     if report.skipped and isinstance(report.longrepr, tuple):
         return str(report.longrepr[2])
-    text = str(report.longrepr)
+    text = _ADVICE.sub("", _COLOUR.sub("", str(report.longrepr)))
     # Of a traceback, what was raised; a difference to the recording is shown whole.
     raised = [line[1:].strip() for line in text.splitlines() if line.startswith("E ")]
-    return "\n".join(raised) or text
+    return "\n".join(raised) or text.strip()

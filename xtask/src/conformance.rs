@@ -129,7 +129,9 @@ fn judge(asked: &Asked, suite: &Suite, service: &str, sections: Vec<Section>, po
             (test.outcome, test.seconds, test.reason) = (Outcome::of(&told.outcome), told.seconds, told.reason);
             eprintln!("{number:>4}/{} {:<8}{:>5.1} s  {}", wanted.len(), test.outcome.word(), test.seconds, test.id);
             if test.outcome == Outcome::Failed {
-                eprintln!("{:26}{}", "", test.reason.lines().next().unwrap_or_default());
+                // A difference to the recording has a line that says where, and then what.
+                let lines: Vec<&str> = test.reason.lines().take(2).map(str::trim).collect();
+                eprintln!("{:26}{}", "", lines.join(" "));
             }
         }
     }
