@@ -185,11 +185,12 @@ pub async fn create(
     input.code.check_type(package, "creating")?;
     tag::check(&input.tags)?;
     let scope = ctx.scope();
+    // AWS looks for the layers first.
+    let layers = layer::used::resolve(&ctx, given.layers.as_deref().unwrap_or_default()).await?;
     // An early answer, before work is spent on the code; the commit decides.
     if FUNCTIONS.get_shared(&ctx.cloud.store, &scope, &name).await?.is_some() {
         return Err(errors::function_exists(&name));
     }
-    let layers = layer::used::resolve(&ctx, given.layers.as_deref().unwrap_or_default()).await?;
     let (mut settings, variables) = Settings::new(&name, given, package, input.architectures)?;
     settings.layers = layers.iter().map(|pinned| pinned.layer.clone()).collect();
     let pins = Pins { code: input.code.take(&ctx).await?, layers };

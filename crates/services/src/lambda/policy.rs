@@ -313,9 +313,13 @@ mod tests {
         let policy = Policy::with(None, plain("s3"), REVISION).unwrap();
         assert_eq!(
             policy.to_json(),
-            format!(r#"{{"Version":"2012-10-17","Id":"default","Statement":[{{"Sid":"s3","Effect":"Allow","#,)
-                + r#""Principal":{"Service":"s3.amazonaws.com"},"Action":"lambda:InvokeFunction","#
-                + &format!(r#""Resource":"{FUNCTION}"}}]}}"#)
+            [
+                r#"{"Version":"2012-10-17","Id":"default","Statement":[{"Sid":"s3","Effect":"Allow","#,
+                r#""Principal":{"Service":"s3.amazonaws.com"},"Action":"lambda:InvokeFunction","Resource":""#,
+                FUNCTION,
+                r#""}]}"#,
+            ]
+            .concat()
         );
         let stored = serde_json::to_string(&policy).unwrap();
         assert_eq!(serde_json::from_str::<Policy>(&stored).unwrap(), policy);
@@ -335,10 +339,12 @@ mod tests {
         let conditions = shown.split_once(r#""Condition":"#).unwrap().1;
         assert_eq!(
             conditions,
-            r#"{"StringEquals":{"lambda:EventSourceToken":"amzn1.ask.skill.x","AWS:SourceAccount":"111111111111","#
-                .to_owned()
-                + r#""lambda:FunctionUrlAuthType":"NONE","aws:PrincipalOrgID":"o-1234567890"},"#
-                + r#""Bool":{"lambda:InvokedViaFunctionUrl":"true"},"ArnLike":{"AWS:SourceArn":"arn:aws:s3:::b"}}}"#
+            [
+                r#"{"StringEquals":{"lambda:EventSourceToken":"amzn1.ask.skill.x","AWS:SourceAccount":"111111111111","#,
+                r#""lambda:FunctionUrlAuthType":"NONE","aws:PrincipalOrgID":"o-1234567890"},"#,
+                r#""Bool":{"lambda:InvokedViaFunctionUrl":"true"},"ArnLike":{"AWS:SourceArn":"arn:aws:s3:::b"}}}"#,
+            ]
+            .concat()
         );
     }
 
