@@ -187,7 +187,6 @@ pub async fn create(
     let layers = layer::used::resolve(&ctx, given.layers.as_deref().unwrap_or_default()).await?;
     let scope = ctx.scope();
     // AWS looks for the layers first.
-    let layers = layer::used::resolve(&ctx, given.layers.as_deref().unwrap_or_default()).await?;
     // An early answer, before work is spent on the code; the commit decides.
     if FUNCTIONS.get_shared(&ctx.cloud.store, &scope, &name).await?.is_some() {
         return Err(errors::function_exists(&name));
