@@ -221,3 +221,11 @@ pub fn policy_of_other_resource(arn: &str) -> AwsError {
         "The provided policy has a resource other than {arn}. Please check the policy and try again."
     ))
 }
+
+pub fn no_such_mapping() -> AwsError {
+    resource_not_found("The resource you requested does not exist.")
+}
+
+pub fn mapping_not_found(arn: &str) -> AwsError {
+    resource_not_found(format!("Event source mapping not found: {arn}"))
+}

@@ -1,6 +1,6 @@
 //! AWS Lambda: functions and their code.
 //!
-//! Follows the Lambda API of 2015-03-31. Not there yet: invoking, event source mappings, code from S3.
+//! Follows the Lambda API of 2015-03-31. Not there yet: invoking, polling event sources, code from S3.
 
 mod account;
 mod alias;
@@ -10,6 +10,7 @@ mod concurrency;
 pub(crate) mod debris;
 mod errors;
 mod event_invoke;
+mod event_source_mapping;
 mod function;
 mod layer;
 mod name;
@@ -34,9 +35,11 @@ pub fn service() -> Service {
         .operation("AddLayerVersionPermission", layer::permission::add)
         .operation("AddPermission", permission::add)
         .operation("CreateAlias", alias::create)
+        .operation("CreateEventSourceMapping", event_source_mapping::create)
         .operation("CreateFunction", function::create)
         .operation("CreateFunctionUrlConfig", url::create)
         .operation("DeleteAlias", alias::delete)
+        .operation("DeleteEventSourceMapping", event_source_mapping::delete)
         .operation("DeleteFunction", function::delete)
         .operation("DeleteFunctionConcurrency", concurrency::delete_reserved)
         .operation("DeleteFunctionEventInvokeConfig", event_invoke::delete)
@@ -46,6 +49,7 @@ pub fn service() -> Service {
         .operation("DeleteResourcePolicy", permission::delete_policy)
         .operation("GetAccountSettings", account::get_settings)
         .operation("GetAlias", alias::get)
+        .operation("GetEventSourceMapping", event_source_mapping::get)
         .operation("GetFunction", function::get)
         .operation("GetFunctionConcurrency", concurrency::get_reserved)
         .operation("GetFunctionConfiguration", function::get_configuration)
@@ -61,6 +65,7 @@ pub fn service() -> Service {
         .operation("GetResourcePolicy", permission::get_policy)
         .operation("GetRuntimeManagementConfig", behavior::get_runtime_management)
         .operation("ListAliases", alias::list)
+        .operation("ListEventSourceMappings", event_source_mapping::list)
         .operation("ListFunctionEventInvokeConfigs", event_invoke::list)
         .operation("ListFunctionUrlConfigs", url::list)
         .operation("ListFunctions", function::list)
@@ -83,6 +88,7 @@ pub fn service() -> Service {
         .operation("TagResource", tag::tag)
         .operation("UntagResource", tag::untag)
         .operation("UpdateAlias", alias::update)
+        .operation("UpdateEventSourceMapping", event_source_mapping::update)
         .operation("UpdateFunctionCode", update::code)
         .operation("UpdateFunctionConfiguration", update::configuration)
         .operation("UpdateFunctionEventInvokeConfig", event_invoke::update)

@@ -1,12 +1,12 @@
-//! Tags of functions. They live in the function's record: fifty short pairs at most.
+//! Tags, of whatever Lambda lets be tagged. They live in the record of what has them: fifty short pairs at most.
 
 use std::collections::BTreeMap;
 
 use base::{Arn, AwsError};
 use serde::{Deserialize, Serialize};
 
-use super::errors;
 use super::function::{self, Function};
+use super::{errors, event_source_mapping};
 use crate::Ctx;
 
 const TAGS_MAX: usize = 50;
@@ -39,34 +39,44 @@ pub struct TagList {
     tags: Tags,
 }
 
+/// What a tag operation's ARN names.
+enum Tagged<'a> {
+    /// By name.
+    Function(&'a str),
+    /// By UUID.
+    EventSourceMapping(&'a str),
+}
+
 pub async fn tag(ctx: Ctx, input: TagResource) -> Result<(), AwsError> {
-    let name = named(&ctx, "TagResource", &input.resource)?;
+    let tagged = Tagged::find(&ctx, "TagResource", &input.resource)?;
     if input.tags.is_empty() {
         return Err(errors::invalid_parameter("An error occurred and the request cannot be processed."));
     }
-    let merge = |function: &mut Function| {
-        function.tags.extend(input.tags.clone());
-        check(&function.tags)
+    let merge = |tags: &mut Tags| {
+        tags.extend(input.tags.clone());
+        check(tags)
     };
-    function::edit(&ctx, &name, merge).await.map(drop)
+    tagged.edit(&ctx, merge).await
 }
 
 pub async fn untag(ctx: Ctx, input: UntagResource) -> Result<(), AwsError> {
-    let name = named(&ctx, "UntagResource", &input.resource)?;
-    let remove = |function: &mut Function| {
-        function.tags.retain(|key, _| !input.tag_keys.contains(key));
+    let tagged = Tagged::find(&ctx, "UntagResource", &input.resource)?;
+    let remove = |tags: &mut Tags| {
+        tags.retain(|key, _| !input.tag_keys.contains(key));
         Ok(())
     };
-    function::edit(&ctx, &name, remove).await.map(drop)
+    tagged.edit(&ctx, remove).await
 }
 
 pub async fn list(ctx: Ctx, input: ListTags) -> Result<TagList, AwsError> {
-    let name = named(&ctx, "ListTags", &input.resource)?;
-    let function = function::find(&ctx, &name).await?;
-    Ok(TagList { tags: function.tags.clone() })
+    let tags = match Tagged::find(&ctx, "ListTags", &input.resource)? {
+        Tagged::Function(name) => function::find(&ctx, name).await?.tags.clone(),
+        Tagged::EventSourceMapping(uuid) => event_source_mapping::tags(&ctx, uuid).await?,
+    };
+    Ok(TagList { tags })
 }
 
-/// A set of tags that a function may have.
+/// A set of tags that one resource may have.
 pub fn check(tags: &Tags) -> Result<(), AwsError> {
     if tags.len() > TAGS_MAX {
         return Err(errors::too_many_tags());
@@ -77,25 +87,37 @@ pub fn check(tags: &Tags) -> Result<(), AwsError> {
     Ok(())
 }
 
-/// The function that a tag operation's ARN names.
-fn named(ctx: &Ctx, operation: &str, resource: &str) -> Result<String, AwsError> {
-    let arn: Arn =
-        resource.parse().map_err(|_| errors::resource_not_found("The resource you requested does not exist."))?;
-    let mut parts = arn.resource.split(':');
-    match (parts.next(), parts.next(), parts.next()) {
-        _ if arn.account != ctx.cx.account.as_str() => {
-            let name = arn.resource.trim_start_matches("function:");
-            Err(errors::other_account(ctx, operation, &arn.account, Some(&arn.region), name))
+impl<'a> Tagged<'a> {
+    fn find(ctx: &Ctx, operation: &str, resource: &'a str) -> Result<Self, AwsError> {
+        let unknown = || errors::resource_not_found("The resource you requested does not exist.");
+        let arn: Arn = resource.parse().map_err(|_| unknown())?;
+        if arn.account != ctx.cx.account.as_str() {
+            return Err(errors::not_authorized(ctx, operation, resource));
         }
-        _ if arn.region != ctx.cx.region.as_str() => Err(errors::other_region(ctx, &arn.region)),
-        (Some("function"), Some(_), Some(_)) => Err(errors::tags_need_a_function()),
-        (Some("function"), Some(name), None) => Ok(name.to_owned()),
-        (Some("event-source-mapping"), ..) => {
-            Err(errors::resource_not_found(format!("Event source mapping not found: {resource}")))
+        if arn.region != ctx.cx.region.as_str() {
+            return Err(errors::other_region(ctx, &arn.region));
         }
-        (Some("capacity-provider"), ..) => {
-            Err(errors::resource_not_found(format!("Capacity provider not found: {resource}")))
+        // `arn:PARTITION:lambda:REGION:ACCOUNT:KIND:NAME`
+        let mut parts = resource.splitn(7, ':').skip(5);
+        match (parts.next(), parts.next()) {
+            (Some("function"), Some(name)) if name.contains(':') => Err(errors::tags_need_a_function()),
+            (Some("function"), Some(name)) => Ok(Self::Function(name)),
+            (Some("event-source-mapping"), Some(uuid)) => Ok(Self::EventSourceMapping(uuid)),
+            _ => Err(unknown()),
         }
-        _ => Err(errors::resource_not_found("The resource you requested does not exist.")),
+    }
+
+    async fn edit(&self, ctx: &Ctx, change: impl Fn(&mut Tags) -> Result<(), AwsError>) -> Result<(), AwsError> {
+        match self {
+            Self::Function(name) => {
+                // Recorded: tags move the revision of a function.
+                let change = |function: &mut Function| {
+                    function.latest.revision = ctx.cx.id();
+                    change(&mut function.tags)
+                };
+                function::edit(ctx, name, change).await.map(drop)
+            }
+            Self::EventSourceMapping(uuid) => event_source_mapping::edit_tags(ctx, uuid, change).await,
+        }
     }
 }
