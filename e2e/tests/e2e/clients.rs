@@ -59,6 +59,14 @@ fn boto3_event_source_mappings() {
 }
 
 #[test]
+fn boto3_code_signing_and_capacity_providers() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/code_signing.py"));
+    run(command);
+}
+
+#[test]
 fn boto3_over_tls() {
     let lamp = Lamp::start_with(&["--tls-self-signed"]);
     let mut command = client(&lamp, &python());

@@ -5,7 +5,9 @@
 mod account;
 mod alias;
 mod behavior;
+mod capacity_provider;
 pub(crate) mod code;
+mod code_signing;
 mod concurrency;
 pub(crate) mod debris;
 mod errors;
@@ -35,12 +37,17 @@ pub fn service() -> Service {
         .operation("AddLayerVersionPermission", layer::permission::add)
         .operation("AddPermission", permission::add)
         .operation("CreateAlias", alias::create)
+        .operation("CreateCapacityProvider", capacity_provider::create)
+        .operation("CreateCodeSigningConfig", code_signing::create)
         .operation("CreateEventSourceMapping", event_source_mapping::create)
         .operation("CreateFunction", function::create)
         .operation("CreateFunctionUrlConfig", url::create)
         .operation("DeleteAlias", alias::delete)
+        .operation("DeleteCapacityProvider", capacity_provider::delete)
+        .operation("DeleteCodeSigningConfig", code_signing::delete)
         .operation("DeleteEventSourceMapping", event_source_mapping::delete)
         .operation("DeleteFunction", function::delete)
+        .operation("DeleteFunctionCodeSigningConfig", code_signing::delete_of_function)
         .operation("DeleteFunctionConcurrency", concurrency::delete_reserved)
         .operation("DeleteFunctionEventInvokeConfig", event_invoke::delete)
         .operation("DeleteFunctionUrlConfig", url::delete)
@@ -49,8 +56,11 @@ pub fn service() -> Service {
         .operation("DeleteResourcePolicy", permission::delete_policy)
         .operation("GetAccountSettings", account::get_settings)
         .operation("GetAlias", alias::get)
+        .operation("GetCapacityProvider", capacity_provider::get)
+        .operation("GetCodeSigningConfig", code_signing::get)
         .operation("GetEventSourceMapping", event_source_mapping::get)
         .operation("GetFunction", function::get)
+        .operation("GetFunctionCodeSigningConfig", code_signing::get_of_function)
         .operation("GetFunctionConcurrency", concurrency::get_reserved)
         .operation("GetFunctionConfiguration", function::get_configuration)
         .operation("GetFunctionEventInvokeConfig", event_invoke::get)
@@ -65,10 +75,14 @@ pub fn service() -> Service {
         .operation("GetResourcePolicy", permission::get_policy)
         .operation("GetRuntimeManagementConfig", behavior::get_runtime_management)
         .operation("ListAliases", alias::list)
+        .operation("ListCapacityProviders", capacity_provider::list)
+        .operation("ListCodeSigningConfigs", code_signing::list)
         .operation("ListEventSourceMappings", event_source_mapping::list)
         .operation("ListFunctionEventInvokeConfigs", event_invoke::list)
         .operation("ListFunctionUrlConfigs", url::list)
+        .operation("ListFunctionVersionsByCapacityProvider", capacity_provider::list_function_versions)
         .operation("ListFunctions", function::list)
+        .operation("ListFunctionsByCodeSigningConfig", code_signing::list_functions)
         .operation("ListLayerVersions", layer::list::versions)
         .operation("ListLayers", layer::list::layers)
         .operation("ListProvisionedConcurrencyConfigs", concurrency::list_provisioned)
@@ -76,6 +90,7 @@ pub fn service() -> Service {
         .operation("ListVersionsByFunction", version::list)
         .operation("PublishLayerVersion", layer::publish)
         .operation("PublishVersion", version::publish_version)
+        .operation("PutFunctionCodeSigningConfig", code_signing::put_of_function)
         .operation("PutFunctionConcurrency", concurrency::put_reserved)
         .operation("PutFunctionEventInvokeConfig", event_invoke::put)
         .operation("PutFunctionRecursionConfig", behavior::put_recursion)
@@ -88,6 +103,8 @@ pub fn service() -> Service {
         .operation("TagResource", tag::tag)
         .operation("UntagResource", tag::untag)
         .operation("UpdateAlias", alias::update)
+        .operation("UpdateCapacityProvider", capacity_provider::update)
+        .operation("UpdateCodeSigningConfig", code_signing::update)
         .operation("UpdateEventSourceMapping", event_source_mapping::update)
         .operation("UpdateFunctionCode", update::code)
         .operation("UpdateFunctionConfiguration", update::configuration)

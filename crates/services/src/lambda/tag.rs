@@ -6,7 +6,7 @@ use base::{Arn, AwsError};
 use serde::{Deserialize, Serialize};
 
 use super::function::{self, Function};
-use super::{errors, event_source_mapping};
+use super::{capacity_provider, code_signing, errors, event_source_mapping};
 use crate::Ctx;
 
 const TAGS_MAX: usize = 50;
@@ -45,6 +45,10 @@ enum Tagged<'a> {
     Function(&'a str),
     /// By UUID.
     EventSourceMapping(&'a str),
+    /// By ARN.
+    CodeSigningConfig(&'a str),
+    /// By name.
+    CapacityProvider(&'a str),
 }
 
 pub async fn tag(ctx: Ctx, input: TagResource) -> Result<(), AwsError> {
@@ -72,6 +76,8 @@ pub async fn list(ctx: Ctx, input: ListTags) -> Result<TagList, AwsError> {
     let tags = match Tagged::find(&ctx, "ListTags", &input.resource)? {
         Tagged::Function(name) => function::find(&ctx, name).await?.tags.clone(),
         Tagged::EventSourceMapping(uuid) => event_source_mapping::tags(&ctx, uuid).await?,
+        Tagged::CodeSigningConfig(arn) => code_signing::tags(&ctx, arn).await?,
+        Tagged::CapacityProvider(name) => capacity_provider::tags(&ctx, name).await?,
     };
     Ok(TagList { tags })
 }
@@ -103,6 +109,8 @@ impl<'a> Tagged<'a> {
             (Some("function"), Some(name)) if name.contains(':') => Err(errors::tags_need_a_function()),
             (Some("function"), Some(name)) => Ok(Self::Function(name)),
             (Some("event-source-mapping"), Some(uuid)) => Ok(Self::EventSourceMapping(uuid)),
+            (Some("code-signing-config"), Some(_)) => Ok(Self::CodeSigningConfig(resource)),
+            (Some("capacity-provider"), Some(name)) => Ok(Self::CapacityProvider(name)),
             _ => Err(unknown()),
         }
     }
@@ -118,6 +126,8 @@ impl<'a> Tagged<'a> {
                 function::edit(ctx, name, change).await.map(drop)
             }
             Self::EventSourceMapping(uuid) => event_source_mapping::edit_tags(ctx, uuid, change).await,
+            Self::CodeSigningConfig(arn) => code_signing::edit_tags(ctx, arn, change).await,
+            Self::CapacityProvider(name) => capacity_provider::edit_tags(ctx, name, change).await,
         }
     }
 }

@@ -9,7 +9,7 @@ use super::function::{self, FUNCTIONS, Function, check_revision};
 use super::name::FunctionRef;
 use super::release::{FunctionConfiguration, Phase};
 use super::settings::Given;
-use super::{account, layer, version};
+use super::{account, code_signing, layer, version};
 use crate::Ctx;
 
 #[derive(Deserialize)]
@@ -41,6 +41,7 @@ pub async fn code(
     let before = function::find(&ctx, &name).await?;
     check_revision(before.latest.revision, input.revision_id.as_deref())?;
     source.check_type(before.latest.code.package_type(), "updating")?;
+    code_signing::check_code(&ctx, &before).await?;
     let change = |function: &mut Function, code: Code| -> Result<(), AwsError> {
         check_revision(function.latest.revision, input.revision_id.as_deref())?;
         function.code_bytes =
