@@ -6,6 +6,7 @@ use base::{Arn, AwsError};
 use serde::{Deserialize, Serialize};
 
 use super::function::{self, Function};
+use super::name::FunctionRef;
 use super::{capacity_provider, code_signing, errors, event_source_mapping};
 use crate::Ctx;
 
@@ -42,7 +43,7 @@ pub struct TagList {
 /// What a tag operation's ARN names.
 enum Tagged<'a> {
     /// By name.
-    Function(&'a str),
+    Function(String),
     /// By UUID.
     EventSourceMapping(&'a str),
     /// By ARN.
@@ -52,7 +53,7 @@ enum Tagged<'a> {
 }
 
 pub async fn tag(ctx: Ctx, input: TagResource) -> Result<(), AwsError> {
-    let tagged = Tagged::find(&ctx, "TagResource", &input.resource)?;
+    let (ctx, tagged) = Tagged::find(ctx, "TagResource", &input.resource).await?;
     if input.tags.is_empty() {
         return Err(errors::invalid_parameter("An error occurred and the request cannot be processed."));
     }
@@ -64,7 +65,7 @@ pub async fn tag(ctx: Ctx, input: TagResource) -> Result<(), AwsError> {
 }
 
 pub async fn untag(ctx: Ctx, input: UntagResource) -> Result<(), AwsError> {
-    let tagged = Tagged::find(&ctx, "UntagResource", &input.resource)?;
+    let (ctx, tagged) = Tagged::find(ctx, "UntagResource", &input.resource).await?;
     let remove = |tags: &mut Tags| {
         tags.retain(|key, _| !input.tag_keys.contains(key));
         Ok(())
@@ -73,8 +74,9 @@ pub async fn untag(ctx: Ctx, input: UntagResource) -> Result<(), AwsError> {
 }
 
 pub async fn list(ctx: Ctx, input: ListTags) -> Result<TagList, AwsError> {
-    let tags = match Tagged::find(&ctx, "ListTags", &input.resource)? {
-        Tagged::Function(name) => function::find(&ctx, name).await?.tags.clone(),
+    let (ctx, tagged) = Tagged::find(ctx, "ListTags", &input.resource).await?;
+    let tags = match tagged {
+        Tagged::Function(name) => function::find(&ctx, &name).await?.tags.clone(),
         Tagged::EventSourceMapping(uuid) => event_source_mapping::tags(&ctx, uuid).await?,
         Tagged::CodeSigningConfig(arn) => code_signing::tags(&ctx, arn).await?,
         Tagged::CapacityProvider(name) => capacity_provider::tags(&ctx, name).await?,
@@ -94,25 +96,33 @@ pub fn check(tags: &Tags) -> Result<(), AwsError> {
 }
 
 impl<'a> Tagged<'a> {
-    fn find(ctx: &Ctx, operation: &str, resource: &'a str) -> Result<Self, AwsError> {
+    /// What comes back with it is the context in which it is: a function's policy may let other accounts see its tags.
+    async fn find(ctx: Ctx, operation: &str, resource: &'a str) -> Result<(Ctx, Self), AwsError> {
         let unknown = || errors::resource_not_found("The resource you requested does not exist.");
         let arn: Arn = resource.parse().map_err(|_| unknown())?;
-        if arn.account != ctx.cx.account.as_str() {
-            return Err(errors::not_authorized(ctx, operation, resource));
-        }
-        if arn.region != ctx.cx.region.as_str() {
-            return Err(errors::other_region(ctx, &arn.region));
-        }
         // `arn:PARTITION:lambda:REGION:ACCOUNT:KIND:NAME`
         let mut parts = resource.splitn(7, ':').skip(5);
-        match (parts.next(), parts.next()) {
-            (Some("function"), Some(name)) if name.contains(':') => Err(errors::tags_need_a_function()),
-            (Some("function"), Some(name)) => Ok(Self::Function(name)),
-            (Some("event-source-mapping"), Some(uuid)) => Ok(Self::EventSourceMapping(uuid)),
-            (Some("code-signing-config"), Some(_)) => Ok(Self::CodeSigningConfig(resource)),
-            (Some("capacity-provider"), Some(name)) => Ok(Self::CapacityProvider(name)),
-            _ => Err(unknown()),
+        let (kind, name) = parts.next().zip(parts.next()).ok_or_else(unknown)?;
+        if kind == "function" {
+            let (ctx, function) = FunctionRef::locate(ctx, operation, resource, None).await?;
+            return match function.qualifier {
+                None => Ok((ctx, Self::Function(function.name))),
+                Some(_) => Err(errors::tags_need_a_function()),
+            };
         }
+        if arn.account != ctx.cx.account.as_str() {
+            return Err(errors::not_authorized(&ctx, operation, resource));
+        }
+        if arn.region != ctx.cx.region.as_str() {
+            return Err(errors::other_region(&ctx, &arn.region));
+        }
+        let tagged = match kind {
+            "event-source-mapping" => Self::EventSourceMapping(name),
+            "code-signing-config" => Self::CodeSigningConfig(resource),
+            "capacity-provider" => Self::CapacityProvider(name),
+            _ => return Err(unknown()),
+        };
+        Ok((ctx, tagged))
     }
 
     async fn edit(&self, ctx: &Ctx, change: impl Fn(&mut Tags) -> Result<(), AwsError>) -> Result<(), AwsError> {
