@@ -16,14 +16,15 @@ use serde::{Deserialize, Serialize};
 use store::{Batch, Record, Scan, Table};
 use wire::value::With;
 
+use super::CODE_BODY_BYTES_MAX;
 use super::code::{self, Code, CodeInput, PackageType};
 use super::name::FunctionRef;
 use super::release::{FunctionConfiguration, Phase, Pins, Release};
 use super::settings::{Given, Settings};
 use super::tag::{self, Tags};
-use super::{account, alias, debris, errors, layer, version};
-use crate::Ctx;
+use super::{account, alias, code_signing, debris, errors, layer, version};
 use crate::edit::Edit;
+use crate::{Ctx, Service};
 
 const PAGE_MAX: usize = 50;
 
@@ -60,6 +61,7 @@ pub struct CreateFunction {
     code: CodeInput,
     package_type: Option<String>,
     architectures: Option<Vec<String>>,
+    code_signing_config_arn: Option<String>,
     #[serde(default)]
     tags: Tags,
     #[serde(default)]
@@ -173,6 +175,16 @@ impl Function {
     }
 }
 
+pub fn operations(service: Service) -> Service {
+    service
+        .operation("CreateFunction", create)
+        .operation("DeleteFunction", delete)
+        .operation("GetFunction", get)
+        .operation("GetFunctionConfiguration", get_configuration)
+        .operation("ListFunctions", list)
+        .body_bytes_max("CreateFunction", CODE_BODY_BYTES_MAX)
+}
+
 pub async fn create(
     ctx: Ctx,
     With(input, given): With<CreateFunction, Given>,
@@ -191,6 +203,8 @@ pub async fn create(
     if FUNCTIONS.get_shared(&ctx.cloud.store, &scope, &name).await?.is_some() {
         return Err(errors::function_exists(&name));
     }
+    let signing = input.code_signing_config_arn.as_deref();
+    code_signing::check_new_code(&ctx, signing, &name).await?;
     let (mut settings, variables) = Settings::new(&name, given, package, input.architectures)?;
     settings.layers = layers.iter().map(|pinned| pinned.layer.clone()).collect();
     let pins = Pins { code: input.code.take(&ctx).await?, layers };
@@ -207,6 +221,9 @@ pub async fn create(
         let mut made = function.clone();
         let batch = made.latest.settings.seal(&ctx, batch, &owner, variables.as_ref()).await?;
         let mut batch = pins.hold(&ctx, batch, &owner)?;
+        if let Some(arn) = signing {
+            batch = code_signing::attach(&ctx, batch, &made, arn).await?;
+        }
         let mut published = None;
         if input.publish {
             let (with_version, version) = version::publish(&ctx, batch, &mut made, &pins, None)?;
@@ -326,6 +343,7 @@ async fn delete_whole(ctx: &Ctx, name: &str) -> Result<(), AwsError> {
         let batch = function.latest.let_go(&ctx.cloud, batch, &owner)?;
         // The secrets of a deleted function open for nobody, wherever a copy of them may be.
         let batch = ctx.cloud.vault.forget_with(batch, &owner)?;
+        let batch = code_signing::detach(ctx, batch, &function).await?;
         let batch = debris::leave(batch, &scope, &function, owner);
         let batch = account::charge(ctx, batch, |usage| {
             usage.function_count = usage.function_count.saturating_sub(1);

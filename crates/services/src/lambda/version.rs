@@ -10,7 +10,7 @@ use super::function::{self, FUNCTIONS, Function, check_revision};
 use super::name::FunctionRef;
 use super::release::{FunctionConfiguration, Phase, Pins, Release};
 use super::{account, alias, debris, errors};
-use crate::Ctx;
+use crate::{Ctx, Service};
 
 const PAGE_MAX: usize = 50;
 /// In the position of a listing: nothing of the function is left to show.
@@ -46,6 +46,10 @@ pub struct ListVersions {
 pub struct VersionList {
     versions: Vec<FunctionConfiguration>,
     next_marker: Option<String>,
+}
+
+pub fn operations(service: Service) -> Service {
+    service.operation("ListVersionsByFunction", list).operation("PublishVersion", publish_version)
 }
 
 /// Publishes `$LATEST`, unless it is what was published last.
