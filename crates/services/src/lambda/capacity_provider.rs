@@ -16,6 +16,7 @@ use wire::value::With;
 
 use super::errors;
 use super::function::{self, Function};
+use super::release::Release;
 use super::tag::{self, Tags};
 use crate::{Ctx, Service};
 
@@ -316,10 +317,10 @@ pub async fn list_function_versions(ctx: Ctx, input: ListFunctionVersions) -> Re
     })
 }
 
-/// Lets `batch`, which makes a version (a number, or `$LATEST`) of a function on managed instances, note who uses the
-/// provider. It fails if there is no such provider.
-#[expect(dead_code, reason = "no function names a provider yet")]
-pub async fn attach(ctx: &Ctx, batch: Batch, arn: &str, function: &Function, version: &str) -> Result<Batch, AwsError> {
+/// Lets `batch`, which makes a version of `function` (a number, or `$LATEST`) as its `$LATEST` is, note who uses the
+/// provider, if it names one. It fails if there is no such provider.
+pub async fn attach(ctx: &Ctx, batch: Batch, function: &Function, version: &str) -> Result<Batch, AwsError> {
+    let Some(arn) = function.latest.capacity_provider() else { return Ok(batch) };
     let name = name_of(ctx, arn)?;
     let scope = ctx.scope();
     let missing = || errors::capacity_provider_not_found(arn);
@@ -331,9 +332,9 @@ pub async fn attach(ctx: &Ctx, batch: Batch, arn: &str, function: &Function, ver
         .put(&USERS, &scope, (&name, function.incarnation, version), &user))
 }
 
-/// Lets `batch`, which deletes such a version, take back the note.
-#[expect(dead_code, reason = "no function names a provider yet")]
-pub fn detach(batch: Batch, scope: &Scope, arn: &str, incarnation: Uuid, version: &str) -> Batch {
+/// Lets `batch`, which deletes or changes such a version, take back the note.
+pub fn detach(batch: Batch, scope: &Scope, release: &Release, incarnation: Uuid, version: &str) -> Batch {
+    let Some(arn) = release.capacity_provider() else { return batch };
     let name = arn.rsplit(':').next().unwrap_or_default();
     batch.delete(&USERS, scope, (name, incarnation, version))
 }

@@ -9,6 +9,7 @@ mod capacity_provider;
 pub(crate) mod code;
 mod code_signing;
 mod concurrency;
+mod create;
 pub(crate) mod debris;
 mod errors;
 mod event_invoke;
@@ -40,6 +41,7 @@ pub fn service() -> Service {
         .with(capacity_provider::operations)
         .with(code_signing::operations)
         .with(concurrency::operations)
+        .with(create::operations)
         .with(event_invoke::operations)
         .with(event_source_mapping::operations)
         .with(function::operations)

@@ -10,7 +10,7 @@ use super::function::{self, FUNCTIONS, Function, check_revision};
 use super::name::FunctionRef;
 use super::release::{FunctionConfiguration, Phase};
 use super::settings::Given;
-use super::{account, code_signing, layer, version};
+use super::{account, capacity_provider, code_signing, layer, version};
 use crate::{Ctx, Service};
 
 #[derive(Deserialize)]
@@ -115,8 +115,10 @@ pub async fn configuration(
         check_revision(function.latest.revision, input.revision_id.as_deref())?;
         let owner = function.owner(&ctx);
         let package = function.latest.code.package_type();
+        let batch = capacity_provider::detach(batch, &scope, &function.latest, function.incarnation, "$LATEST");
         let (settings, variables) = function.latest.settings.with(given.clone(), package)?;
         function.latest.settings = settings;
+        let batch = capacity_provider::attach(&ctx, batch, &function, "$LATEST").await?;
         let mut batch = function.latest.settings.seal(&ctx, batch, &owner, variables.as_ref()).await?;
         if let Some(layers) = &layers {
             batch = layer::used::release(&ctx.cloud, batch, &function.latest.settings.layers, &owner)?;
