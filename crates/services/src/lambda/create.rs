@@ -40,7 +40,10 @@ pub fn operations(service: Service) -> Service {
     service.operation("CreateFunction", create).body_bytes_max("CreateFunction", CODE_BODY_BYTES_MAX)
 }
 
-async fn create(ctx: Ctx, With(input, given): With<CreateFunction, Given>) -> Result<FunctionConfiguration, AwsError> {
+pub async fn create(
+    ctx: Ctx,
+    With(input, given): With<CreateFunction, Given>,
+) -> Result<FunctionConfiguration, AwsError> {
     let prepared = prepare(&ctx, input, given).await?;
     let (function, published) = commit(&ctx, prepared).await?;
     // Of a function that is published as it is made, AWS shows the version under the function's own ARN.

@@ -333,7 +333,7 @@ mod tests {
     use wire::Value;
     use wire::page::Pages;
 
-    use super::super::function;
+    use super::super::{create, function};
     use super::*;
     use crate::{Cloud, Turns};
 
@@ -378,7 +378,7 @@ mod tests {
         let role = text("arn:aws:iam::000000000000:role/r");
         let code = [("PackageType", text("Image")), ("Code", image), ("Role", role), ("Publish", Value::Bool(true))];
         let made = named().into_iter().chain(code).collect();
-        function::create(ctx.clone(), input(made)).await.map(drop).unwrap();
+        create::create(ctx.clone(), input(made)).await.map(drop).unwrap();
         let with = |more: &[(&'static str, &str)]| {
             let more = more.iter().map(|(name, value)| (*name, text(value)));
             named().into_iter().chain(more).collect::<Vec<_>>()
