@@ -1,0 +1,22 @@
+//! The isolation seam: programs that nobody trusts run here, apart from the machine and from each other.
+//!
+//! `Isolation` is what the server holds; `Isolation::start(Spec)` gives a `Sandbox`: an empty room with its own files,
+//! processes, network and limits, in which `Sandbox::run` starts programs. Two backends pass one suite (`tests/suite.rs`): real
+//! processes behind namespaces, cgroups, seccomp and Landlock (`process`), and a fake for tests of what lies above.
+//!
+//! Whoever builds a binary on this crate calls `take_over` as the first thing in `main`: the process backend starts
+//! its helper by running the same binary again.
+//!
+//! Invariants: a sandbox that is handed out is complete, never half confined. Dropping a `Sandbox` kills all that runs
+//! in it. When the server dies, however it dies, every sandbox dies with it. `unsafe` is in `sys` alone.
+//!
+//! Not here: what an invocation is (`runtime`), where code comes from. Not yet: Wasm, microVMs.
+
+mod fake;
+mod isolation;
+mod limits;
+mod spec;
+
+pub use fake::{FakeProcess, fake};
+pub use isolation::{Event, Exit, Freezing, Isolation, ProcessId, RunError, Sandbox, StartError, Status, Usage};
+pub use spec::{Cpu, Grant, Limits, Mount, Network, Program, Spec};
