@@ -7,3 +7,19 @@ pub const CONCURRENCY_DEFAULT: u32 = 1_000;
 
 /// How long an instance is kept that nobody calls.
 pub const KEEP_ALIVE_DEFAULT: Duration = Duration::from_secs(600);
+
+/// Lambda's time for the first init, extensions included.
+pub const INIT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Lambda's limit of a response that is not streamed: 6 MiB, and 100 bytes.
+pub const RESPONSE_BYTES_MAX: u64 = 6_291_556;
+
+/// Lambda's limit of a response that is streamed.
+pub const STREAMED_BYTES_MAX: u64 = 200 * 1024 * 1024;
+
+/// The end of a log that comes with an answer.
+pub const LOG_TAIL_BYTES: usize = 4 * 1024;
+
+/// How often a runtime is started in one sandbox before the sandbox is made anew: a function that crashes in each
+/// invocation still gets its `/tmp` back most of the time, and a sandbox runs a limited number of programs.
+pub const STARTS_MAX: u32 = 32;
