@@ -20,6 +20,7 @@
 //! and Logs APIs, parked runtimes, several invocations at once.
 
 mod environment;
+mod frames;
 pub mod limits;
 mod runtime;
 

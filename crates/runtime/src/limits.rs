@@ -23,3 +23,10 @@ pub const LOG_TAIL_BYTES: usize = 4 * 1024;
 /// How often a runtime is started in one sandbox before the sandbox is made anew: a function that crashes in each
 /// invocation still gets its `/tmp` back most of the time, and a sandbox runs a limited number of programs.
 pub const STARTS_MAX: u32 = 32;
+
+/// What a runtime may send of a response before the host lets it send more (`docs/decisions/0007-runtime-frames.md`).
+/// What waits for a slow caller is never more.
+pub const CREDIT_BYTES: u64 = 262_144;
+
+/// A message of a runtime that is not an event, a response or an error.
+pub const HEAD_MESSAGE_BYTES_MAX: usize = 65_536;
