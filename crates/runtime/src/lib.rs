@@ -21,6 +21,8 @@
 
 mod environment;
 mod frames;
+mod logs;
+mod response;
 pub mod limits;
 mod runtime;
 

@@ -30,3 +30,9 @@ pub const CREDIT_BYTES: u64 = 262_144;
 
 /// A message of a runtime that is not an event, a response or an error.
 pub const HEAD_MESSAGE_BYTES_MAX: usize = 65_536;
+
+/// One event of a log: CloudWatch's limit.
+pub const LOG_EVENT_BYTES_MAX: usize = 256 * 1024;
+
+/// What is read of a function's output at once.
+pub const LOG_READ_BYTES: usize = 16 * 1024;

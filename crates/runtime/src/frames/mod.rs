@@ -37,9 +37,23 @@ pub struct Connection {
     stream: u32,
     /// What the runtime may still send of its response.
     credit: u64,
-    /// It broke the protocol or hung up, which is said once.
+    /// It broke the protocol, which is said once; or it hung up, which is said by its exit alone.
     is_broken: bool,
 }
+
+enum Fault {
+    HungUp,
+    Protocol(&'static str),
+}
+
+impl From<&'static str> for Fault {
+    fn from(why: &'static str) -> Self {
+        Fault::Protocol(why)
+    }
+}
+
+/// Small answers come whole, and a buffer on the stack costs nothing.
+const READ_BYTES: usize = 16 * 1024;
 
 #[derive(Serialize)]
 struct Init<'a> {
@@ -142,27 +156,40 @@ impl Connection {
             let interest =
                 if self.outgoing.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
             let progress = match self.socket.ready(interest).await {
-                Ok(_) => self.send_and_receive(),
-                Err(_) => Err("its socket failed"),
+                Ok(_) => {
+                    self.send();
+                    self.receive().map(|_| ())
+                }
+                Err(_) => Err(Fault::HungUp),
             };
-            if let Err(why) = progress {
-                self.is_broken = true;
+            self.note(progress);
+        }
+    }
+
+    /// What it has said already.
+    pub fn said(&mut self) -> Option<Said> {
+        self.said.pop_front()
+    }
+
+    fn note(&mut self, progress: Result<(), Fault>) {
+        if let Err(fault) = progress {
+            self.is_broken = true;
+            if let Fault::Protocol(why) = fault {
                 self.said.push_back(Said::Broken(why));
             }
         }
     }
 
-    /// What has arrived already, without waiting.
-    pub fn receive_now(&mut self) {
-        if !self.is_broken && let Err(why) = self.receive() {
-            self.is_broken = true;
-            self.said.push_back(Said::Broken(why));
+    /// Reads what it wrote before now, so that `said` has it: it is gone and will say no more.
+    pub fn read_out(&mut self) {
+        while !self.is_broken {
+            // The readiness that the event loop knows may be older than what is there.
+            match self.receive_with(|socket, buffer| Ok(rustix::io::read(socket, buffer)?)) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(fault) => self.note(Err(fault)),
+            }
         }
-    }
-
-    fn send_and_receive(&mut self) -> Result<(), &'static str> {
-        self.send();
-        self.receive()
     }
 
     /// Sends as much as the socket takes. An error shows when the socket is read.
@@ -178,21 +205,25 @@ impl Connection {
         self.outgoing.shrink_to(PAYLOAD_BYTES_MAX);
     }
 
-    fn receive(&mut self) -> Result<(), &'static str> {
-        // A frame, and the head of the next.
-        let mut buffer = [0; 16 * 1024];
-        match self.socket.try_read(&mut buffer) {
-            Ok(0) => return Err("it hung up"),
+    fn receive(&mut self) -> Result<bool, Fault> {
+        self.receive_with(|socket, buffer| socket.try_read(buffer))
+    }
+
+    /// Reads once; whether anything was there.
+    fn receive_with(&mut self, read: impl Fn(&UnixStream, &mut [u8]) -> io::Result<usize>) -> Result<bool, Fault> {
+        let mut buffer = [0; READ_BYTES];
+        match read(&self.socket, &mut buffer) {
+            Ok(0) => return Err(Fault::HungUp),
             Ok(count) => self.received.extend_from_slice(buffer.get(..count).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(_) => return Err("its socket failed"),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(_) => return Err(Fault::HungUp),
         }
         while let Some((head, payload)) = self.frame()? {
             self.take(head, payload)?;
         }
         self.received.drain(..self.read_to);
         self.read_to = 0;
-        Ok(())
+        Ok(true)
     }
 
     fn frame(&mut self) -> Result<Option<(Head, Vec<u8>)>, &'static str> {
@@ -342,8 +373,12 @@ mod tests {
         assert_eq!(connection.next().await, Said::Bytes(vec![8; 100_000 - 65_536]));
         assert_eq!(connection.next().await, Said::Done);
         assert_eq!(connection.next().await, Said::Next);
-        drop(playing.join().unwrap());
-        assert_eq!(connection.next().await, Said::Broken("it hung up"));
+        let mut runtime = playing.join().unwrap();
+        runtime.write_all(&message(Kind::Next, 1, b"")).unwrap();
+        drop(runtime);
+        connection.read_out();
+        assert_eq!(connection.said(), Some(Said::Next));
+        assert_eq!(connection.said(), None);
     }
 
     #[tokio::test]
