@@ -6,6 +6,9 @@ pub const PROGRAMS_MAX: usize = 64;
 /// Descriptors that one program is given, besides its standard ones. One message carries at most 253.
 pub const GRANTS_MAX: usize = 32;
 
+/// The highest number under which a program may find a descriptor.
+pub const GRANT_NUMBER_MAX: u16 = 255;
+
 /// Directories mounted into one sandbox: code, five layers, runtime, interpreter, SDKs, and room.
 pub const MOUNTS_MAX: usize = 32;
 
