@@ -1,6 +1,7 @@
 //! Every bound of this crate, with its reason.
 
-/// Programs that may be asked for in the life of one sandbox: a runtime, ten extensions, and many restarts of both.
+/// Programs of one sandbox that run, or have exited without anybody taking the event: a runtime and ten extensions,
+/// several times over.
 pub const PROGRAMS_MAX: usize = 64;
 
 /// Descriptors that one program is given, besides its standard ones. One message carries at most 253.

@@ -19,9 +19,8 @@ const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost\n";
 const NSSWITCH: &str = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\nprotocols: files\n";
 
 /// Files of the host that its libraries and interpreters look for. Folders are copied with what is below them.
-const COPIED: [&str; 9] = [
+const COPIED: [&str; 8] = [
     "ld.so.cache",
-    "localtime",
     "mime.types",
     "os-release",
     "protocols",
@@ -71,6 +70,8 @@ pub fn gather(nameservers: &[IpAddr]) -> Vec<(PathBuf, Node)> {
         nodes.push((BUNDLE.into(), Node::File(bundle)));
         nodes.extend(BUNDLE_LINKS.iter().map(|(at, to)| (PathBuf::from(at), Node::Link(to.into()))));
     }
+    // AWS's clocks show UTC, wherever they are.
+    nodes.push(("localtime".into(), Node::Link("/usr/share/zoneinfo/UTC".into())));
     let etc = Path::new("/etc");
     let mut wanted: Vec<PathBuf> = COPIED.iter().map(PathBuf::from).collect();
     for entry in fs::read_dir(etc).into_iter().flatten().flatten() {

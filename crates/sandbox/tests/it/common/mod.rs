@@ -1,7 +1,5 @@
 //! What the tests of this crate share: an isolation on the test's own runtime, and programs of the host's shell.
 
-#![expect(dead_code, reason = "each test binary uses its own part")]
-
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
