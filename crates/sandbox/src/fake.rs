@@ -55,7 +55,7 @@ impl Backend for Fake {
             let room = FakeRoom {
                 body: Arc::clone(&self.body),
                 addresses,
-                running: Arc::new(Mutex::new(Running { next: 2, alive: Vec::new(), gone: false })),
+                running: Arc::new(Mutex::new(Running { next: 2, ..Running::default() })),
                 tell,
                 events: AsyncMutex::new(events),
             };
@@ -72,9 +72,12 @@ struct FakeRoom {
     events: AsyncMutex<mpsc::Receiver<Event>>,
 }
 
+#[derive(Default)]
 struct Running {
     next: u32,
     alive: Vec<ProcessId>,
+    /// Programs started, less exits taken: what the queue of events must hold.
+    outstanding: usize,
     gone: bool,
 }
 
@@ -83,7 +86,7 @@ impl Running {
     fn exit(&mut self, process: ProcessId, status: Status, tell: &mpsc::Sender<Event>) {
         if let Some(at) = self.alive.iter().position(|alive| *alive == process) {
             self.alive.remove(at);
-            // The queue holds an exit for each program that may ever run here.
+            // The queue holds all that is outstanding.
             let _ = tell.try_send(Event::Exited { process, exit: Exit { status, out_of_memory: false } });
         }
     }
@@ -97,9 +100,10 @@ impl Room for FakeRoom {
                 if running.gone {
                     return Err(RunError::Gone);
                 }
-                if running.next as usize > PROGRAMS_MAX {
-                    return Err(RunError::Program("a sandbox runs no more programs than that"));
+                if running.outstanding >= PROGRAMS_MAX {
+                    return Err(RunError::Program("the sandbox runs too many, or nobody takes its events"));
                 }
+                running.outstanding += 1;
                 let process = ProcessId(running.next);
                 running.next += 1;
                 running.alive.push(process);
@@ -126,7 +130,10 @@ impl Room for FakeRoom {
             if self.running.lock().gone && events.is_empty() {
                 return Event::Gone;
             }
-            events.recv().await.unwrap_or(Event::Gone)
+            let event = events.recv().await.unwrap_or(Event::Gone);
+            let mut running = self.running.lock();
+            running.outstanding = running.outstanding.saturating_sub(1);
+            event
         })
     }
 

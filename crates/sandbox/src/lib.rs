@@ -13,10 +13,16 @@
 //! Not here: what an invocation is (`runtime`), where code comes from. Not yet: Wasm, microVMs.
 
 mod fake;
+mod features;
 mod isolation;
 mod limits;
+mod message;
+mod process;
 mod spec;
+mod sys;
 
 pub use fake::{FakeProcess, fake};
+pub use features::{Feature, Features};
 pub use isolation::{Event, Exit, Freezing, Isolation, ProcessId, RunError, Sandbox, StartError, Status, Usage};
+pub use process::{IsolationError, Settings, processes, take_over};
 pub use spec::{Cpu, Grant, Limits, Mount, Network, Program, Spec};

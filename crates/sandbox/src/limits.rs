@@ -1,10 +1,14 @@
 //! Every bound of this crate, with its reason.
 
-/// Programs that may be asked for in the life of one sandbox: a runtime, ten extensions, and many restarts of both.
+/// Programs of one sandbox that run, or have exited without anybody taking the event: a runtime and ten extensions,
+/// several times over.
 pub const PROGRAMS_MAX: usize = 64;
 
 /// Descriptors that one program is given, besides its standard ones. One message carries at most 253.
 pub const GRANTS_MAX: usize = 32;
+
+/// The highest number under which a program may find a descriptor.
+pub const GRANT_NUMBER_MAX: u16 = 255;
 
 /// Directories mounted into one sandbox: code, five layers, runtime, interpreter, SDKs, and room.
 pub const MOUNTS_MAX: usize = 32;

@@ -1,0 +1,6 @@
+//! The tests of this crate that start sandboxes, in one binary.
+
+mod common;
+mod inside;
+mod limits;
+mod suite;
