@@ -75,43 +75,48 @@ def from_json(data):
     return json.loads(text)
 
 
-class _Encoders:
-    """Both spellings of text, by whether the runtime escapes what is not ASCII."""
+class _Encoder:
+    """JSON text as the runtime of this version of Python writes it: up to 3.11 in ASCII alone."""
 
     def __init__(self):
         from _json import encode_basestring, encode_basestring_ascii, make_encoder
+        from marshal import dumps
 
-        self.ascii = True
-        self.text = {True: encode_basestring_ascii, False: encode_basestring}
-        self.make = make_encoder
+        old = os.environ.get("AWS_EXECUTION_ENV") not in ["AWS_Lambda_python3.%d" % minor for minor in (12, 13, 14, 15)]
+        self._text = encode_basestring_ascii if old else encode_basestring
+        self._make = make_encoder
+        self._is_plain = dumps
+        self._fast = self._c_encoder()
 
-    def fast(self, value):
-        """The C encoder, for values of the exact built-in types."""
-        encoder = self.make({}, _not_serializable, self.text[self.ascii], None, ": ", ", ", False, False, True)
-        return "".join(encoder(value, 0))
+    def _c_encoder(self):
+        return self._make({}, _not_serializable, self._text, None, ": ", ", ", False, False, True)
+
+    def encode(self, value):
+        """`marshal` takes the exact built-in types alone, so it tells in no time whether the C encoder writes the same as
+        simplejson; named tuples, decimals, bytes and subclasses take the slow way."""
+        try:
+            self._is_plain(value)
+            return "".join(self._fast(value, 0))
+        except (ValueError, TypeError, RecursionError):
+            self._fast = self._c_encoder()  # the old one remembers the path to the failure
+        try:
+            return "".join(_pieces(value, self._text, set()))
+        except RecursionError:
+            raise RecursionError("maximum recursion depth exceeded while encoding a JSON object") from None
 
 
 def _not_serializable(value):
     raise TypeError("Object of type %s is not JSON serializable" % value.__class__.__name__)
 
 
-_encoders = None
+_encoder = None
 
 
 def to_json(value):
-    """A response as JSON text. `marshal` takes the exact built-in types alone, so it tells in no time whether the C encoder
-    writes the same as simplejson; named tuples, decimals, bytes and subclasses take the slow way."""
-    global _encoders
-    import marshal
-
-    if _encoders is None:
-        _encoders = _Encoders()
-    _encoders.ascii = os.environ.get("AWS_EXECUTION_ENV", "")[-5:] not in ("n3.12", "n3.13", "n3.14", "n3.15")
-    try:
-        marshal.dumps(value)
-        return _encoders.fast(value)
-    except (ValueError, TypeError, RecursionError):
-        return "".join(_pieces(value, _encoders.text[_encoders.ascii], set()))
+    global _encoder
+    if _encoder is None:
+        _encoder = _Encoder()
+    return _encoder.encode(value)
 
 
 def _pieces(value, text, path):
@@ -991,14 +996,24 @@ def _add_modules():
         setattr(package, part.__name__.rpartition(".")[2], part)
 
 
+def _prepare():
+    """What needs no environment."""
+    _add_builtins()
+    _add_modules()
+    sys.stdout = Unbuffered(sys.stdout)
+    sys.stderr = Unbuffered(sys.stderr)
+
+
 def _connect():
     """The transport, with the function's environment taken over."""
     fd = os.environ.pop("_LAMP_CONTROL_FD", None)
     if fd is None:
+        _prepare()
         return Http(os.environ["AWS_LAMBDA_RUNTIME_API"])
     own = os.environ.get("AWS_LAMBDA_RUNTIME_API")
     log_fd = os.environ.get("_LAMBDA_TELEMETRY_LOG_FD")
     frames = Frames(int(fd))
+    _prepare()
     if not frames.waiting():  # a parked process has time: what AWS's runtime has imported is there before the function is
         import importlib, json, logging, traceback, warnings  # noqa: E401,F401
     frames.send(PARKED, 0)
@@ -1019,10 +1034,6 @@ def run():
     global _logs, _request_id, _tenant_id
     transport = _connect()
     _set_search_path()
-    _add_builtins()
-    _add_modules()
-    sys.stdout = Unbuffered(sys.stdout)
-    sys.stderr = Unbuffered(sys.stderr)
     _logs = Logs()
     client = LambdaRuntimeClient(transport)
     handler = _load(client)

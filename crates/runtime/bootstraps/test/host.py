@@ -1,7 +1,6 @@
 """Plays the host for one bootstrap: starts the interpreter over a socket pair, speaks the frames of decision 7, and reads what
 the function wrote. Used by the tests beside it; runs on any Python 3.8 or later, without packages."""
 
-import array
 import json
 import os
 import select
@@ -51,7 +50,7 @@ class Answer:
 class Host:
     """One environment of one function. `files` are its code, `env` is added to AWS's own variables."""
 
-    def __init__(self, command, files, handler, env=(), execution_env="AWS_Lambda_python3.13", log_pipe=False, process_env=(), early=False):
+    def __init__(self, command, files, handler, env=(), execution_env="AWS_Lambda_python3.13", log_pipe=False, process_env=(), early=False, over_http=False):
         self.folder = tempfile.mkdtemp(prefix="lamp-boot-")
         for name, text in files.items():
             path = os.path.join(self.folder, name)
@@ -85,6 +84,9 @@ class Host:
             self.log_pipe, log_end = os.pipe()
             passed.append(log_end)
             start["_LAMBDA_TELEMETRY_LOG_FD"] = str(log_end)
+        if over_http:
+            del start["_LAMP_CONTROL_FD"]
+            start.update(self.env)
         start.update(process_env)
         if early:
             self.send_init()
@@ -237,3 +239,130 @@ class Host:
             found.append((kind, data[16 : 16 + length].decode()))
             data = data[16 + length :]
         return found
+
+
+class RuntimeApi:
+    """The HTTP Runtime API for one runtime: events go in by `invoke`, what was posted comes out."""
+
+    def __init__(self, chunked=False, close=False):
+        import queue
+        from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+        events, posts = queue.Queue(), queue.Queue()
+        self.events, self.posts = events, posts
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def log_message(self, *_):
+                pass
+
+            def do_GET(self):
+                headers, body = events.get()
+                if headers is None:
+                    self.close_connection = True
+                    return
+                self.send_response(200)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                if close:
+                    self.close_connection = True  # unannounced, as a proxy that restarts
+                if chunked:
+                    self.send_header("Transfer-Encoding", "chunked")
+                    self.end_headers()
+                    for at in range(0, len(body), 1000):
+                        part = body[at : at + 1000]
+                        self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+                    self.wfile.write(b"0\r\n\r\n")
+                else:
+                    self.send_header("Content-Length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
+
+            def do_POST(self):
+                if "chunked" in self.headers.get("Transfer-Encoding", ""):
+                    body = b""
+                    while True:
+                        size = int(self.rfile.readline(), 16)
+                        if size == 0:
+                            break
+                        body += self.rfile.read(size)
+                        self.rfile.readline()
+                    trailers = {}
+                    line = self.rfile.readline().strip()
+                    while line:
+                        name, _, value = line.decode().partition(":")
+                        trailers[name.lower()] = value.strip()
+                        line = self.rfile.readline().strip()
+                else:
+                    body, trailers = self.rfile.read(int(self.headers["Content-Length"])), {}
+                posts.put((self.path, {k.lower(): v for k, v in self.headers.items()}, body, trailers))
+                answer = b'{"status":"OK"}\n'
+                self.send_response(202)
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.server.handle_error = lambda *_: None  # a runtime that is killed resets its connection
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+        self.address = "127.0.0.1:%d" % self.server.server_address[1]
+
+    def invoke(self, event, request_id="8f5e0000-0000-4000-8000-000000000001", **headers):
+        told = {
+            "Lambda-Runtime-Aws-Request-Id": request_id,
+            "Lambda-Runtime-Deadline-Ms": str(int(time.time() * 1000) + 3000),
+            "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:us-east-1:000000000000:function:probe",
+            "Content-Type": "application/json",
+        }
+        told.update({name.replace("_", "-"): value for name, value in headers.items()})
+        self.events.put((told, json.dumps(event).encode()))
+        return self.post()
+
+    def post(self):
+        return self.posts.get(timeout=WAIT_SECONDS)
+
+    def close(self):
+        self.events.put((None, None))
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class OverHttp(Host):
+    """A runtime without a control socket."""
+
+    def __init__(self, command, files, handler, api, env=(), **more):
+        self.api = api
+        super().__init__(command, files, handler, env, process_env={"AWS_LAMBDA_RUNTIME_API": api.address}, over_http=True, **more)
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.api.close()
+        super().__exit__()
+
+
+def run(tests, commands):
+    """Every `test_` function for every interpreter: prints what fails, and its number is the exit status."""
+    import inspect
+    import traceback
+
+    only = os.environ.get("ONLY", "")
+    failed = count = 0
+    for name, command in commands:
+        for test in sorted(tests):
+            if not test.startswith("test_") or only not in test:
+                continue
+            count += 1
+            function = tests[test]
+            arguments = [command, name][: len(inspect.signature(function).parameters)]
+            try:
+                function(*arguments)
+            except Exception:
+                failed += 1
+                print("FAILED %s on %s" % (test, name))
+                traceback.print_exc()
+    assert count > 0, "no test ran"
+    print("%d tests, %d failed, on %s" % (count, failed, ", ".join(name for name, _ in commands)))
+    return min(failed, 100)
