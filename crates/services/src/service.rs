@@ -50,6 +50,11 @@ impl Service {
         self
     }
 
+    /// Adds the operations of one noun.
+    pub fn with(self, operations: fn(Self) -> Self) -> Self {
+        operations(self)
+    }
+
     /// Lets `operation` have bodies larger or smaller than the default.
     pub fn body_bytes_max(mut self, operation: &'static str, bytes: u64) -> Self {
         self.body_bytes_max.insert(operation, bytes);

@@ -165,10 +165,73 @@ missing = refused("ResourceNotFoundException", awslambda.add_layer_version_permi
                   LayerName="l", VersionNumber=9, **statement)
 assert missing == f"Layer version {US}:layer:l:9 does not exist.", missing
 
+# Functions use layers, as they were when they were told to.
+def function(call=awslambda.create_function, name="f", **arguments):
+    if call == awslambda.create_function:
+        arguments |= {"Runtime": "python3.13", "Handler": "app.handler", "Role": "arn:aws:iam::000000000000:role/r",
+                      "Code": {"ZipFile": a_zip("app.py", "import lib")}}
+    return call(FunctionName=name, **arguments)
+
+
+def refused_layers(*arns, code="InvalidParameterValueException"):
+    return refused(code, awslambda.update_function_configuration, FunctionName="f", Layers=list(arns))
+
+
+used = [f"{US}:layer:m:1", f"{US}:layer:l:3"]
+shown = [{"Arn": arn, "CodeSize": len(code)} for arn in used]
+assert function(Layers=used)["Layers"] == shown
+one = function(awslambda.publish_version)
+assert one["Layers"] == shown
+assert function(awslambda.publish_version)["Version"] == "1"
+assert function(awslambda.update_function_configuration, Layers=used[:1])["Layers"] == shown[:1]
+assert function(awslambda.publish_version)["Version"] == "2"
+assert "Layers" not in function(awslambda.update_function_configuration, Layers=[])
+assert function(awslambda.update_function_configuration, Description="d").get("Layers") is None
+assert function(awslambda.update_function_configuration, Layers=used)["Layers"] == shown
+six = [f"{US}:layer:{number}:1" for number in range(6)]
+assert refused_layers(*six) == "Cannot reference more than 5 layers."
+assert refused_layers(f"{US}:layer:l:9") == f"Layer version {US}:layer:l:9 does not exist."
+own = "arn:aws:lambda:::awslayer:AmazonLinux1703"
+assert refused_layers(own) == f"Layer version {own} does not exist."
+assert refused_layers(f"{US}:layer:l:1", f"{US}:layer:m:1", f"{US}:layer:l:2") == (
+    "Two different versions of the same layer are not allowed to be referenced in the same function. "
+    f"{US}:layer:l:1 and {US}:layer:l:2 are versions of the same layer."
+)
+elsewhere.publish_layer_version(LayerName="l", Content={"ZipFile": code})
+assert refused_layers("arn:aws:lambda:eu-west-1:000000000000:layer:l:1") == (
+    "Layers are not in the same region as the function. Layers are expected to be in region us-east-1."
+)
+refused("InvalidParameterValueException", function, Layers=["arn:aws:lambda:eu-west-1:000000000000:layer:l:1"])
+theirs = stranger.publish_layer_version(LayerName="theirs", Content={"ZipFile": code})["LayerVersionArn"]
+denied = refused_layers(theirs, code="AccessDeniedException")
+assert f"lambda:GetLayerVersion on resource: {theirs} because" in denied, denied
+stranger.add_layer_version_permission(LayerName="theirs", VersionNumber=1, StatementId="s", Principal="*",
+                                      Action="lambda:GetLayerVersion")
+assert function(awslambda.update_function_configuration, Layers=[theirs])["Layers"][0]["Arn"] == theirs
+
+# All together may be 250 MB unzipped, and zeros take little space.
+huge = a_zip("zeros", bytes(200 * 1024 * 1024))
+large = [awslambda.publish_layer_version(LayerName=name, Content={"ZipFile": huge})["LayerVersionArn"]
+         for name in ("large", "larger")]
+assert refused_layers(*large) == "Layers consume more than the available size of 262144000 bytes"
+function(awslambda.update_function_configuration, Layers=large[:1])
+together = refused("InvalidParameterValueException", awslambda.update_function_code, FunctionName="f", ZipFile=huge)
+assert together == (
+    "Function code combined with layers exceeds the maximum allowed size of 262144000 bytes. "
+    f"The actual size is {2 * 200 * 1024 * 1024} bytes."
+), together
+
 # Deleting again is no error. A number is never given twice.
 for number in (3, 2, 1, 1):
     deleted = awslambda.delete_layer_version(LayerName="l", VersionNumber=number)
     assert deleted["ResponseMetadata"]["HTTPStatusCode"] == 204
-assert numbers() == [] and [name for name, _ in latest()] == ["a", "m", "z"]
+assert numbers() == [] and [name for name, _ in latest()] == ["a", "large", "larger", "m", "z"]
 assert awslambda.publish_layer_version(LayerName="l", Content={"ZipFile": code})["Version"] == 4
+
+# Functions keep what they use of the deleted ones, and versions of them can still be published.
+assert refused_layers(f"{US}:layer:l:3") == f"Layer version {US}:layer:l:3 does not exist."
+assert awslambda.get_function_configuration(FunctionName="f", Qualifier="1")["Layers"] == shown
+stranger.delete_layer_version(LayerName="theirs", VersionNumber=1)
+function(awslambda.delete_function, Qualifier="2")
+function(awslambda.delete_function)
 print("ok")

@@ -51,6 +51,22 @@ fn boto3_urls_and_asynchronous_invocations() {
 }
 
 #[test]
+fn boto3_event_source_mappings() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/event_source_mappings.py"));
+    run(command);
+}
+
+#[test]
+fn boto3_code_signing_and_capacity_providers() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/code_signing.py"));
+    run(command);
+}
+
+#[test]
 fn boto3_over_tls() {
     let lamp = Lamp::start_with(&["--tls-self-signed"]);
     let mut command = client(&lamp, &python());

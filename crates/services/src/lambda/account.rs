@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use store::{Batch, Record, Table};
 
 use super::errors;
-use crate::Ctx;
+use crate::{Ctx, Service};
 
 /// Code that an account may store, zipped: AWS's 75 GB.
 pub const CODE_BYTES_MAX: u64 = 75 * 1024 * 1024 * 1024;
@@ -60,6 +60,10 @@ impl Usage {
 /// In whose turn the usage is changed, for [`Ctx::edit_in_turn`].
 pub fn turn(ctx: &Ctx) -> Vec<u8> {
     USAGE.row_key(&ctx.scope(), ())
+}
+
+pub fn operations(service: Service) -> Service {
+    service.operation("GetAccountSettings", get_settings)
 }
 
 pub async fn usage(ctx: &Ctx) -> Result<Usage, AwsError> {

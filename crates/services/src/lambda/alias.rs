@@ -10,7 +10,7 @@ use store::{Record, Scan, Table};
 use super::function::{self, FUNCTIONS, Function, check_revision};
 use super::name::FunctionRef;
 use super::{debris, errors, version};
-use crate::Ctx;
+use crate::{Ctx, Service};
 
 const PAGE_MAX: usize = 50;
 /// Rows read at once when all aliases of a function are looked through.
@@ -93,6 +93,15 @@ pub struct AliasConfiguration {
 pub struct AliasList {
     aliases: Vec<AliasConfiguration>,
     next_marker: Option<String>,
+}
+
+pub fn operations(service: Service) -> Service {
+    service
+        .operation("CreateAlias", create)
+        .operation("DeleteAlias", delete)
+        .operation("GetAlias", get)
+        .operation("ListAliases", list)
+        .operation("UpdateAlias", update)
 }
 
 pub async fn create(ctx: Ctx, input: CreateAlias) -> Result<AliasConfiguration, AwsError> {

@@ -7,7 +7,7 @@ use store::{Record, Table};
 use super::errors;
 use super::function::{self, FUNCTIONS};
 use super::name::FunctionRef;
-use crate::Ctx;
+use crate::{Ctx, Service};
 
 /// By the function's incarnation and the qualifier. Absent while nobody has said anything: AWS updates runtimes then.
 pub static RUNTIME_UPDATES: Table<(Uuid, String), RuntimeUpdates> = Table::new("lambda_runtime_updates");
@@ -56,6 +56,14 @@ pub struct RuntimeManagement {
     update_runtime_on: String,
     function_arn: String,
     runtime_version_arn: Option<String>,
+}
+
+pub fn operations(service: Service) -> Service {
+    service
+        .operation("GetFunctionRecursionConfig", get_recursion)
+        .operation("GetRuntimeManagementConfig", get_runtime_management)
+        .operation("PutFunctionRecursionConfig", put_recursion)
+        .operation("PutRuntimeManagementConfig", put_runtime_management)
 }
 
 pub async fn put_recursion(ctx: Ctx, input: PutRecursion) -> Result<Recursion, AwsError> {

@@ -12,7 +12,7 @@ use super::account::{self, CONCURRENCY_MAX, UNRESERVED_CONCURRENCY_MIN, Usage};
 use super::function::{self, Concurrency, FUNCTIONS, Function};
 use super::name::FunctionRef;
 use super::{alias, errors, version};
-use crate::Ctx;
+use crate::{Ctx, Service};
 
 const PAGE_MAX: usize = 50;
 /// More configurations than this no function can have: each takes one of the account's executions at least.
@@ -83,6 +83,17 @@ pub struct ProvisionedConfig {
 pub struct ProvisionedList {
     provisioned_concurrency_configs: Vec<ProvisionedConfig>,
     next_marker: Option<String>,
+}
+
+pub fn operations(service: Service) -> Service {
+    service
+        .operation("DeleteFunctionConcurrency", delete_reserved)
+        .operation("DeleteProvisionedConcurrencyConfig", delete_provisioned)
+        .operation("GetFunctionConcurrency", get_reserved)
+        .operation("GetProvisionedConcurrencyConfig", get_provisioned)
+        .operation("ListProvisionedConcurrencyConfigs", list_provisioned)
+        .operation("PutFunctionConcurrency", put_reserved)
+        .operation("PutProvisionedConcurrencyConfig", put_provisioned)
 }
 
 pub async fn put_reserved(ctx: Ctx, input: PutReserved) -> Result<Concurrency, AwsError> {

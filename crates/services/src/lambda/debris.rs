@@ -10,6 +10,7 @@ use store::{Batch, Record, Row, Scan, Scope, Table, TableKey};
 
 use super::alias::ALIASES;
 use super::behavior::RUNTIME_UPDATES;
+use super::capacity_provider;
 use super::concurrency::PROVISIONED;
 use super::event_invoke::EVENT_INVOKES;
 use super::function::Function;
@@ -56,7 +57,9 @@ pub async fn clear(cloud: &Cloud, scope: &Scope, incarnation: Uuid) -> Result<()
     let Some(row) = DEBRIS.get(&cloud.store, scope, incarnation).await? else { return Ok(()) };
     let owner = &row.value.owner;
     clear_with(cloud, scope, &VERSIONS, incarnation, |batch, version| {
-        version.value.let_go(cloud, batch, &version::owner(owner, version.key.1))
+        let (release, number) = (&version.value, version.key.1);
+        let batch = capacity_provider::detach(batch, scope, release, incarnation, &number.to_string());
+        release.let_go(cloud, batch, &version::owner(owner, number))
     })
     .await?;
     clear_with(cloud, scope, &URLS, incarnation, |batch, url| Ok(url.value.forget_target(batch, scope))).await?;

@@ -221,3 +221,70 @@ pub fn policy_of_other_resource(arn: &str) -> AwsError {
         "The provided policy has a resource other than {arn}. Please check the policy and try again."
     ))
 }
+
+pub fn no_such_mapping() -> AwsError {
+    resource_not_found("The resource you requested does not exist.")
+}
+
+pub fn mapping_not_found(arn: &str) -> AwsError {
+    resource_not_found(format!("Event source mapping not found: {arn}"))
+}
+
+/// Code signing configurations are missed without saying whose mistake it was.
+pub fn code_signing_not_found(arn: &str) -> AwsError {
+    AwsError::client(
+        404,
+        "ResourceNotFoundException",
+        format!("The Lambda code signing configuration {arn} can not be found."),
+    )
+}
+
+/// As [`code_signing_not_found`], where a function is to have it.
+pub fn code_signing_config_not_found(arn: &str) -> AwsError {
+    user(
+        404,
+        "CodeSigningConfigNotFoundException",
+        format!(
+            "The code signing configuration cannot be found. \
+             Check that the provided configuration is not deleted: {arn}."
+        ),
+    )
+}
+
+/// AWS documents the refusal; the words are ours.
+pub fn code_signing_in_use(arn: &str) -> AwsError {
+    resource_conflict(format!("The code signing configuration {arn} cannot be deleted while a function uses it."))
+}
+
+/// `function` is as AWS shows it there: the name of one that is made, the ARN of one that is there.
+pub fn code_not_signed(function: &str) -> AwsError {
+    user(
+        400,
+        "CodeVerificationFailedException",
+        format!(
+            "Lambda cannot deploy the function. The function or layer might be signed using a signature that the \
+             client is not configured to accept. Check the provided signature for {function}."
+        ),
+    )
+}
+
+pub fn capacity_provider_not_found(arn: &str) -> AwsError {
+    resource_not_found(format!("Capacity provider not found: {arn}"))
+}
+
+/// AWS documents the refusals; the words of this and the next are ours.
+pub fn capacity_provider_exists(name: &str) -> AwsError {
+    resource_conflict(format!("Capacity provider already exists: {name}"))
+}
+
+pub fn capacity_provider_in_use(arn: &str) -> AwsError {
+    resource_conflict(format!("The capacity provider {arn} cannot be deleted while function versions use it."))
+}
+
+pub fn too_many_capacity_providers(max: usize) -> AwsError {
+    user(
+        400,
+        "CapacityProviderLimitExceededException",
+        format!("The maximum number of capacity providers ({max}) for your account has been exceeded."),
+    )
+}

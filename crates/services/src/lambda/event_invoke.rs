@@ -12,7 +12,7 @@ use store::{Record, Scan, Table};
 use super::function::{self, FUNCTIONS, Function, Named};
 use super::name::FunctionRef;
 use super::{alias, errors, version};
-use crate::Ctx;
+use crate::{Ctx, Service};
 
 const PAGE_MAX: usize = 50;
 
@@ -79,6 +79,15 @@ pub struct EventInvokeConfig {
 pub struct EventInvokeList {
     function_event_invoke_configs: Vec<EventInvokeConfig>,
     next_marker: Option<String>,
+}
+
+pub fn operations(service: Service) -> Service {
+    service
+        .operation("DeleteFunctionEventInvokeConfig", delete)
+        .operation("GetFunctionEventInvokeConfig", get)
+        .operation("ListFunctionEventInvokeConfigs", list)
+        .operation("PutFunctionEventInvokeConfig", put)
+        .operation("UpdateFunctionEventInvokeConfig", update)
 }
 
 /// Replaces the whole configuration.

@@ -14,16 +14,15 @@ use std::sync::Arc;
 use base::{AwsError, Uuid};
 use serde::{Deserialize, Serialize};
 use store::{Batch, Record, Scan, Table};
-use wire::value::With;
 
-use super::code::{self, Code, CodeInput, PackageType};
+use super::code::{self, Code};
 use super::name::FunctionRef;
-use super::release::{FunctionConfiguration, Phase, Pins, Release};
-use super::settings::{Given, Settings};
-use super::tag::{self, Tags};
-use super::{account, alias, debris, errors, layer, version};
-use crate::Ctx;
+use super::release::{FunctionConfiguration, Phase, Release};
+use super::settings::Settings;
+use super::tag::Tags;
+use super::{account, alias, capacity_provider, code_signing, debris, errors, version};
 use crate::edit::Edit;
+use crate::{Ctx, Service};
 
 const PAGE_MAX: usize = 50;
 
@@ -51,19 +50,6 @@ pub struct Function {
 
 impl Record for Function {
     const VERSION: u8 = 1;
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
-pub struct CreateFunction {
-    function_name: String,
-    code: CodeInput,
-    package_type: Option<String>,
-    architectures: Option<Vec<String>>,
-    #[serde(default)]
-    tags: Tags,
-    #[serde(default)]
-    publish: bool,
 }
 
 /// Input of the operations that only name a function, a version or an alias.
@@ -140,7 +126,7 @@ impl Resolved {
 }
 
 impl Function {
-    fn new(ctx: &Ctx, name: String, settings: Settings, code: Code, tags: Tags) -> Self {
+    pub fn new(ctx: &Ctx, name: String, settings: Settings, code: Code, tags: Tags) -> Self {
         Self {
             name,
             incarnation: ctx.cx.id(),
@@ -173,60 +159,12 @@ impl Function {
     }
 }
 
-pub async fn create(
-    ctx: Ctx,
-    With(input, given): With<CreateFunction, Given>,
-) -> Result<FunctionConfiguration, AwsError> {
-    let name = FunctionRef::parse_new(&ctx, &input.function_name)?;
-    let package = match input.package_type.as_deref() {
-        Some("Image") => PackageType::Image,
-        _ => PackageType::Zip,
-    };
-    input.code.check_type(package, "creating")?;
-    tag::check(&input.tags)?;
-    let layers = layer::used::resolve(&ctx, given.layers.as_deref().unwrap_or_default()).await?;
-    let scope = ctx.scope();
-    // An early answer, before work is spent on the code; the commit decides.
-    if FUNCTIONS.get_shared(&ctx.cloud.store, &scope, &name).await?.is_some() {
-        return Err(errors::function_exists(&name));
-    }
-    let (mut settings, variables) = Settings::new(&name, given, package, input.architectures)?;
-    settings.layers = layers.iter().map(|pinned| pinned.layer.clone()).collect();
-    let pins = Pins { code: input.code.take(&ctx).await?, layers };
-    layer::used::check_unzipped(&pins.code.code, &settings.layers)?;
-    let mut function = Function::new(&ctx, name, settings, pins.code.code.clone(), input.tags);
-    let name = function.name.clone();
-    let owner = function.owner(&ctx);
-    let mut edit = ctx.edit_in_turn(&account::turn(&ctx), &FUNCTIONS, &scope, &name).await;
-    let published = loop {
-        let (found, batch) = edit.read().await?;
-        if found.is_some() {
-            return Err(errors::function_exists(&name));
-        }
-        let mut made = function.clone();
-        let batch = made.latest.settings.seal(&ctx, batch, &owner, variables.as_ref()).await?;
-        let mut batch = pins.hold(&ctx, batch, &owner)?;
-        let mut published = None;
-        if input.publish {
-            let (with_version, version) = version::publish(&ctx, batch, &mut made, &pins, None)?;
-            (batch, published) = (with_version, Some(version));
-        }
-        let batch = account::charge(&ctx, batch, |usage| {
-            usage.function_count += 1;
-            usage.store_code(made.code_bytes)
-        });
-        let batch = batch.await?.put(&FUNCTIONS, &scope, &name, &made);
-        if edit.commit(batch).await? {
-            function = made;
-            break published;
-        }
-    };
-    // Of a function that is published as it is made, AWS shows the version under the function's own ARN.
-    let (release, version) = match published {
-        Some((number, release)) => (release, number.to_string()),
-        None => (function.latest.clone(), "$LATEST".into()),
-    };
-    release.show(&ctx, &function, version, None, Phase::Created).await
+pub fn operations(service: Service) -> Service {
+    service
+        .operation("DeleteFunction", delete)
+        .operation("GetFunction", get)
+        .operation("GetFunctionConfiguration", get_configuration)
+        .operation("ListFunctions", list)
 }
 
 pub async fn get(ctx: Ctx, input: Named) -> Result<GetFunction, AwsError> {
@@ -325,6 +263,8 @@ async fn delete_whole(ctx: &Ctx, name: &str) -> Result<(), AwsError> {
         let batch = function.latest.let_go(&ctx.cloud, batch, &owner)?;
         // The secrets of a deleted function open for nobody, wherever a copy of them may be.
         let batch = ctx.cloud.vault.forget_with(batch, &owner)?;
+        let batch = code_signing::detach(ctx, batch, &function).await?;
+        let batch = capacity_provider::detach(batch, &scope, &function.latest, function.incarnation, "$LATEST");
         let batch = debris::leave(batch, &scope, &function, owner);
         let batch = account::charge(ctx, batch, |usage| {
             usage.function_count = usage.function_count.saturating_sub(1);

@@ -1,15 +1,19 @@
 //! AWS Lambda: functions and their code.
 //!
-//! Follows the Lambda API of 2015-03-31. Not there yet: invoking, event source mappings, code from S3.
+//! Follows the Lambda API of 2015-03-31. Not there yet: invoking, polling event sources, code from S3.
 
 mod account;
 mod alias;
 mod behavior;
+mod capacity_provider;
 pub(crate) mod code;
+mod code_signing;
 mod concurrency;
+mod create;
 pub(crate) mod debris;
 mod errors;
 mod event_invoke;
+mod event_source_mapping;
 mod function;
 mod layer;
 mod name;
@@ -31,63 +35,21 @@ const CODE_BODY_BYTES_MAX: u64 = 70_167_211;
 
 pub fn service() -> Service {
     Service::new("lambda", include_str!("model.json"), include_str!("overlay.json"))
-        .operation("AddLayerVersionPermission", layer::permission::add)
-        .operation("AddPermission", permission::add)
-        .operation("CreateAlias", alias::create)
-        .operation("CreateFunction", function::create)
-        .operation("CreateFunctionUrlConfig", url::create)
-        .operation("DeleteAlias", alias::delete)
-        .operation("DeleteFunction", function::delete)
-        .operation("DeleteFunctionConcurrency", concurrency::delete_reserved)
-        .operation("DeleteFunctionEventInvokeConfig", event_invoke::delete)
-        .operation("DeleteFunctionUrlConfig", url::delete)
-        .operation("DeleteLayerVersion", layer::delete)
-        .operation("DeleteProvisionedConcurrencyConfig", concurrency::delete_provisioned)
-        .operation("DeleteResourcePolicy", permission::delete_policy)
-        .operation("GetAccountSettings", account::get_settings)
-        .operation("GetAlias", alias::get)
-        .operation("GetFunction", function::get)
-        .operation("GetFunctionConcurrency", concurrency::get_reserved)
-        .operation("GetFunctionConfiguration", function::get_configuration)
-        .operation("GetFunctionEventInvokeConfig", event_invoke::get)
-        .operation("GetFunctionRecursionConfig", behavior::get_recursion)
-        .operation("GetFunctionScalingConfig", scaling::get)
-        .operation("GetFunctionUrlConfig", url::get)
-        .operation("GetLayerVersion", layer::get)
-        .operation("GetLayerVersionByArn", layer::get_by_arn)
-        .operation("GetLayerVersionPolicy", layer::permission::get)
-        .operation("GetPolicy", permission::get)
-        .operation("GetProvisionedConcurrencyConfig", concurrency::get_provisioned)
-        .operation("GetResourcePolicy", permission::get_policy)
-        .operation("GetRuntimeManagementConfig", behavior::get_runtime_management)
-        .operation("ListAliases", alias::list)
-        .operation("ListFunctionEventInvokeConfigs", event_invoke::list)
-        .operation("ListFunctionUrlConfigs", url::list)
-        .operation("ListFunctions", function::list)
-        .operation("ListLayerVersions", layer::list::versions)
-        .operation("ListLayers", layer::list::layers)
-        .operation("ListProvisionedConcurrencyConfigs", concurrency::list_provisioned)
-        .operation("ListTags", tag::list)
-        .operation("ListVersionsByFunction", version::list)
-        .operation("PublishLayerVersion", layer::publish)
-        .operation("PublishVersion", version::publish_version)
-        .operation("PutFunctionConcurrency", concurrency::put_reserved)
-        .operation("PutFunctionEventInvokeConfig", event_invoke::put)
-        .operation("PutFunctionRecursionConfig", behavior::put_recursion)
-        .operation("PutFunctionScalingConfig", scaling::put)
-        .operation("PutProvisionedConcurrencyConfig", concurrency::put_provisioned)
-        .operation("PutResourcePolicy", permission::put_policy)
-        .operation("PutRuntimeManagementConfig", behavior::put_runtime_management)
-        .operation("RemoveLayerVersionPermission", layer::permission::remove)
-        .operation("RemovePermission", permission::remove)
-        .operation("TagResource", tag::tag)
-        .operation("UntagResource", tag::untag)
-        .operation("UpdateAlias", alias::update)
-        .operation("UpdateFunctionCode", update::code)
-        .operation("UpdateFunctionConfiguration", update::configuration)
-        .operation("UpdateFunctionEventInvokeConfig", event_invoke::update)
-        .operation("UpdateFunctionUrlConfig", url::update)
-        .body_bytes_max("CreateFunction", CODE_BODY_BYTES_MAX)
-        .body_bytes_max("PublishLayerVersion", CODE_BODY_BYTES_MAX)
-        .body_bytes_max("UpdateFunctionCode", CODE_BODY_BYTES_MAX)
+        .with(account::operations)
+        .with(alias::operations)
+        .with(behavior::operations)
+        .with(capacity_provider::operations)
+        .with(code_signing::operations)
+        .with(concurrency::operations)
+        .with(create::operations)
+        .with(event_invoke::operations)
+        .with(event_source_mapping::operations)
+        .with(function::operations)
+        .with(layer::operations)
+        .with(permission::operations)
+        .with(scaling::operations)
+        .with(tag::operations)
+        .with(update::operations)
+        .with(url::operations)
+        .with(version::operations)
 }

@@ -12,7 +12,7 @@ use super::function::{self, FUNCTIONS, Function};
 use super::name::FunctionRef;
 use super::policy::{Conditions, Policy, Principal, Statement};
 use super::{alias, errors, version};
-use crate::Ctx;
+use crate::{Ctx, Service};
 
 /// By the function's incarnation and the qualifier.
 pub static POLICIES: Table<(Uuid, String), Policy> = Table::new("lambda_policies");
@@ -94,6 +94,16 @@ struct Found {
 enum Api {
     GetPolicy,
     GetResourcePolicy,
+}
+
+pub fn operations(service: Service) -> Service {
+    service
+        .operation("AddPermission", add)
+        .operation("DeleteResourcePolicy", delete_policy)
+        .operation("GetPolicy", get)
+        .operation("GetResourcePolicy", get_policy)
+        .operation("PutResourcePolicy", put_policy)
+        .operation("RemovePermission", remove)
 }
 
 pub async fn add(ctx: Ctx, input: AddPermission) -> Result<Added, AwsError> {

@@ -165,6 +165,12 @@ impl Release {
         self.revision = ctx.cx.id();
     }
 
+    /// The ARN of the capacity provider on whose instances it runs, if it names one.
+    pub fn capacity_provider(&self) -> Option<&str> {
+        let config = self.settings.capacity_provider.as_ref()?;
+        Some(&config.lambda_managed_instances_capacity_provider_config.capacity_provider_arn)
+    }
+
     /// Pins its code and layers for one owner more.
     pub async fn pin(&self, ctx: &Ctx) -> Result<Pins, AwsError> {
         Ok(Pins { code: self.code.pin(ctx).await?, layers: used::pin(ctx, &self.settings.layers).await? })

@@ -7,7 +7,7 @@ use store::{Record, Table};
 use super::errors;
 use super::function::{self, FUNCTIONS, Named};
 use super::name::FunctionRef;
-use crate::Ctx;
+use crate::{Ctx, Service};
 
 /// By the function's incarnation and the number of the version.
 pub static SCALING: Table<(Uuid, String), Scaling> = Table::new("lambda_scaling");
@@ -44,6 +44,10 @@ pub struct ScalingShown {
     function_arn: String,
     applied_function_scaling_config: Option<Scaling>,
     requested_function_scaling_config: Option<Scaling>,
+}
+
+pub fn operations(service: Service) -> Service {
+    service.operation("GetFunctionScalingConfig", get).operation("PutFunctionScalingConfig", put)
 }
 
 pub async fn put(ctx: Ctx, input: PutScaling) -> Result<ScalingPut, AwsError> {

@@ -1,13 +1,14 @@
-//! Tags of functions. They live in the function's record: fifty short pairs at most.
+//! Tags, of whatever Lambda lets be tagged. They live in the record of what has them: fifty short pairs at most.
 
 use std::collections::BTreeMap;
 
 use base::{Arn, AwsError};
 use serde::{Deserialize, Serialize};
 
-use super::errors;
 use super::function::{self, Function};
-use crate::Ctx;
+use super::name::FunctionRef;
+use super::{capacity_provider, code_signing, errors, event_source_mapping};
+use crate::{Ctx, Service};
 
 const TAGS_MAX: usize = 50;
 
@@ -39,34 +40,55 @@ pub struct TagList {
     tags: Tags,
 }
 
+/// What a tag operation's ARN names.
+enum Tagged<'a> {
+    /// By name.
+    Function(String),
+    /// By UUID.
+    EventSourceMapping(&'a str),
+    /// By ARN.
+    CodeSigningConfig(&'a str),
+    /// By name.
+    CapacityProvider(&'a str),
+}
+
+pub fn operations(service: Service) -> Service {
+    service.operation("ListTags", list).operation("TagResource", tag).operation("UntagResource", untag)
+}
+
 pub async fn tag(ctx: Ctx, input: TagResource) -> Result<(), AwsError> {
-    let name = named(&ctx, "TagResource", &input.resource)?;
+    let (ctx, tagged) = Tagged::find(ctx, "TagResource", &input.resource).await?;
     if input.tags.is_empty() {
         return Err(errors::invalid_parameter("An error occurred and the request cannot be processed."));
     }
-    let merge = |function: &mut Function| {
-        function.tags.extend(input.tags.clone());
-        check(&function.tags)
+    let merge = |tags: &mut Tags| {
+        tags.extend(input.tags.clone());
+        check(tags)
     };
-    function::edit(&ctx, &name, merge).await.map(drop)
+    tagged.edit(&ctx, merge).await
 }
 
 pub async fn untag(ctx: Ctx, input: UntagResource) -> Result<(), AwsError> {
-    let name = named(&ctx, "UntagResource", &input.resource)?;
-    let remove = |function: &mut Function| {
-        function.tags.retain(|key, _| !input.tag_keys.contains(key));
+    let (ctx, tagged) = Tagged::find(ctx, "UntagResource", &input.resource).await?;
+    let remove = |tags: &mut Tags| {
+        tags.retain(|key, _| !input.tag_keys.contains(key));
         Ok(())
     };
-    function::edit(&ctx, &name, remove).await.map(drop)
+    tagged.edit(&ctx, remove).await
 }
 
 pub async fn list(ctx: Ctx, input: ListTags) -> Result<TagList, AwsError> {
-    let name = named(&ctx, "ListTags", &input.resource)?;
-    let function = function::find(&ctx, &name).await?;
-    Ok(TagList { tags: function.tags.clone() })
+    let (ctx, tagged) = Tagged::find(ctx, "ListTags", &input.resource).await?;
+    let tags = match tagged {
+        Tagged::Function(name) => function::find(&ctx, &name).await?.tags.clone(),
+        Tagged::EventSourceMapping(uuid) => event_source_mapping::tags(&ctx, uuid).await?,
+        Tagged::CodeSigningConfig(arn) => code_signing::tags(&ctx, arn).await?,
+        Tagged::CapacityProvider(name) => capacity_provider::tags(&ctx, name).await?,
+    };
+    Ok(TagList { tags })
 }
 
-/// A set of tags that a function may have.
+/// A set of tags that one resource may have.
 pub fn check(tags: &Tags) -> Result<(), AwsError> {
     if tags.len() > TAGS_MAX {
         return Err(errors::too_many_tags());
@@ -77,25 +99,49 @@ pub fn check(tags: &Tags) -> Result<(), AwsError> {
     Ok(())
 }
 
-/// The function that a tag operation's ARN names.
-fn named(ctx: &Ctx, operation: &str, resource: &str) -> Result<String, AwsError> {
-    let arn: Arn =
-        resource.parse().map_err(|_| errors::resource_not_found("The resource you requested does not exist."))?;
-    let mut parts = arn.resource.split(':');
-    match (parts.next(), parts.next(), parts.next()) {
-        _ if arn.account != ctx.cx.account.as_str() => {
-            let name = arn.resource.trim_start_matches("function:");
-            Err(errors::other_account(ctx, operation, &arn.account, Some(&arn.region), name))
+impl<'a> Tagged<'a> {
+    /// What comes back with it is the context in which it is: a function's policy may let other accounts see its tags.
+    async fn find(ctx: Ctx, operation: &str, resource: &'a str) -> Result<(Ctx, Self), AwsError> {
+        let unknown = || errors::resource_not_found("The resource you requested does not exist.");
+        let arn: Arn = resource.parse().map_err(|_| unknown())?;
+        // `arn:PARTITION:lambda:REGION:ACCOUNT:KIND:NAME`
+        let mut parts = resource.splitn(7, ':').skip(5);
+        let (kind, name) = parts.next().zip(parts.next()).ok_or_else(unknown)?;
+        if kind == "function" {
+            let (ctx, function) = FunctionRef::locate(ctx, operation, resource, None).await?;
+            return match function.qualifier {
+                None => Ok((ctx, Self::Function(function.name))),
+                Some(_) => Err(errors::tags_need_a_function()),
+            };
         }
-        _ if arn.region != ctx.cx.region.as_str() => Err(errors::other_region(ctx, &arn.region)),
-        (Some("function"), Some(_), Some(_)) => Err(errors::tags_need_a_function()),
-        (Some("function"), Some(name), None) => Ok(name.to_owned()),
-        (Some("event-source-mapping"), ..) => {
-            Err(errors::resource_not_found(format!("Event source mapping not found: {resource}")))
+        if arn.account != ctx.cx.account.as_str() {
+            return Err(errors::not_authorized(&ctx, operation, resource));
         }
-        (Some("capacity-provider"), ..) => {
-            Err(errors::resource_not_found(format!("Capacity provider not found: {resource}")))
+        if arn.region != ctx.cx.region.as_str() {
+            return Err(errors::other_region(&ctx, &arn.region));
         }
-        _ => Err(errors::resource_not_found("The resource you requested does not exist.")),
+        let tagged = match kind {
+            "event-source-mapping" => Self::EventSourceMapping(name),
+            "code-signing-config" => Self::CodeSigningConfig(resource),
+            "capacity-provider" => Self::CapacityProvider(name),
+            _ => return Err(unknown()),
+        };
+        Ok((ctx, tagged))
+    }
+
+    async fn edit(&self, ctx: &Ctx, change: impl Fn(&mut Tags) -> Result<(), AwsError>) -> Result<(), AwsError> {
+        match self {
+            Self::Function(name) => {
+                // Recorded: tags move the revision of a function.
+                let change = |function: &mut Function| {
+                    function.latest.revision = ctx.cx.id();
+                    change(&mut function.tags)
+                };
+                function::edit(ctx, name, change).await.map(drop)
+            }
+            Self::EventSourceMapping(uuid) => event_source_mapping::edit_tags(ctx, uuid, change).await,
+            Self::CodeSigningConfig(arn) => code_signing::edit_tags(ctx, arn, change).await,
+            Self::CapacityProvider(name) => capacity_provider::edit_tags(ctx, name, change).await,
+        }
     }
 }

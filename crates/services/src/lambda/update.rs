@@ -4,13 +4,14 @@ use base::AwsError;
 use serde::Deserialize;
 use wire::value::With;
 
+use super::CODE_BODY_BYTES_MAX;
 use super::code::{Code, CodeInput};
 use super::function::{self, FUNCTIONS, Function, check_revision};
 use super::name::FunctionRef;
 use super::release::{FunctionConfiguration, Phase};
 use super::settings::Given;
-use super::{account, layer, version};
-use crate::Ctx;
+use super::{account, capacity_provider, code_signing, layer, version};
+use crate::{Ctx, Service};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
@@ -31,6 +32,13 @@ pub struct UpdateFunctionConfiguration {
     revision_id: Option<String>,
 }
 
+pub fn operations(service: Service) -> Service {
+    service
+        .operation("UpdateFunctionCode", code)
+        .operation("UpdateFunctionConfiguration", configuration)
+        .body_bytes_max("UpdateFunctionCode", CODE_BODY_BYTES_MAX)
+}
+
 pub async fn code(
     ctx: Ctx,
     With(input, source): With<UpdateFunctionCode, CodeInput>,
@@ -41,6 +49,7 @@ pub async fn code(
     let before = function::find(&ctx, &name).await?;
     check_revision(before.latest.revision, input.revision_id.as_deref())?;
     source.check_type(before.latest.code.package_type(), "updating")?;
+    code_signing::check_code(&ctx, &before).await?;
     let change = |function: &mut Function, code: Code| -> Result<(), AwsError> {
         check_revision(function.latest.revision, input.revision_id.as_deref())?;
         function.code_bytes =
@@ -106,8 +115,10 @@ pub async fn configuration(
         check_revision(function.latest.revision, input.revision_id.as_deref())?;
         let owner = function.owner(&ctx);
         let package = function.latest.code.package_type();
+        let batch = capacity_provider::detach(batch, &scope, &function.latest, function.incarnation, "$LATEST");
         let (settings, variables) = function.latest.settings.with(given.clone(), package)?;
         function.latest.settings = settings;
+        let batch = capacity_provider::attach(&ctx, batch, &function, "$LATEST").await?;
         let mut batch = function.latest.settings.seal(&ctx, batch, &owner, variables.as_ref()).await?;
         if let Some(layers) = &layers {
             batch = layer::used::release(&ctx.cloud, batch, &function.latest.settings.layers, &owner)?;

@@ -15,7 +15,7 @@ use store::{Batch, Record, Scan, Scope, Table};
 use super::function::{FUNCTIONS, Function, Named};
 use super::name::FunctionRef;
 use super::{alias, errors};
-use crate::Ctx;
+use crate::{Ctx, Service};
 
 const PAGE_MAX: usize = 50;
 /// What an id is made of; with five random bits a character, one of 32 has 160.
@@ -114,6 +114,15 @@ pub struct UrlConfig {
 pub struct UrlList {
     function_url_configs: Vec<UrlConfig>,
     next_marker: Option<String>,
+}
+
+pub fn operations(service: Service) -> Service {
+    service
+        .operation("CreateFunctionUrlConfig", create)
+        .operation("DeleteFunctionUrlConfig", delete)
+        .operation("GetFunctionUrlConfig", get)
+        .operation("ListFunctionUrlConfigs", list)
+        .operation("UpdateFunctionUrlConfig", update)
 }
 
 pub async fn create(ctx: Ctx, input: CreateUrl) -> Result<UrlConfig, AwsError> {
@@ -324,7 +333,7 @@ mod tests {
     use wire::Value;
     use wire::page::Pages;
 
-    use super::super::function;
+    use super::super::{create, function};
     use super::*;
     use crate::{Cloud, Turns};
 
@@ -369,7 +378,7 @@ mod tests {
         let role = text("arn:aws:iam::000000000000:role/r");
         let code = [("PackageType", text("Image")), ("Code", image), ("Role", role), ("Publish", Value::Bool(true))];
         let made = named().into_iter().chain(code).collect();
-        function::create(ctx.clone(), input(made)).await.map(drop).unwrap();
+        create::create(ctx.clone(), input(made)).await.map(drop).unwrap();
         let with = |more: &[(&'static str, &str)]| {
             let more = more.iter().map(|(name, value)| (*name, text(value)));
             named().into_iter().chain(more).collect::<Vec<_>>()

@@ -9,8 +9,8 @@ use store::{Batch, Record, Scan, Table};
 use super::function::{self, FUNCTIONS, Function, check_revision};
 use super::name::FunctionRef;
 use super::release::{FunctionConfiguration, Phase, Pins, Release};
-use super::{account, alias, debris, errors};
-use crate::Ctx;
+use super::{account, alias, capacity_provider, debris, errors};
+use crate::{Ctx, Service};
 
 const PAGE_MAX: usize = 50;
 /// In the position of a listing: nothing of the function is left to show.
@@ -46,6 +46,10 @@ pub struct ListVersions {
 pub struct VersionList {
     versions: Vec<FunctionConfiguration>,
     next_marker: Option<String>,
+}
+
+pub fn operations(service: Service) -> Service {
+    service.operation("ListVersionsByFunction", list).operation("PublishVersion", publish_version)
 }
 
 /// Publishes `$LATEST`, unless it is what was published last.
@@ -93,11 +97,11 @@ pub async fn publish_unless_same(
             return Ok((batch, (function.last_version, last.value)));
         }
     }
-    publish(ctx, batch, function, pins, description)
+    publish(ctx, batch, function, pins, description).await
 }
 
 /// Lets `batch` make a version of what `function` has as `$LATEST`, and counts it. `pins` are those of `$LATEST`.
-pub fn publish(
+pub async fn publish(
     ctx: &Ctx,
     batch: Batch,
     function: &mut Function,
@@ -111,6 +115,7 @@ pub fn publish(
     let mut release = Release { revision: ctx.cx.id(), last_modified: ctx.cx.now(), ..function.latest.clone() };
     release.settings.description = description.unwrap_or(release.settings.description);
     let batch = pins.hold(ctx, batch, &owner(&function.owner(ctx), number))?;
+    let batch = capacity_provider::attach(ctx, batch, function, &number.to_string()).await?;
     let batch = batch.put(&VERSIONS, &ctx.scope(), (function.incarnation, number), &release);
     Ok((batch, (number, release)))
 }
@@ -140,6 +145,7 @@ pub async fn delete(ctx: &Ctx, name: &str, number: &str) -> Result<(), AwsError>
         let held_before = function.code_bytes;
         function.code_bytes = function.code_bytes.saturating_sub(version.value.code.size_bytes());
         let batch = version.value.let_go(&ctx.cloud, batch, &owner(&function.owner(ctx), parsed))?;
+        let batch = capacity_provider::detach(batch, &scope, &version.value, function.incarnation, number);
         let batch = batch.delete(&VERSIONS, &scope, key).put(&FUNCTIONS, &scope, name, &function);
         let batch = debris::forget_qualifier(batch, &scope, &function, number);
         let batch = account::charge(ctx, batch, |usage| usage.recount_code(held_before, function.code_bytes));

@@ -20,8 +20,8 @@ use wire::Blob as Zip;
 
 use super::code::{self, Code};
 use super::policy::Policy;
-use super::{account, errors};
-use crate::Ctx;
+use super::{CODE_BODY_BYTES_MAX, account, errors};
+use crate::{Ctx, Service};
 use name::LayerRef;
 
 /// The operation that a version's policy can grant to others.
@@ -118,6 +118,21 @@ struct ContentShown {
     location: Option<String>,
     code_sha256: Option<String>,
     code_size: u64,
+}
+
+/// The operations on layers, for the list of Lambda's.
+pub fn operations(service: Service) -> Service {
+    service
+        .operation("AddLayerVersionPermission", permission::add)
+        .operation("DeleteLayerVersion", delete)
+        .operation("GetLayerVersion", get)
+        .operation("GetLayerVersionByArn", get_by_arn)
+        .operation("GetLayerVersionPolicy", permission::get)
+        .operation("ListLayerVersions", list::versions)
+        .operation("ListLayers", list::layers)
+        .operation("PublishLayerVersion", publish)
+        .operation("RemoveLayerVersionPermission", permission::remove)
+        .body_bytes_max("PublishLayerVersion", CODE_BODY_BYTES_MAX)
 }
 
 pub async fn publish(ctx: Ctx, input: PublishLayerVersion) -> Result<VersionShown, AwsError> {
