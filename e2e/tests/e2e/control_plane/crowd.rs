@@ -7,7 +7,7 @@ use std::sync::Arc;
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_lambda::types::{
-    AliasConfiguration, AliasRoutingConfiguration, FunctionCode, FunctionConfiguration, Runtime,
+    AliasConfiguration, AliasRoutingConfiguration, FunctionCode, FunctionConfiguration, FunctionUrlAuthType, Runtime,
 };
 use e2e::Lamp;
 use tokio::task::JoinSet;
@@ -103,7 +103,7 @@ impl Visitor {
     async fn visit(mut self, calls: usize) -> Told {
         for call in 0..calls {
             let name = NAMES[self.dice.below(NAMES.len())];
-            match self.dice.below(20) {
+            match self.dice.below(24) {
                 0..=3 => self.create(name, call).await,
                 4..=6 => self.update_code(name).await,
                 7..=8 => self.update_configuration(name).await,
@@ -112,7 +112,8 @@ impl Visitor {
                 14 => self.delete_version(name).await,
                 15..=17 => self.point_alias(name).await,
                 18 => self.delete_alias(name).await,
-                _ => self.reserve(name).await,
+                19 => self.reserve(name).await,
+                _ => self.hang_on(name).await,
             }
         }
         self.told
@@ -223,6 +224,40 @@ impl Visitor {
         let sent = self.client.put_function_concurrency().function_name(name);
         let sent = sent.reserved_concurrent_executions(executions).send().await;
         self.hear(sent);
+    }
+
+    /// Something else that belongs to a function and goes with it.
+    async fn hang_on(&mut self, name: &str) {
+        let alias = ALIASES[self.dice.below(ALIASES.len())];
+        match self.dice.below(5) {
+            0 => {
+                let sent = self.client.add_permission().function_name(name).qualifier(alias).statement_id("s3");
+                let sent = sent.action("lambda:InvokeFunction").principal("s3.amazonaws.com").send().await;
+                self.hear(sent);
+            }
+            1 => {
+                let sent = self.client.create_function_url_config().function_name(name).qualifier(alias);
+                let sent = sent.auth_type(FunctionUrlAuthType::AwsIam).send().await;
+                self.hear(sent);
+            }
+            2 => {
+                let executions = 1 + self.dice.below(300) as i32;
+                let sent = self.client.put_provisioned_concurrency_config().function_name(name).qualifier(alias);
+                let sent = sent.provisioned_concurrent_executions(executions).send().await;
+                self.hear(sent);
+            }
+            3 => {
+                let attempts = self.dice.below(3) as i32;
+                let sent = self.client.put_function_event_invoke_config().function_name(name).qualifier(alias);
+                let sent = sent.maximum_retry_attempts(attempts).send().await;
+                self.hear(sent);
+            }
+            _ => {
+                let arn = format!("arn:aws:lambda:us-east-1:000000000000:function:{name}");
+                let sent = self.client.tag_resource().resource(arn).tags("by", self.number.to_string()).send().await;
+                self.hear(sent);
+            }
+        }
     }
 }
 
