@@ -2,8 +2,6 @@
 //! their calls, whatever it was.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 use aws_sdk_lambda::Client;
@@ -11,10 +9,10 @@ use aws_sdk_lambda::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_lambda::types::{
     AliasConfiguration, AliasRoutingConfiguration, FunctionCode, FunctionConfiguration, Runtime,
 };
-use e2e::{Lamp, binary, run};
+use e2e::Lamp;
 use tokio::task::JoinSet;
 
-use super::{Codes, Dice, ROLE, is_torture, sdk, seed};
+use super::{Codes, Dice, ROLE, blobs_held, is_torture, sdk, seed};
 
 const CLIENTS: u64 = 64;
 const NAMES: &[&str] = &["orders", "invoices", "returns"];
@@ -307,16 +305,6 @@ async fn check_usage(client: &Client, listed: &Listed) {
     let unreserved = settings.account_limit().unwrap().unreserved_concurrent_executions().unwrap();
     assert_eq!(unreserved, 1000 - reserved);
     assert!(unreserved >= 100);
-}
-
-/// The hashes of the code that something in a data directory refers to, which is all that a backup takes along.
-fn blobs_held(data: &Path, backup: &Path) -> BTreeSet<String> {
-    let mut command = Command::new(binary());
-    command.args(["backup", "--data-dir"]).arg(data).arg(backup);
-    run(command);
-    let shards = std::fs::read_dir(backup.join("blobs")).into_iter().flatten().flatten();
-    let files = shards.flat_map(|shard| std::fs::read_dir(shard.path()).into_iter().flatten().flatten());
-    files.map(|file| file.file_name().into_string().unwrap()).collect()
 }
 
 fn hashes(listed: &Listed, codes: &Codes) -> BTreeSet<String> {
