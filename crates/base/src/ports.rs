@@ -1,11 +1,13 @@
 //! The six ports through which crates that must not see each other meet; `lamp` plugs them together.
 //!
-//! `Authority` is here. `Invoke`, `Deliver`, `Source`, `Telemetry` and `Desired` come with the first code that
+//! `Authority` and `Invoke` are here. `Deliver`, `Source`, `Telemetry` and `Desired` come with the first code that
 //! fills them. A seventh needs a decision record.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::{AwsError, BoxFuture, Principal, Secret};
+use crate::{AccountId, AwsError, BoxFuture, Cause, Principal, Region, RequestId, Secret, Uuid, World};
 
 /// A key that may sign requests.
 #[derive(Debug, Clone)]
@@ -20,4 +22,112 @@ pub struct Credential {
 pub trait Authority: Send + Sync {
     /// The credential behind an access key id; `None` when nobody has it.
     fn credential<'a>(&'a self, access_key_id: &'a str) -> BoxFuture<'a, Result<Option<Credential>, AwsError>>;
+}
+
+/// Runs functions.
+pub trait Invoke: Send + Sync {
+    /// Runs the function once and answers when its response begins. Dropping the future does not stop the function.
+    fn invoke(&self, function: Arc<FunctionSpec>, call: Call) -> BoxFuture<'_, Result<Invoked, InvokeError>>;
+}
+
+/// One release of a function, as a value: all that running it needs, so that whoever runs it reads no tables.
+#[derive(Debug, Clone)]
+pub struct FunctionSpec {
+    pub world: World,
+    pub account: AccountId,
+    pub region: Region,
+    pub name: String,
+    /// `$LATEST`, or a number.
+    pub version: String,
+    /// Another for any other settings or code. An instance is of one release.
+    pub release: Uuid,
+    /// A managed runtime, such as `python3.13`, or `provided.al2023`.
+    pub runtime: String,
+    pub handler: String,
+    /// The ARN of the role that it runs as.
+    pub role: String,
+    pub timeout: Duration,
+    pub memory_mb: u32,
+    pub tmp_mb: u32,
+    pub environment: Secret<BTreeMap<String, String>>,
+    /// The zip with its code.
+    pub code: CodeRef,
+    /// The zips of its layers, in the order in which they are laid over each other.
+    pub layers: Vec<CodeRef>,
+    pub logging: Logging,
+    /// Whether it traces by itself, or only what its caller traces.
+    pub is_traced: bool,
+    /// How many may run at once, where its owner has said it.
+    pub reserved_concurrency: Option<u32>,
+}
+
+/// Names stored code: its SHA-256, and how long it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CodeRef {
+    pub hash: [u8; 32],
+    pub size_bytes: u64,
+}
+
+/// How a function's log is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logging {
+    pub group: String,
+    pub is_json: bool,
+    /// `TRACE` to `FATAL`; only with JSON.
+    pub application_level: Option<String>,
+    /// `DEBUG`, `INFO` or `WARN`; only with JSON.
+    pub system_level: Option<String>,
+}
+
+/// One invocation.
+#[derive(Debug, Clone)]
+pub struct Call {
+    pub request_id: RequestId,
+    /// The ARN as the caller wrote it, qualifier included if any.
+    pub invoked_arn: String,
+    pub payload: Vec<u8>,
+    /// The JSON that the caller's SDK sends along, decoded from base64.
+    pub client_context: Option<String>,
+    pub trace_header: Option<String>,
+    pub tenant_id: Option<String>,
+    /// Whether the end of the log is wanted with the answer.
+    pub wants_log_tail: bool,
+    /// Whether the caller takes the response piece by piece, without the limit of one that is buffered.
+    pub is_streamed: bool,
+    pub cause: Cause,
+}
+
+/// What a function answered.
+pub struct Invoked {
+    /// What the function failed by, in AWS's word for the caller: `Unhandled`. The response is then the error.
+    pub function_error: Option<&'static str>,
+    pub content_type: Option<String>,
+    pub response: Box<dyn ResponseStream>,
+}
+
+/// A response, piece by piece.
+pub trait ResponseStream: Send {
+    /// The next piece, or the end. Not asking holds the function back.
+    fn next(&mut self) -> BoxFuture<'_, ResponsePiece>;
+}
+
+#[derive(Debug)]
+pub enum ResponsePiece {
+    Bytes(Vec<u8>),
+    End {
+        /// The last 4 KB of the invocation's log, if they were wanted.
+        log_tail: Option<Vec<u8>>,
+        /// How a response failed that had begun: error type and the error as JSON.
+        error: Option<(String, String)>,
+    },
+}
+
+/// Why a function did not run.
+#[derive(Debug)]
+pub enum InvokeError {
+    /// Too many run already; AWS's reason, such as `ReservedFunctionConcurrentInvocationLimitExceeded`.
+    Throttled(&'static str),
+    /// This server cannot run it; in words for its owner, who can do something about it.
+    CannotRun(String),
+    Internal(String),
 }
