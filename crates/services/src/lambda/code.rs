@@ -69,6 +69,19 @@ impl PackageType {
     }
 }
 
+impl PackageType {
+    /// Refuses code of another type, for a function that `verb` says what is done to.
+    pub fn check(self, given: Self, verb: &str) -> Result<(), AwsError> {
+        let please = match (self, given) {
+            (Self::Zip, Self::Image) => "Please don't provide",
+            (Self::Image, Self::Zip) => "Please provide",
+            _ => return Ok(()),
+        };
+        let wanted = self.as_str();
+        Err(errors::invalid_parameter(format!("{please} ImageUri when {verb} a function with packageType {wanted}.")))
+    }
+}
+
 impl Code {
     pub fn package_type(&self) -> PackageType {
         match self {
@@ -129,19 +142,16 @@ impl Taken {
 }
 
 impl CodeInput {
-    /// The package type that this code is of, for the function that `verb` says what is done to.
+    /// Whether code for a function of this package type can be in it, by what was given.
     pub fn check_type(&self, wanted: PackageType, verb: &str) -> Result<(), AwsError> {
-        let (needless, needed) = match wanted {
-            PackageType::Zip if self.image_uri.is_some() => ("ImageUri", None),
-            PackageType::Image if self.image_uri.is_none() => ("", Some("ImageUri")),
-            PackageType::Image if self.zip_file.is_some() => ("ZipFile", None),
-            _ => return Ok(()),
-        };
-        let function = format!("when {verb} a function with packageType {}.", wanted.as_str());
-        Err(errors::invalid_parameter(match needed {
-            Some(needed) => format!("Please provide {needed} {function}"),
-            None => format!("Please don't provide {needless} {function}"),
-        }))
+        match (wanted, &self.image_uri, &self.zip_file) {
+            (PackageType::Zip, Some(_), _) => wanted.check(PackageType::Image, verb),
+            (PackageType::Image, None, _) => wanted.check(PackageType::Zip, verb),
+            (PackageType::Image, Some(_), Some(_)) => Err(errors::invalid_parameter(format!(
+                "Please don't provide ZipFile when {verb} a function with packageType Image."
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Checks the code and puts it where a batch may refer to it. What no batch refers to is collected.

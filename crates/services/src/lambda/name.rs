@@ -82,6 +82,14 @@ impl FunctionRef {
         Ok(function.name)
     }
 
+    /// The name, for what can be done to `$LATEST` alone.
+    pub fn latest(self) -> Result<String, AwsError> {
+        match self.qualifier.as_deref() {
+            None | Some("$LATEST") => Ok(self.name),
+            Some(_) => Err(errors::functions_only()),
+        }
+    }
+
     /// What was asked for, as an ARN.
     pub fn arn(&self, ctx: &Ctx) -> String {
         let qualifier = self.qualifier.as_deref().map(|qualifier| format!(":{qualifier}")).unwrap_or_default();
