@@ -86,7 +86,11 @@ impl Ctx {
     pub fn resume<K: TableKey>(&self, operation: &str, scan: Scan<K>, marker: Option<&str>) -> Option<Scan<K>> {
         match marker {
             None => Some(scan),
-            Some(marker) => Some(scan.after(self.position::<K>(operation, marker)?.as_key())),
+            Some(marker) => {
+                let position = self.position::<K>(operation, marker)?;
+                // One of the same listing of something else is none of this.
+                scan.admits(position.as_key()).then(|| scan.after(position.as_key()))
+            }
         }
     }
 

@@ -78,6 +78,13 @@ impl<K: TableKey> Scan<K> {
         self
     }
 
+    /// Whether a key is one that this scan can find.
+    pub fn admits(&self, key: K::Ref<'_>) -> bool {
+        let mut bytes = Vec::new();
+        K::encode(key, &mut bytes);
+        bytes.starts_with(&self.prefix)
+    }
+
     /// From the greatest key down.
     pub fn reversed(mut self) -> Self {
         self.reverse = true;

@@ -81,7 +81,7 @@ impl Usage {
     }
 
     /// Counts a function that took `before` and now takes `after`.
-    fn recount(&mut self, before: Share, after: Share) -> Result<(), AwsError> {
+    pub fn recount(&mut self, before: Share, after: Share) -> Result<(), AwsError> {
         let change = |sum: u32, before: u32, after: u32| sum.saturating_sub(before).saturating_add(after);
         self.function_count =
             self.function_count.saturating_sub(before.function_count).saturating_add(after.function_count);

@@ -16,6 +16,8 @@ use crate::{Ctx, Service};
 const PAGE_MAX: usize = 50;
 /// Rows read at once when all aliases of a function are looked through.
 const STEP: usize = 500;
+/// Aliases that a refusal names.
+const NAMES_MAX: usize = 100;
 /// As often one page of a listing reads on in search of aliases of one version.
 const STEPS_MAX: usize = 10;
 
@@ -108,7 +110,7 @@ pub fn operations(service: Service) -> Service {
 }
 
 pub async fn create(ctx: Ctx, input: CreateAlias) -> Result<AliasConfiguration, AwsError> {
-    let (ctx, asked) = FunctionRef::locate(ctx, "CreateAlias", &input.function_name, None).await?;
+    let (ctx, asked) = FunctionRef::locate_whole(ctx, "CreateAlias", &input.function_name).await?;
     let function_name = asked.latest()?;
     let alias = Alias {
         name: input.name,
@@ -137,7 +139,7 @@ pub async fn create(ctx: Ctx, input: CreateAlias) -> Result<AliasConfiguration, 
 }
 
 pub async fn update(ctx: Ctx, input: UpdateAlias) -> Result<AliasConfiguration, AwsError> {
-    let (ctx, asked) = FunctionRef::locate(ctx, "UpdateAlias", &input.function_name, None).await?;
+    let (ctx, asked) = FunctionRef::locate_whole(ctx, "UpdateAlias", &input.function_name).await?;
     let function_name = asked.latest()?;
     let scope = ctx.scope();
     let mut edit = ctx.edit(&FUNCTIONS, &scope, &function_name).await;
@@ -166,7 +168,7 @@ pub async fn update(ctx: Ctx, input: UpdateAlias) -> Result<AliasConfiguration, 
 
 pub async fn get(ctx: Ctx, input: NamedAlias) -> Result<AliasConfiguration, AwsError> {
     let (ctx, FunctionRef { name: function_name, .. }) =
-        FunctionRef::locate(ctx, "GetAlias", &input.function_name, None).await?;
+        FunctionRef::locate_whole(ctx, "GetAlias", &input.function_name).await?;
     let missing = || errors::cannot_find_alias(&format!("{}:{}", function::arn(&ctx, &function_name), input.name));
     let function = FUNCTIONS.get_shared(&ctx.cloud.store, &ctx.scope(), &function_name).await?.ok_or_else(missing)?;
     let alias = get_shared(&ctx, &function, &input.name).await?.ok_or_else(missing)?;
@@ -175,7 +177,7 @@ pub async fn get(ctx: Ctx, input: NamedAlias) -> Result<AliasConfiguration, AwsE
 
 /// Deletes an alias with what hangs on it. That there is none is no error, as on AWS.
 pub async fn delete(ctx: Ctx, input: NamedAlias) -> Result<(), AwsError> {
-    let (ctx, asked) = FunctionRef::locate(ctx, "DeleteAlias", &input.function_name, None).await?;
+    let (ctx, asked) = FunctionRef::locate_whole(ctx, "DeleteAlias", &input.function_name).await?;
     let function_name = asked.latest()?;
     let scope = ctx.scope();
     let mut edit = ctx.edit_with(vec![account::turn(&ctx)], &FUNCTIONS, &scope, &function_name).await;
@@ -198,7 +200,7 @@ pub async fn delete(ctx: Ctx, input: NamedAlias) -> Result<(), AwsError> {
 pub async fn list(ctx: Ctx, input: ListAliases) -> Result<AliasList, AwsError> {
     const OPERATION: &str = "lambda:ListAliases";
     let (ctx, FunctionRef { name: function_name, .. }) =
-        FunctionRef::locate(ctx, "ListAliases", &input.function_name, None).await?;
+        FunctionRef::locate_whole(ctx, "ListAliases", &input.function_name).await?;
     let function = function::find(&ctx, &function_name).await?;
     let limit = input.max_items.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
     let wanted = |alias: &Alias| input.function_version.as_ref().is_none_or(|version| *version == alias.version);
@@ -231,7 +233,7 @@ pub async fn get_shared(ctx: &Ctx, function: &Function, name: &str) -> Result<Op
     Ok(ALIASES.get_shared(&ctx.cloud.store, &ctx.scope(), (function.incarnation, name)).await?)
 }
 
-/// The names of all aliases that send anything to a version.
+/// The names of aliases that send anything to a version; of many, not all.
 pub async fn pointing_to(ctx: &Ctx, function: &Function, version: &str) -> Result<Vec<String>, AwsError> {
     let mut names = Vec::new();
     let mut after: Option<(Uuid, String)> = None;
@@ -242,7 +244,7 @@ pub async fn pointing_to(ctx: &Ctx, function: &Function, version: &str) -> Resul
         }
         let page = ALIASES.page(&ctx.cloud.store, &ctx.scope(), scan).await?;
         let pointing = page.rows.into_iter().map(|row| row.value).filter(|alias| alias.sends_to(version));
-        names.extend(pointing.map(|alias| alias.name));
+        names.extend(pointing.map(|alias| alias.name).take(NAMES_MAX - names.len().min(NAMES_MAX)));
         after = page.next;
         if after.is_none() {
             return Ok(names);

@@ -108,13 +108,13 @@ pub async fn delete_reserved(ctx: Ctx, input: OfFunction) -> Result<(), AwsError
 
 pub async fn get_reserved(ctx: Ctx, input: OfFunction) -> Result<Concurrency, AwsError> {
     let (ctx, FunctionRef { name, .. }) =
-        FunctionRef::locate(ctx, "GetFunctionConcurrency", &input.function_name, None).await?;
+        FunctionRef::locate_whole(ctx, "GetFunctionConcurrency", &input.function_name).await?;
     let function = function::find(&ctx, &name).await?;
     Ok(Concurrency { reserved_concurrent_executions: function.reserved_concurrency })
 }
 
 async fn set_reserved(ctx: Ctx, operation: &str, name: &str, wanted: Option<u32>) -> Result<(), AwsError> {
-    let (ctx, asked) = FunctionRef::locate(ctx, operation, name, None).await?;
+    let (ctx, asked) = FunctionRef::locate_whole(ctx, operation, name).await?;
     if asked.qualifier.is_some() {
         return Err(errors::functions_only());
     }
@@ -123,18 +123,22 @@ async fn set_reserved(ctx: Ctx, operation: &str, name: &str, wanted: Option<u32>
     loop {
         let (found, batch) = edit.read().await?;
         let latest = || errors::function_not_found(&format!("{}:$LATEST", asked.arn(&ctx)));
-        let mut function = found.ok_or_else(latest)?;
-        let (before, provisioned) = (Share::of(&function), function.provisioned_concurrency);
+        let function = found.ok_or_else(latest)?;
+        let provisioned = function.provisioned_concurrency;
         if let Some(wanted) = wanted.filter(|wanted| *wanted < provisioned) {
             return Err(errors::untyped_invalid_parameter(format!(
                 " ReservedConcurrentExecutions  {wanted} should not be lower than function's total provisioned \
                  concurrency [{provisioned}]."
             )));
         }
-        check_reservation(&account::usage(&ctx).await?, &function, wanted)?;
-        function.reserved_concurrency = wanted;
-        let batch = account::recount(&ctx, batch, before, Share::of(&function)).await?;
-        if edit.commit(batch.put(&FUNCTIONS, &scope, &asked.name, &function)).await? {
+        let mut after = function.clone();
+        after.reserved_concurrency = wanted;
+        let batch = account::charge(&ctx, batch, |usage| {
+            check_reservation(usage, &function, wanted)?;
+            usage.recount(Share::of(&function), Share::of(&after))
+        });
+        let batch = batch.await?.put(&FUNCTIONS, &scope, &asked.name, &after);
+        if edit.commit(batch).await? {
             return Ok(());
         }
     }
@@ -168,9 +172,15 @@ pub async fn put_provisioned(ctx: Ctx, input: PutProvisioned) -> Result<Provisio
             all(&ctx, &function).await?.into_iter().filter(|row| row.key.1 != input.qualifier).collect();
         check_overlap(&ctx, &function, &input.qualifier, &others).await?;
         let sum = others.iter().map(|row| row.value.executions).fold(provisioned.executions, u32::saturating_add);
-        check_sum(&function, provisioned.executions, sum, &account::usage(&ctx).await?)?;
+        let mut after = function.clone();
+        after.provisioned_concurrency = sum;
+        let batch = account::charge(&ctx, batch, |usage| {
+            check_sum(&function, provisioned.executions, sum, usage)?;
+            usage.recount(Share::of(&function), Share::of(&after))
+        });
         let key = (function.incarnation, input.qualifier.as_str());
-        let batch = batch.put(&PROVISIONED, &scope, key, &provisioned).put(&FUNCTIONS, &scope, &asked.name, &function);
+        let batch = batch.await?.put(&PROVISIONED, &scope, key, &provisioned);
+        let batch = batch.put(&FUNCTIONS, &scope, &asked.name, &after);
         if edit.commit(batch).await? {
             let fresh = ProvisionedConfig {
                 status: "IN_PROGRESS",

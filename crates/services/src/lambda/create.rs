@@ -98,6 +98,8 @@ async fn commit(ctx: &Ctx, prepared: Prepared) -> Result<(Function, Option<(u64,
         }
         code_signing::check_new_code(ctx, code_signing_config.as_deref(), &function.name).await?;
         let mut made = function.clone();
+        let (last, batch) = version::last_number(ctx, batch, &function.name).await?;
+        made.last_version = last;
         let batch = made.latest.settings.seal(ctx, batch, &owner, variables.as_ref()).await?;
         let batch = pins.hold(ctx, batch, &owner)?;
         let mut batch = capacity_provider::attach(ctx, batch, &made, "$LATEST").await?;

@@ -38,7 +38,7 @@ pub struct Function {
     /// What `$LATEST` is.
     pub latest: Release,
     pub tags: Tags,
-    /// The number of the last version; numbers are never given again.
+    /// The number of the last version; numbers are never given again, not even to another function of this name.
     pub last_version: u64,
     /// The fingerprint of `$LATEST` when that version was published.
     pub published: Option<[u8; 32]>,
@@ -270,6 +270,10 @@ async fn delete_whole(ctx: &Ctx, name: &str) -> Result<(), AwsError> {
         let batch = code_signing::detach(ctx, batch, &function).await?;
         let batch = capacity_provider::detach(batch, &scope, &function.latest, function.incarnation, "$LATEST");
         let batch = debris::leave(batch, &scope, &function, owner);
+        let batch = match function.last_version {
+            0 => batch,
+            last => batch.put(&version::LAST_NUMBERS, &scope, name, &version::LastNumber(last)),
+        };
         let batch = account::recount(ctx, batch, Share::of(&function), Share::default());
         if edit.commit(batch.await?).await? {
             break function.incarnation;

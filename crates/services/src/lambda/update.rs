@@ -44,7 +44,7 @@ pub async fn code(
     ctx: Ctx,
     With(input, source): With<UpdateFunctionCode, CodeInput>,
 ) -> Result<FunctionConfiguration, AwsError> {
-    let (ctx, asked) = FunctionRef::locate(ctx, "UpdateFunctionCode", &input.function_name, None).await?;
+    let (ctx, asked) = FunctionRef::locate_whole(ctx, "UpdateFunctionCode", &input.function_name).await?;
     let name = asked.latest()?;
     // An early answer, before work is spent on the code; the commit decides.
     let before = function::find(&ctx, &name).await?;
@@ -140,6 +140,11 @@ pub async fn configuration(
         let before = function.latest.clone();
         let (settings, variables) = function.latest.settings.with(given.clone(), package)?;
         function.latest.settings = settings;
+        // Emptied variables are gone, as on AWS; a function made with none shows an empty set.
+        let variables = variables.filter(|variables| !variables.is_empty());
+        if given.environment.is_some() && variables.is_none() {
+            function.latest.settings.environment = None;
+        }
         let batch = match before.capacity_provider() == function.latest.capacity_provider() {
             true => batch,
             false => {

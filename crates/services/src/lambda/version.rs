@@ -20,6 +20,16 @@ const ALL_SHOWN: u64 = u64::MAX;
 /// By the function's incarnation and the number.
 pub static VERSIONS: Table<(Uuid, u64), Release> = Table::large("lambda_versions");
 
+/// The last number given under a function's name, once its function is gone: the next of that name goes on from there.
+pub static LAST_NUMBERS: Table<String, LastNumber> = Table::new("lambda_last_numbers");
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct LastNumber(pub u64);
+
+impl Record for LastNumber {
+    const VERSION: u8 = 1;
+}
+
 impl Record for Release {
     const VERSION: u8 = 1;
 }
@@ -55,7 +65,7 @@ pub fn operations(service: Service) -> Service {
 
 /// Publishes `$LATEST`, unless it is what was published last.
 pub async fn publish_version(ctx: Ctx, input: PublishVersion) -> Result<FunctionConfiguration, AwsError> {
-    let (ctx, asked) = FunctionRef::locate(ctx, "PublishVersion", &input.function_name, None).await?;
+    let (ctx, asked) = FunctionRef::locate_whole(ctx, "PublishVersion", &input.function_name).await?;
     let name = asked.latest()?;
     let scope = ctx.scope();
     let mut others = vec![account::turn(&ctx)];
@@ -123,6 +133,15 @@ pub async fn publish(
     Ok((batch, (number, release)))
 }
 
+/// The last number that was given under a name before; `batch`, which makes a function of it, holds while it stays so.
+pub async fn last_number(ctx: &Ctx, batch: Batch, name: &str) -> Result<(u64, Batch), AwsError> {
+    let scope = ctx.scope();
+    Ok(match LAST_NUMBERS.get(&ctx.cloud.store, &scope, name).await? {
+        None => (0, batch.expect_absent(&LAST_NUMBERS, &scope, name)),
+        Some(row) => (row.value.0, batch.expect_version(&LAST_NUMBERS, &scope, name, row.version)),
+    })
+}
+
 /// The number of a version as it is written, which is in one way only.
 pub fn number(text: &str) -> Option<u64> {
     text.parse().ok().filter(|number: &u64| *number > 0 && number.to_string() == text)
@@ -167,7 +186,7 @@ pub async fn delete(ctx: &Ctx, name: &str, number: &str) -> Result<(), AwsError>
 pub async fn list(ctx: Ctx, input: ListVersions) -> Result<VersionList, AwsError> {
     const OPERATION: &str = "lambda:ListVersionsByFunction";
     let (ctx, FunctionRef { name, .. }) =
-        FunctionRef::locate(ctx, "ListVersionsByFunction", &input.function_name, None).await?;
+        FunctionRef::locate_whole(ctx, "ListVersionsByFunction", &input.function_name).await?;
     let function = function::find(&ctx, &name).await?;
     let limit = input.max_items.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
     let scan = Scan::all(limit).under::<Uuid>(function.incarnation);

@@ -209,6 +209,7 @@ pub async fn update(
         let kind = mapping.kind;
         given.check_given(kind)?;
         given.check_changeable(kind)?;
+        mapping.settings.check_fixed(&given)?;
         mapping.settings = mapping.settings.with(given.clone(), kind);
         mapping.settings.check(kind, mapping.source.is_fifo())?;
         if let Some(name) = &input.function_name {
