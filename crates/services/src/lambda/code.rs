@@ -32,6 +32,8 @@ pub struct CodeInput {
     s3_key: Option<String>,
     s3_object_version: Option<String>,
     image_uri: Option<String>,
+    #[serde(rename = "SourceKMSKeyArn")]
+    source_kms_key_arn: Option<String>,
 }
 
 /// The code of a function or a version.
@@ -41,6 +43,8 @@ pub enum Code {
         blob: Blob,
         /// What it takes on the disk of a sandbox.
         unzipped_bytes: u64,
+        /// The key that its owner wants the zip encrypted with. Kept as given: what is stored is not encrypted with it.
+        source_kms_key_arn: Option<String>,
     },
     /// A container image, where its registry has it. Kept as named: no registry is asked.
     Image { uri: String },
@@ -159,7 +163,8 @@ impl CodeInput {
         if let Some(uri) = self.image_uri {
             return Ok(Taken { code: Code::Image { uri }, staged: None });
         }
-        take_zip(ctx, self.zip()?).await
+        let key = self.source_kms_key_arn.clone();
+        take_zip(ctx, self.zip()?, key).await
     }
 
     /// Checks the code and says what it would be, storing nothing.
@@ -167,6 +172,7 @@ impl CodeInput {
         if let Some(uri) = self.image_uri {
             return Ok(Code::Image { uri });
         }
+        let source_kms_key_arn = self.source_kms_key_arn.clone();
         let (zip, unzipped_bytes) = checked(self.zip()?).await?;
         let measured = tokio::task::spawn_blocking(move || {
             let mut hash = digest::Context::new(&digest::SHA256);
@@ -182,7 +188,7 @@ impl CodeInput {
         });
         let (hash, size_bytes) = measured.await.map_err(AwsError::internal)?.map_err(AwsError::internal)?;
         let hash: [u8; 32] = hash.as_ref().try_into().map_err(AwsError::internal)?;
-        Ok(Code::Zip { blob: Blob { hash: hash.into(), size_bytes }, unzipped_bytes })
+        Ok(Code::Zip { blob: Blob { hash: hash.into(), size_bytes }, unzipped_bytes, source_kms_key_arn })
     }
 
     fn zip(self) -> Result<Zip, AwsError> {
@@ -202,10 +208,11 @@ impl CodeInput {
 }
 
 /// Checks a zip and puts it where a batch may refer to it. What no batch refers to is collected.
-pub async fn take_zip(ctx: &Ctx, zip: Zip) -> Result<Taken, AwsError> {
+pub async fn take_zip(ctx: &Ctx, zip: Zip, source_kms_key_arn: Option<String>) -> Result<Taken, AwsError> {
     let (zip, unzipped_bytes) = checked(zip).await?;
     let staged = ctx.cloud.blobs.put(zip.reader(), ARCHIVE_BYTES_MAX).await?;
-    Ok(Taken { code: Code::Zip { blob: staged.blob(), unzipped_bytes }, staged: Some(staged) })
+    let code = Code::Zip { blob: staged.blob(), unzipped_bytes, source_kms_key_arn };
+    Ok(Taken { code, staged: Some(staged) })
 }
 
 /// The zip and what it unpacks to, if it is one that a function may have.

@@ -102,6 +102,8 @@ pub struct CodeLocation {
     location: Option<String>,
     image_uri: Option<String>,
     resolved_image_uri: Option<String>,
+    #[serde(rename = "SourceKMSKeyArn")]
+    source_kms_key_arn: Option<String>,
 }
 
 /// What a function reserves, as AWS shows it.
@@ -191,7 +193,8 @@ pub async fn get(ctx: Ctx, input: Named) -> Result<GetFunction, AwsError> {
 impl CodeLocation {
     fn of(ctx: &Ctx, code: &Code) -> Self {
         match code {
-            Code::Zip { blob, .. } => Self {
+            Code::Zip { blob, source_kms_key_arn, .. } => Self {
+                source_kms_key_arn: source_kms_key_arn.clone(),
                 repository_type: "S3",
                 location: Some(code::link(ctx, blob)),
                 image_uri: None,
@@ -200,6 +203,7 @@ impl CodeLocation {
             Code::Image { uri } => Self {
                 repository_type: "ECR",
                 location: None,
+                source_kms_key_arn: None,
                 resolved_image_uri: uri.contains("@sha256:").then(|| uri.clone()),
                 image_uri: Some(uri.clone()),
             },
@@ -366,7 +370,7 @@ pub mod testing {
             incarnation: Uuid::NIL,
             latest: Release {
                 settings,
-                code: Code::Zip { blob, unzipped_bytes: 4 },
+                code: Code::Zip { blob, unzipped_bytes: 4, source_kms_key_arn: None },
                 last_modified: Timestamp::default(),
                 revision: Uuid::NIL,
             },

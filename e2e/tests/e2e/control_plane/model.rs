@@ -83,6 +83,8 @@ pub struct Layer {
 pub struct Model {
     pub functions: BTreeMap<usize, Function>,
     pub layers: BTreeMap<usize, Layer>,
+    /// The last numbers of functions that are gone: the next of the name goes on from there.
+    gone: BTreeMap<usize, u64>,
 }
 
 /// What a call comes to: the version that its answer names, or one of these errors.
@@ -105,14 +107,16 @@ impl Model {
                 if self.functions.contains_key(function) {
                     return Err(&[CONFLICT]);
                 }
+                let last = self.gone.get(function).copied().unwrap_or_default();
                 let mut made =
-                    Function { latest: Release { code: *code, ..Release::default() }, ..Function::default() };
+                    Function { latest: Release { code: *code, ..Release::default() }, last, ..Function::default() };
                 let number = publish.then(|| made.publish(None));
                 self.functions.insert(*function, made);
                 Ok(number.or(Some("$LATEST".into())))
             }
             Step::Delete { function } => {
-                self.functions.remove(function).ok_or(&[NOT_FOUND][..])?;
+                let removed = self.functions.remove(function).ok_or(&[NOT_FOUND][..])?;
+                self.gone.insert(*function, removed.last);
                 Ok(None)
             }
             Step::UseLayers { function, layers } => {

@@ -138,7 +138,7 @@ pub fn operations(service: Service) -> Service {
 pub async fn publish(ctx: Ctx, input: PublishLayerVersion) -> Result<VersionShown, AwsError> {
     let layer = LayerRef::parse(&ctx, &input.layer_name)?;
     layer.check_own(&ctx, "PublishLayerVersion", &layer.arn())?;
-    let taken = code::take_zip(&ctx, input.content.zip()?).await?;
+    let taken = code::take_zip(&ctx, input.content.zip()?, None).await?;
     let mut version = LayerVersion {
         number: 0,
         description: input.description.unwrap_or_default(),
