@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::Spawn;
@@ -38,6 +39,7 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     let control = Control::listen(&config.data_dir, served, lamp.tasks.clone())?;
     lamp.tasks.spawn("control", Box::pin(control.run()));
     lamp.tasks.spawn("collect blobs", Box::pin(collect_blobs(lamp.data.blobs.clone())));
+    lamp.tasks.spawn("clear away", Box::pin(clear_away(lamp.cloud.clone())));
     announce(&config, &lamp)?;
     if config.is_open_to_all() {
         tracing::warn!(
@@ -92,6 +94,16 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+/// A reconciler: what deletions left behind that were cut short.
+async fn clear_away(cloud: Arc<services::Cloud>) {
+    loop {
+        if let Err(error) = services::clear_away(&cloud).await {
+            tracing::warn!(%error, "failed to clear away all that deletions left");
+        }
+        tokio::time::sleep(COLLECT_EVERY).await;
     }
 }
 

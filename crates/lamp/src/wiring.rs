@@ -62,6 +62,7 @@ pub struct Lamp {
     pub listener: Listener,
     pub root: Arc<Root>,
     pub tasks: Tasks,
+    pub cloud: Arc<Cloud>,
     is_tls: bool,
 }
 
@@ -91,12 +92,10 @@ impl Lamp {
             turns: Turns::default(),
             links: token_key.links(),
         });
-        // Deletions that a crash interrupted go on where they were.
-        services::recover(&cloud).await?;
         let services = services::all(&cloud)?;
         let metrics = Arc::new(Metrics::default());
         let platform = Arc::new(Platform {
-            cloud,
+            cloud: cloud.clone(),
             clock: data.clock.clone(),
             started: data.clock.now(),
             metrics: metrics.clone(),
@@ -125,7 +124,7 @@ impl Lamp {
         let is_tls = tls.is_some();
         let tasks = Tasks::default();
         let server = Server::new(Arc::new(pipeline), Arc::new(tasks.clone()), tls, limits);
-        Ok(Self { data, server, listener, root, tasks, is_tls })
+        Ok(Self { data, server, listener, root, tasks, cloud, is_tls })
     }
 }
 

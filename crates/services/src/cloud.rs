@@ -1,5 +1,6 @@
 //! What every operation stands on, and the context in which it runs.
 
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -35,11 +36,20 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// Waits for the turn of `record`; it lasts as long as what is returned.
-    pub async fn of(&self, record: &[u8]) -> MutexGuard<'_, ()> {
-        let mut hasher = DefaultHasher::new();
-        record.hash(&mut hasher);
-        self.0[hasher.finish() as usize % TURN_LANES].lock().await
+    /// Waits for the turns of all `records`; they last as long as what is returned. Lanes are taken in order, each
+    /// once, and nobody asks for more while holding some, so nobody waits in a circle.
+    pub async fn of(&self, records: &[Vec<u8>]) -> Vec<MutexGuard<'_, ()>> {
+        let lane = |record: &Vec<u8>| {
+            let mut hasher = DefaultHasher::new();
+            record.hash(&mut hasher);
+            hasher.finish() as usize % TURN_LANES
+        };
+        let lanes: BTreeSet<usize> = records.iter().map(lane).collect();
+        let mut turns = Vec::with_capacity(lanes.len());
+        for lane in lanes {
+            turns.push(self.0[lane].lock().await);
+        }
+        turns
     }
 }
 

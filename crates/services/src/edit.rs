@@ -21,8 +21,8 @@ use tokio::sync::MutexGuard;
 
 use crate::Ctx;
 
-/// How often an edit starts over when others write the same record, before its caller is told to come back. With
-/// turns only another process, or a change of the master key, can come between.
+/// How often an edit starts over when others write the same records, before its caller is told to come back. Who waits
+/// for the turns of all that its batch expects rarely meets anybody there.
 const EDIT_ATTEMPTS_MAX: usize = 16;
 
 /// One change of one record, and of whatever else is to change with it, all or nothing.
@@ -32,8 +32,8 @@ pub struct Edit<'a, K: TableKey, V: Record> {
     scope: &'a Scope,
     key: K::Ref<'a>,
     attempts_left: usize,
-    /// Its turn lasts as long as the edit.
-    _turn: MutexGuard<'a, ()>,
+    /// They last as long as the edit.
+    _turns: Vec<MutexGuard<'a, ()>>,
 }
 
 impl<K: TableKey, V: Record> Edit<'_, K, V> {
@@ -65,27 +65,32 @@ impl Ctx {
         scope: &'a Scope,
         key: K::Ref<'a>,
     ) -> Edit<'a, K, V> {
-        self.edit_in_turn(&table.row_key(scope, key), table, scope, key).await
+        self.edit_with(Vec::new(), table, scope, key).await
     }
 
-    /// As [`Ctx::edit`], for changes that also count towards something which others change at the same time: all who
-    /// name the same `turn` go one after the other.
-    pub async fn edit_in_turn<'a, K: TableKey, V: Record>(
+    /// As [`Ctx::edit`], for a batch that also expects other records to be as they were read: `others` are their row
+    /// keys, whose turns it waits for too. A task has one edit at a time.
+    pub async fn edit_with<'a, K: TableKey, V: Record>(
         &'a self,
-        turn: &[u8],
+        mut others: Vec<Vec<u8>>,
         table: &'a Table<K, V>,
         scope: &'a Scope,
         key: K::Ref<'a>,
     ) -> Edit<'a, K, V> {
-        let turn = self.cloud.turns.of(turn).await;
-        Edit { ctx: self, table, scope, key, attempts_left: EDIT_ATTEMPTS_MAX, _turn: turn }
+        others.push(table.row_key(scope, key));
+        let turns = self.cloud.turns.of(&others).await;
+        Edit { ctx: self, table, scope, key, attempts_left: EDIT_ATTEMPTS_MAX, _turns: turns }
     }
 
     /// Goes on with a listing where the page that gave `marker` ended; `None` if `operation` gave no such marker here.
     pub fn resume<K: TableKey>(&self, operation: &str, scan: Scan<K>, marker: Option<&str>) -> Option<Scan<K>> {
         match marker {
             None => Some(scan),
-            Some(marker) => Some(scan.after(self.position::<K>(operation, marker)?.as_key())),
+            Some(marker) => {
+                let position = self.position::<K>(operation, marker)?;
+                // One of the same listing of something else is none of this.
+                scan.admits(position.as_key()).then(|| scan.after(position.as_key()))
+            }
         }
     }
 

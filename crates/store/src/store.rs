@@ -177,19 +177,20 @@ impl Store {
     }
 
     /// The value of a row that is in memory, taken apart by `decode` if nobody has done so before: as current as what
-    /// [`get`](Self::get) answers. `None` if it is not there.
+    /// [`get`](Self::get) answers. `None` if it is not there, or `decode` needs more than the row.
     pub(crate) fn cached<V: Send + Sync + 'static>(
         &self,
         space: Space,
         key: &Bytes,
-        decode: impl FnOnce(&[u8]) -> Result<V, Error>,
+        decode: impl FnOnce(&[u8]) -> Result<Option<V>, Error>,
     ) -> Result<Option<Arc<V>>, Error> {
         let Some(row) = self.0.cached(space, key) else { return Ok(None) };
         if let Some(decoded) = row.decoded.get() {
             // Of another type it is when two tables have one name.
             return Ok(decoded.clone().downcast().ok());
         }
-        let decoded = Arc::new(decode(&envelope::open(space, key, &row.sealed.value)?)?);
+        let Some(decoded) = decode(&envelope::open(space, key, &row.sealed.value)?)? else { return Ok(None) };
+        let decoded = Arc::new(decoded);
         row.decoded.set(decoded.clone()).ok();
         Ok(Some(decoded))
     }

@@ -78,6 +78,13 @@ impl<K: TableKey> Scan<K> {
         self
     }
 
+    /// Whether a key is one that this scan can find.
+    pub fn admits(&self, key: K::Ref<'_>) -> bool {
+        let mut bytes = Vec::new();
+        K::encode(key, &mut bytes);
+        bytes.starts_with(&self.prefix)
+    }
+
     /// From the greatest key down.
     pub fn reversed(mut self) -> Self {
         self.reverse = true;
@@ -128,13 +135,14 @@ impl<K: TableKey, V: Record> Table<K, V> {
         V: Send + Sync + 'static,
     {
         let key = self.key(scope, key);
+        let wrong = |source| Error::Decode { space: self.space, key: key.clone(), source };
         // The parts of a longer record are not in memory.
-        if !self.splits {
-            let wrong = |source| Error::Decode { space: self.space, key: key.clone(), source };
-            let decode = |value: &[u8]| Head::read(value).and_then(|head| head.decode(&[])).map_err(wrong);
-            if let Some(record) = store.cached(self.space, &key, decode)? {
-                return Ok(Some(record));
-            }
+        let decode = |value: &[u8]| match Head::read(value) {
+            Ok(head) if head.part_count > 0 => Ok(None),
+            head => head.and_then(|head| head.decode(&[])).map(Some).map_err(wrong),
+        };
+        if let Some(record) = store.cached(self.space, &key, decode)? {
+            return Ok(Some(record));
         }
         Ok(self.row(store, key).await?.map(|row| Arc::new(row.value)))
     }
@@ -218,13 +226,17 @@ impl<K: TableKey, V: Record> Table<K, V> {
         [self.space.name().as_bytes(), &[0], key].concat()
     }
 
-    /// Reads a record and its parts at one snapshot.
     async fn row(&self, store: &Store, key: Bytes) -> Result<Option<Row<(Scope, K), V>>, Error> {
-        let mut reads = vec![Read::Get { space: self.space, key: key.clone() }];
-        if self.splits {
-            reads.push(Read::Range(Range::under(PARTS, self.parts_key(&key), RANGE_ROWS_MAX)));
-        }
-        let mut found = store.read(reads).await?.into_iter();
+        let found = store.read(vec![Read::Get { space: self.space, key: key.clone() }]).await?;
+        let Some(head) = found.into_iter().next().and_then(Found::into_value) else { return Ok(None) };
+        self.whole(store, RawRow { key, value: head.value, version: head.version }).await
+    }
+
+    /// Reads a record and its parts at one snapshot.
+    async fn row_with_parts(&self, store: &Store, key: Bytes) -> Result<Option<Row<(Scope, K), V>>, Error> {
+        let head = Read::Get { space: self.space, key: key.clone() };
+        let parts = Read::Range(Range::under(PARTS, self.parts_key(&key), RANGE_ROWS_MAX));
+        let mut found = store.read(vec![head, parts]).await?.into_iter();
         let Some(head) = found.next().and_then(Found::into_value) else { return Ok(None) };
         let parts = found.next().map(Found::into_rows).unwrap_or_default().rows;
         let parts: Vec<&[u8]> = parts.iter().map(|part| &*part.value).collect();
@@ -239,7 +251,7 @@ impl<K: TableKey, V: Record> Table<K, V> {
         let wrong = |source| Error::Decode { space: self.space, key: raw.key.clone(), source };
         let head = Head::read(&raw.value).map_err(wrong)?;
         if head.part_count > 0 {
-            return self.row(store, raw.key.clone()).await;
+            return self.row_with_parts(store, raw.key.clone()).await;
         }
         let value = head.decode(&[]).map_err(wrong)?;
         Ok(Some(Row { key: self.parse_key(&raw.key)?, value, version: raw.version }))

@@ -112,6 +112,10 @@ impl Router {
     }
 
     pub fn route(&self, request: &Request<'_>) -> Result<Route, Misroute> {
+        if request.host.is_some_and(is_function_url) {
+            let error = AwsError::not_built("invoking functions by their URLs");
+            return Err(Misroute { error, protocol: Protocol::RestJson });
+        }
         let names = Names::of(request);
         let candidates = self.addressed(request).unwrap_or_else(|| self.guess(&names));
         for entry in &candidates {
@@ -320,6 +324,11 @@ fn nobody(request: &Request<'_>, names: &Names<'_>) -> Misroute {
         None => AwsError::not_built("the service of this request"),
     };
     Misroute { error, protocol }
+}
+
+/// `ID.lambda-url.REGION.` and more: a function answers there, and no service.
+fn is_function_url(host: &str) -> bool {
+    host.split('.').nth(1).is_some_and(|label| label.eq_ignore_ascii_case("lambda-url"))
 }
 
 fn bad_uri() -> AwsError {

@@ -53,7 +53,8 @@ assert created["State"] == "Pending" and created["StateReasonCode"] == "Creating
 assert "LastUpdateStatus" not in created
 assert created["CodeSha256"] == base64.b64encode(hashlib.sha256(code).digest()).decode()
 assert (created["Timeout"], created["MemorySize"], created["EphemeralStorage"]) == (7, 128, {"Size": 512})
-awslambda.get_waiter("function_active_v2").wait(FunctionName="f")
+for waiter in ("function_exists", "function_active", "function_active_v2", "function_updated", "function_updated_v2"):
+    awslambda.get_waiter(waiter).wait(FunctionName="f")
 
 # Get, by every form of the name.
 arn = created["FunctionArn"]

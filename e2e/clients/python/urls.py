@@ -140,7 +140,8 @@ awslambda.delete_function(FunctionName="f")
 refused("ResourceNotFoundException", missing, awslambda.list_function_url_configs, FunctionName="f")
 refused("ResourceNotFoundException", "The function doesn't exist.", list_events, FunctionName="f")
 make("f")
-awslambda.create_alias(FunctionName="f", Name="live", FunctionVersion="1")
+version = awslambda.publish_version(FunctionName="f")["Version"]
+awslambda.create_alias(FunctionName="f", Name="live", FunctionVersion=version)
 assert all_of("list_function_url_configs", "FunctionUrlConfigs") == []
 assert all_of("list_function_event_invoke_configs", "FunctionEventInvokeConfigs") == []
 refused("ResourceNotFoundException", nothing, get, FunctionName="f", Qualifier="live")

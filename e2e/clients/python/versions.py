@@ -144,7 +144,51 @@ awslambda.create_function(
 )
 assert awslambda.list_aliases(FunctionName="f")["Aliases"] == []
 assert [v["Version"] for v in all_of("list_versions_by_function", "Versions", FunctionName="f")] == ["$LATEST"]
-assert awslambda.publish_version(FunctionName="f")["Version"] == "1"
+assert awslambda.publish_version(FunctionName="f")["Version"] == "5"
+
+# Variables that are emptied are gone.
+awslambda.update_function_configuration(FunctionName="f", Environment={"Variables": {"STAGE": "one"}})
+assert "Environment" in awslambda.get_function_configuration(FunctionName="f")
+awslambda.update_function_configuration(FunctionName="f", Environment={"Variables": {}})
+assert "Environment" not in awslambda.get_function_configuration(FunctionName="f")
+
+# A number is written in one way, and a change of $LATEST names nothing else.
+refused("ResourceNotFoundException", f"{ARN}:05", awslambda.create_alias,
+        FunctionName="f", Name="padded", FunctionVersion="05")
+refused("ResourceNotFoundException", f"{ARN}:05", awslambda.delete_function, FunctionName="f", Qualifier="05")
+refused("InvalidParameterValueException", "permitted on Lambda functions only", awslambda.update_function_configuration,
+        FunctionName="f:5", Description="new")
+
+# What is longer than a row is kept too, and what one function provisions another cannot reserve.
+many = {f"key{n:02}" + "\U00020000" * 122: "\U00020000" * 256 for n in range(50)}
+awslambda.tag_resource(Resource=ARN, Tags=many)
+assert awslambda.list_tags(Resource=ARN)["Tags"] == many
+for begin in range(0, 40, 5):
+    awslambda.untag_resource(Resource=ARN, TagKeys=list(many)[begin:begin + 5])
+assert len(awslambda.get_function(FunctionName="f")["Tags"]) == 10
+awslambda.put_provisioned_concurrency_config(FunctionName="f", Qualifier="5", ProvisionedConcurrentExecutions=500)
+refused("InvalidParameterValueException", "below its minimum value of [100]", awslambda.put_provisioned_concurrency_config,
+        FunctionName="f", Qualifier="5", ProvisionedConcurrentExecutions=901)
+awslambda.create_function(
+    FunctionName="other", Runtime="python3.13", Handler="app.handler", Role=ROLE, Code={"ZipFile": first},
+)
+refused("InvalidParameterValueException", "below its minimum value of [100]", awslambda.put_function_concurrency,
+        FunctionName="other", ReservedConcurrentExecutions=401)
+awslambda.delete_provisioned_concurrency_config(FunctionName="f", Qualifier="5")
+awslambda.put_function_concurrency(FunctionName="other", ReservedConcurrentExecutions=900)
+awslambda.delete_function(FunctionName="other")
+
+# A marker goes on with the listing that gave it, and with no other.
+for name in ("a", "b"):
+    awslambda.create_alias(FunctionName="f", Name=name, FunctionVersion="5")
+marker = awslambda.list_aliases(FunctionName="f", MaxItems=1)["NextMarker"]
+awslambda.create_function(
+    FunctionName="g", Runtime="python3.13", Handler="app.handler", Role=ROLE, Code={"ZipFile": first},
+)
+refused("InvalidParameterValueException", "Invalid Marker", awslambda.list_aliases, FunctionName="g", Marker=marker)
+for name in ("a", "b"):
+    awslambda.delete_alias(FunctionName="f", Name=name)
+awslambda.delete_function(FunctionName="g")
 
 # Functions from images are kept as named.
 image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/app"

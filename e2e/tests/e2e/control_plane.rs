@@ -1,12 +1,14 @@
 //! The control plane against a model of what AWS promises: alone with kills in between, and in a crowd.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::config::retry::RetryConfig;
 use aws_sdk_lambda::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_lambda::primitives::Blob;
-use e2e::{Lamp, clients, python, run};
+use e2e::{Lamp, binary, clients, python, run};
 
 mod crowd;
 mod model;
@@ -67,6 +69,16 @@ fn sdk(lamp: &Lamp) -> Client {
         .http_client(aws_smithy_http_client::Builder::new().build_http())
         .build();
     Client::from_conf(config)
+}
+
+/// The hashes of the code that something in a data directory refers to, which is all that a backup takes along.
+fn blobs_held(data: &Path, backup: &Path) -> BTreeSet<String> {
+    let mut command = Command::new(binary());
+    command.args(["backup", "--data-dir"]).arg(data).arg(backup);
+    run(command);
+    let shards = std::fs::read_dir(backup.join("blobs")).into_iter().flatten().flatten();
+    let files = shards.flat_map(|shard| std::fs::read_dir(shard.path()).into_iter().flatten().flatten());
+    files.map(|file| file.file_name().into_string().unwrap()).collect()
 }
 
 /// Chance from a seed, so that a failure can be repeated: SplitMix64.

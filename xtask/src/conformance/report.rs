@@ -95,7 +95,7 @@ impl Report {
             line.map(|line| writeln!(text, "{}: {name}: {line}", self.service));
         }
         for test in self.tests.iter().filter(|test| test.known.is_some() && test.outcome == Outcome::Passed) {
-            writeln!(text, "passes, so take its reason off the list: {}", test.id).ok();
+            writeln!(text, "passes, against the reason on its list: {}", test.id).ok();
         }
         text
     }
@@ -179,7 +179,7 @@ mod tests {
         let text = report().text();
         assert!(text.contains("lambda_: control plane: 2 of 4 (1 known to fail, 1 skipped by the suite)\n"), "{text}");
         assert!(text.contains("lambda_: invokes: 1 tests wait: functions do not run yet\n"), "{text}");
-        assert!(text.contains("take its reason off the list: b.py::five"), "{text}");
+        assert!(text.contains("against the reason on its list: b.py::five"), "{text}");
         assert!(!text.contains("c.py"), "{text}");
     }
 

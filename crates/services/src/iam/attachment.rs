@@ -247,10 +247,10 @@ pub fn check_boundary(arn: &str) -> Result<(), AwsError> {
 
 /// Begins a change that may count. They go one after the other in an account, as they meet in the counts.
 pub async fn edit<'a>(ctx: &'a Ctx, scope: &'a Scope, role_key: &'a str) -> Edit<'a, String, Role> {
-    ctx.edit_in_turn(&turn(scope), &ROLES, scope, role_key).await
+    ctx.edit_with(vec![turn(scope)], &ROLES, scope, role_key).await
 }
 
-/// In whose turn counts change, for [`Ctx::edit_in_turn`].
+/// In whose turn counts change, for [`Ctx::edit_with`].
 pub fn turn(scope: &Scope) -> Vec<u8> {
     USES.row_key(scope, "")
 }

@@ -205,7 +205,7 @@ async fn change_role(
     let scope = Scope::global(&ctx.cx);
     let key = name::key(&input.instance_profile_name);
     let role_key = name::key(&input.role_name);
-    let mut edit = ctx.edit(&PROFILES, &scope, &key).await;
+    let mut edit = ctx.edit_with(vec![ROLES.row_key(&scope, &role_key)], &PROFILES, &scope, &key).await;
     loop {
         let (found, batch) = edit.read().await?;
         let mut profile = found.ok_or_else(|| errors::no_such_profile(&input.instance_profile_name))?;

@@ -177,7 +177,7 @@ pub async fn get(ctx: Ctx, input: Named) -> Result<OnePolicy, AwsError> {
 pub async fn delete(ctx: Ctx, input: Named) -> Result<(), AwsError> {
     let scope = Scope::global(&ctx.cx);
     let key = own_key(&input.policy_arn)?;
-    let mut edit = ctx.edit_in_turn(&attachment::turn(&scope), &POLICIES, &scope, &key).await;
+    let mut edit = ctx.edit_with(vec![attachment::turn(&scope)], &POLICIES, &scope, &key).await;
     loop {
         let (found, batch) = edit.read().await?;
         let policy = own(&ctx, found, &input.policy_arn)?;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use store::{Batch, Record, Table};
 
 use super::errors;
+use super::function::Function;
 use crate::{Ctx, Service};
 
 /// Code that an account may store, zipped: AWS's 75 GB.
@@ -25,45 +26,89 @@ pub struct Usage {
     pub function_count: u64,
     pub code_bytes: u64,
     pub reserved_concurrency: u32,
+    /// Provisioned by functions that reserve nothing. Of one that does, it comes out of what it reserves.
+    pub provisioned_concurrency: u32,
 }
 
 impl Record for Usage {
     const VERSION: u8 = 1;
 }
 
+/// What one function takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Share {
+    function_count: u64,
+    code_bytes: u64,
+    reserved_concurrency: u32,
+    provisioned_concurrency: u32,
+}
+
+impl Share {
+    pub fn of(function: &Function) -> Self {
+        let reserved = function.reserved_concurrency;
+        Self {
+            function_count: 1,
+            code_bytes: function.code_bytes,
+            reserved_concurrency: reserved.unwrap_or(0),
+            provisioned_concurrency: if reserved.is_none() { function.provisioned_concurrency } else { 0 },
+        }
+    }
+}
+
 impl Usage {
+    /// What AWS calls unreserved.
     pub fn unreserved_concurrency(&self) -> u32 {
         CONCURRENCY_MAX.saturating_sub(self.reserved_concurrency)
+    }
+
+    /// What can still be set aside, and what must stay, together.
+    pub fn free_concurrency(&self) -> u32 {
+        self.unreserved_concurrency().saturating_sub(self.provisioned_concurrency)
     }
 
     /// Counts code that is to be stored.
     pub fn store_code(&mut self, bytes: u64) -> Result<(), AwsError> {
         let code_bytes = self.code_bytes.saturating_add(bytes);
-        if code_bytes > CODE_BYTES_MAX {
+        if bytes > 0 && code_bytes > CODE_BYTES_MAX {
             return Err(errors::code_storage_exceeded());
         }
         self.code_bytes = code_bytes;
         Ok(())
     }
 
-    /// Counts code of a function that held `before` and now holds `after`.
-    pub fn recount_code(&mut self, before: u64, after: u64) -> Result<(), AwsError> {
-        self.drop_code(before.saturating_sub(after));
-        self.store_code(after.saturating_sub(before))
-    }
-
     pub fn drop_code(&mut self, bytes: u64) {
         self.code_bytes = self.code_bytes.saturating_sub(bytes);
     }
+
+    /// Counts a function that took `before` and now takes `after`.
+    pub fn recount(&mut self, before: Share, after: Share) -> Result<(), AwsError> {
+        let change = |sum: u32, before: u32, after: u32| sum.saturating_sub(before).saturating_add(after);
+        self.function_count =
+            self.function_count.saturating_sub(before.function_count).saturating_add(after.function_count);
+        self.reserved_concurrency =
+            change(self.reserved_concurrency, before.reserved_concurrency, after.reserved_concurrency);
+        self.provisioned_concurrency =
+            change(self.provisioned_concurrency, before.provisioned_concurrency, after.provisioned_concurrency);
+        self.drop_code(before.code_bytes.saturating_sub(after.code_bytes));
+        self.store_code(after.code_bytes.saturating_sub(before.code_bytes))
+    }
 }
 
-/// In whose turn the usage is changed, for [`Ctx::edit_in_turn`].
+/// In whose turn the usage is changed, for [`Ctx::edit_with`].
 pub fn turn(ctx: &Ctx) -> Vec<u8> {
     USAGE.row_key(&ctx.scope(), ())
 }
 
 pub fn operations(service: Service) -> Service {
     service.operation("GetAccountSettings", get_settings)
+}
+
+/// As [`charge`], for a function that took `before` and now takes `after`.
+pub async fn recount(ctx: &Ctx, batch: Batch, before: Share, after: Share) -> Result<Batch, AwsError> {
+    if before == after {
+        return Ok(batch);
+    }
+    charge(ctx, batch, |usage| usage.recount(before, after)).await
 }
 
 pub async fn usage(ctx: &Ctx) -> Result<Usage, AwsError> {
@@ -125,4 +170,29 @@ pub async fn get_settings(ctx: Ctx, _: GetAccountSettings) -> Result<AccountSett
         },
         account_usage: AccountUsage { total_code_size: usage.code_bytes, function_count: usage.function_count },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_function_took_is_given_back() {
+        let share = |code_bytes, reserved_concurrency, provisioned_concurrency| Share {
+            function_count: 1,
+            code_bytes,
+            reserved_concurrency,
+            provisioned_concurrency,
+        };
+        let mut usage = Usage::default();
+        usage.recount(Share::default(), share(10, 0, 5)).unwrap();
+        usage.recount(Share::default(), share(20, 600, 0)).unwrap();
+        assert_eq!((usage.function_count, usage.code_bytes, usage.free_concurrency()), (2, 30, 395));
+        usage.recount(share(10, 0, 5), share(30, 100, 0)).unwrap();
+        assert_eq!((usage.code_bytes, usage.free_concurrency()), (50, 300));
+        assert!(usage.clone().recount(Share::default(), share(CODE_BYTES_MAX, 0, 0)).is_err());
+        usage.recount(share(30, 100, 0), Share::default()).unwrap();
+        usage.recount(share(20, 600, 0), Share::default()).unwrap();
+        assert_eq!(usage, Usage::default());
+    }
 }

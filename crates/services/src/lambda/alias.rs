@@ -7,6 +7,7 @@ use base::{AwsError, Uuid};
 use serde::{Deserialize, Serialize};
 use store::{Record, Scan, Table};
 
+use super::account::{self, Share};
 use super::function::{self, FUNCTIONS, Function, check_revision};
 use super::name::FunctionRef;
 use super::{debris, errors, version};
@@ -15,6 +16,10 @@ use crate::{Ctx, Service};
 const PAGE_MAX: usize = 50;
 /// Rows read at once when all aliases of a function are looked through.
 const STEP: usize = 500;
+/// Aliases that a refusal names.
+const NAMES_MAX: usize = 100;
+/// As often one page of a listing reads on in search of aliases of one version.
+const STEPS_MAX: usize = 10;
 
 /// By the function's incarnation and the name.
 pub static ALIASES: Table<(Uuid, String), Alias> = Table::new("lambda_aliases");
@@ -105,8 +110,8 @@ pub fn operations(service: Service) -> Service {
 }
 
 pub async fn create(ctx: Ctx, input: CreateAlias) -> Result<AliasConfiguration, AwsError> {
-    let (ctx, FunctionRef { name: function_name, .. }) =
-        FunctionRef::locate(ctx, "CreateAlias", &input.function_name, None).await?;
+    let (ctx, asked) = FunctionRef::locate_whole(ctx, "CreateAlias", &input.function_name).await?;
+    let function_name = asked.latest()?;
     let alias = Alias {
         name: input.name,
         version: input.function_version,
@@ -134,8 +139,8 @@ pub async fn create(ctx: Ctx, input: CreateAlias) -> Result<AliasConfiguration, 
 }
 
 pub async fn update(ctx: Ctx, input: UpdateAlias) -> Result<AliasConfiguration, AwsError> {
-    let (ctx, FunctionRef { name: function_name, .. }) =
-        FunctionRef::locate(ctx, "UpdateAlias", &input.function_name, None).await?;
+    let (ctx, asked) = FunctionRef::locate_whole(ctx, "UpdateAlias", &input.function_name).await?;
+    let function_name = asked.latest()?;
     let scope = ctx.scope();
     let mut edit = ctx.edit(&FUNCTIONS, &scope, &function_name).await;
     loop {
@@ -163,7 +168,7 @@ pub async fn update(ctx: Ctx, input: UpdateAlias) -> Result<AliasConfiguration, 
 
 pub async fn get(ctx: Ctx, input: NamedAlias) -> Result<AliasConfiguration, AwsError> {
     let (ctx, FunctionRef { name: function_name, .. }) =
-        FunctionRef::locate(ctx, "GetAlias", &input.function_name, None).await?;
+        FunctionRef::locate_whole(ctx, "GetAlias", &input.function_name).await?;
     let missing = || errors::cannot_find_alias(&format!("{}:{}", function::arn(&ctx, &function_name), input.name));
     let function = FUNCTIONS.get_shared(&ctx.cloud.store, &ctx.scope(), &function_name).await?.ok_or_else(missing)?;
     let alias = get_shared(&ctx, &function, &input.name).await?.ok_or_else(missing)?;
@@ -172,18 +177,20 @@ pub async fn get(ctx: Ctx, input: NamedAlias) -> Result<AliasConfiguration, AwsE
 
 /// Deletes an alias with what hangs on it. That there is none is no error, as on AWS.
 pub async fn delete(ctx: Ctx, input: NamedAlias) -> Result<(), AwsError> {
-    let (ctx, FunctionRef { name: function_name, .. }) =
-        FunctionRef::locate(ctx, "DeleteAlias", &input.function_name, None).await?;
+    let (ctx, asked) = FunctionRef::locate_whole(ctx, "DeleteAlias", &input.function_name).await?;
+    let function_name = asked.latest()?;
     let scope = ctx.scope();
-    let mut edit = ctx.edit(&FUNCTIONS, &scope, &function_name).await;
+    let mut edit = ctx.edit_with(vec![account::turn(&ctx)], &FUNCTIONS, &scope, &function_name).await;
     loop {
-        let (function, batch) = function::open(&ctx, &function_name, &mut edit).await?;
+        let (mut function, batch) = function::open(&ctx, &function_name, &mut edit).await?;
         let key = (function.incarnation, input.name.as_str());
         if ALIASES.get(&ctx.cloud.store, &scope, key).await?.is_none() {
             return Ok(());
         }
+        let before = Share::of(&function);
+        let batch = debris::forget_qualifier(&ctx, batch, &mut function, &input.name).await?;
         let batch = batch.delete(&ALIASES, &scope, key).put(&FUNCTIONS, &scope, &function_name, &function);
-        let batch = debris::forget_qualifier(batch, &scope, &function, &input.name);
+        let batch = account::recount(&ctx, batch, before, Share::of(&function)).await?;
         if edit.commit(batch).await? {
             return Ok(());
         }
@@ -193,30 +200,40 @@ pub async fn delete(ctx: Ctx, input: NamedAlias) -> Result<(), AwsError> {
 pub async fn list(ctx: Ctx, input: ListAliases) -> Result<AliasList, AwsError> {
     const OPERATION: &str = "lambda:ListAliases";
     let (ctx, FunctionRef { name: function_name, .. }) =
-        FunctionRef::locate(ctx, "ListAliases", &input.function_name, None).await?;
+        FunctionRef::locate_whole(ctx, "ListAliases", &input.function_name).await?;
     let function = function::find(&ctx, &function_name).await?;
     let limit = input.max_items.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
     let wanted = |alias: &Alias| input.function_version.as_ref().is_none_or(|version| *version == alias.version);
-    let mut marker = input.marker;
+    let mut scan = ctx
+        .resume(OPERATION, Scan::all(STEP).under::<Uuid>(function.incarnation), input.marker.as_deref())
+        .ok_or_else(errors::invalid_marker)?;
     let mut aliases = Vec::new();
-    // A page of rows may have few of the version asked for: pages are read until one of AWS's is full.
-    loop {
-        let scan = Scan::all(limit - aliases.len()).under::<Uuid>(function.incarnation);
-        let scan = ctx.resume(OPERATION, scan, marker.as_deref()).ok_or_else(errors::invalid_marker)?;
-        let page = ALIASES.page(&ctx.cloud.store, &ctx.scope(), scan).await?;
-        aliases.extend(page.rows.iter().filter(|row| wanted(&row.value)).map(|row| row.value.show(&ctx, &function)));
-        marker = ctx.marker(OPERATION, page.next.as_ref());
-        if marker.is_none() || aliases.len() >= limit {
-            return Ok(AliasList { aliases, next_marker: marker });
+    let mut last = None;
+    // Few aliases may be of the version asked for. A page that has read enough ends, full or not, as AWS's may.
+    for _ in 0..STEPS_MAX {
+        let page = ALIASES.page(&ctx.cloud.store, &ctx.scope(), scan.clone()).await?;
+        for row in page.rows {
+            if aliases.len() >= limit {
+                return Ok(AliasList { aliases, next_marker: ctx.marker(OPERATION, last.as_ref()) });
+            }
+            if wanted(&row.value) {
+                aliases.push(row.value.show(&ctx, &function));
+            }
+            last = Some(row.key);
+        }
+        match &page.next {
+            None => return Ok(AliasList { aliases, next_marker: None }),
+            Some((incarnation, name)) => scan = scan.after((*incarnation, name)),
         }
     }
+    Ok(AliasList { aliases, next_marker: ctx.marker(OPERATION, last.as_ref()) })
 }
 
 pub async fn get_shared(ctx: &Ctx, function: &Function, name: &str) -> Result<Option<Arc<Alias>>, AwsError> {
     Ok(ALIASES.get_shared(&ctx.cloud.store, &ctx.scope(), (function.incarnation, name)).await?)
 }
 
-/// The names of all aliases that send anything to a version.
+/// The names of aliases that send anything to a version; of many, not all.
 pub async fn pointing_to(ctx: &Ctx, function: &Function, version: &str) -> Result<Vec<String>, AwsError> {
     let mut names = Vec::new();
     let mut after: Option<(Uuid, String)> = None;
@@ -227,7 +244,7 @@ pub async fn pointing_to(ctx: &Ctx, function: &Function, version: &str) -> Resul
         }
         let page = ALIASES.page(&ctx.cloud.store, &ctx.scope(), scan).await?;
         let pointing = page.rows.into_iter().map(|row| row.value).filter(|alias| alias.sends_to(version));
-        names.extend(pointing.map(|alias| alias.name));
+        names.extend(pointing.map(|alias| alias.name).take(NAMES_MAX - names.len().min(NAMES_MAX)));
         after = page.next;
         if after.is_none() {
             return Ok(names);
@@ -270,7 +287,7 @@ impl Alias {
     async fn check_versions(&self, ctx: &Ctx, function: &Function) -> Result<(), AwsError> {
         for name in std::iter::once(&self.version).chain(self.weights.keys()).filter(|name| *name != "$LATEST") {
             let missing = || version_not_found(ctx, &function.name, name);
-            let number = name.parse().map_err(|_| missing())?;
+            let number = version::number(name).ok_or_else(missing)?;
             version::get_shared(ctx, function, number).await?.ok_or_else(missing)?;
         }
         Ok(())

@@ -232,7 +232,7 @@ pub async fn create(
     let scope = ctx.scope();
     // One after the other, so that they are counted.
     let turn = PROVIDERS.row_key(&scope, "");
-    let mut edit = ctx.edit_in_turn(&turn, &PROVIDERS, &scope, &name).await;
+    let mut edit = ctx.edit_with(vec![turn], &PROVIDERS, &scope, &name).await;
     loop {
         let (found, batch) = edit.read().await?;
         if found.is_some() {
@@ -315,6 +315,11 @@ pub async fn list_function_versions(ctx: Ctx, input: ListFunctionVersions) -> Re
         function_versions: page.rows.into_iter().map(show).collect(),
         next_marker,
     })
+}
+
+/// In whose turn a function comes to use the provider.
+pub fn turn(ctx: &Ctx, arn: &str) -> Option<Vec<u8>> {
+    Some(PROVIDERS.row_key(&ctx.scope(), &name_of(ctx, arn).ok()?))
 }
 
 /// Lets `batch`, which makes a version of `function` (a number, or `$LATEST`) as its `$LATEST` is, note who uses the

@@ -32,6 +32,8 @@ pub struct CodeInput {
     s3_key: Option<String>,
     s3_object_version: Option<String>,
     image_uri: Option<String>,
+    #[serde(rename = "SourceKMSKeyArn")]
+    source_kms_key_arn: Option<String>,
 }
 
 /// The code of a function or a version.
@@ -41,6 +43,8 @@ pub enum Code {
         blob: Blob,
         /// What it takes on the disk of a sandbox.
         unzipped_bytes: u64,
+        /// The key that its owner wants the zip encrypted with. Kept as given: what is stored is not encrypted with it.
+        source_kms_key_arn: Option<String>,
     },
     /// A container image, where its registry has it. Kept as named: no registry is asked.
     Image { uri: String },
@@ -66,6 +70,19 @@ impl PackageType {
             Self::Zip => "Zip",
             Self::Image => "Image",
         }
+    }
+}
+
+impl PackageType {
+    /// Refuses code of another type, for a function that `verb` says what is done to.
+    pub fn check(self, given: Self, verb: &str) -> Result<(), AwsError> {
+        let please = match (self, given) {
+            (Self::Zip, Self::Image) => "Please don't provide",
+            (Self::Image, Self::Zip) => "Please provide",
+            _ => return Ok(()),
+        };
+        let wanted = self.as_str();
+        Err(errors::invalid_parameter(format!("{please} ImageUri when {verb} a function with packageType {wanted}.")))
     }
 }
 
@@ -129,19 +146,16 @@ impl Taken {
 }
 
 impl CodeInput {
-    /// The package type that this code is of, for the function that `verb` says what is done to.
+    /// Whether code for a function of this package type can be in it, by what was given.
     pub fn check_type(&self, wanted: PackageType, verb: &str) -> Result<(), AwsError> {
-        let (needless, needed) = match wanted {
-            PackageType::Zip if self.image_uri.is_some() => ("ImageUri", None),
-            PackageType::Image if self.image_uri.is_none() => ("", Some("ImageUri")),
-            PackageType::Image if self.zip_file.is_some() => ("ZipFile", None),
-            _ => return Ok(()),
-        };
-        let function = format!("when {verb} a function with packageType {}.", wanted.as_str());
-        Err(errors::invalid_parameter(match needed {
-            Some(needed) => format!("Please provide {needed} {function}"),
-            None => format!("Please don't provide {needless} {function}"),
-        }))
+        match (wanted, &self.image_uri, &self.zip_file) {
+            (PackageType::Zip, Some(_), _) => wanted.check(PackageType::Image, verb),
+            (PackageType::Image, None, _) => wanted.check(PackageType::Zip, verb),
+            (PackageType::Image, Some(_), Some(_)) => Err(errors::invalid_parameter(format!(
+                "Please don't provide ZipFile when {verb} a function with packageType Image."
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Checks the code and puts it where a batch may refer to it. What no batch refers to is collected.
@@ -149,7 +163,8 @@ impl CodeInput {
         if let Some(uri) = self.image_uri {
             return Ok(Taken { code: Code::Image { uri }, staged: None });
         }
-        take_zip(ctx, self.zip()?).await
+        let key = self.source_kms_key_arn.clone();
+        take_zip(ctx, self.zip()?, key).await
     }
 
     /// Checks the code and says what it would be, storing nothing.
@@ -157,6 +172,7 @@ impl CodeInput {
         if let Some(uri) = self.image_uri {
             return Ok(Code::Image { uri });
         }
+        let source_kms_key_arn = self.source_kms_key_arn.clone();
         let (zip, unzipped_bytes) = checked(self.zip()?).await?;
         let measured = tokio::task::spawn_blocking(move || {
             let mut hash = digest::Context::new(&digest::SHA256);
@@ -172,7 +188,7 @@ impl CodeInput {
         });
         let (hash, size_bytes) = measured.await.map_err(AwsError::internal)?.map_err(AwsError::internal)?;
         let hash: [u8; 32] = hash.as_ref().try_into().map_err(AwsError::internal)?;
-        Ok(Code::Zip { blob: Blob { hash: hash.into(), size_bytes }, unzipped_bytes })
+        Ok(Code::Zip { blob: Blob { hash: hash.into(), size_bytes }, unzipped_bytes, source_kms_key_arn })
     }
 
     fn zip(self) -> Result<Zip, AwsError> {
@@ -192,10 +208,11 @@ impl CodeInput {
 }
 
 /// Checks a zip and puts it where a batch may refer to it. What no batch refers to is collected.
-pub async fn take_zip(ctx: &Ctx, zip: Zip) -> Result<Taken, AwsError> {
+pub async fn take_zip(ctx: &Ctx, zip: Zip, source_kms_key_arn: Option<String>) -> Result<Taken, AwsError> {
     let (zip, unzipped_bytes) = checked(zip).await?;
     let staged = ctx.cloud.blobs.put(zip.reader(), ARCHIVE_BYTES_MAX).await?;
-    Ok(Taken { code: Code::Zip { blob: staged.blob(), unzipped_bytes }, staged: Some(staged) })
+    let code = Code::Zip { blob: staged.blob(), unzipped_bytes, source_kms_key_arn };
+    Ok(Taken { code, staged: Some(staged) })
 }
 
 /// The zip and what it unpacks to, if it is one that a function may have.

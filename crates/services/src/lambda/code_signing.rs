@@ -279,7 +279,7 @@ pub async fn put_of_function(ctx: Ctx, input: PutFunctionCodeSigningConfig) -> R
     // Of two that are missing, AWS names the configuration.
     find(&ctx, &arn).await?.ok_or_else(|| errors::code_signing_config_not_found(&arn))?;
     let scope = ctx.scope();
-    let mut edit = ctx.edit(&FUNCTIONS, &scope, &name).await;
+    let mut edit = ctx.edit_with(turn(&ctx, &arn).into_iter().collect(), &FUNCTIONS, &scope, &name).await;
     loop {
         let (function, batch) = function::open(&ctx, &name, &mut edit).await?;
         let batch = attach(&ctx, batch, &function, &arn).await?.put(&FUNCTIONS, &scope, &name, &function);
@@ -315,6 +315,11 @@ pub async fn delete_of_function(ctx: Ctx, input: OfFunction) -> Result<(), AwsEr
             return Ok(());
         }
     }
+}
+
+/// In whose turn a function comes to use the configuration.
+pub fn turn(ctx: &Ctx, arn: &str) -> Option<Vec<u8>> {
+    Some(CONFIGS.row_key(&ctx.scope(), id_of(ctx, arn)?))
 }
 
 /// Lets `batch`, which rewrites the function's row, give the function this configuration instead of the one it has.

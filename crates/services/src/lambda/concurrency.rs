@@ -8,7 +8,7 @@ use base::{AwsError, Timestamp, Uuid};
 use serde::{Deserialize, Serialize};
 use store::{Record, Row, Scan, Table};
 
-use super::account::{self, CONCURRENCY_MAX, UNRESERVED_CONCURRENCY_MIN, Usage};
+use super::account::{self, CONCURRENCY_MAX, Share, UNRESERVED_CONCURRENCY_MIN, Usage};
 use super::function::{self, Concurrency, FUNCTIONS, Function};
 use super::name::FunctionRef;
 use super::{alias, errors, version};
@@ -108,49 +108,53 @@ pub async fn delete_reserved(ctx: Ctx, input: OfFunction) -> Result<(), AwsError
 
 pub async fn get_reserved(ctx: Ctx, input: OfFunction) -> Result<Concurrency, AwsError> {
     let (ctx, FunctionRef { name, .. }) =
-        FunctionRef::locate(ctx, "GetFunctionConcurrency", &input.function_name, None).await?;
+        FunctionRef::locate_whole(ctx, "GetFunctionConcurrency", &input.function_name).await?;
     let function = function::find(&ctx, &name).await?;
     Ok(Concurrency { reserved_concurrent_executions: function.reserved_concurrency })
 }
 
 async fn set_reserved(ctx: Ctx, operation: &str, name: &str, wanted: Option<u32>) -> Result<(), AwsError> {
-    let (ctx, asked) = FunctionRef::locate(ctx, operation, name, None).await?;
+    let (ctx, asked) = FunctionRef::locate_whole(ctx, operation, name).await?;
     if asked.qualifier.is_some() {
         return Err(errors::functions_only());
     }
     let scope = ctx.scope();
-    let mut edit = ctx.edit_in_turn(&account::turn(&ctx), &FUNCTIONS, &scope, &asked.name).await;
+    let mut edit = ctx.edit_with(vec![account::turn(&ctx)], &FUNCTIONS, &scope, &asked.name).await;
     loop {
         let (found, batch) = edit.read().await?;
         let latest = || errors::function_not_found(&format!("{}:$LATEST", asked.arn(&ctx)));
-        let mut function = found.ok_or_else(latest)?;
-        let provisioned: u32 = all(&ctx, &function).await?.iter().map(|row| row.value.executions).sum();
+        let function = found.ok_or_else(latest)?;
+        let provisioned = function.provisioned_concurrency;
         if let Some(wanted) = wanted.filter(|wanted| *wanted < provisioned) {
             return Err(errors::untyped_invalid_parameter(format!(
                 " ReservedConcurrentExecutions  {wanted} should not be lower than function's total provisioned \
                  concurrency [{provisioned}]."
             )));
         }
-        let batch = account::charge(&ctx, batch, |usage| reserve(usage, function.reserved_concurrency, wanted));
-        let batch = batch.await?;
-        function.reserved_concurrency = wanted;
-        if edit.commit(batch.put(&FUNCTIONS, &scope, &asked.name, &function)).await? {
+        let mut after = function.clone();
+        after.reserved_concurrency = wanted;
+        let batch = account::charge(&ctx, batch, |usage| {
+            check_reservation(usage, &function, wanted)?;
+            usage.recount(Share::of(&function), Share::of(&after))
+        });
+        let batch = batch.await?.put(&FUNCTIONS, &scope, &asked.name, &after);
+        if edit.commit(batch).await? {
             return Ok(());
         }
     }
 }
 
-/// Counts a function that reserved `before` and is to reserve `wanted`.
-fn reserve(usage: &mut Usage, before: Option<u32>, wanted: Option<u32>) -> Result<(), AwsError> {
-    usage.reserved_concurrency = usage.reserved_concurrency.saturating_sub(before.unwrap_or(0));
-    let Some(wanted) = wanted else { return Ok(()) };
-    if usage.unreserved_concurrency() < wanted.saturating_add(UNRESERVED_CONCURRENCY_MIN) {
+/// Whether a function may reserve so much. It gives back what it has set aside now.
+fn check_reservation(usage: &Usage, function: &Function, wanted: Option<u32>) -> Result<(), AwsError> {
+    let has = function.reserved_concurrency.unwrap_or(function.provisioned_concurrency);
+    let wanted = wanted.unwrap_or(0);
+    if wanted > has && usage.free_concurrency().saturating_add(has) < wanted.saturating_add(UNRESERVED_CONCURRENCY_MIN)
+    {
         return Err(errors::untyped_invalid_parameter(format!(
             "Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution \
              below its minimum value of [{UNRESERVED_CONCURRENCY_MIN}]."
         )));
     }
-    usage.reserved_concurrency = usage.reserved_concurrency.saturating_add(wanted);
     Ok(())
 }
 
@@ -159,7 +163,7 @@ pub async fn put_provisioned(ctx: Ctx, input: PutProvisioned) -> Result<Provisio
     let asked = qualified(&ctx, "PutProvisionedConcurrencyConfig", &input.function_name, &input.qualifier, ON_LATEST)?;
     let provisioned = Provisioned { executions: input.provisioned_concurrent_executions, last_modified: ctx.cx.now() };
     let scope = ctx.scope();
-    let mut edit = ctx.edit_in_turn(&account::turn(&ctx), &FUNCTIONS, &scope, &asked.name).await;
+    let mut edit = ctx.edit_with(vec![account::turn(&ctx)], &FUNCTIONS, &scope, &asked.name).await;
     loop {
         let (found, batch) = edit.read().await?;
         let function = found.ok_or_else(|| missing(&ctx, &asked, &input.qualifier))?;
@@ -168,9 +172,15 @@ pub async fn put_provisioned(ctx: Ctx, input: PutProvisioned) -> Result<Provisio
             all(&ctx, &function).await?.into_iter().filter(|row| row.key.1 != input.qualifier).collect();
         check_overlap(&ctx, &function, &input.qualifier, &others).await?;
         let sum = others.iter().map(|row| row.value.executions).fold(provisioned.executions, u32::saturating_add);
-        check_sum(&function, provisioned.executions, sum, &account::usage(&ctx).await?)?;
+        let mut after = function.clone();
+        after.provisioned_concurrency = sum;
+        let batch = account::charge(&ctx, batch, |usage| {
+            check_sum(&function, provisioned.executions, sum, usage)?;
+            usage.recount(Share::of(&function), Share::of(&after))
+        });
         let key = (function.incarnation, input.qualifier.as_str());
-        let batch = batch.put(&PROVISIONED, &scope, key, &provisioned).put(&FUNCTIONS, &scope, &asked.name, &function);
+        let batch = batch.await?.put(&PROVISIONED, &scope, key, &provisioned);
+        let batch = batch.put(&FUNCTIONS, &scope, &asked.name, &after);
         if edit.commit(batch).await? {
             let fresh = ProvisionedConfig {
                 status: "IN_PROGRESS",
@@ -195,17 +205,17 @@ pub async fn delete_provisioned(ctx: Ctx, input: OfQualifier) -> Result<(), AwsE
     const OPERATION: &str = "DeleteProvisionedConcurrencyConfig";
     let (asked, _) = existing(&ctx, OPERATION, &input).await?;
     let scope = ctx.scope();
-    let mut edit = ctx.edit(&FUNCTIONS, &scope, &asked.name).await;
+    let mut edit = ctx.edit_with(vec![account::turn(&ctx)], &FUNCTIONS, &scope, &asked.name).await;
     loop {
         let (found, batch) = edit.read().await?;
-        let function = found.ok_or_else(|| missing(&ctx, &asked, &input.qualifier))?;
+        let mut function = found.ok_or_else(|| missing(&ctx, &asked, &input.qualifier))?;
         check_target(&ctx, &function, &asked, &input.qualifier).await?;
-        let batch = batch.delete(&PROVISIONED, &scope, (function.incarnation, &input.qualifier)).put(
-            &FUNCTIONS,
-            &scope,
-            &asked.name,
-            &function,
-        );
+        let key = (function.incarnation, input.qualifier.as_str());
+        let Some(row) = PROVISIONED.get(&ctx.cloud.store, &scope, key).await? else { return Ok(()) };
+        let before = Share::of(&function);
+        function.provisioned_concurrency = function.provisioned_concurrency.saturating_sub(row.value.executions);
+        let batch = account::recount(&ctx, batch, before, Share::of(&function)).await?;
+        let batch = batch.delete(&PROVISIONED, &scope, key).put(&FUNCTIONS, &scope, &asked.name, &function);
         if edit.commit(batch).await? {
             return Ok(());
         }
@@ -287,21 +297,22 @@ async fn check_target(ctx: &Ctx, function: &Function, asked: &FunctionRef, quali
     if there { Ok(()) } else { Err(missing(ctx, asked, qualifier)) }
 }
 
-/// A version gets its provisioned concurrency under one name: its number or that of one alias.
+/// A version gets its provisioned concurrency under one name: its number, or that of one alias.
 async fn check_overlap(
     ctx: &Ctx,
     function: &Function,
     qualifier: &str,
     others: &[Row<(Uuid, String), Provisioned>],
 ) -> Result<(), AwsError> {
+    const ON_PROVISIONED: &str =
+        "Alias can't be used for Provisioned Concurrency configuration on an already Provisioned version";
     let target = alias::get_shared(ctx, function, qualifier).await?;
     for row in others {
         let other = &row.key.1;
         match (&target, alias::get_shared(ctx, function, other).await?) {
-            (Some(alias), None) if alias.sends_to(other) => {
-                return Err(errors::resource_conflict(
-                    "Alias can't be used for Provisioned Concurrency configuration on an already Provisioned version",
-                ));
+            (Some(alias), None) if alias.sends_to(other) => return Err(errors::resource_conflict(ON_PROVISIONED)),
+            (Some(alias), Some(other)) if alias.version == other.version => {
+                return Err(errors::resource_conflict(ON_PROVISIONED));
             }
             (None, Some(other)) if other.sends_to(qualifier) => {
                 return Err(errors::resource_conflict("Version is pointed by a Provisioned Concurrency alias"));
@@ -323,7 +334,7 @@ fn check_sum(function: &Function, wanted: u32, sum: u32, usage: &Usage) -> Resul
         }
         return Ok(());
     }
-    let unreserved = usage.unreserved_concurrency();
+    let unreserved = usage.free_concurrency().saturating_add(function.provisioned_concurrency);
     if wanted > unreserved {
         return Err(errors::untyped_invalid_parameter(format!(
             "Specified ConcurrentExecutions for function is greater than account's unreserved concurrency \
@@ -350,16 +361,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hundred_executions_stay_unreserved() {
-        let mut usage = Usage::default();
-        reserve(&mut usage, None, Some(600)).unwrap();
-        reserve(&mut usage, None, Some(300)).unwrap();
-        assert!(reserve(&mut usage.clone(), None, Some(1)).is_err());
-        // A function that reserves less gives back.
-        reserve(&mut usage, Some(600), Some(500)).unwrap();
-        assert_eq!(usage.reserved_concurrency, 800);
-        reserve(&mut usage, Some(300), None).unwrap();
-        assert_eq!(usage.unreserved_concurrency(), 500);
-        assert!(reserve(&mut usage, None, Some(u32::MAX)).is_err());
+    fn a_hundred_executions_stay_for_those_who_reserve_nothing() {
+        let usage = |reserved_concurrency, provisioned_concurrency| Usage {
+            reserved_concurrency,
+            provisioned_concurrency,
+            ..Usage::default()
+        };
+        let function = |reserved_concurrency, provisioned_concurrency| Function {
+            reserved_concurrency,
+            provisioned_concurrency,
+            ..function::testing::function()
+        };
+        assert!(check_reservation(&usage(600, 0), &function(None, 0), Some(300)).is_ok());
+        assert!(check_reservation(&usage(600, 0), &function(None, 0), Some(301)).is_err());
+        assert!(check_reservation(&usage(600, 200), &function(None, 0), Some(101)).is_err());
+        assert!(check_reservation(&usage(0, 0), &function(None, 0), Some(u32::MAX)).is_err());
+        // What it has itself does not count against it.
+        assert!(check_reservation(&usage(900, 0), &function(Some(600), 0), Some(600)).is_ok());
+        assert!(check_reservation(&usage(0, 900), &function(None, 900), Some(900)).is_ok());
+        assert!(check_sum(&function(None, 0), 900, 900, &usage(0, 0)).is_ok());
+        assert!(check_sum(&function(None, 0), 901, 901, &usage(0, 0)).is_err());
+        assert!(check_sum(&function(None, 0), 1, 1, &usage(0, 900)).is_err());
+        assert!(check_sum(&function(Some(5), 0), 6, 6, &usage(5, 0)).is_err());
     }
 }

@@ -4,6 +4,7 @@ use base::AwsError;
 use serde::Deserialize;
 use wire::value::With;
 
+use super::account::Share;
 use super::code::{CodeInput, PackageType};
 use super::function::{FUNCTIONS, Function};
 use super::name::FunctionRef;
@@ -86,13 +87,19 @@ async fn prepare(ctx: &Ctx, input: CreateFunction, given: Given) -> Result<Prepa
 async fn commit(ctx: &Ctx, prepared: Prepared) -> Result<(Function, Option<(u64, Release)>), AwsError> {
     let Prepared { function, pins, variables, code_signing_config, publish } = prepared;
     let (scope, owner) = (ctx.scope(), function.owner(ctx));
-    let mut edit = ctx.edit_in_turn(&account::turn(ctx), &FUNCTIONS, &scope, &function.name).await;
+    let mut others = vec![account::turn(ctx)];
+    others.extend(function.latest.capacity_provider().and_then(|arn| capacity_provider::turn(ctx, arn)));
+    others.extend(code_signing_config.as_deref().and_then(|arn| code_signing::turn(ctx, arn)));
+    let mut edit = ctx.edit_with(others, &FUNCTIONS, &scope, &function.name).await;
     loop {
         let (found, batch) = edit.read().await?;
         if found.is_some() {
             return Err(errors::function_exists(&function.name));
         }
+        code_signing::check_new_code(ctx, code_signing_config.as_deref(), &function.name).await?;
         let mut made = function.clone();
+        let (last, batch) = version::last_number(ctx, batch, &function.name).await?;
+        made.last_version = last;
         let batch = made.latest.settings.seal(ctx, batch, &owner, variables.as_ref()).await?;
         let batch = pins.hold(ctx, batch, &owner)?;
         let mut batch = capacity_provider::attach(ctx, batch, &made, "$LATEST").await?;
@@ -104,10 +111,7 @@ async fn commit(ctx: &Ctx, prepared: Prepared) -> Result<(Function, Option<(u64,
             let (with_version, version) = version::publish(ctx, batch, &mut made, &pins, None).await?;
             (batch, published) = (with_version, Some(version));
         }
-        let batch = account::charge(ctx, batch, |usage| {
-            usage.function_count += 1;
-            usage.store_code(made.code_bytes)
-        });
+        let batch = account::recount(ctx, batch, Share::default(), Share::of(&made));
         let batch = batch.await?.put(&FUNCTIONS, &scope, &made.name, &made);
         if edit.commit(batch).await? {
             return Ok((made, published));

@@ -2,7 +2,7 @@
 //!
 //! A function's versions, aliases and configurations may be many, so its deletion commits only that it is gone, and a
 //! note of what it leaves. Nothing of that can be reached any more: it lies under an incarnation that no function has.
-//! The deletion then clears it away step by step before it answers; what a crash left is cleared at the next start.
+//! The deletion then clears it away step by step before it answers; what a crash or a failure left is cleared later, beside the requests.
 
 use base::{AwsError, Uuid};
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ use super::permission::POLICIES;
 use super::scaling::SCALING;
 use super::url::URLS;
 use super::version::{self, VERSIONS};
-use crate::Cloud;
+use crate::{Cloud, Ctx};
 
 /// Rows that are cleared in one commit.
 const STEP: usize = 500;
@@ -41,15 +41,23 @@ pub fn leave(batch: Batch, scope: &Scope, function: &Function, owner: String) ->
     batch.put(&DEBRIS, scope, function.incarnation, &Debris { owner })
 }
 
-/// Lets `batch` remove what hangs on one version or alias. An alias's URL stays.
-pub fn forget_qualifier(batch: Batch, scope: &Scope, function: &Function, qualifier: &str) -> Batch {
-    let key = (function.incarnation, qualifier);
-    batch
-        .delete(&EVENT_INVOKES, scope, key)
-        .delete(&POLICIES, scope, key)
-        .delete(&PROVISIONED, scope, key)
-        .delete(&RUNTIME_UPDATES, scope, key)
-        .delete(&SCALING, scope, key)
+/// Lets `batch` remove what hangs on one version or alias of `function`, which it rewrites. An alias's URL stays.
+pub async fn forget_qualifier(
+    ctx: &Ctx,
+    batch: Batch,
+    function: &mut Function,
+    qualifier: &str,
+) -> Result<Batch, AwsError> {
+    let (scope, key) = (ctx.scope(), (function.incarnation, qualifier));
+    if let Some(row) = PROVISIONED.get(&ctx.cloud.store, &scope, key).await? {
+        function.provisioned_concurrency = function.provisioned_concurrency.saturating_sub(row.value.executions);
+    }
+    Ok(batch
+        .delete(&EVENT_INVOKES, &scope, key)
+        .delete(&POLICIES, &scope, key)
+        .delete(&PROVISIONED, &scope, key)
+        .delete(&RUNTIME_UPDATES, &scope, key)
+        .delete(&SCALING, &scope, key))
 }
 
 /// Clears away what a deleted function left.
@@ -104,18 +112,20 @@ async fn clear_with<K: TableKey, V: Record>(
     }
 }
 
-/// Clears away what deletions left that a crash cut short. To be called once, before requests are served or beside
-/// them.
+/// Clears away what deletions left that a crash or a failure cut short. What fails again is left for the next time, and
+/// keeps nothing else from being cleared; the last failure is told.
 pub async fn clear_all(cloud: &Cloud) -> Result<(), AwsError> {
-    let mut after = None;
+    let (mut after, mut outcome) = (None, Ok(()));
     loop {
         let page = DEBRIS.scan_all(&cloud.store, after.as_ref(), STEP).await?;
         for row in &page.rows {
-            clear(cloud, &row.key.0, row.key.1).await?;
+            if let Err(error) = clear(cloud, &row.key.0, row.key.1).await {
+                outcome = Err(error);
+            }
         }
         after = page.next;
         if after.is_none() {
-            return Ok(());
+            return outcome;
         }
     }
 }

@@ -15,6 +15,7 @@ use base::{AwsError, Uuid};
 use serde::{Deserialize, Serialize};
 use store::{Batch, Record, Scan, Table};
 
+use super::account::Share;
 use super::code::{self, Code};
 use super::name::FunctionRef;
 use super::release::{FunctionConfiguration, Phase, Release};
@@ -26,7 +27,7 @@ use crate::{Ctx, Service};
 
 const PAGE_MAX: usize = 50;
 
-pub static FUNCTIONS: Table<String, Function> = Table::new("lambda_functions");
+pub static FUNCTIONS: Table<String, Function> = Table::large("lambda_functions");
 
 /// A function as stored, under its name.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -37,13 +38,15 @@ pub struct Function {
     /// What `$LATEST` is.
     pub latest: Release,
     pub tags: Tags,
-    /// The number of the last version; numbers are never given again.
+    /// The number of the last version; numbers are never given again, not even to another function of this name.
     pub last_version: u64,
     /// The fingerprint of `$LATEST` when that version was published.
     pub published: Option<[u8; 32]>,
     /// Code that `$LATEST` and all versions hold together.
     pub code_bytes: u64,
     pub reserved_concurrency: Option<u32>,
+    /// Of all its versions and aliases together.
+    pub provisioned_concurrency: u32,
     /// Absent while nobody has said what happens to a function that calls itself.
     pub recursive_loop: Option<String>,
 }
@@ -99,6 +102,8 @@ pub struct CodeLocation {
     location: Option<String>,
     image_uri: Option<String>,
     resolved_image_uri: Option<String>,
+    #[serde(rename = "SourceKMSKeyArn")]
+    source_kms_key_arn: Option<String>,
 }
 
 /// What a function reserves, as AWS shows it.
@@ -136,6 +141,7 @@ impl Function {
             last_version: 0,
             published: None,
             reserved_concurrency: None,
+            provisioned_concurrency: 0,
             recursive_loop: None,
         }
     }
@@ -187,7 +193,8 @@ pub async fn get(ctx: Ctx, input: Named) -> Result<GetFunction, AwsError> {
 impl CodeLocation {
     fn of(ctx: &Ctx, code: &Code) -> Self {
         match code {
-            Code::Zip { blob, .. } => Self {
+            Code::Zip { blob, source_kms_key_arn, .. } => Self {
+                source_kms_key_arn: source_kms_key_arn.clone(),
                 repository_type: "S3",
                 location: Some(code::link(ctx, blob)),
                 image_uri: None,
@@ -196,6 +203,7 @@ impl CodeLocation {
             Code::Image { uri } => Self {
                 repository_type: "ECR",
                 location: None,
+                source_kms_key_arn: None,
                 resolved_image_uri: uri.contains("@sha256:").then(|| uri.clone()),
                 image_uri: Some(uri.clone()),
             },
@@ -255,7 +263,7 @@ pub async fn delete(ctx: Ctx, input: Named) -> Result<Deleted, AwsError> {
 
 async fn delete_whole(ctx: &Ctx, name: &str) -> Result<(), AwsError> {
     let scope = ctx.scope();
-    let mut edit = ctx.edit_in_turn(&account::turn(ctx), &FUNCTIONS, &scope, name).await;
+    let mut edit = ctx.edit_with(vec![account::turn(ctx)], &FUNCTIONS, &scope, name).await;
     let incarnation = loop {
         let (function, batch) = open(ctx, name, &mut edit).await?;
         let owner = function.owner(ctx);
@@ -266,19 +274,19 @@ async fn delete_whole(ctx: &Ctx, name: &str) -> Result<(), AwsError> {
         let batch = code_signing::detach(ctx, batch, &function).await?;
         let batch = capacity_provider::detach(batch, &scope, &function.latest, function.incarnation, "$LATEST");
         let batch = debris::leave(batch, &scope, &function, owner);
-        let batch = account::charge(ctx, batch, |usage| {
-            usage.function_count = usage.function_count.saturating_sub(1);
-            usage.drop_code(function.code_bytes);
-            usage.reserved_concurrency =
-                usage.reserved_concurrency.saturating_sub(function.reserved_concurrency.unwrap_or(0));
-            Ok(())
-        });
+        let batch = match function.last_version {
+            0 => batch,
+            last => batch.put(&version::LAST_NUMBERS, &scope, name, &version::LastNumber(last)),
+        };
+        let batch = account::recount(ctx, batch, Share::of(&function), Share::default());
         if edit.commit(batch.await?).await? {
             break function.incarnation;
         }
     };
     drop(edit);
-    debris::clear(&ctx.cloud, &scope, incarnation).await
+    // The function is gone, whatever becomes of this: what is left now is tried again later.
+    let _cleared = debris::clear(&ctx.cloud, &scope, incarnation).await;
+    Ok(())
 }
 
 /// Reads a function of the caller's, or answers as AWS does where there is none.
@@ -298,7 +306,7 @@ pub async fn resolve(ctx: &Ctx, asked: &FunctionRef) -> Result<Resolved, AwsErro
     let published = match qualifier.as_deref() {
         None | Some("$LATEST") => None,
         Some(number) => {
-            let number: u64 = number.parse().map_err(|_| not_found())?;
+            let number = version::number(number).ok_or_else(not_found)?;
             Some((number, version::get_shared(ctx, &function, number).await?.ok_or_else(not_found)?))
         }
     };
@@ -338,4 +346,41 @@ pub fn check_revision(revision: Uuid, wanted: Option<&str>) -> Result<(), AwsErr
 
 pub fn arn(ctx: &Ctx, name: &str) -> String {
     ctx.cx.arn("lambda", &format!("function:{name}"))
+}
+
+#[cfg(test)]
+pub mod testing {
+    use store::Blob;
+    use store::blobs::BlobHash;
+
+    use base::Timestamp;
+
+    use super::*;
+    use crate::lambda::code::PackageType;
+    use crate::lambda::settings::Given;
+
+    /// A function that nothing hangs on.
+    pub fn function() -> Function {
+        let given =
+            Given { runtime: Some("python3.13".into()), handler: Some("app.handler".into()), ..Given::default() };
+        let (settings, _) = Settings::new("f", given, PackageType::Zip, None).unwrap();
+        let blob = Blob { hash: BlobHash::of(b"code"), size_bytes: 4 };
+        Function {
+            name: "f".into(),
+            incarnation: Uuid::NIL,
+            latest: Release {
+                settings,
+                code: Code::Zip { blob, unzipped_bytes: 4, source_kms_key_arn: None },
+                last_modified: Timestamp::default(),
+                revision: Uuid::NIL,
+            },
+            tags: Tags::new(),
+            last_version: 0,
+            published: None,
+            code_bytes: 4,
+            reserved_concurrency: None,
+            provisioned_concurrency: 0,
+            recursive_loop: None,
+        }
+    }
 }

@@ -5,7 +5,7 @@
 
 use base::{AccountId, AwsError};
 
-use super::{errors, function, permission};
+use super::{errors, function, permission, version};
 use crate::Ctx;
 
 /// The longest name of a function; the model's 140 is for names in ARN form.
@@ -42,7 +42,14 @@ impl FunctionRef {
             (Some(inside), Some(beside)) if inside != beside => return Err(errors::qualifiers_differ()),
             (inside, beside) => inside.or(beside).map(str::to_owned),
         };
-        Ok(Self { name: parts.name.to_owned(), qualifier })
+        let asked = Self { name: parts.name.to_owned(), qualifier };
+        // A number is written in one way, or it is no version's.
+        match asked.qualifier.as_deref() {
+            Some(number) if is_number(number) && version::number(number).is_none() => {
+                Err(errors::function_not_found(&asked.arn(ctx)))
+            }
+            _ => Ok(asked),
+        }
     }
 
     /// As [`Self::parse`], for the operations that a policy may grant to other accounts. What comes back with the name
@@ -52,6 +59,24 @@ impl FunctionRef {
         operation: &str,
         text: &str,
         qualifier: Option<&str>,
+    ) -> Result<(Ctx, Self), AwsError> {
+        Self::locate_granted(ctx, operation, text, qualifier, Self::clone).await
+    }
+
+    /// As [`Self::locate`], for operations on a function as a whole: what is granted to a version or an alias of it does
+    /// not grant them.
+    pub async fn locate_whole(ctx: Ctx, operation: &str, text: &str) -> Result<(Ctx, Self), AwsError> {
+        let whole = |asked: &Self| Self { name: asked.name.clone(), qualifier: None };
+        Self::locate_granted(ctx, operation, text, None, whole).await
+    }
+
+    /// `granted` is what a policy must grant for what is asked.
+    async fn locate_granted(
+        ctx: Ctx,
+        operation: &str,
+        text: &str,
+        qualifier: Option<&str>,
+        granted: fn(&Self) -> Self,
     ) -> Result<(Ctx, Self), AwsError> {
         let owner = Parts::of(text).account.and_then(|account| account.parse::<AccountId>().ok());
         let Some(owner) = owner.filter(|owner| *owner != ctx.cx.account) else {
@@ -63,7 +88,7 @@ impl FunctionRef {
         // Nobody learns from a refusal what others have: whatever is wrong there, the caller may not see it.
         let refused = || Self::parse(&ctx, operation, text, qualifier).err();
         let asked = Self::parse(&there, operation, text, qualifier).map_err(|error| refused().unwrap_or(error))?;
-        if !permission::grants(&there, &asked, operation).await? {
+        if !permission::grants(&there, &granted(&asked), operation).await? {
             return Err(refused().unwrap_or_else(|| errors::function_not_found(&asked.arn(&there))));
         }
         Ok((there, asked))
@@ -82,6 +107,14 @@ impl FunctionRef {
         Ok(function.name)
     }
 
+    /// The name, for what can be done to `$LATEST` alone.
+    pub fn latest(self) -> Result<String, AwsError> {
+        match self.qualifier.as_deref() {
+            None | Some("$LATEST") => Ok(self.name),
+            Some(_) => Err(errors::functions_only()),
+        }
+    }
+
     /// What was asked for, as an ARN.
     pub fn arn(&self, ctx: &Ctx) -> String {
         let qualifier = self.qualifier.as_deref().map(|qualifier| format!(":{qualifier}")).unwrap_or_default();
@@ -90,8 +123,12 @@ impl FunctionRef {
 
     /// Whether a qualifier is the name of an alias: it is neither a number nor `$LATEST`.
     pub fn is_alias(qualifier: &str) -> bool {
-        !qualifier.starts_with('$') && !qualifier.bytes().all(|digit| digit.is_ascii_digit())
+        !qualifier.starts_with('$') && !is_number(qualifier)
     }
+}
+
+fn is_number(text: &str) -> bool {
+    text.bytes().all(|digit| digit.is_ascii_digit())
 }
 
 impl<'a> Parts<'a> {

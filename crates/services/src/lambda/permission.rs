@@ -194,7 +194,8 @@ pub async fn grants(owners: &Ctx, asked: &FunctionRef, operation: &str) -> Resul
     let key = (function.incarnation, asked.qualifier.as_deref().unwrap_or_default());
     let policy = POLICIES.get(store, &scope, key).await?;
     let (action, partition) = (format!("lambda:{operation}"), owners.cx.region.partition());
-    Ok(policy.is_some_and(|row| row.value.grants(&action, partition, &owners.cx.principal)))
+    let resource = asked.arn(owners);
+    Ok(policy.is_some_and(|row| row.value.grants(&action, &resource, partition, &owners.cx.principal)))
 }
 
 /// Changes one policy in one commit; what is left of it, if anything, is the answer.

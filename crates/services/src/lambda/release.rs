@@ -167,8 +167,7 @@ impl Release {
 
     /// The ARN of the capacity provider on whose instances it runs, if it names one.
     pub fn capacity_provider(&self) -> Option<&str> {
-        let config = self.settings.capacity_provider.as_ref()?;
-        Some(&config.lambda_managed_instances_capacity_provider_config.capacity_provider_arn)
+        self.settings.capacity_provider.as_ref().map(CapacityProviderConfig::arn)
     }
 
     /// Pins its code and layers for one owner more.

@@ -17,6 +17,7 @@ use crate::Ctx;
 const ENVIRONMENT_BYTES_MAX: usize = 4096;
 /// As much of one that is too large is shown in its refusal: AWS shows all, but answers must not grow with mistakes.
 const ENVIRONMENT_SHOWN_CHARS_MAX: usize = 16 * 1024;
+/// Of a function that does not run on managed instances.
 const MEMORY_MB_MAX: u32 = 10_240;
 
 /// Names that the platform sets and a function may not.
@@ -189,6 +190,12 @@ pub struct CapacityProviderConfig {
     pub lambda_managed_instances_capacity_provider_config: ManagedInstances,
 }
 
+impl CapacityProviderConfig {
+    pub fn arn(&self) -> &str {
+        &self.lambda_managed_instances_capacity_provider_config.capacity_provider_arn
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ManagedInstances {
@@ -312,6 +319,12 @@ impl Settings {
 
     /// What the model cannot say of the whole.
     fn check(&self) -> Result<(), AwsError> {
+        if self.memory_mb > MEMORY_MB_MAX && self.capacity_provider.is_none() {
+            return Err(errors::invalid_parameter(format!(
+                "'MemorySize' value failed to satisfy constraint: Member must have value less than or equal to \
+                 {MEMORY_MB_MAX}"
+            )));
+        }
         if let Some(FileSystemConfig { arn, .. }) = self.file_systems.first()
             && self.vpc.as_ref().is_none_or(|vpc| vpc.subnet_ids.is_empty())
         {
@@ -368,12 +381,6 @@ impl Given {
         }
         if let Some(runtime) = &self.runtime {
             runtime::check(runtime)?;
-        }
-        if self.memory_size.is_some_and(|size| size > MEMORY_MB_MAX) {
-            return Err(errors::invalid_parameter(format!(
-                "'MemorySize' value failed to satisfy constraint: Member must have value less than or equal to \
-                 {MEMORY_MB_MAX}"
-            )));
         }
         if let Some(environment) = &self.environment {
             environment.check()?;

@@ -5,10 +5,11 @@ use serde::Deserialize;
 use wire::value::With;
 
 use super::CODE_BODY_BYTES_MAX;
-use super::code::{Code, CodeInput};
+use super::account::Share;
+use super::code::{Code, CodeInput, Taken};
 use super::function::{self, FUNCTIONS, Function, check_revision};
 use super::name::FunctionRef;
-use super::release::{FunctionConfiguration, Phase};
+use super::release::{FunctionConfiguration, Phase, Release};
 use super::settings::Given;
 use super::{account, capacity_provider, code_signing, layer, version};
 use crate::{Ctx, Service};
@@ -43,59 +44,78 @@ pub async fn code(
     ctx: Ctx,
     With(input, source): With<UpdateFunctionCode, CodeInput>,
 ) -> Result<FunctionConfiguration, AwsError> {
-    let (ctx, FunctionRef { name, .. }) =
-        FunctionRef::locate(ctx, "UpdateFunctionCode", &input.function_name, None).await?;
+    let (ctx, asked) = FunctionRef::locate_whole(ctx, "UpdateFunctionCode", &input.function_name).await?;
+    let name = asked.latest()?;
     // An early answer, before work is spent on the code; the commit decides.
     let before = function::find(&ctx, &name).await?;
     check_revision(before.latest.revision, input.revision_id.as_deref())?;
     source.check_type(before.latest.code.package_type(), "updating")?;
     code_signing::check_code(&ctx, &before).await?;
-    let change = |function: &mut Function, code: Code| -> Result<(), AwsError> {
-        check_revision(function.latest.revision, input.revision_id.as_deref())?;
-        function.code_bytes =
-            function.code_bytes.saturating_sub(function.latest.code.size_bytes()).saturating_add(code.size_bytes());
-        layer::used::check_unzipped(&code, &function.latest.settings.layers)?;
-        function.latest.code = code;
-        if let Some(architectures) = &input.architectures {
-            function.latest.settings.architectures = architectures.clone();
-        }
-        function.latest.touch(&ctx);
-        Ok(())
-    };
     if input.dry_run {
         let mut function = Function::clone(&before);
-        change(&mut function, source.rehearse().await?)?;
+        input.change(&ctx, &mut function, source.rehearse().await?)?;
         let latest = function.latest.clone();
         return latest.show(&ctx, &function, "$LATEST".into(), None, Phase::Updated).await;
     }
     let taken = source.take(&ctx).await?;
+    let mut others = vec![account::turn(&ctx)];
+    others.extend(before.latest.capacity_provider().and_then(|arn| capacity_provider::turn(&ctx, arn)));
+    match commit_code(&ctx, &name, others, &input, &taken).await? {
+        (function, Some((number, release))) => {
+            let number = number.to_string();
+            release.show(&ctx, &function, number.clone(), Some(&number), Phase::Created).await
+        }
+        (function, None) => {
+            let latest = function.latest.clone();
+            latest.show(&ctx, &function, "$LATEST".into(), None, Phase::Updated).await
+        }
+    }
+}
+
+/// Gives the function its new code, and publishes it if that is wanted.
+async fn commit_code(
+    ctx: &Ctx,
+    name: &str,
+    others: Vec<Vec<u8>>,
+    input: &UpdateFunctionCode,
+    taken: &Taken,
+) -> Result<(Function, Option<(u64, Release)>), AwsError> {
     let scope = ctx.scope();
-    let mut edit = ctx.edit_in_turn(&account::turn(&ctx), &FUNCTIONS, &scope, &name).await;
+    let mut edit = ctx.edit_with(others, &FUNCTIONS, &scope, name).await;
     loop {
-        let (mut function, batch) = function::open(&ctx, &name, &mut edit).await?;
-        let owner = function.owner(&ctx);
-        let held_before = function.code_bytes;
+        let (mut function, batch) = function::open(ctx, name, &mut edit).await?;
+        // It may be another function of the same name by now.
+        function.latest.code.package_type().check(taken.code.package_type(), "updating")?;
+        code_signing::check_code(ctx, &function).await?;
+        let (owner, before) = (function.owner(ctx), Share::of(&function));
         let batch = function.latest.code.release(&ctx.cloud, batch, &owner)?;
-        let mut batch = taken.retain(&ctx, batch, &owner)?;
-        change(&mut function, taken.code.clone())?;
+        let mut batch = taken.retain(ctx, batch, &owner)?;
+        input.change(ctx, &mut function, taken.code.clone())?;
         let mut published = None;
         if input.publish {
-            let pins = function.latest.pin(&ctx).await?;
-            let (with_version, version) = version::publish_unless_same(&ctx, batch, &mut function, &pins, None).await?;
+            let pins = function.latest.pin(ctx).await?;
+            let (with_version, version) = version::publish_unless_same(ctx, batch, &mut function, &pins, None).await?;
             (batch, published) = (with_version, Some(version));
         }
-        let batch = account::charge(&ctx, batch, |usage| usage.recount_code(held_before, function.code_bytes));
-        let batch = batch.await?.put(&FUNCTIONS, &scope, &name, &function);
-        if edit.commit(batch).await? {
-            let latest = function.latest.clone();
-            return match published {
-                Some((number, release)) => {
-                    let number = number.to_string();
-                    release.show(&ctx, &function, number.clone(), Some(&number), Phase::Created).await
-                }
-                None => latest.show(&ctx, &function, "$LATEST".into(), None, Phase::Updated).await,
-            };
+        let batch = account::recount(ctx, batch, before, Share::of(&function)).await?;
+        if edit.commit(batch.put(&FUNCTIONS, &scope, name, &function)).await? {
+            return Ok((function, published));
         }
+    }
+}
+
+impl UpdateFunctionCode {
+    fn change(&self, ctx: &Ctx, function: &mut Function, code: Code) -> Result<(), AwsError> {
+        check_revision(function.latest.revision, self.revision_id.as_deref())?;
+        layer::used::check_unzipped(&code, &function.latest.settings.layers)?;
+        function.code_bytes =
+            function.code_bytes.saturating_sub(function.latest.code.size_bytes()).saturating_add(code.size_bytes());
+        function.latest.code = code;
+        if let Some(architectures) = &self.architectures {
+            function.latest.settings.architectures = architectures.clone();
+        }
+        function.latest.touch(ctx);
+        Ok(())
     }
 }
 
@@ -103,22 +123,35 @@ pub async fn configuration(
     ctx: Ctx,
     With(input, given): With<UpdateFunctionConfiguration, Given>,
 ) -> Result<FunctionConfiguration, AwsError> {
-    let name = FunctionRef::parse(&ctx, "UpdateFunctionConfiguration", &input.function_name, None)?.name;
+    let name = FunctionRef::parse(&ctx, "UpdateFunctionConfiguration", &input.function_name, None)?.latest()?;
     let layers = match &given.layers {
         Some(arns) => Some(layer::used::resolve(&ctx, arns).await?),
         None => None,
     };
     let scope = ctx.scope();
-    let mut edit = ctx.edit(&FUNCTIONS, &scope, &name).await;
+    let provider = given.capacity_provider_config.as_ref().map(|config| config.arn());
+    let others = provider.and_then(|arn| capacity_provider::turn(&ctx, arn)).into_iter().collect();
+    let mut edit = ctx.edit_with(others, &FUNCTIONS, &scope, &name).await;
     loop {
         let (mut function, batch) = function::open(&ctx, &name, &mut edit).await?;
         check_revision(function.latest.revision, input.revision_id.as_deref())?;
         let owner = function.owner(&ctx);
         let package = function.latest.code.package_type();
-        let batch = capacity_provider::detach(batch, &scope, &function.latest, function.incarnation, "$LATEST");
+        let before = function.latest.clone();
         let (settings, variables) = function.latest.settings.with(given.clone(), package)?;
         function.latest.settings = settings;
-        let batch = capacity_provider::attach(&ctx, batch, &function, "$LATEST").await?;
+        // Emptied variables are gone, as on AWS; a function made with none shows an empty set.
+        let variables = variables.filter(|variables| !variables.is_empty());
+        if given.environment.is_some() && variables.is_none() {
+            function.latest.settings.environment = None;
+        }
+        let batch = match before.capacity_provider() == function.latest.capacity_provider() {
+            true => batch,
+            false => {
+                let batch = capacity_provider::detach(batch, &scope, &before, function.incarnation, "$LATEST");
+                capacity_provider::attach(&ctx, batch, &function, "$LATEST").await?
+            }
+        };
         let mut batch = function.latest.settings.seal(&ctx, batch, &owner, variables.as_ref()).await?;
         if let Some(layers) = &layers {
             batch = layer::used::release(&ctx.cloud, batch, &function.latest.settings.layers, &owner)?;

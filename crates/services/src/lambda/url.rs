@@ -24,7 +24,7 @@ const ID_ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 const LOCAL_NAMES: [&str; 2] = ["localhost", "localhost.localstack.cloud"];
 
 /// By the function's incarnation and the alias; empty for the function itself.
-pub static URLS: Table<(Uuid, String), Url> = Table::new("lambda_urls");
+pub static URLS: Table<(Uuid, String), Url> = Table::large("lambda_urls");
 
 /// By id, over all accounts: in the scope that [`of_all_accounts`] makes.
 static TARGETS: Table<String, Target> = Table::new("lambda_url_targets");

@@ -6,6 +6,7 @@ use base::{AwsError, Uuid};
 use serde::{Deserialize, Serialize};
 use store::{Batch, Record, Scan, Table};
 
+use super::account::Share;
 use super::function::{self, FUNCTIONS, Function, check_revision};
 use super::name::FunctionRef;
 use super::release::{FunctionConfiguration, Phase, Pins, Release};
@@ -17,7 +18,17 @@ const PAGE_MAX: usize = 50;
 const ALL_SHOWN: u64 = u64::MAX;
 
 /// By the function's incarnation and the number.
-pub static VERSIONS: Table<(Uuid, u64), Release> = Table::new("lambda_versions");
+pub static VERSIONS: Table<(Uuid, u64), Release> = Table::large("lambda_versions");
+
+/// The last number given under a function's name, once its function is gone: the next of that name goes on from there.
+pub static LAST_NUMBERS: Table<String, LastNumber> = Table::new("lambda_last_numbers");
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct LastNumber(pub u64);
+
+impl Record for LastNumber {
+    const VERSION: u8 = 1;
+}
 
 impl Record for Release {
     const VERSION: u8 = 1;
@@ -54,10 +65,13 @@ pub fn operations(service: Service) -> Service {
 
 /// Publishes `$LATEST`, unless it is what was published last.
 pub async fn publish_version(ctx: Ctx, input: PublishVersion) -> Result<FunctionConfiguration, AwsError> {
-    let (ctx, FunctionRef { name, .. }) =
-        FunctionRef::locate(ctx, "PublishVersion", &input.function_name, None).await?;
+    let (ctx, asked) = FunctionRef::locate_whole(ctx, "PublishVersion", &input.function_name).await?;
+    let name = asked.latest()?;
     let scope = ctx.scope();
-    let mut edit = ctx.edit_in_turn(&account::turn(&ctx), &FUNCTIONS, &scope, &name).await;
+    let mut others = vec![account::turn(&ctx)];
+    let latest = &function::find(&ctx, &name).await?.latest;
+    others.extend(latest.capacity_provider().and_then(|arn| capacity_provider::turn(&ctx, arn)));
+    let mut edit = ctx.edit_with(others, &FUNCTIONS, &scope, &name).await;
     loop {
         let (mut function, batch) = function::open(&ctx, &name, &mut edit).await?;
         check_revision(function.latest.revision, input.revision_id.as_deref())?;
@@ -67,11 +81,10 @@ pub async fn publish_version(ctx: Ctx, input: PublishVersion) -> Result<Function
             return Err(errors::code_differs(wanted, &current));
         }
         let pins = function.latest.pin(&ctx).await?;
-        let (held_before, last_before) = (function.code_bytes, function.last_version);
+        let (before, last_before) = (Share::of(&function), function.last_version);
         let description = input.description.clone();
         let (batch, (number, release)) = publish_unless_same(&ctx, batch, &mut function, &pins, description).await?;
-        let batch = account::charge(&ctx, batch, |usage| usage.recount_code(held_before, function.code_bytes));
-        let mut batch = batch.await?;
+        let mut batch = account::recount(&ctx, batch, before, Share::of(&function)).await?;
         if function.last_version != last_before {
             function.latest.revision = ctx.cx.id();
             batch = batch.put(&FUNCTIONS, &scope, &name, &function);
@@ -120,6 +133,20 @@ pub async fn publish(
     Ok((batch, (number, release)))
 }
 
+/// The last number that was given under a name before; `batch`, which makes a function of it, holds while it stays so.
+pub async fn last_number(ctx: &Ctx, batch: Batch, name: &str) -> Result<(u64, Batch), AwsError> {
+    let scope = ctx.scope();
+    Ok(match LAST_NUMBERS.get(&ctx.cloud.store, &scope, name).await? {
+        None => (0, batch.expect_absent(&LAST_NUMBERS, &scope, name)),
+        Some(row) => (row.value.0, batch.expect_version(&LAST_NUMBERS, &scope, name, row.version)),
+    })
+}
+
+/// The number of a version as it is written, which is in one way only.
+pub fn number(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|number: &u64| *number > 0 && number.to_string() == text)
+}
+
 /// Who holds on to a version's code; `function` is the function's owner.
 pub fn owner(function: &str, number: u64) -> String {
     format!("{function}/{number}")
@@ -132,23 +159,24 @@ pub async fn get_shared(ctx: &Ctx, function: &Function, number: u64) -> Result<O
 /// Deletes a version that no alias points to. That there is none is no error, as on AWS.
 pub async fn delete(ctx: &Ctx, name: &str, number: &str) -> Result<(), AwsError> {
     let scope = ctx.scope();
-    let mut edit = ctx.edit_in_turn(&account::turn(ctx), &FUNCTIONS, &scope, name).await;
+    let mut edit = ctx.edit_with(vec![account::turn(ctx)], &FUNCTIONS, &scope, name).await;
     loop {
         let (mut function, batch) = function::open(ctx, name, &mut edit).await?;
-        let Ok(parsed) = number.parse::<u64>() else { return Ok(()) };
+        let Some(parsed) = self::number(number) else { return Ok(()) };
         let key = (function.incarnation, parsed);
         let Some(version) = VERSIONS.get(&ctx.cloud.store, &scope, key).await? else { return Ok(()) };
         let aliases = alias::pointing_to(ctx, &function, number).await?;
         if !aliases.is_empty() {
             return Err(errors::version_has_aliases(&aliases));
         }
-        let held_before = function.code_bytes;
+        let before = Share::of(&function);
         function.code_bytes = function.code_bytes.saturating_sub(version.value.code.size_bytes());
         let batch = version.value.let_go(&ctx.cloud, batch, &owner(&function.owner(ctx), parsed))?;
         let batch = capacity_provider::detach(batch, &scope, &version.value, function.incarnation, number);
-        let batch = batch.delete(&VERSIONS, &scope, key).put(&FUNCTIONS, &scope, name, &function);
-        let batch = debris::forget_qualifier(batch, &scope, &function, number);
-        let batch = account::charge(ctx, batch, |usage| usage.recount_code(held_before, function.code_bytes));
+        let batch = batch.delete(&VERSIONS, &scope, key);
+        let batch = debris::forget_qualifier(ctx, batch, &mut function, number).await?;
+        let batch = batch.put(&FUNCTIONS, &scope, name, &function);
+        let batch = account::recount(ctx, batch, before, Share::of(&function));
         if edit.commit(batch.await?).await? {
             return Ok(());
         }
@@ -158,7 +186,7 @@ pub async fn delete(ctx: &Ctx, name: &str, number: &str) -> Result<(), AwsError>
 pub async fn list(ctx: Ctx, input: ListVersions) -> Result<VersionList, AwsError> {
     const OPERATION: &str = "lambda:ListVersionsByFunction";
     let (ctx, FunctionRef { name, .. }) =
-        FunctionRef::locate(ctx, "ListVersionsByFunction", &input.function_name, None).await?;
+        FunctionRef::locate_whole(ctx, "ListVersionsByFunction", &input.function_name).await?;
     let function = function::find(&ctx, &name).await?;
     let limit = input.max_items.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
     let scan = Scan::all(limit).under::<Uuid>(function.incarnation);

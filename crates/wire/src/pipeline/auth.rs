@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base::ports::{Authority, Credential};
 use base::{AccountId, AwsError, Principal, Region, Timestamp};
 
-use crate::sigv4::{AuthError, Body, Claim, Head, Rules, Verified, Verifier};
+use crate::sigv4::{AuthError, Body, Claim, Head, Rules, ScopeFault, Verified, Verifier};
 
 /// Whom the server believes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,11 @@ impl Caller {
     ) -> Result<Option<Verified>, AuthError> {
         match (&self.claim, &self.credential, self.mode) {
             (None, _, Mode::Strict) if !is_open => Err(AuthError::Missing),
+            // What was mistyped must not become a region that was not meant.
+            (Some(claim), None, Mode::Dev) if claim.scope.region().parse::<Region>().is_err() => {
+                let region = Some(claim.scope.region().to_owned());
+                Err(AuthError::Scope(Box::new(ScopeFault { region, ..ScopeFault::default() })))
+            }
             (None, _, _) | (Some(_), None, Mode::Dev) => Ok(None),
             (Some(claim), credential, _) => {
                 verifier.verify(claim, head, body, credential.as_ref(), &Rules { service, now }).map(Some)

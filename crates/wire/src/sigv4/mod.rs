@@ -32,7 +32,7 @@ use base::{Secret, Timestamp};
 use http::HeaderMap;
 
 pub use canonical::normalised_path;
-pub use error::{AuthError, Family};
+pub use error::{AuthError, Family, ScopeFault};
 pub use key::SigningKey;
 pub use parse::parse;
 pub use sign::{Signer, presign, sign};

@@ -163,8 +163,11 @@ resource "aws_lambda_function" "quick" {
   runtime          = "java21"
   handler          = "shop.Orders::handle"
   publish          = true
-  snap_start {
-    apply_on = var.change ? "None" : "PublishedVersions"
+  dynamic "snap_start" {
+    for_each = var.change ? ["PublishedVersions"] : []
+    content {
+      apply_on = snap_start.value
+    }
   }
 }
 
@@ -215,7 +218,7 @@ resource "aws_lambda_permission" "partner" {
   function_name = aws_lambda_function.orders.function_name
   qualifier     = aws_lambda_alias.live.name
   action        = "lambda:InvokeFunction"
-  principal     = "111111111111"
+  principal     = "arn:aws:iam::111111111111:root" # As AWS keeps an account; its bare number is drift there too.
 }
 
 resource "aws_lambda_permission" "web" {

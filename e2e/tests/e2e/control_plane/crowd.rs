@@ -2,19 +2,17 @@
 //! their calls, whatever it was.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_lambda::types::{
-    AliasConfiguration, AliasRoutingConfiguration, FunctionCode, FunctionConfiguration, Runtime,
+    AliasConfiguration, AliasRoutingConfiguration, FunctionCode, FunctionConfiguration, FunctionUrlAuthType, Runtime,
 };
-use e2e::{Lamp, binary, run};
+use e2e::Lamp;
 use tokio::task::JoinSet;
 
-use super::{Codes, Dice, ROLE, is_torture, sdk, seed};
+use super::{Codes, Dice, ROLE, blobs_held, is_torture, sdk, seed};
 
 const CLIENTS: u64 = 64;
 const NAMES: &[&str] = &["orders", "invoices", "returns"];
@@ -105,7 +103,7 @@ impl Visitor {
     async fn visit(mut self, calls: usize) -> Told {
         for call in 0..calls {
             let name = NAMES[self.dice.below(NAMES.len())];
-            match self.dice.below(20) {
+            match self.dice.below(24) {
                 0..=3 => self.create(name, call).await,
                 4..=6 => self.update_code(name).await,
                 7..=8 => self.update_configuration(name).await,
@@ -114,7 +112,8 @@ impl Visitor {
                 14 => self.delete_version(name).await,
                 15..=17 => self.point_alias(name).await,
                 18 => self.delete_alias(name).await,
-                _ => self.reserve(name).await,
+                19 => self.reserve(name).await,
+                _ => self.hang_on(name).await,
             }
         }
         self.told
@@ -226,6 +225,40 @@ impl Visitor {
         let sent = sent.reserved_concurrent_executions(executions).send().await;
         self.hear(sent);
     }
+
+    /// Something else that belongs to a function and goes with it.
+    async fn hang_on(&mut self, name: &str) {
+        let alias = ALIASES[self.dice.below(ALIASES.len())];
+        match self.dice.below(5) {
+            0 => {
+                let sent = self.client.add_permission().function_name(name).qualifier(alias).statement_id("s3");
+                let sent = sent.action("lambda:InvokeFunction").principal("s3.amazonaws.com").send().await;
+                self.hear(sent);
+            }
+            1 => {
+                let sent = self.client.create_function_url_config().function_name(name).qualifier(alias);
+                let sent = sent.auth_type(FunctionUrlAuthType::AwsIam).send().await;
+                self.hear(sent);
+            }
+            2 => {
+                let executions = 1 + self.dice.below(300) as i32;
+                let sent = self.client.put_provisioned_concurrency_config().function_name(name).qualifier(alias);
+                let sent = sent.provisioned_concurrent_executions(executions).send().await;
+                self.hear(sent);
+            }
+            3 => {
+                let attempts = self.dice.below(3) as i32;
+                let sent = self.client.put_function_event_invoke_config().function_name(name).qualifier(alias);
+                let sent = sent.maximum_retry_attempts(attempts).send().await;
+                self.hear(sent);
+            }
+            _ => {
+                let arn = format!("arn:aws:lambda:us-east-1:000000000000:function:{name}");
+                let sent = self.client.tag_resource().resource(arn).tags("by", self.number.to_string()).send().await;
+                self.hear(sent);
+            }
+        }
+    }
 }
 
 async fn list(client: &Client) -> Listed {
@@ -266,7 +299,10 @@ fn check_versions(told: &[Told], listed: &Listed, codes: &Codes) {
     }
     for (mark, history) in &histories {
         let numbers: Vec<u64> = history.keys().copied().collect();
-        assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>(), "{mark}: the numbers that were told");
+        // They go on from those of the function that had the name before.
+        let first = numbers.first().copied().unwrap_or(1);
+        let last = first + numbers.len() as u64;
+        assert_eq!(numbers, (first..last).collect::<Vec<_>>(), "{mark}: the numbers that were told");
     }
     for release in &listed.releases {
         let code = release.code_sha256().unwrap();
@@ -307,16 +343,6 @@ async fn check_usage(client: &Client, listed: &Listed) {
     let unreserved = settings.account_limit().unwrap().unreserved_concurrent_executions().unwrap();
     assert_eq!(unreserved, 1000 - reserved);
     assert!(unreserved >= 100);
-}
-
-/// The hashes of the code that something in a data directory refers to, which is all that a backup takes along.
-fn blobs_held(data: &Path, backup: &Path) -> BTreeSet<String> {
-    let mut command = Command::new(binary());
-    command.args(["backup", "--data-dir"]).arg(data).arg(backup);
-    run(command);
-    let shards = std::fs::read_dir(backup.join("blobs")).into_iter().flatten().flatten();
-    let files = shards.flat_map(|shard| std::fs::read_dir(shard.path()).into_iter().flatten().flatten());
-    files.map(|file| file.file_name().into_string().unwrap()).collect()
 }
 
 fn hashes(listed: &Listed, codes: &Codes) -> BTreeSet<String> {

@@ -2,7 +2,7 @@
 //!
 //! A step is one call; the model says what it must come to and what is there afterwards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub const UNRESERVED_MIN: i32 = 100;
 pub const CONCURRENCY_MAX: i32 = 1_000;
@@ -40,6 +40,8 @@ pub enum Step {
     Unreserve { function: usize },
     Tag { function: usize, first: usize, count: usize },
     Untag { function: usize, first: usize, count: usize },
+    Grant { function: usize, statement: usize },
+    Revoke { function: usize, statement: usize },
     PublishLayer { layer: usize, code: usize },
     DeleteLayer { layer: usize, version: u64 },
 }
@@ -64,6 +66,7 @@ pub struct Function {
     pub versions: BTreeMap<u64, Release>,
     pub aliases: BTreeMap<usize, Target>,
     pub tags: BTreeMap<usize, String>,
+    pub grants: BTreeSet<usize>,
     pub reserved: Option<i32>,
     /// The last number given, and what it was given to.
     last: u64,
@@ -80,6 +83,8 @@ pub struct Layer {
 pub struct Model {
     pub functions: BTreeMap<usize, Function>,
     pub layers: BTreeMap<usize, Layer>,
+    /// The last numbers of functions that are gone: the next of the name goes on from there.
+    gone: BTreeMap<usize, u64>,
 }
 
 /// What a call comes to: the version that its answer names, or one of these errors.
@@ -102,14 +107,16 @@ impl Model {
                 if self.functions.contains_key(function) {
                     return Err(&[CONFLICT]);
                 }
+                let last = self.gone.get(function).copied().unwrap_or_default();
                 let mut made =
-                    Function { latest: Release { code: *code, ..Release::default() }, ..Function::default() };
+                    Function { latest: Release { code: *code, ..Release::default() }, last, ..Function::default() };
                 let number = publish.then(|| made.publish(None));
                 self.functions.insert(*function, made);
                 Ok(number.or(Some("$LATEST".into())))
             }
             Step::Delete { function } => {
-                self.functions.remove(function).ok_or(&[NOT_FOUND][..])?;
+                let removed = self.functions.remove(function).ok_or(&[NOT_FOUND][..])?;
+                self.gone.insert(*function, removed.last);
                 Ok(None)
             }
             Step::UseLayers { function, layers } => {
@@ -180,7 +187,9 @@ impl Step {
             | Self::Reserve { function, .. }
             | Self::Unreserve { function }
             | Self::Tag { function, .. }
-            | Self::Untag { function, .. } => *function,
+            | Self::Untag { function, .. }
+            | Self::Grant { function, .. }
+            | Self::Revoke { function, .. } => *function,
             Self::PublishLayer { .. } | Self::DeleteLayer { .. } => usize::MAX,
         }
     }
@@ -245,6 +254,20 @@ impl Function {
             Step::Untag { first, count, .. } => {
                 self.tags.retain(|key, _| !(*first..first + count).contains(key));
                 Ok(None)
+            }
+            Step::Grant { statement, .. } => {
+                if self.grants.insert(*statement) {
+                    Ok(None)
+                } else {
+                    Err(&[CONFLICT])
+                }
+            }
+            Step::Revoke { statement, .. } => {
+                if self.grants.remove(statement) {
+                    Ok(None)
+                } else {
+                    Err(&[NOT_FOUND])
+                }
             }
             other => unreachable!("not a step within a function: {other:?}"),
         }

@@ -15,14 +15,16 @@ use e2e::Lamp;
 use tempfile::TempDir;
 
 use super::model::{
-    CONCURRENCY_MAX, Function, LAYERS_MAX, Model, Revision, Step, TAGS_MAX, Target, UNRESERVED_MIN, version_name,
+    CONCURRENCY_MAX, Function, LAYERS_MAX, Model, NOT_FOUND, Revision, Step, TAGS_MAX, Target, UNRESERVED_MIN,
+    version_name,
 };
-use super::{Codes, Dice, ROLE, is_torture, sdk, seed};
+use super::{Codes, Dice, ROLE, blobs_held, is_torture, sdk, seed};
 
 const FUNCTIONS: usize = 2;
 const ALIASES: usize = 2;
 const LAYERS: usize = 7;
 const CODES: usize = 4;
+const GRANTS: usize = 3;
 /// After a call, what it was about is looked at; after so many calls, everything is.
 const THOROUGH_EVERY: usize = 8;
 /// Walks that the search for a shorter one may take.
@@ -71,7 +73,7 @@ fn step(dice: &mut Dice) -> Step {
         1 | 2 => Revision::Current,
         _ => Revision::Any,
     };
-    match dice.below(30) {
+    match dice.below(32) {
         0..=3 => Step::Create { function, code, publish: dice.one_in(2) },
         4..=6 => Step::UpdateCode { function, code, publish: dice.one_in(2), revision },
         7..=8 => Step::UpdateConfiguration { function, description: format!("as {}", dice.below(3)), revision },
@@ -89,7 +91,9 @@ fn step(dice: &mut Dice) -> Step {
         25 => Step::Tag { function, first: dice.below(60), count: 1 + dice.below(30) },
         26 => Step::Untag { function, first: dice.below(60), count: 1 + dice.below(30) },
         27 => Step::PublishLayer { layer: dice.below(LAYERS), code },
-        28 => Step::DeleteLayer { layer: dice.below(LAYERS), version: 1 + dice.next() % 2 },
+        28 => Step::Grant { function, statement: dice.below(GRANTS) },
+        29 => Step::Revoke { function, statement: dice.below(GRANTS) },
+        30 => Step::DeleteLayer { layer: dice.below(LAYERS), version: 1 + dice.next() % 2 },
         _ => {
             let first = dice.below(LAYERS);
             let layers = (0..dice.below(LAYERS_MAX + 2)).map(|place| ((first + place) % LAYERS, 1 + dice.next() % 2));
@@ -133,7 +137,8 @@ async fn walk(codes: &Codes, events: &[Event]) -> Result<(), (usize, String)> {
     for (at, event) in events.iter().enumerate() {
         walker.go(event).await.map_err(|why| (at, format!("{event:?}: {why}")))?;
     }
-    Ok(())
+    let end = events.len().saturating_sub(1);
+    walker.leave().await.map_err(|why| (end, format!("at the end: {why}")))
 }
 
 /// What a call came to.
@@ -207,6 +212,22 @@ impl<'a> Walker<'a> {
             }
             Event::KillDuring(step, milliseconds) => self.kill_during(step, *milliseconds).await,
         }
+    }
+
+    /// Deletes everything: then no code is kept, whatever kills have interrupted.
+    async fn leave(mut self) -> Result<(), String> {
+        let functions = self.model.functions.keys().map(|function| Step::Delete { function: *function });
+        let layers = self.model.layers.iter().flat_map(|(layer, found)| {
+            found.versions.keys().map(|version| Step::DeleteLayer { layer: *layer, version: *version })
+        });
+        for step in functions.chain(layers).collect::<Vec<_>>() {
+            self.go(&Event::Call(step)).await?;
+        }
+        self.look(&self.model.clone()).await?;
+        self.lamp.kill();
+        let held = blobs_held(&self.dir.path().join("data"), &self.dir.path().join("backup"));
+        ensure!(held.is_empty(), "code that nothing has: {held:?}");
+        Ok(())
     }
 
     fn restart(&mut self) {
@@ -395,6 +416,15 @@ impl<'a> Walker<'a> {
                 let keys = (*first..first + count).map(tag_key).collect();
                 answer(client.untag_resource().resource(arn(*function)).set_tag_keys(Some(keys)).send().await, |_| None)
             }
+            Step::Grant { function, statement } => {
+                let sent = client.add_permission().function_name(name(*function)).statement_id(sid(*statement));
+                let sent = sent.action("lambda:InvokeFunction").principal("s3.amazonaws.com");
+                answer(sent.send().await, |_| None)
+            }
+            Step::Revoke { function, statement } => {
+                let sent = client.remove_permission().function_name(name(*function)).statement_id(sid(*statement));
+                answer(sent.send().await, |_| None)
+            }
             other => unreachable!("no setting: {other:?}"),
         }
     }
@@ -469,7 +499,7 @@ impl<'a> Walker<'a> {
         Ok(())
     }
 
-    /// Aliases, tags, and what is reserved.
+    /// Aliases, tags, what is granted, and what is reserved.
     async fn look_beside(&mut self, function: usize, expected: &Function) -> Result<(), String> {
         let aliases = self.client.list_aliases().function_name(name(function));
         let aliases = listed(aliases.into_paginator().items().send().collect().await)?;
@@ -496,6 +526,14 @@ impl<'a> Walker<'a> {
         let wanted: BTreeMap<String, String> =
             expected.tags.iter().map(|(key, value)| (tag_key(*key), value.clone())).collect();
         ensure!(tags == wanted && tags.len() <= TAGS_MAX, "{}: tags {tags:?}, not {wanted:?}", name(function));
+        let policy = match self.client.get_policy().function_name(name(function)).send().await {
+            Ok(found) => found.policy.unwrap_or_default(),
+            Err(error) if error.code() == Some(NOT_FOUND) => String::new(),
+            Err(error) => return Err(format!("{error:?}")),
+        };
+        let granted: Vec<String> = (0..GRANTS).map(sid).filter(|sid| policy.contains(&format!("{sid:?}"))).collect();
+        let wanted: Vec<String> = expected.grants.iter().copied().map(sid).collect();
+        ensure!(granted == wanted, "{}: granted {granted:?}, not {wanted:?}: {policy}", name(function));
         let reserved = self.client.get_function_concurrency().function_name(name(function)).send().await;
         let reserved = reserved.map_err(|error| format!("{error:?}"))?.reserved_concurrent_executions;
         ensure!(
@@ -569,6 +607,10 @@ fn layer_name(layer: usize) -> String {
 
 fn layer_arn(layer: usize, version: u64) -> String {
     format!("arn:aws:lambda:us-east-1:000000000000:layer:{}:{version}", layer_name(layer))
+}
+
+fn sid(statement: usize) -> String {
+    format!("statement-{statement}")
 }
 
 fn tag_key(key: usize) -> String {

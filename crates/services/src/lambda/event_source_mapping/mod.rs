@@ -176,7 +176,7 @@ pub async fn create(
     let scope = ctx.scope();
     // Those who want the same source go one after the other.
     let turn = mapping.claims().into_iter().next().map(|key| claim_turn(&ctx, &key)).unwrap_or_default();
-    let mut edit = ctx.edit_in_turn(&turn, &MAPPINGS, &scope, uuid).await;
+    let mut edit = ctx.edit_with(vec![turn], &MAPPINGS, &scope, uuid).await;
     loop {
         let (_, batch) = edit.read().await?;
         let batch = mapping.claim(&ctx, batch).await?;
@@ -209,6 +209,7 @@ pub async fn update(
         let kind = mapping.kind;
         given.check_given(kind)?;
         given.check_changeable(kind)?;
+        mapping.settings.check_fixed(&given)?;
         mapping.settings = mapping.settings.with(given.clone(), kind);
         mapping.settings.check(kind, mapping.source.is_fifo())?;
         if let Some(name) = &input.function_name {

@@ -183,6 +183,22 @@ impl Settings {
         }
     }
 
+    /// Refuses the change of what a mapping keeps for good: of a document database, what is read.
+    pub fn check_fixed(&self, given: &Self) -> Result<(), AwsError> {
+        let Some(given) = &given.document_db_event_source_config else { return Ok(()) };
+        let ours = self.document_db_event_source_config.clone().unwrap_or_default();
+        let differs = |given: &Option<String>, ours: &Option<String>| given.is_some() && given != ours;
+        let fixed = [
+            ("collectionName", differs(&given.collection_name, &ours.collection_name)),
+            ("databaseName", differs(&given.database_name, &ours.database_name)),
+        ];
+        let changed: Vec<&str> = fixed.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect();
+        match changed.is_empty() {
+            true => Ok(()),
+            false => Err(errors::invalid_parameter(format!("Invalid parameters: {}", changed.join(", ")))),
+        }
+    }
+
     /// These settings with what a request gives in their place. Something empty takes away what was there.
     pub fn with(self, given: Self, kind: Kind) -> Self {
         let destination = given.destination_config.map(DestinationConfig::settled).or(self.destination_config);

@@ -138,7 +138,7 @@ pub fn operations(service: Service) -> Service {
 pub async fn publish(ctx: Ctx, input: PublishLayerVersion) -> Result<VersionShown, AwsError> {
     let layer = LayerRef::parse(&ctx, &input.layer_name)?;
     layer.check_own(&ctx, "PublishLayerVersion", &layer.arn())?;
-    let taken = code::take_zip(&ctx, input.content.zip()?).await?;
+    let taken = code::take_zip(&ctx, input.content.zip()?, None).await?;
     let mut version = LayerVersion {
         number: 0,
         description: input.description.unwrap_or_default(),
@@ -150,7 +150,7 @@ pub async fn publish(ctx: Ctx, input: PublishLayerVersion) -> Result<VersionShow
         policy: None,
     };
     let scope = layer.scope(&ctx);
-    let mut edit = ctx.edit_in_turn(&account::turn(&ctx), &LAYERS, &scope, &layer.name).await;
+    let mut edit = ctx.edit_with(vec![account::turn(&ctx)], &LAYERS, &scope, &layer.name).await;
     loop {
         let (found, batch) = edit.read().await?;
         version.number = found.map_or(0, |layer| layer.last_version).saturating_add(1);
@@ -188,7 +188,7 @@ pub async fn delete(ctx: Ctx, input: NamedVersion) -> Result<(), AwsError> {
     layer.check_own(&ctx, "DeleteLayerVersion", &layer.version_arn(number))?;
     let scope = layer.scope(&ctx);
     let key = (layer.name.as_str(), newest_first(number));
-    let mut edit = ctx.edit_in_turn(&account::turn(&ctx), &VERSIONS, &scope, key).await;
+    let mut edit = ctx.edit_with(vec![account::turn(&ctx)], &VERSIONS, &scope, key).await;
     loop {
         let (found, batch) = edit.read().await?;
         let Some(version) = found else { return Ok(()) };
@@ -252,16 +252,18 @@ async fn find(ctx: &Ctx, layer: &LayerRef, number: u64) -> Result<Option<Arc<Lay
 /// there is one.
 async fn find_permitted(ctx: &Ctx, layer: &LayerRef, number: u64) -> Result<Option<Arc<LayerVersion>>, AwsError> {
     let found = if layer.is_in_region(ctx) { find(ctx, layer, number).await? } else { None };
-    if !layer.is_in_account(ctx) && !found.as_ref().is_some_and(|version| version.permits(ctx)) {
+    if !layer.is_in_account(ctx)
+        && !found.as_ref().is_some_and(|version| version.permits(ctx, &layer.version_arn(number)))
+    {
         return Err(errors::not_authorized(ctx, GET, &layer.version_arn(number)));
     }
     Ok(found)
 }
 
 impl LayerVersion {
-    fn permits(&self, ctx: &Ctx) -> bool {
+    fn permits(&self, ctx: &Ctx, arn: &str) -> bool {
         let (action, partition) = (format!("lambda:{GET}"), ctx.cx.region.partition());
-        self.policy.as_ref().is_some_and(|policy| policy.grants(&action, partition, &ctx.cx.principal))
+        self.policy.as_ref().is_some_and(|policy| policy.grants(&action, arn, partition, &ctx.cx.principal))
     }
 
     fn show(self, ctx: &Ctx, layer: &LayerRef) -> VersionShown {
