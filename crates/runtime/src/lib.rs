@@ -21,9 +21,9 @@
 
 mod environment;
 mod frames;
+pub mod limits;
 mod logs;
 mod response;
-pub mod limits;
 mod runtime;
 
 pub use runtime::{Host, Key, Match, NewError, Parts, Runtime, Settings};

@@ -73,7 +73,8 @@ pub fn clone_into(_alone: &Alone, namespaces: u64, cgroup: Option<BorrowedFd<'_>
 pub fn fork(_alone: &Alone) -> io::Result<Forked> {
     // SAFETY: as in `clone_into`; a null stack means that the child goes on with its copy of ours.
     let pid = check(unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD as libc::c_ulong, 0, 0, 0, 0) })?;
-    Ok(Pid::from_raw(pid as i32).map_or_else(|| Forked::Child(Alone::child()), |pid| Forked::Parent { pid, pidfd: None }))
+    Ok(Pid::from_raw(pid as i32)
+        .map_or_else(|| Forked::Child(Alone::child()), |pid| Forked::Parent { pid, pidfd: None }))
 }
 
 /// Leaves namespaces of this process, which has one thread and shares no descriptors with anybody.
@@ -179,7 +180,8 @@ pub fn default_signals() {
 pub fn signal_fd(signal: i32) -> io::Result<OwnedFd> {
     let set = signal_set(&[signal]);
     // SAFETY: `set` outlives the call; -1 asks for a new descriptor.
-    let fd = check(i64::from(unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) }) as _)?;
+    let fd =
+        check(i64::from(unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) }) as _)?;
     // SAFETY: the kernel has just made this descriptor, and nobody else knows its number.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }

@@ -114,7 +114,8 @@ impl Backend for Processes {
             self.spawner.order(&Order::Start { token, spec: Box::new(spec) }).await?;
             let started = answer.await.map_err(|_| StartError::SpawnerGone)??;
             let Started { control, init, listeners, group } = started;
-            let room = ProcessRoom::open(token, control, init, group, limits, gone, Arc::clone(&self.spawner), &*self.spawn);
+            let room =
+                ProcessRoom::open(token, control, init, group, limits, gone, Arc::clone(&self.spawner), &*self.spawn);
             Ok((Box::new(room.await?) as Box<dyn Room>, listeners))
         })
     }
@@ -298,8 +299,5 @@ async fn next<T: DeserializeOwned>(socket: &AsyncFd<OwnedFd>) -> io::Result<Opti
 
 /// In place of a memory group: what one process may hold.
 fn rlimits(limits: &Limits, has_memory_group: bool) -> message::Rlimits {
-    message::Rlimits {
-        open_files: limits.open_files,
-        data_bytes: (!has_memory_group).then_some(limits.memory_bytes),
-    }
+    message::Rlimits { open_files: limits.open_files, data_bytes: (!has_memory_group).then_some(limits.memory_bytes) }
 }

@@ -78,7 +78,18 @@ fn begin(socket: &OwnedFd) -> Result<(Spawner, Features), Failure> {
     let wants_landlock = wants_landlock.is_ok();
     let (cells, dead, slots) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
     let spawner = Spawner {
-        alone, socket, children, settings, is_root, trees, networks, template, wants_landlock, cells, dead, slots,
+        alone,
+        socket,
+        children,
+        settings,
+        is_root,
+        trees,
+        networks,
+        template,
+        wants_landlock,
+        cells,
+        dead,
+        slots,
     };
     Ok((spawner, features))
 }
