@@ -30,7 +30,7 @@ use base::Timestamp;
 use base::ports::Call;
 use sandbox::{Exit, Status};
 
-pub use failure::Breakage;
+pub use failure::{Breakage, kind as error_kind};
 use lines::{Failure, Line, Phase};
 pub use lines::Writer;
 use tail::Tail;

@@ -1,0 +1,4 @@
+//! The runtime on real sandboxes, in one binary.
+
+mod bed;
+mod managed;
