@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::environment::{Answer, Command, Environment, Event, Said};
 use crate::frames::Connection;
 use crate::http::Session;
-use crate::limits::{CLEAR_TIMEOUT, FREEZE_AFTER};
+use crate::limits::{ANSWER_HELD_MAX, CLEAR_TIMEOUT, FREEZE_AFTER};
 use crate::logs::Output;
 use crate::response::{Feed, Whole, stream};
 
@@ -92,6 +92,8 @@ struct Instance {
     output: Output,
     process: Option<ProcessId>,
     caller: Caller,
+    /// The end of an answer, and how long it may be held back: whoever hears it and calls again finds this instance free.
+    held_answer: Option<(Answer, Instant)>,
     idle_since: Option<Instant>,
     is_frozen: bool,
     is_over: bool,
@@ -119,6 +121,7 @@ enum Happened {
     Output,
     Taken(u64),
     Deadline,
+    HeldLong,
     IdleLong,
     IdleShort,
 }
@@ -142,6 +145,7 @@ pub async fn run(body: Body) {
         output: Output::default(),
         process: None,
         caller: Caller::Nobody,
+        held_answer: None,
         idle_since: None,
         is_frozen: false,
         is_over: false,
@@ -161,6 +165,7 @@ impl Instance {
         let deadline = self.environment.deadline().map(|deadline| self.instant(deadline));
         let idle_long = self.idle_since.and_then(|since| since.checked_add(self.keep_alive));
         let freeze = self.idle_since.filter(|_| !self.is_frozen).and_then(|since| since.checked_add(FREEZE_AFTER));
+        let held_until = self.held_answer.as_ref().map(|(_, until)| *until);
         let (transport, output, caller) = (&mut self.transport, &mut self.output, &self.caller);
         tokio::select! {
             biased;
@@ -170,6 +175,7 @@ impl Instance {
             bytes = taken(caller) => Happened::Taken(bytes),
             order = self.orders.recv() => Happened::Order(order),
             () = at(deadline) => Happened::Deadline,
+            () = at(held_until) => Happened::HeldLong,
             () = at(idle_long) => Happened::IdleLong,
             () = at(freeze) => Happened::IdleShort,
         }
@@ -203,6 +209,7 @@ impl Instance {
                 self.before_an_end(lines).await;
                 Event::Tick
             }
+            Happened::HeldLong => return self.answer_held(),
             Happened::IdleLong => {
                 self.is_over = self.home.retire();
                 // An invocation is on its way otherwise.
@@ -293,8 +300,12 @@ impl Instance {
                         } else {
                             self.is_over = true;
                         }
+                        self.answer_held();
                     }
-                    Command::End => self.is_over = true,
+                    Command::End => {
+                        self.is_over = true;
+                        self.answer_held();
+                    }
                 }
             }
         }
@@ -361,6 +372,22 @@ impl Instance {
     }
 
     fn answer(&mut self, answer: Answer) {
+        match answer {
+            Answer::Whole { .. } | Answer::End { .. } => {
+                let now = Instant::now();
+                self.held_answer = Some((answer, now.checked_add(ANSWER_HELD_MAX).unwrap_or(now)));
+            }
+            Answer::Begin { .. } | Answer::Piece(_) | Answer::Lost => self.tell(answer),
+        }
+    }
+
+    fn answer_held(&mut self) {
+        if let Some((answer, _)) = self.held_answer.take() {
+            self.tell(answer);
+        }
+    }
+
+    fn tell(&mut self, answer: Answer) {
         let caller = std::mem::replace(&mut self.caller, Caller::Nobody);
         // A caller that went away hears nothing.
         match (caller, answer) {

@@ -67,3 +67,7 @@ pub const CLEAR_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How much of a function's name is in its sandbox's.
 pub const NAME_CHARS_MAX: usize = 40;
+
+/// How long a whole response waits for its runtime to ask for the next event. Most ask at once; a caller that answers
+/// faster than that would find no instance free, and pay for a cold start.
+pub const ANSWER_HELD_MAX: Duration = Duration::from_millis(2);

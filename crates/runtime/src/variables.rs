@@ -112,7 +112,7 @@ fn defaults(given: &Given<'_>, variables: &mut BTreeMap<String, String>) {
     set("AWS_ENDPOINT_URL", &format!("http://127.0.0.1:{}", given.api_port));
     match given.family {
         Family::Python => {
-            set("PYTHONPATH", "/var/runtime");
+            // `PYTHONPATH` is the bootstrap's to set: one that is there already is the function's own.
             let is_old = matches!(runtime, "python3.8" | "python3.9" | "python3.10" | "python3.11");
             if !is_old {
                 set("LC_CTYPE", "C.UTF-8");
