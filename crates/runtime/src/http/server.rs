@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{Body, Kind, Piece, Reply, Request, refused};
 use crate::environment::error_kind;
-use crate::limits::{API_CONNECTIONS_MAX, API_HEAD_BYTES_MAX, API_REQUESTS_MAX, RESPONSE_BYTES_MAX};
+use crate::limits::{API_CONNECTIONS_MAX, API_DRAIN_BYTES_MAX, API_HEAD_BYTES_MAX, API_REQUESTS_MAX, RESPONSE_BYTES_MAX};
 
 /// Serves until the receiver of the requests is dropped.
 pub fn serve(listener: StdTcpListener, spawn: &Arc<dyn Spawn>) -> io::Result<mpsc::Receiver<Request>> {
@@ -98,7 +98,7 @@ enum Routed {
 async fn route(request: HttpRequest<Incoming>) -> Routed {
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
-    let Some(path) = path.strip_prefix("/2018-06-01/runtime/") else { return not_found() };
+    let path = path.strip_prefix("/2018-06-01/runtime/").unwrap_or_default();
     let parts: Vec<&str> = path.split('/').collect();
     match (&head.method, parts.as_slice()) {
         (&Method::GET, ["invocation", "next"]) => Routed::Request(Kind::Next, None),
@@ -124,7 +124,10 @@ async fn route(request: HttpRequest<Incoming>) -> Routed {
             }
         }
         (&Method::POST, ["invocation", id, "response"]) => response((*id).to_owned(), &head.headers, body).await,
-        _ => not_found(),
+        _ => {
+            drain(body).await;
+            not_found()
+        }
     }
 }
 
@@ -141,18 +144,30 @@ async fn response(id: String, headers: &HeaderMap, body: Incoming) -> Routed {
             let kind = Kind::Response { id, content_type, body: Body::Streamed(received) };
             Routed::Request(kind, Some((body, pieces)))
         }
-        Some(_) => Routed::Request(Kind::Response { id, content_type, body: Body::BadMode }, None),
+        Some(_) => {
+            drain(body).await;
+            Routed::Request(Kind::Response { id, content_type, body: Body::BadMode }, None)
+        }
     }
 }
 
 /// A whole body, as far as it may go.
-async fn read(body: Incoming) -> Body {
+async fn read(mut body: Incoming) -> Body {
     let limit = usize::try_from(RESPONSE_BYTES_MAX).unwrap_or(usize::MAX);
-    match Limited::new(body, limit).collect().await {
+    match Limited::new(&mut body, limit).collect().await {
         Ok(collected) => Body::Whole(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Body::TooLarge,
+        Err(error) if error.is::<LengthLimitError>() => {
+            drain(body).await;
+            Body::TooLarge
+        }
         Err(_) => Body::Truncated,
     }
+}
+
+/// Reads what nobody wants, within bounds, so that its sender gets to read the reply.
+async fn drain(body: Incoming) {
+    let mut body = Limited::new(body, API_DRAIN_BYTES_MAX);
+    while let Some(Ok(_)) = body.frame().await {}
 }
 
 /// Passes on a streamed body. A receiver that is gone does not want it.

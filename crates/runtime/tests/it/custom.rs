@@ -94,7 +94,9 @@ async fn the_runtime_api_answers_in_aws_s_words() {
     asked.trace_header = Some("Root=1-2-3".into());
     asked.tenant_id = None;
     let id = asked.request_id.to_string();
-    let answer: Value = serde_json::from_str(&bed.call(&function, asked).await.unwrap().body).unwrap();
+    let body = bed.call(&function, asked).await.unwrap().body;
+    assert!(body.starts_with("[["), "{body}\n{}", bed.log());
+    let answer: Value = serde_json::from_str(&body).unwrap();
     let headers = &answer[0][1];
     assert_eq!(headers["lambda-runtime-aws-request-id"], json!(id));
     assert_eq!(headers["lambda-runtime-trace-id"], "Root=1-2-3");
@@ -167,6 +169,8 @@ async fn a_custom_runtime_streams() {
     assert_eq!(answer.error, Some(("Function.Mine".into(), r#"{"errorType":"Mine"}"#.into())));
     let answer = bed.call(&function, streamed(r#"{"pieces": 1, "end": "break"}"#)).await.unwrap();
     assert_eq!(answer.error.map(|(kind, _)| kind).as_deref(), Some("Runtime.TruncatedResponse"));
+    let answer = bed.invoke(&function, r#"{"pieces": 70}"#).await;
+    assert!(answer.body.contains("Function.ResponseSizeTooLarge"), "{}", answer.body);
     let answer = bed.invoke(&function, r#"{"pieces": 1, "mode": "odd"}"#).await;
     assert!(answer.body.contains("Runtime.InvalidResponseModeHeader"), "{}", answer.body);
 }
