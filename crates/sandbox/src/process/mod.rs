@@ -33,7 +33,7 @@ use rustix::net::RecvFlags;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Mutex as AsyncMutex, oneshot, watch};
 
 use crate::features::Features;
 use crate::isolation::{Backend, Isolation, Room, StartError};
@@ -61,8 +61,8 @@ pub struct Settings {
     pub uid_base: u32,
     /// What `/etc/resolv.conf` names inside. Empty: what the host uses, as far as it can be reached.
     pub nameservers: Vec<IpAddr>,
-    /// Behave as for an ordinary user even as root. For tests.
-    pub as_user: bool,
+    /// As root: make sandboxes with the rights of this user only.
+    pub as_user: Option<u32>,
 }
 
 impl Default for Settings {
@@ -72,7 +72,7 @@ impl Default for Settings {
             // Above what systemd gives to containers and services, below where uids turn negative in old programs.
             uid_base: 1_879_200_000,
             nameservers: Vec::new(),
-            as_user: false,
+            as_user: None,
         }
     }
 }
@@ -91,15 +91,33 @@ pub enum IsolationError {
 
 /// Isolation by processes, and what of it this host lends.
 pub async fn processes(settings: Settings, spawn: Arc<dyn Spawn>) -> Result<(Isolation, Features), IsolationError> {
-    let (spawner, features) = Spawner::start(settings, Arc::clone(&spawn)).await?;
-    let backend = Processes { spawner, spawn, next: AtomicU64::new(1) };
+    let (spawner, features) = Spawner::start(settings.clone(), Arc::clone(&spawn)).await?;
+    let backend = Processes { settings, spawner: AsyncMutex::new(spawner), spawn, next: AtomicU64::new(1) };
     Ok((Isolation(Arc::new(backend)), features))
 }
 
 struct Processes {
-    spawner: Arc<Spawner>,
+    settings: Settings,
+    spawner: AsyncMutex<Arc<Spawner>>,
     spawn: Arc<dyn Spawn>,
     next: AtomicU64,
+}
+
+impl Processes {
+    /// The spawner, or a new one in place of one that died, whose sandboxes died with it.
+    async fn spawner(&self) -> Result<Arc<Spawner>, StartError> {
+        let mut spawner = self.spawner.lock().await;
+        if spawner.table.lock().is_gone {
+            tracing::error!("the process that makes sandboxes has died; starting another");
+            let started = Spawner::start(self.settings.clone(), Arc::clone(&self.spawn)).await;
+            let (new, _) = started.map_err(|error| {
+                tracing::error!("failed to {}", base::with_causes(&error));
+                StartError::SpawnerGone
+            })?;
+            *spawner = new;
+        }
+        Ok(Arc::clone(&spawner))
+    }
 }
 
 impl Backend for Processes {
@@ -110,11 +128,12 @@ impl Backend for Processes {
             let limits = spec.limits.clone();
             let (answered, answer) = oneshot::channel();
             let (went, gone) = watch::channel(false);
-            self.spawner.await_start(token, answered, went)?;
-            self.spawner.order(&Order::Start { token, spec: Box::new(spec) }).await?;
+            let spawner = self.spawner().await?;
+            spawner.await_start(token, answered, went)?;
+            spawner.order(&Order::Start { token, spec: Box::new(spec) }).await?;
             let started = answer.await.map_err(|_| StartError::SpawnerGone)??;
             let Started { control, init, listeners, group } = started;
-            let room = ProcessRoom::open(token, control, init, group, limits, gone, Arc::clone(&self.spawner), &*self.spawn);
+            let room = ProcessRoom::open(token, control, init, group, limits, gone, spawner, &*self.spawn);
             Ok((Box::new(room.await?) as Box<dyn Room>, listeners))
         })
     }
@@ -301,5 +320,13 @@ fn rlimits(limits: &Limits, has_memory_group: bool) -> message::Rlimits {
     message::Rlimits {
         open_files: limits.open_files,
         data_bytes: (!has_memory_group).then_some(limits.memory_bytes),
+    }
+}
+
+#[cfg(feature = "testing")]
+pub fn refusal(number: u32) -> Option<i32> {
+    match seccomp::action(number) {
+        seccomp::Action::Refuse(errno) => Some(errno),
+        _ => None,
     }
 }

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
 use rustix::net::RecvFlags;
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::process::{DumpableBehavior, Gid, Pid, Signal, Uid, WaitOptions};
 use rustix::thread::{ThreadNameSpaceType, UnshareFlags};
 
 use crate::features::Features;
@@ -62,7 +62,10 @@ fn begin(socket: &OwnedFd) -> Result<(Spawner, Features), Failure> {
     let Some((Order::Begin { settings, server }, _)) = order else {
         return Err(Failure { step: "receive the settings".to_owned(), source: io::ErrorKind::InvalidData.into() });
     };
-    let is_root = rustix::process::geteuid().is_root() && !settings.as_user;
+    if let Some(user) = settings.as_user {
+        become_user(user).step("become an ordinary user")?;
+    }
+    let is_root = rustix::process::geteuid().is_root();
     let trees = Trees::claim(server).step("claim control groups")?;
     if !is_root {
         own_user_namespace(&alone)?;
@@ -81,6 +84,15 @@ fn begin(socket: &OwnedFd) -> Result<(Spawner, Features), Failure> {
         alone, socket, children, settings, is_root, trees, networks, template, wants_landlock, cells, dead, slots,
     };
     Ok((spawner, features))
+}
+
+fn become_user(user: u32) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
+    rustix::thread::set_thread_groups(&[])?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+    // A change of uid makes /proc/self root's.
+    Ok(rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)?)
 }
 
 /// Without root: a user namespace in which we are, and in it the rights over the namespaces that we make.

@@ -1,5 +1,6 @@
 //! The tests of this crate that start sandboxes, in one binary.
 
+mod attacks;
 mod common;
 mod inside;
 mod limits;
