@@ -30,6 +30,8 @@ pub use spec::{Cpu, Grant, Limits, Mount, Network, Program, Spec};
 /// For this crate's own tests.
 #[cfg(feature = "testing")]
 pub mod testing {
+    pub use crate::process::Fault;
+
     /// The error with which the syscall filter answers a syscall whatever its arguments, if it does.
     pub fn refusal(number: u32) -> Option<i32> {
         crate::process::refusal(number)

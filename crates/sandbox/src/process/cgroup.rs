@@ -408,6 +408,9 @@ fn start_time(pid: u32) -> io::Result<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The command's name, in brackets, may contain anything.
     let after = stat.rsplit_once(") ").map(|(_, after)| after);
+    if after.is_some_and(|after| after.starts_with('Z')) {
+        return Err(io::Error::other("the process is dead"));
+    }
     let field = after.and_then(|after| after.split(' ').nth(19)).and_then(|field| field.parse().ok());
     field.ok_or_else(|| io::Error::other("/proc/pid/stat has no start time"))
 }

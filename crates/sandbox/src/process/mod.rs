@@ -44,6 +44,9 @@ use crate::process::room::ProcessRoom;
 use crate::spec::{Limits, Mount, Spec};
 use crate::sys;
 
+#[cfg(feature = "testing")]
+pub use step::fault::Fault;
+
 const SPAWNER: &str = "__spawner";
 
 /// To be called first in `main`, before any thread starts: when this process was started to be the spawner of another,
@@ -63,6 +66,8 @@ pub struct Settings {
     pub nameservers: Vec<IpAddr>,
     /// As root: make sandboxes with the rights of this user only.
     pub as_user: Option<u32>,
+    #[cfg(feature = "testing")]
+    pub fault: Option<Fault>,
 }
 
 impl Default for Settings {
@@ -73,6 +78,8 @@ impl Default for Settings {
             uid_base: 1_879_200_000,
             nameservers: Vec::new(),
             as_user: None,
+            #[cfg(feature = "testing")]
+            fault: None,
         }
     }
 }
@@ -118,23 +125,31 @@ impl Processes {
         }
         Ok(Arc::clone(&spawner))
     }
+
+    async fn start_once(&self, spec: Spec) -> Result<(Box<dyn Room>, Vec<TcpListener>), StartError> {
+        let spawner = self.spawner().await?;
+        let token = self.next.fetch_add(1, Ordering::Relaxed);
+        let limits = spec.limits.clone();
+        let (answered, answer) = oneshot::channel();
+        let (went, gone) = watch::channel(false);
+        spawner.await_start(token, answered, went)?;
+        spawner.order(&Order::Start { token, spec: Box::new(spec) }).await?;
+        let started = answer.await.map_err(|_| StartError::SpawnerGone)??;
+        let Started { control, init, listeners, group } = started;
+        let room = ProcessRoom::open(token, control, init, group, limits, gone, spawner, &*self.spawn).await?;
+        Ok((Box::new(room), listeners))
+    }
 }
 
 impl Backend for Processes {
     fn start(&self, spec: Spec) -> BoxFuture<'_, Result<(Box<dyn Room>, Vec<TcpListener>), StartError>> {
         Box::pin(async move {
             check(&spec)?;
-            let token = self.next.fetch_add(1, Ordering::Relaxed);
-            let limits = spec.limits.clone();
-            let (answered, answer) = oneshot::channel();
-            let (went, gone) = watch::channel(false);
-            let spawner = self.spawner().await?;
-            spawner.await_start(token, answered, went)?;
-            spawner.order(&Order::Start { token, spec: Box::new(spec) }).await?;
-            let started = answer.await.map_err(|_| StartError::SpawnerGone)??;
-            let Started { control, init, listeners, group } = started;
-            let room = ProcessRoom::open(token, control, init, group, limits, gone, spawner, &*self.spawn);
-            Ok((Box::new(room.await?) as Box<dyn Room>, listeners))
+            match self.start_once(spec.clone()).await {
+                // It died under our hands: once more, with the next.
+                Err(StartError::SpawnerGone) => self.start_once(spec).await,
+                other => other,
+            }
         })
     }
 }
@@ -223,7 +238,14 @@ impl Spawner {
     }
 
     async fn order(&self, order: &Order) -> Result<(), StartError> {
-        transmit(&self.socket, order, &[]).await.map_err(|_| StartError::SpawnerGone)
+        match transmit(&self.socket, order, &[]).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Err(StartError::Spec("it is too long")),
+            Err(_) => {
+                self.table.lock().end();
+                Err(StartError::SpawnerGone)
+            }
+        }
     }
 
     fn await_start(&self, token: u64, answer: StartAnswer, gone: watch::Sender<bool>) -> Result<(), StartError> {

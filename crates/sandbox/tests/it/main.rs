@@ -3,5 +3,6 @@
 mod attacks;
 mod common;
 mod inside;
+mod leaks;
 mod limits;
 mod suite;
