@@ -83,12 +83,8 @@ fn begin(socket: &OwnedFd) -> Result<(Spawner, Features), Failure> {
     let socket = socket.try_clone().step("keep the socket")?;
     let wants_landlock = wants_landlock.is_ok();
     let (cells, dead, slots) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
-    #[cfg(feature = "testing")]
-    if let Some(fault) = settings.fault {
-        crate::process::step::fault::plan(fault, server);
-    }
     let spawner = Spawner {
-        alone, socket, children, settings, is_root, trees, networks, template, wants_landlock, cells, dead, slots, is_lost: false,
+        alone, socket, children, settings, is_root, trees, networks, template, wants_landlock, cells, dead, slots, is_lost: false, server,
     };
     Ok((spawner, features))
 }
@@ -150,6 +146,8 @@ struct Spawner {
     slots: BTreeSet<u32>,
     /// It could not go back to its own namespaces.
     is_lost: bool,
+    #[cfg_attr(not(feature = "testing"), expect(dead_code, reason = "tests have it killed"))]
+    server: u32,
 }
 
 struct Cell {
@@ -220,6 +218,8 @@ impl Spawner {
     }
 
     fn start(&mut self, token: u64, spec: &Spec) -> Result<Option<ExitCode>, Failure> {
+        #[cfg(feature = "testing")]
+        crate::process::step::fault::plan(self.settings.fault, token, self.server);
         let slot = (0..).find(|slot| !self.slots.contains(slot)).unwrap_or(u32::MAX);
         let group = self.trees.group(&format!("{}-{slot}", spec.name), &spec.limits);
         let group = group.map_err(Failure::of("make control groups"))?;

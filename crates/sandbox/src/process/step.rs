@@ -57,13 +57,16 @@ pub mod fault {
     static STEPS_LEFT: AtomicU32 = AtomicU32::new(0);
     static VICTIM: AtomicU32 = AtomicU32::new(0);
 
-    pub fn plan(fault: Fault, server: u32) {
-        let (steps, victim) = match fault {
-            Fault::Fail(steps) => (steps, 0),
-            Fault::KillServer(steps) => (steps, server),
-        };
-        STEPS_LEFT.store(steps, Ordering::Relaxed);
-        VICTIM.store(victim, Ordering::Relaxed);
+    /// Called before each start. Only the first fails; a server may be killed in a later one.
+    pub fn plan(fault: Option<Fault>, token: u64, server: u32) {
+        match fault {
+            Some(Fault::Fail(steps)) => STEPS_LEFT.store(if token == 1 { steps } else { 0 }, Ordering::Relaxed),
+            Some(Fault::KillServer(steps)) if token == 1 => {
+                STEPS_LEFT.store(steps, Ordering::Relaxed);
+                VICTIM.store(server, Ordering::Relaxed);
+            }
+            _ => {}
+        }
     }
 
     pub fn strike(step: &str) -> Result<(), Failure> {
