@@ -19,11 +19,19 @@
 //! Not here: what an API call means (`services::lambda`), HTTP of AWS's API (`wire`). Not yet: extensions, the Telemetry
 //! and Logs APIs, parked runtimes, several invocations at once.
 
+mod code;
+mod dispatch;
 mod environment;
 mod frames;
+mod http;
+mod instance;
+mod languages;
+mod launch;
 pub mod limits;
 mod logs;
 mod response;
 mod runtime;
+mod variables;
 
+pub use languages::{Family, Interpreter};
 pub use runtime::{Host, Key, Match, NewError, Parts, Runtime, Settings};

@@ -36,3 +36,41 @@ pub const LOG_EVENT_BYTES_MAX: usize = 256 * 1024;
 
 /// What is read of a function's output at once.
 pub const LOG_READ_BYTES: usize = 16 * 1024;
+
+/// What unpacked code may take of the disk before code that runs nowhere is deleted.
+pub const CODE_CACHE_BYTES: u64 = 10 * 1024 * 1024 * 1024;
+
+/// A zip up to here is read into memory to be unpacked.
+pub const READ_ZIP_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Interpreters that are kept of those found.
+pub const INTERPRETERS_MAX: usize = 256;
+
+/// Connections to one sandbox's Runtime API: a runtime, its pollers and ten extensions need fewer.
+pub const API_CONNECTIONS_MAX: usize = 64;
+
+/// Requests to it that wait to be looked at.
+pub const API_REQUESTS_MAX: usize = 64;
+
+/// The head of a request to it: AWS allows 1 MB for the cause of a traced error.
+pub const API_HEAD_BYTES_MAX: usize = 1_152 * 1024;
+
+/// Instances of the whole server, idle ones too. Memory ends before on most machines.
+pub const INSTANCES_MAX: usize = 10_000;
+
+/// How long an idle instance runs on before it is stopped where it stands: long enough that a stream of requests never
+/// pays for it.
+pub const FREEZE_AFTER: Duration = Duration::from_millis(20);
+
+/// How long killing a sandbox's processes may take before the sandbox is given up.
+pub const CLEAR_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How much of a function's name is in its sandbox's.
+pub const NAME_CHARS_MAX: usize = 40;
+
+/// How long a whole response waits for its runtime to ask for the next event. Most ask at once; a caller that answers
+/// faster than that would find no instance free, and pay for a cold start.
+pub const ANSWER_HELD_MAX: Duration = Duration::from_millis(2);
+
+/// What is read of a request's body that nobody wants.
+pub const API_DRAIN_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -1,7 +1,7 @@
 //! The crate's front: what it is built from, and `Invoke`.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,10 +9,17 @@ use std::time::Duration;
 
 use base::ports::{Call, FunctionSpec, Invoke, InvokeError, Invoked, Telemetry};
 use base::{BoxFuture, Chance, Clock, Secret, Spawn, Uuid};
+use parking_lot::Mutex;
 use sandbox::{Isolation, Network};
 use store::Blobs;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::limits;
+use crate::code::CodeCache;
+use crate::dispatch::{self, Decision, Dispatch, InstanceId, Wanted};
+use crate::instance::{Order, Reply};
+use crate::languages::{Interpreter, Languages};
+use crate::{launch, limits};
 
 /// What an operator may choose.
 #[derive(Debug, Clone)]
@@ -103,26 +110,178 @@ pub enum NewError {
 }
 
 /// Runs functions.
-pub struct Runtime {
-    #[expect(dead_code, reason = "the skeleton of the API")]
-    settings: Settings,
-    #[expect(dead_code, reason = "the skeleton of the API")]
-    parts: Parts,
+pub struct Runtime(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub settings: Settings,
+    pub parts: Parts,
+    pub code: CodeCache,
+    pub languages: Languages,
+    /// Held for a decision, never across I/O.
+    pub books: Mutex<Books>,
+    /// Told of each instance that ends.
+    instance_ended: Notify,
+}
+
+pub(crate) struct Books {
+    pub dispatch: Dispatch,
+    orders: HashMap<InstanceId, mpsc::Sender<Order>>,
 }
 
 impl Runtime {
-    /// Clears what an earlier process left in the cache, and looks for interpreters. Blocks on the disk for a moment.
+    /// Clears what an earlier process left in the cache. Blocks on the disk for a moment.
     pub fn new(settings: Settings, parts: Parts) -> Result<Arc<Runtime>, NewError> {
-        Ok(Arc::new(Runtime { settings, parts }))
+        let cache = |source| NewError::Cache { path: settings.cache_dir.clone(), source };
+        let code_dir = settings.cache_dir.join("code");
+        let code = CodeCache::open(parts.blobs.clone(), &code_dir).map_err(cache)?;
+        let languages_dir = settings.cache_dir.join("languages");
+        match std::fs::remove_dir_all(&languages_dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(cache(error)),
+            _ => crate::code::make_dir(&languages_dir).map_err(cache)?,
+        }
+        let dispatch = Dispatch::new(dispatch::Limits {
+            concurrency_max: settings.concurrency_max,
+            instances_max: limits::INSTANCES_MAX,
+        });
+        let inner = Inner {
+            code,
+            languages: Languages::new(settings.clone(), languages_dir),
+            settings,
+            parts,
+            books: Mutex::new(Books { dispatch, orders: HashMap::new() }),
+            instance_ended: Notify::new(),
+        };
+        Ok(Arc::new(Runtime(Arc::new(inner))))
+    }
+
+    /// The interpreters of this machine, for `lamp runtimes` and `lamp doctor`.
+    pub async fn interpreters(&self) -> Arc<Vec<Interpreter>> {
+        self.0.languages.found().await
     }
 
     /// Takes no more invocations, waits for those that run, and ends every instance. Cancelling it is safe: sandboxes
     /// die with the process anyway.
-    pub async fn drain(&self) {}
+    pub async fn drain(&self) {
+        let mut idle = Vec::new();
+        self.0.books.lock().dispatch.drain(&mut idle);
+        self.0.end(&idle);
+        loop {
+            let ended = self.0.instance_ended.notified();
+            tokio::pin!(ended);
+            // From here on, so that no end is missed between looking and waiting.
+            ended.as_mut().enable();
+            if self.0.books.lock().orders.is_empty() {
+                return;
+            }
+            ended.await;
+        }
+    }
 }
 
 impl Invoke for Runtime {
-    fn invoke(&self, _function: Arc<FunctionSpec>, _call: Call) -> BoxFuture<'_, Result<Invoked, InvokeError>> {
-        Box::pin(async { Err(InvokeError::CannotRun("This server runs no functions yet.".to_owned())) })
+    fn invoke(&self, function: Arc<FunctionSpec>, call: Call) -> BoxFuture<'_, Result<Invoked, InvokeError>> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.0.send(function, call, reply);
+        Box::pin(async move {
+            sent?;
+            // Gone without an answer: it panicked, or the server is stopping.
+            answer.await.unwrap_or_else(|_| Err(InvokeError::Internal("the instance is gone".to_owned())))
+        })
+    }
+}
+
+impl Inner {
+    /// Gives an invocation to an instance.
+    fn send(self: &Arc<Self>, function: Arc<FunctionSpec>, call: Call, reply: Reply) -> Result<(), InvokeError> {
+        let wanted = Wanted {
+            scope: (function.world, function.account, function.region.clone()),
+            function: function.name.clone(),
+            version: function.version.clone(),
+            release: function.release,
+            tenant: call.tenant_id.clone(),
+        };
+        let mut order = Order::Invoke(Box::new(call), reply);
+        loop {
+            let mut superseded = Vec::new();
+            let mut books = self.books.lock();
+            let decision = books.dispatch.lend(&wanted, function.reserved_concurrency, &mut superseded);
+            let (sent, starting) = match decision {
+                Decision::Throttled(reason) => (Err(InvokeError::Throttled(reason)), None),
+                Decision::Start(id) => {
+                    // An invocation, and an order to end.
+                    let (orders, received) = mpsc::channel(2);
+                    orders.try_send(order).ok();
+                    books.orders.insert(id, orders);
+                    (Ok(None), Some((id, received)))
+                }
+                Decision::Use(id) => (books.hand(id, order), None),
+            };
+            drop(books);
+            self.end(&superseded);
+            if let Some((id, received)) = starting {
+                self.start(id, function, received);
+                return Ok(());
+            }
+            match sent? {
+                None => return Ok(()),
+                // The instance was just ending: another one will do.
+                Some(back) => order = back,
+            }
+        }
+    }
+
+    fn start(self: &Arc<Self>, id: InstanceId, function: Arc<FunctionSpec>, orders: mpsc::Receiver<Order>) {
+        let inner = Arc::clone(self);
+        // Dropped with the task, however that ends.
+        let gone = Gone { inner: Arc::clone(self), id };
+        let task = async move {
+            let gone = gone;
+            launch::launch(&inner, id, function, orders).await;
+            drop(gone);
+        };
+        self.parts.spawn.spawn("instance", Box::pin(task));
+    }
+
+    /// Ends idle instances that the dispatcher has forgotten.
+    fn end(&self, instances: &[InstanceId]) {
+        if instances.is_empty() {
+            return;
+        }
+        let books = self.books.lock();
+        for orders in instances.iter().filter_map(|id| books.orders.get(id)) {
+            orders.try_send(Order::End).ok();
+        }
+    }
+}
+
+impl Books {
+    /// Gives an order to an instance that was lent; gives it back if the instance is ending.
+    fn hand(&mut self, id: InstanceId, order: Order) -> Result<Option<Order>, InvokeError> {
+        let Some(orders) = self.orders.get(&id) else {
+            return Err(InvokeError::Internal("an instance without a way to it was lent".to_owned()));
+        };
+        match orders.try_send(order) {
+            Ok(()) => Ok(None),
+            Err(TrySendError::Closed(back) | TrySendError::Full(back)) => {
+                self.dispatch.ended(id);
+                Ok(Some(back))
+            }
+        }
+    }
+}
+
+/// Takes an instance off the books when its task ends.
+struct Gone {
+    inner: Arc<Inner>,
+    id: InstanceId,
+}
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        let mut books = self.inner.books.lock();
+        books.dispatch.ended(self.id);
+        books.orders.remove(&self.id);
+        drop(books);
+        self.inner.instance_ended.notify_waiters();
     }
 }

@@ -26,3 +26,14 @@ pub use features::{Feature, Features};
 pub use isolation::{Event, Exit, Freezing, Isolation, ProcessId, RunError, Sandbox, StartError, Status, Usage};
 pub use process::{IsolationError, Settings, processes, take_over};
 pub use spec::{Cpu, Grant, Limits, Mount, Network, Program, Spec};
+
+/// For this crate's own tests.
+#[cfg(feature = "testing")]
+pub mod testing {
+    pub use crate::process::Fault;
+
+    /// The error with which the syscall filter answers a syscall whatever its arguments, if it does.
+    pub fn refusal(number: u32) -> Option<i32> {
+        crate::process::refusal(number)
+    }
+}

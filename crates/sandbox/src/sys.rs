@@ -31,24 +31,18 @@ impl Alone {
             _ => Err(io::Error::other("the process has several threads already")),
         }
     }
-
-    /// In a child of `fork` or `clone_into`, which has one thread whatever its parent had.
-    fn child() -> Alone {
-        Alone(())
-    }
-}
-
-#[derive(Debug)]
-pub enum Forked {
-    Parent { pid: Pid, pidfd: Option<OwnedFd> },
-    Child(Alone),
 }
 
 /// libc's constant overflows its type.
 const CLONE_INTO_CGROUP: u64 = 1 << 33;
 
-/// A child in new namespaces and, on cgroup v2, in its group from its first instruction on.
-pub fn clone_into(_alone: &Alone, namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Forked> {
+/// A child in new namespaces and, on cgroup v2, in its group from its first instruction on: its pid and pidfd, and in
+/// the child `None`.
+pub fn clone_into(
+    _alone: &Alone,
+    namespaces: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> io::Result<Option<(Pid, OwnedFd)>> {
     let mut pidfd: RawFd = -1;
     // SAFETY: all zeroes is a valid `clone_args`: no stack, no tid, no TLS.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -62,19 +56,16 @@ pub fn clone_into(_alone: &Alone, namespaces: u64, cgroup: Option<BorrowedFd<'_>
     // SAFETY: without CLONE_VM the child gets a copy of this process's memory and runs on from here; there is one
     // thread, so no lock is held by anybody who is not copied. `args` and `pidfd` outlive the call.
     let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<libc::clone_args>()) })?;
-    match Pid::from_raw(pid as i32) {
-        // SAFETY: the kernel has just made this descriptor, and nobody else knows its number.
-        Some(pid) => Ok(Forked::Parent { pid, pidfd: Some(unsafe { OwnedFd::from_raw_fd(pidfd) }) }),
-        None => Ok(Forked::Child(Alone::child())),
-    }
+    // SAFETY: in the parent, the kernel has just made this descriptor, and nobody else knows its number.
+    Ok(Pid::from_raw(pid as i32).map(|pid| (pid, unsafe { OwnedFd::from_raw_fd(pidfd) })))
 }
 
-/// A plain child. By `clone`, because the sandbox's filter refuses `clone3`, whose flags it cannot read.
-pub fn fork(_alone: &Alone) -> io::Result<Forked> {
+/// A plain child: its pid, and in the child `None`. By `clone`, because the sandbox's filter refuses `clone3`, whose
+/// flags it cannot read.
+pub fn fork(_alone: &Alone) -> io::Result<Option<Pid>> {
     // SAFETY: as in `clone_into`; a null stack means that the child goes on with its copy of ours.
     let pid = check(unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD as libc::c_ulong, 0, 0, 0, 0) })?;
-    Ok(Pid::from_raw(pid as i32)
-        .map_or_else(|| Forked::Child(Alone::child()), |pid| Forked::Parent { pid, pidfd: None }))
+    Ok(Pid::from_raw(pid as i32))
 }
 
 /// Leaves namespaces of this process, which has one thread and shares no descriptors with anybody.
@@ -180,8 +171,7 @@ pub fn default_signals() {
 pub fn signal_fd(signal: i32) -> io::Result<OwnedFd> {
     let set = signal_set(&[signal]);
     // SAFETY: `set` outlives the call; -1 asks for a new descriptor.
-    let fd =
-        check(i64::from(unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) }) as _)?;
+    let fd = check(i64::from(unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) }) as _)?;
     // SAFETY: the kernel has just made this descriptor, and nobody else knows its number.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }

@@ -10,6 +10,12 @@
 // Not yet: several invocations at once (`AWS_LAMBDA_MAX_CONCURRENCY`).
 'use strict';
 
+// A parked process loads this very file once more, as if it were a function, to have the loader warm.
+if (process.mainModule === undefined) {
+  exports.handler = () => {};
+  return;
+}
+
 const fs = require('fs');
 const Module = require('module');
 const net = require('net');
@@ -226,7 +232,21 @@ class Frames {
     return frames.length === 1 ? frames[0] : Buffer.concat(frames);
   }
 
+  /** Whether the host has sent something already. */
+  isWaiting() {
+    const data = Buffer.alloc(PAYLOAD_BYTES_MAX);
+    try {
+      const count = fs.readSync(this.fd, data);
+      if (count === 0) process.reallyExit(1);
+      this.take(data.subarray(0, count));
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
   async init() {
+    if (!this.isWaiting()) await warm();
     this.write(this.frameOf(PARKED));
     const [[, , text]] = await this.receive(1);
     return JSON.parse(text).env;
@@ -962,6 +982,15 @@ function takeEnvironment(variables) {
   const { env } = process;
   for (const name of Object.keys(env)) if (!(name in variables)) delete env[name];
   for (const name of Object.keys(variables)) if (env[name] !== variables[name]) env[name] = variables[name];
+}
+
+/** What a parked process has time for: whatever the first function would wait for, and every function's module uses. */
+async function warm() {
+  for (const name of ['http', 'https', 'crypto', 'stream', 'zlib', 'async_hooks']) require(name);
+  takeEnvironment({ ...process.env, TZ: ':UTC' });
+  isModern = parseInt(process.versions.node) >= 24;
+  describe(await loadHandler(path.dirname(__filename), path.basename(__filename, '.cjs') + '.handler'));
+  delete require.cache[__filename];
 }
 
 /** The transport, with the function's environment taken over. */

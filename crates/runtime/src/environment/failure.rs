@@ -109,3 +109,32 @@ fn signal_name(signal: i32) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+/// An error's type as reports show it: what a runtime says, if it looks like one of AWS's.
+pub fn kind(said: &str, otherwise: &'static str) -> String {
+    let name = said.strip_prefix("Runtime.").or_else(|| said.strip_prefix("Function."));
+    let is_name = |name: &str| {
+        name.len() > 1
+            && name.starts_with(|c: char| c.is_ascii_uppercase())
+            && name.chars().all(|c| c.is_ascii_alphabetic())
+    };
+    if name.is_some_and(is_name) { said.to_owned() } else { otherwise.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_types_of_aws_s_form_are_shown() {
+        for (said, shown) in [
+            ("Runtime.ImportModuleError", "Runtime.ImportModuleError"),
+            ("Function.X", "Function.Unknown"),
+            ("Function.Xy", "Function.Xy"),
+            ("Exception", "Function.Unknown"),
+            ("Runtime.no\t", "Function.Unknown"),
+        ] {
+            assert_eq!(kind(said, "Function.Unknown"), shown);
+        }
+    }
+}

@@ -30,9 +30,9 @@ use base::Timestamp;
 use base::ports::Call;
 use sandbox::{Exit, Status};
 
-pub use failure::Breakage;
-pub use lines::Writer;
+pub use failure::{Breakage, kind as error_kind};
 use lines::{Failure, Line, Phase};
+pub use lines::Writer;
 use tail::Tail;
 
 use crate::limits::{INIT_TIMEOUT, RESPONSE_BYTES_MAX, STARTS_MAX, STREAMED_BYTES_MAX};
@@ -62,23 +62,14 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {
     Ready,
-    InitError {
-        kind: String,
-        body: Vec<u8>,
-    },
+    InitError { kind: String, body: Vec<u8> },
     /// The response begins. Need not be said before one that is not streamed.
-    Head {
-        content_type: Option<String>,
-        is_streamed: bool,
-    },
+    Head { content_type: Option<String>, is_streamed: bool },
     Bytes(Vec<u8>),
     /// The response is whole.
     Done,
     /// The handler failed, before or in the middle of its response.
-    Failed {
-        kind: String,
-        body: Vec<u8>,
-    },
+    Failed { kind: String, body: Vec<u8> },
     /// The invocation is over.
     Next,
     /// It broke the protocol, or hung up.
@@ -90,10 +81,7 @@ pub enum Command {
     /// Run the runtime's program.
     Start,
     /// Give the runtime this invocation, to be over in `time_left`.
-    Hand {
-        call: Box<Call>,
-        time_left: Duration,
-    },
+    Hand { call: Box<Call>, time_left: Duration },
     /// For whoever waits for the invocation in hand.
     Answer(Answer),
     Log(String),
@@ -171,14 +159,9 @@ struct Invocation {
 
 enum Response {
     None,
-    Collecting {
-        content_type: Option<String>,
-        body: Vec<u8>,
-    },
+    Collecting { content_type: Option<String>, body: Vec<u8> },
     /// The caller has its beginning. The limit is on all of it.
-    Streaming {
-        bytes_max: u64,
-    },
+    Streaming { bytes_max: u64 },
     /// Whole, and waiting for the end of the log.
     Kept(Answer),
     Told,
@@ -227,7 +210,8 @@ impl Environment {
             }
             Event::Tick => {
                 if self.deadline.is_some_and(|deadline| deadline <= now) {
-                    let allowed = if self.state == State::Starting(Phase::Init) { INIT_TIMEOUT } else { self.timeout };
+                    let allowed =
+                        if self.state == State::Starting(Phase::Init) { INIT_TIMEOUT } else { self.timeout };
                     self.broke(now, Breakage::Timeout(allowed), out);
                 }
             }
@@ -532,7 +516,10 @@ impl Invocation {
         match std::mem::replace(&mut self.response, Response::Told) {
             Response::None | Response::Collecting { .. } if !self.is_streamed => {
                 let content_type = Some("application/json".to_owned());
-                self.answer(Answer::Whole { function_error: Some(UNHANDLED), content_type, body, log_tail: None }, out);
+                self.answer(
+                    Answer::Whole { function_error: Some(UNHANDLED), content_type, body, log_tail: None },
+                    out,
+                );
             }
             Response::None | Response::Collecting { .. } => {
                 out.push(Command::Answer(Answer::Begin { content_type: None }));

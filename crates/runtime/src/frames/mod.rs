@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
-use crate::environment::Said;
+use crate::environment::{Said, error_kind};
 use crate::limits::{CREDIT_BYTES, HEAD_MESSAGE_BYTES_MAX, RESPONSE_BYTES_MAX};
 
 use codec::{HEAD_BYTES, Head, Kind, PAYLOAD_BYTES_MAX};
@@ -310,9 +310,9 @@ impl Connection {
 }
 
 /// The type in an error's own JSON.
-fn error_type(body: &[u8], otherwise: &str) -> String {
+fn error_type(body: &[u8], otherwise: &'static str) -> String {
     let failure = serde_json::from_slice::<Failure>(body).ok();
-    failure.and_then(|failure| failure.error_type).unwrap_or_else(|| otherwise.to_owned())
+    error_kind(&failure.and_then(|failure| failure.error_type).unwrap_or_default(), otherwise)
 }
 
 #[cfg(test)]
@@ -425,9 +425,9 @@ mod tests {
     async fn errors_are_passed_on_to_the_byte() {
         let (mut connection, mut runtime) = connected();
         connection.invoke(&call(vec![]), Timestamp::default());
-        let body = br#"{"errorMessage": "x", "errorType": "E"}"#;
+        let body = br#"{"errorMessage": "x", "errorType": "Function.Own"}"#;
         runtime.write_all(&message(Kind::Error, 1, body)).unwrap();
-        assert_eq!(connection.next().await, Said::Failed { kind: "E".into(), body: body.to_vec() });
+        assert_eq!(connection.next().await, Said::Failed { kind: "Function.Own".into(), body: body.to_vec() });
         runtime.write_all(&message(Kind::InitError, 0, b"no json")).unwrap();
         let expected = Said::InitError { kind: "Runtime.Unknown".into(), body: b"no json".to_vec() };
         assert_eq!(connection.next().await, expected);

@@ -1,7 +1,7 @@
 //! Control groups, v1, v2 and both at once: which of them the host lends us, one group a sandbox, its limits and counts.
 //!
-//! Everything of one server lies below one directory, `lamplight-<pid namespace>-<pid>-<start time>`, under the group
-//! that the server itself is in, so that limits set from outside hold for its sandboxes too. What a server that died
+//! Everything of one spawner lies below one directory, `lamplight-<pid namespace>-<pid>-<start time>`, under the group
+//! that the server itself is in, so that limits set from outside hold for its sandboxes too. What a spawner that died
 //! hard has left is found by that name and swept by the next.
 //!
 //! On v1 a process joins by writing `0` into `tasks` *itself*: any other way of moving one waits some 10 ms for a grace
@@ -83,7 +83,7 @@ impl Place {
     }
 }
 
-/// What the host lends one server: a directory of its own in each tree.
+/// What the host lends one spawner: a directory of its own in each tree.
 #[derive(Debug)]
 pub struct Trees {
     places: Vec<Place>,
@@ -92,9 +92,10 @@ pub struct Trees {
 }
 
 impl Trees {
-    /// Makes the directories of this server, after sweeping those of dead ones.
+    /// Makes the directories of this spawner, after sweeping those of dead ones.
     pub fn claim(server: u32) -> io::Result<Trees> {
-        let name = format!("{PREFIX}{}-{server}-{}", pid_namespace()?, start_time(server)?);
+        let own = std::process::id();
+        let name = format!("{PREFIX}{}-{own}-{}", pid_namespace()?, start_time(own)?);
         let mut trees = Trees { places: Vec::new(), missing: Vec::new() };
         let mut refused = Vec::new();
         for own in mounted()? {
@@ -410,11 +411,14 @@ fn start_time(pid: u32) -> io::Result<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The command's name, in brackets, may contain anything.
     let after = stat.rsplit_once(") ").map(|(_, after)| after);
+    if after.is_some_and(|after| after.starts_with('Z')) {
+        return Err(io::Error::other("the process is dead"));
+    }
     let field = after.and_then(|after| after.split(' ').nth(19)).and_then(|field| field.parse().ok());
     field.ok_or_else(|| io::Error::other("/proc/pid/stat has no start time"))
 }
 
-/// Removes what servers of this pid namespace have left that are no more, with whatever still runs in it.
+/// Removes what spawners of this pid namespace have left that are no more, with whatever still runs in it.
 fn sweep(own: &Path) {
     let Ok(namespace) = pid_namespace() else { return };
     for entry in fs::read_dir(own).into_iter().flatten().flatten() {
@@ -438,7 +442,7 @@ fn sweep_tree(path: &Path) {
         let _ = fs::write(group.path().join("freezer.state"), "THAWED");
         let _ = fs::remove_dir(group.path());
     }
-    // What still dies is in the way now; the next server sweeps again.
+    // What still dies is in the way now; the next one sweeps again.
     let _ = fs::remove_dir(path);
 }
 

@@ -22,25 +22,19 @@ use crate::limits::GRANT_NUMBER_MAX;
 use crate::message::{Command, News, Rlimits, receive, send};
 use crate::process::enter::{Entry, enter};
 use crate::process::step::Step;
-use crate::sys::{self, Alone, Forked};
+use crate::sys::{self, Alone};
 
 /// Becomes the init and stays it until the sandbox ends.
 pub fn live(alone: &Alone, control: OwnedFd, entry: Entry) -> ExitCode {
-    let confined = enter(alone, &entry).and_then(|()| {
-        drop(entry);
-        silence().step("close the standard streams")?;
-        // All that came from the spawner goes: its socket, the host's namespaces, other sandboxes' handles.
-        let control = sys::keep_only(alone, control.as_fd()).step("close the spawner's descriptors")?;
-        let children = sys::signal_fd(libc::SIGCHLD).step("listen for exits")?;
-        Ok((control, children))
-    });
-    match confined {
-        Ok((control, children)) => {
+    let confined = enter(alone, &entry).and_then(|()| silence().step("close the standard streams"));
+    drop(entry);
+    // All that came from the spawner goes: its socket, the host's namespaces, other sandboxes' handles.
+    let Ok(control) = sys::keep_only(alone, control.as_fd()) else { return ExitCode::FAILURE };
+    let children = confined.and_then(|()| sys::signal_fd(libc::SIGCHLD).step("listen for exits"));
+    match children {
+        Ok(children) => {
             let mut init = Init { alone, control, programs: BTreeSet::new() };
-            match init.serve(&children) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(_) => ExitCode::FAILURE,
-            }
+            init.serve(&children).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
         }
         Err(failure) => {
             let errno = failure.errno();
@@ -143,17 +137,14 @@ impl Init<'_> {
     fn run(&self, order: Order<'_>) -> io::Result<i32> {
         let (failed, fail) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         match sys::fork(self.alone)? {
-            Forked::Child(alone) => {
-                let error = order.become_program(&alone, &fail);
-                let (fail, error) = match error {
-                    (Some(fail), error) => (fail, error),
-                    (None, error) => (fail, error),
-                };
+            None => {
+                let (moved, error) = order.become_program(self.alone, &fail);
+                let fail = moved.unwrap_or(fail);
                 let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
                 let _ = rustix::io::write(&fail, &errno.to_ne_bytes());
                 std::process::exit(127)
             }
-            Forked::Parent { pid, .. } => {
+            Some(pid) => {
                 drop((fail, order));
                 let mut errno = [0; 4];
                 // Exec closes the pipe; so does the death of the child before.

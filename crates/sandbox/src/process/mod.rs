@@ -33,7 +33,7 @@ use rustix::net::RecvFlags;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Mutex as AsyncMutex, oneshot, watch};
 
 use crate::features::Features;
 use crate::isolation::{Backend, Isolation, Room, StartError};
@@ -43,6 +43,9 @@ use crate::process::cgroup::Group;
 use crate::process::room::ProcessRoom;
 use crate::spec::{Limits, Mount, Spec};
 use crate::sys;
+
+#[cfg(feature = "testing")]
+pub use step::fault::Fault;
 
 const SPAWNER: &str = "__spawner";
 
@@ -61,8 +64,10 @@ pub struct Settings {
     pub uid_base: u32,
     /// What `/etc/resolv.conf` names inside. Empty: what the host uses, as far as it can be reached.
     pub nameservers: Vec<IpAddr>,
-    /// Behave as for an ordinary user even as root. For tests.
-    pub as_user: bool,
+    /// As root: make sandboxes with the rights of this user only.
+    pub as_user: Option<u32>,
+    #[cfg(feature = "testing")]
+    pub fault: Option<Fault>,
 }
 
 impl Default for Settings {
@@ -72,7 +77,9 @@ impl Default for Settings {
             // Above what systemd gives to containers and services, below where uids turn negative in old programs.
             uid_base: 1_879_200_000,
             nameservers: Vec::new(),
-            as_user: false,
+            as_user: None,
+            #[cfg(feature = "testing")]
+            fault: None,
         }
     }
 }
@@ -91,32 +98,58 @@ pub enum IsolationError {
 
 /// Isolation by processes, and what of it this host lends.
 pub async fn processes(settings: Settings, spawn: Arc<dyn Spawn>) -> Result<(Isolation, Features), IsolationError> {
-    let (spawner, features) = Spawner::start(settings, Arc::clone(&spawn)).await?;
-    let backend = Processes { spawner, spawn, next: AtomicU64::new(1) };
+    let (spawner, features) = Spawner::start(settings.clone(), Arc::clone(&spawn)).await?;
+    let backend = Processes { settings, spawner: AsyncMutex::new(spawner), spawn, next: AtomicU64::new(1) };
     Ok((Isolation(Arc::new(backend)), features))
 }
 
 struct Processes {
-    spawner: Arc<Spawner>,
+    settings: Settings,
+    spawner: AsyncMutex<Arc<Spawner>>,
     spawn: Arc<dyn Spawn>,
     next: AtomicU64,
+}
+
+impl Processes {
+    /// The spawner, or a new one in place of one that died, whose sandboxes died with it.
+    async fn spawner(&self) -> Result<Arc<Spawner>, StartError> {
+        let mut spawner = self.spawner.lock().await;
+        if spawner.table.lock().is_gone {
+            tracing::error!("the process that makes sandboxes has died; starting another");
+            let started = Spawner::start(self.settings.clone(), Arc::clone(&self.spawn)).await;
+            let (new, _) = started.map_err(|error| {
+                tracing::error!("failed to {}", base::with_causes(&error));
+                StartError::SpawnerGone
+            })?;
+            *spawner = new;
+        }
+        Ok(Arc::clone(&spawner))
+    }
+
+    async fn start_once(&self, spec: Spec) -> Result<(Box<dyn Room>, Vec<TcpListener>), StartError> {
+        let spawner = self.spawner().await?;
+        let token = self.next.fetch_add(1, Ordering::Relaxed);
+        let limits = spec.limits.clone();
+        let (answered, answer) = oneshot::channel();
+        let (went, gone) = watch::channel(false);
+        spawner.await_start(token, answered, went)?;
+        spawner.order(&Order::Start { token, spec: Box::new(spec) }).await?;
+        let started = answer.await.map_err(|_| StartError::SpawnerGone)??;
+        let Started { control, init, listeners, group } = started;
+        let room = ProcessRoom::open(token, control, init, group, limits, gone, spawner, &*self.spawn).await?;
+        Ok((Box::new(room), listeners))
+    }
 }
 
 impl Backend for Processes {
     fn start(&self, spec: Spec) -> BoxFuture<'_, Result<(Box<dyn Room>, Vec<TcpListener>), StartError>> {
         Box::pin(async move {
             check(&spec)?;
-            let token = self.next.fetch_add(1, Ordering::Relaxed);
-            let limits = spec.limits.clone();
-            let (answered, answer) = oneshot::channel();
-            let (went, gone) = watch::channel(false);
-            self.spawner.await_start(token, answered, went)?;
-            self.spawner.order(&Order::Start { token, spec: Box::new(spec) }).await?;
-            let started = answer.await.map_err(|_| StartError::SpawnerGone)??;
-            let Started { control, init, listeners, group } = started;
-            let room =
-                ProcessRoom::open(token, control, init, group, limits, gone, Arc::clone(&self.spawner), &*self.spawn);
-            Ok((Box::new(room.await?) as Box<dyn Room>, listeners))
+            match self.start_once(spec.clone()).await {
+                // It died under our hands: once more, with the next.
+                Err(StartError::SpawnerGone) => self.start_once(spec).await,
+                other => other,
+            }
         })
     }
 }
@@ -205,7 +238,14 @@ impl Spawner {
     }
 
     async fn order(&self, order: &Order) -> Result<(), StartError> {
-        transmit(&self.socket, order, &[]).await.map_err(|_| StartError::SpawnerGone)
+        match transmit(&self.socket, order, &[]).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Err(StartError::Spec("it is too long")),
+            Err(_) => {
+                self.table.lock().end();
+                Err(StartError::SpawnerGone)
+            }
+        }
     }
 
     fn await_start(&self, token: u64, answer: StartAnswer, gone: watch::Sender<bool>) -> Result<(), StartError> {
@@ -299,5 +339,16 @@ async fn next<T: DeserializeOwned>(socket: &AsyncFd<OwnedFd>) -> io::Result<Opti
 
 /// In place of a memory group: what one process may hold.
 fn rlimits(limits: &Limits, has_memory_group: bool) -> message::Rlimits {
-    message::Rlimits { open_files: limits.open_files, data_bytes: (!has_memory_group).then_some(limits.memory_bytes) }
+    message::Rlimits {
+        open_files: limits.open_files,
+        data_bytes: (!has_memory_group).then_some(limits.memory_bytes),
+    }
+}
+
+#[cfg(feature = "testing")]
+pub fn refusal(number: u32) -> Option<i32> {
+    match seccomp::action(number) {
+        seccomp::Action::Refuse(errno) => Some(errno),
+        _ => None,
+    }
 }

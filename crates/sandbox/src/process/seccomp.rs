@@ -108,7 +108,8 @@ const LISTMOUNT: libc::c_long = 458;
 const LSM_SET_SELF_ATTR: libc::c_long = 460;
 const OPEN_TREE_ATTR: libc::c_long = 467;
 
-/// What only the elder architecture has.
+/// What only the elder architecture has. (335 and 336, the kernel's own trampolines, pass no filter: the kernel ends
+/// whoever else calls them.)
 #[cfg(target_arch = "x86_64")]
 const LEGACY: &[(libc::c_long, i32)] = &[
     (libc::SYS_uselib, ENOSYS),
@@ -122,9 +123,6 @@ const LEGACY: &[(libc::c_long, i32)] = &[
     (174, ENOSYS),
     (177, ENOSYS),
     (178, ENOSYS),
-    // uretprobe and uprobe: the kernel's own trampolines.
-    (335, ENOSYS),
-    (336, ENOSYS),
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const LEGACY: &[(libc::c_long, i32)] = &[];

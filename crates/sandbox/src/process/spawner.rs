@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
 use rustix::net::RecvFlags;
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::process::{DumpableBehavior, Gid, Pid, Signal, Uid, WaitOptions};
 use rustix::thread::{ThreadNameSpaceType, UnshareFlags};
 
 use crate::features::Features;
@@ -25,7 +25,7 @@ use crate::process::step::{Failure, Step};
 use crate::process::template::{Template, attach, clone_tree, seal};
 use crate::process::{Settings, etc, init};
 use crate::spec::{Mount, Network, Spec};
-use crate::sys::{self, Alone, Forked};
+use crate::sys::{self, Alone};
 
 /// How soon to try again to remove a group that the kernel still holds.
 const BURIAL_RETRY: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
@@ -40,9 +40,12 @@ pub fn main() -> ExitCode {
             if spawner.report(&Report::Ready { features }, &[]).is_err() {
                 return ExitCode::FAILURE;
             }
-            // An init comes out of here too, when its sandbox ends.
-            let code = spawner.serve();
-            code.unwrap_or(ExitCode::FAILURE)
+            let code = spawner.serve().unwrap_or(None);
+            // An init comes out of here too, when its sandbox ends: it buries nobody.
+            code.unwrap_or_else(|| {
+                spawner.end();
+                ExitCode::SUCCESS
+            })
         }
         Err(failure) => {
             let errno = failure.errno();
@@ -62,7 +65,10 @@ fn begin(socket: &OwnedFd) -> Result<(Spawner, Features), Failure> {
     let Some((Order::Begin { settings, server }, _)) = order else {
         return Err(Failure { step: "receive the settings".to_owned(), source: io::ErrorKind::InvalidData.into() });
     };
-    let is_root = rustix::process::geteuid().is_root() && !settings.as_user;
+    if let Some(user) = settings.as_user {
+        become_user(user).step("become an ordinary user")?;
+    }
+    let is_root = rustix::process::geteuid().is_root();
     let trees = Trees::claim(server).step("claim control groups")?;
     if !is_root {
         own_user_namespace(&alone)?;
@@ -78,20 +84,18 @@ fn begin(socket: &OwnedFd) -> Result<(Spawner, Features), Failure> {
     let wants_landlock = wants_landlock.is_ok();
     let (cells, dead, slots) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
     let spawner = Spawner {
-        alone,
-        socket,
-        children,
-        settings,
-        is_root,
-        trees,
-        networks,
-        template,
-        wants_landlock,
-        cells,
-        dead,
-        slots,
+        alone, socket, children, settings, is_root, trees, networks, template, wants_landlock, cells, dead, slots, is_lost: false, server,
     };
     Ok((spawner, features))
+}
+
+fn become_user(user: u32) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
+    rustix::thread::set_thread_groups(&[])?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+    // A change of uid makes /proc/self root's.
+    Ok(rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)?)
 }
 
 /// Without root: a user namespace in which we are, and in it the rights over the namespaces that we make.
@@ -140,6 +144,10 @@ struct Spawner {
     /// Whose init is dead, and whose groups are not yet removed.
     dead: Vec<Cell>,
     slots: BTreeSet<u32>,
+    /// It could not go back to its own namespaces.
+    is_lost: bool,
+    #[cfg_attr(not(feature = "testing"), expect(dead_code, reason = "tests have it killed"))]
+    server: u32,
 }
 
 struct Cell {
@@ -162,8 +170,8 @@ impl Spawner {
         message::send(&self.socket, report, fds)
     }
 
-    /// Until the server goes. In an init: until its sandbox ends.
-    fn serve(&mut self) -> io::Result<ExitCode> {
+    /// Until the server goes. `Some` in an init whose sandbox has ended.
+    fn serve(&mut self) -> io::Result<Option<ExitCode>> {
         loop {
             let mut waited = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.children, PollFlags::IN)];
             let timeout = (!self.dead.is_empty()).then_some(&BURIAL_RETRY);
@@ -176,16 +184,9 @@ impl Spawner {
             }
             self.bury()?;
             if orders {
-                match message::receive(&self.socket, RecvFlags::empty()) {
-                    Ok(Some((order, _))) => {
-                        if let Some(code) = self.obey(order)? {
-                            return Ok(code);
-                        }
-                    }
-                    Ok(None) | Err(_) => {
-                        self.end();
-                        return Ok(ExitCode::SUCCESS);
-                    }
+                let Some((order, _)) = message::receive(&self.socket, RecvFlags::empty())? else { return Ok(None) };
+                if let Some(code) = self.obey(order)? {
+                    return Ok(Some(code));
                 }
             }
         }
@@ -196,6 +197,8 @@ impl Spawner {
         match order {
             Order::Begin { .. } => Ok(None),
             Order::Start { token, spec } => match self.start(token, &spec) {
+                // Lost in a sandbox's namespaces, it would make the next one of the wrong parts.
+                Err(failure) if self.is_lost => Err(failure.source),
                 Ok(code) => Ok(code),
                 Err(failure) => {
                     let (errno, step) = (failure.errno(), failure.step);
@@ -205,6 +208,9 @@ impl Spawner {
             },
             Order::Mount { token, mount } => {
                 let errno = self.mount(token, &mount).err().map_or(0, |failure| failure.errno());
+                if self.is_lost {
+                    return Err(io::Error::from_raw_os_error(errno));
+                }
                 self.report(&Report::Mounted { token, errno }, &[])?;
                 Ok(None)
             }
@@ -212,20 +218,23 @@ impl Spawner {
     }
 
     fn start(&mut self, token: u64, spec: &Spec) -> Result<Option<ExitCode>, Failure> {
+        #[cfg(feature = "testing")]
+        crate::process::step::fault::plan(self.settings.fault, token, self.server);
         let slot = (0..).find(|slot| !self.slots.contains(slot)).unwrap_or(u32::MAX);
-        let group = self.trees.group(&format!("{}-{slot}", spec.name), &spec.limits).step("make control groups")?;
+        let group = self.trees.group(&format!("{}-{slot}", spec.name), &spec.limits);
+        let group = group.map_err(Failure::of("make control groups"))?;
         let prepared = self.prepare(spec, group.clone(), slot);
         let born = prepared.and_then(|prepared| self.give_birth(token, prepared));
-        // Back from the sandbox's namespaces, whatever came of it.
-        self.networks.go_home()?;
-        match born {
-            Ok(Born::Parent) => Ok(None),
-            Ok(Born::Child(code)) => Ok(Some(code)),
-            Err(failure) => {
-                group.remove();
-                Err(failure)
-            }
+        if let Ok(Some(code)) = born {
+            return Ok(Some(code));
         }
+        // Back from the sandbox's namespaces, whatever came of it.
+        let home = self.template.leave().and_then(|()| self.networks.go_home());
+        self.is_lost = home.is_err();
+        if !self.cells.values().any(|cell| cell.slot == slot) {
+            group.remove();
+        }
+        home.and(born)
     }
 
     fn prepare(&self, spec: &Spec, group: Group, slot: u32) -> Result<Preparation, Failure> {
@@ -249,39 +258,38 @@ impl Spawner {
         Ok(Preparation { entry, listeners, group, slot })
     }
 
-    fn give_birth(&mut self, token: u64, prepared: Preparation) -> Result<Born, Failure> {
+    /// `Some` in the child, when its sandbox has ended. The parent is left in the template.
+    fn give_birth(&mut self, token: u64, prepared: Preparation) -> Result<Option<ExitCode>, Failure> {
         let (ours, theirs) = message::pair().step("make a control socket")?;
         let Preparation { entry, listeners, group, slot } = prepared;
         self.template.enter()?;
         let v2 = entry.doors.v2.as_ref().map(AsFd::as_fd);
-        let forked = sys::clone_into(&self.alone, NAMESPACES as u64, v2);
-        if let Ok(Forked::Child(alone)) = &forked {
-            return Ok(Born::Child(init::live(alone, theirs, entry)));
+        let born = sys::clone_into(&self.alone, NAMESPACES as u64, v2);
+        match born.map_err(Failure::of("start the sandbox's init"))? {
+            None => Ok(Some(init::live(&self.alone, theirs, entry))),
+            Some((pid, init)) => {
+                self.slots.insert(slot);
+                let mut fds = vec![ours.as_fd(), init.as_fd()];
+                fds.extend(listeners.iter().map(AsFd::as_fd));
+                let told = self.report(&Report::Started { token, group: group.clone() }, &fds);
+                self.cells.insert(pid.as_raw_pid(), Cell { token, slot, init, group });
+                told.step("hand the sandbox out")?;
+                Ok(None)
+            }
         }
-        self.template.leave()?;
-        let forked = forked.step("start the sandbox's init")?;
-        let Forked::Parent { pid, pidfd: Some(init) } = forked else {
-            return Err(Failure { step: "hold the sandbox's init".to_owned(), source: io::ErrorKind::Other.into() });
-        };
-        let mut fds = vec![ours.as_fd(), init.as_fd()];
-        fds.extend(listeners.iter().map(AsFd::as_fd));
-        let told = self.report(&Report::Started { token, group: group.clone() }, &fds);
-        self.slots.insert(slot);
-        self.cells.insert(pid.as_raw_pid(), Cell { token, slot, init, group });
-        told.step("hand the sandbox out")?;
-        Ok(Born::Parent)
     }
 
     /// Shows a directory in a sandbox that runs already.
-    fn mount(&self, token: u64, mount: &Mount) -> Result<(), Failure> {
+    fn mount(&mut self, token: u64, mount: &Mount) -> Result<(), Failure> {
         let cell = self.cells.values().find(|cell| cell.token == token);
         let cell = cell.ok_or(io::Error::from_raw_os_error(libc::ESRCH)).step("find the sandbox")?;
         let tree = sealed(mount)?;
         rustix::thread::move_into_thread_name_spaces(cell.init.as_fd(), ThreadNameSpaceType::MOUNT)
             .step("enter the sandbox's files")?;
         let attached = attach(&tree, &mount.inside.to_string_lossy()).step("mount a directory of the host");
-        self.template.leave()?;
-        attached
+        let home = self.template.leave();
+        self.is_lost = home.is_err();
+        home.and(attached)
     }
 
     /// Takes note of the dead.
@@ -330,11 +338,6 @@ impl Spawner {
         }
         self.trees.release();
     }
-}
-
-enum Born {
-    Parent,
-    Child(ExitCode),
 }
 
 /// A directory of the host, ready to be attached inside.

@@ -2,14 +2,14 @@
 
 use sandbox::{Mount, RunError};
 
-use crate::common::{isolation, output, shell, soon, spec, succeeded};
+use crate::common::{isolation, public_folder, output, shell, soon, spec, succeeded};
 
 #[tokio::test]
 async fn it_looks_like_a_function_environment() {
     let (isolation, _) = isolation().await;
     let sandbox = soon(isolation.start(spec("look"))).await.unwrap();
     let script = "id; hostname; ls /; cat /proc/self/cgroup | cut -d: -f3 | sort -u; ls -1 /proc/self/fd; pwd; date +%Z; \
-                  ulimit -n; ulimit -u; ulimit -s; ulimit -l; ulimit -c; touch /tmp/x && stat -c %a /tmp; umask";
+                  ulimit -n; ulimit -p; ulimit -s; ulimit -l; ulimit -c; touch /tmp/x && stat -c %a /tmp; umask";
     let (text, done) = output(&sandbox, script).await;
     assert_eq!(done, succeeded(), "{text}");
     let lines: Vec<&str> = text.lines().filter(|line| !["lib32", "lib64", "libx32"].contains(line)).collect();
@@ -49,10 +49,8 @@ async fn it_looks_like_a_function_environment() {
 #[tokio::test]
 async fn directories_of_the_host_are_shown_read_only() {
     let (isolation, _) = isolation().await;
-    let code = tempfile::tempdir_in("/var/tmp").unwrap();
-    let layer = tempfile::tempdir_in("/var/tmp").unwrap();
+    let (code, layer) = (public_folder(), public_folder());
     for folder in [&code, &layer] {
-        std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         std::fs::write(folder.path().join("file"), "content").unwrap();
     }
     let mut wanted = spec("mounts");

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use sandbox::{Event, FakeProcess, Isolation, ProcessId, Program, RunError, Sandbox, Spec, Status};
 
-use crate::common::{MIB, OnTokio, isolation, settings, shell, soon};
+use crate::common::{MIB, isolation, isolation_without_root, shell, soon};
 
 /// What the laws need programs to do.
 #[derive(Clone, Copy)]
@@ -175,8 +175,7 @@ async fn processes_keep_the_laws() {
 
 #[tokio::test]
 async fn processes_without_root_keep_the_laws() {
-    let settings = sandbox::Settings { as_user: true, ..settings() };
-    laws(sandbox::processes(settings, std::sync::Arc::new(OnTokio)).await.unwrap().0).await;
+    laws(isolation_without_root().await.0).await;
 }
 
 #[tokio::test]

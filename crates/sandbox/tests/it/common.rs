@@ -26,6 +26,13 @@ pub async fn isolation() -> (Isolation, Features) {
     sandbox::processes(settings(), Arc::new(OnTokio)).await.expect("this host starts sandboxes")
 }
 
+/// The same for an ordinary user: who runs the tests, or nobody, if that is root.
+pub async fn isolation_without_root() -> (Isolation, Features) {
+    let nobody = rustix::process::geteuid().is_root().then_some(65_534);
+    let settings = Settings { as_user: nobody, ..settings() };
+    sandbox::processes(settings, Arc::new(OnTokio)).await.expect("this host starts sandboxes for users")
+}
+
 /// Nothing in these tests takes longer, unless it hangs.
 pub async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), what).await.expect("it takes no half minute")
@@ -58,6 +65,13 @@ pub async fn output(sandbox: &Sandbox, script: &str) -> (String, Exit) {
     });
     let text = soon(read).await.unwrap();
     (text, exit(sandbox).await)
+}
+
+/// Directories of the host as a sandbox sees them: readable by everybody.
+pub fn public_folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    folder
 }
 
 pub fn succeeded() -> Exit {

@@ -1,0 +1,7 @@
+//! The runtime on real sandboxes, in one binary.
+
+mod bed;
+mod crashes;
+mod custom;
+mod instances;
+mod managed;
