@@ -41,7 +41,8 @@ impl Output {
         let (error_end, error) = pipe()?;
         let (log_end, log) = pipe()?;
         let mut pipes = Vec::new();
-        for (end, cutter) in [(output_end, Cutter::lines()), (error_end, Cutter::lines()), (log_end, Cutter::frames())]
+        for (end, cutter) in
+            [(output_end, Cutter::lines()), (error_end, Cutter::lines()), (log_end, Cutter::frames())]
         {
             pipes.push(Pipe { end: AsyncFd::new(end)?, cutter, is_ended: false });
         }

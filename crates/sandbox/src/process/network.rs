@@ -37,8 +37,7 @@ impl Networks {
     }
 
     pub fn go_home(&self) -> Result<(), Failure> {
-        move_into_link_name_space(self.home.as_fd(), Some(LinkNameSpaceType::Network))
-            .step("leave the network namespace")
+        move_into_link_name_space(self.home.as_fd(), Some(LinkNameSpaceType::Network)).step("leave the network namespace")
     }
 }
 
