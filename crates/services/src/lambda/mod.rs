@@ -4,7 +4,6 @@
 
 mod account;
 mod alias;
-mod behavior;
 mod capacity_provider;
 pub(crate) mod code;
 mod code_signing;
@@ -19,8 +18,10 @@ mod layer;
 mod name;
 mod permission;
 mod policy;
+mod recursion;
 mod release;
 mod runtime;
+mod runtime_management;
 mod scaling;
 mod settings;
 mod tag;
@@ -37,7 +38,6 @@ pub fn service() -> Service {
     Service::new("lambda", include_str!("model.json"), include_str!("overlay.json"))
         .with(account::operations)
         .with(alias::operations)
-        .with(behavior::operations)
         .with(capacity_provider::operations)
         .with(code_signing::operations)
         .with(concurrency::operations)
@@ -47,6 +47,8 @@ pub fn service() -> Service {
         .with(function::operations)
         .with(layer::operations)
         .with(permission::operations)
+        .with(recursion::operations)
+        .with(runtime_management::operations)
         .with(scaling::operations)
         .with(tag::operations)
         .with(update::operations)
