@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use store::{Batch, Record, Row, Scan, Scope, Table, TableKey};
 
 use super::alias::ALIASES;
-use super::behavior::RUNTIME_UPDATES;
 use super::capacity_provider;
 use super::concurrency::PROVISIONED;
 use super::event_invoke::EVENT_INVOKES;
 use super::function::Function;
 use super::permission::POLICIES;
+use super::runtime_management::RUNTIME_UPDATES;
 use super::scaling::SCALING;
 use super::url::URLS;
 use super::version::{self, VERSIONS};

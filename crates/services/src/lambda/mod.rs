@@ -4,7 +4,6 @@
 
 mod account;
 mod alias;
-mod behavior;
 mod capacity_provider;
 pub(crate) mod code;
 mod code_signing;
@@ -20,8 +19,10 @@ mod layer;
 mod name;
 mod permission;
 mod policy;
+mod recursion;
 mod release;
 mod runtime;
+mod runtime_management;
 mod scaling;
 mod settings;
 mod tag;
@@ -38,7 +39,6 @@ pub fn service() -> Service {
     Service::new("lambda", include_str!("model.json"), include_str!("overlay.json"))
         .with(account::operations)
         .with(alias::operations)
-        .with(behavior::operations)
         .with(capacity_provider::operations)
         .with(code_signing::operations)
         .with(concurrency::operations)
@@ -49,6 +49,8 @@ pub fn service() -> Service {
         .with(invoke::operations)
         .with(layer::operations)
         .with(permission::operations)
+        .with(recursion::operations)
+        .with(runtime_management::operations)
         .with(scaling::operations)
         .with(tag::operations)
         .with(update::operations)

@@ -287,8 +287,8 @@ impl Settings {
         defaults.with(given, package)
     }
 
-    /// These settings with what a request gives put in their place, but for layers, which must be found first. Variables that it gives come apart, for
-    /// [`Self::seal`].
+    /// These settings with what a request gives put in their place, but for layers, which must be found first. Variables
+    /// that it gives come apart, for [`Self::seal`].
     pub fn with(mut self, given: Given, package: PackageType) -> Result<(Self, Option<Variables>), AwsError> {
         given.check(package)?;
         self.runtime = given.runtime.or(self.runtime);

@@ -1,4 +1,4 @@
-//! What a function's owner may say of how it is run, beside its configuration: recursion and updates of its runtime.
+//! When a function's runtime is updated, as its owner wants it.
 
 use base::{AwsError, Uuid};
 use serde::{Deserialize, Serialize};
@@ -24,25 +24,6 @@ impl Record for RuntimeUpdates {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-pub struct PutRecursion {
-    function_name: String,
-    recursive_loop: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
-pub struct GetRecursion {
-    function_name: String,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Recursion {
-    recursive_loop: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct PutRuntimeManagement {
     function_name: String,
     qualifier: Option<String>,
@@ -59,30 +40,10 @@ pub struct RuntimeManagement {
 }
 
 pub fn operations(service: Service) -> Service {
-    service
-        .operation("GetFunctionRecursionConfig", get_recursion)
-        .operation("GetRuntimeManagementConfig", get_runtime_management)
-        .operation("PutFunctionRecursionConfig", put_recursion)
-        .operation("PutRuntimeManagementConfig", put_runtime_management)
+    service.operation("GetRuntimeManagementConfig", get).operation("PutRuntimeManagementConfig", put)
 }
 
-pub async fn put_recursion(ctx: Ctx, input: PutRecursion) -> Result<Recursion, AwsError> {
-    let name = FunctionRef::parse(&ctx, "PutFunctionRecursionConfig", &input.function_name, None)?.name;
-    function::edit(&ctx, &name, |function| {
-        function.recursive_loop = Some(input.recursive_loop.clone());
-        Ok(())
-    })
-    .await?;
-    Ok(Recursion { recursive_loop: input.recursive_loop })
-}
-
-pub async fn get_recursion(ctx: Ctx, input: GetRecursion) -> Result<Recursion, AwsError> {
-    let name = FunctionRef::parse(&ctx, "GetFunctionRecursionConfig", &input.function_name, None)?.name;
-    let function = function::find(&ctx, &name).await?;
-    Ok(Recursion { recursive_loop: function.recursive_loop.clone().unwrap_or_else(|| "Terminate".into()) })
-}
-
-pub async fn put_runtime_management(ctx: Ctx, input: PutRuntimeManagement) -> Result<RuntimeManagement, AwsError> {
+pub async fn put(ctx: Ctx, input: PutRuntimeManagement) -> Result<RuntimeManagement, AwsError> {
     let asked =
         FunctionRef::parse(&ctx, "PutRuntimeManagementConfig", &input.function_name, input.qualifier.as_deref())?;
     match (input.update_runtime_on.as_str(), &input.runtime_version_arn) {
@@ -112,7 +73,7 @@ pub async fn put_runtime_management(ctx: Ctx, input: PutRuntimeManagement) -> Re
     }
 }
 
-pub async fn get_runtime_management(ctx: Ctx, input: function::Named) -> Result<RuntimeManagement, AwsError> {
+pub async fn get(ctx: Ctx, input: function::Named) -> Result<RuntimeManagement, AwsError> {
     let asked =
         FunctionRef::parse(&ctx, "GetRuntimeManagementConfig", &input.function_name, input.qualifier.as_deref())?;
     let function = function::resolve(&ctx, &asked).await?.function;
