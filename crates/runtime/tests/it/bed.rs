@@ -10,7 +10,10 @@ use std::time::Duration;
 use base::ports::{
     Call, CodeRef, FunctionSpec, Invoke, InvokeError, LogEvent, LogStream, Logging, ResponsePiece, Telemetry,
 };
-use base::{AccountId, BoxFuture, Cause, Chance, Clock, Region, RequestId, Secret, Spawn, SystemChance, SystemClock, Uuid, World};
+use base::{
+    AccountId, BoxFuture, Cause, Chance, Clock, Region, RequestId, Secret, Spawn, SystemChance, SystemClock, Uuid,
+    World,
+};
 use parking_lot::Mutex;
 use runtime::{Host, Key, Parts, Runtime, Settings};
 use sandbox::Isolation;
@@ -20,7 +23,8 @@ pub struct Bed {
     pub runtime: Arc<Runtime>,
     pub blobs: Blobs,
     pub seen: Arc<Seen>,
-    pub dir: tempfile::TempDir,
+    /// Deleted with the bed.
+    pub _dir: tempfile::TempDir,
 }
 
 /// What the runtime told its host.
@@ -105,7 +109,7 @@ impl Bed {
             host: Arc::new(TestHost(Arc::clone(&seen))),
             telemetry: Arc::new(Log(Arc::clone(&seen))),
         };
-        Bed { runtime: Runtime::new(settings, parts).unwrap(), blobs, seen, dir }
+        Bed { runtime: Runtime::new(settings, parts).unwrap(), blobs, seen, _dir: dir }
     }
 
     pub async fn code(&self, files: &[(&str, &str)]) -> CodeRef {

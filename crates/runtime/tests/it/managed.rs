@@ -127,7 +127,8 @@ async fn the_environment_is_aws_s() {
 #[tokio::test]
 async fn layers_are_in_opt_the_later_over_the_earlier() {
     let bed = Bed::new().await;
-    let code = "import one, two\ndef handler(event, context):\n    return [one.name, two.name, open('/opt/plain').read()]\n";
+    let code =
+        "import one, two\ndef handler(event, context):\n    return [one.name, two.name, open('/opt/plain').read()]\n";
     let mut function = bed.function("python3.13", "app.handler", &[("app.py", code)]).await;
     let first = [("python/one.py", "name = 'first'"), ("python/two.py", "name = 'first'"), ("plain", "first")];
     let second = [("python/two.py", "name = 'second'"), ("plain", "second")];
@@ -151,7 +152,8 @@ async fn large_events_and_responses_go_through() {
 #[tokio::test]
 async fn a_node_function_answers_and_streams() {
     let bed = Bed::new().await;
-    let plain = "let count = 0; exports.handler = async (event) => { console.log('hello'); return { event, count: ++count } }";
+    let plain =
+        "let count = 0; exports.handler = async (event) => { console.log('hello'); return { event, count: ++count } }";
     let function = bed.function("nodejs20.x", "app.handler", &[("app.js", plain)]).await;
     let answer = bed.invoke(&function, r#"{"a":1}"#).await;
     assert_eq!(value(&answer.body), json!({"event": {"a": 1}, "count": 1}));
@@ -188,11 +190,10 @@ async fn json_logs_are_json() {
     let answer = bed.invoke(&function, "{}").await;
     assert_eq!(answer.body, "null");
     let tail: Vec<Value> = answer.tail.unwrap().lines().map(value).collect();
-    assert_eq!(tail.iter().map(|line| line["type"].as_str()).collect::<Vec<_>>(), [
-        Some("platform.start"),
-        None,
-        Some("platform.report")
-    ]);
+    assert_eq!(
+        tail.iter().map(|line| line["type"].as_str()).collect::<Vec<_>>(),
+        [Some("platform.start"), None, Some("platform.report")]
+    );
     assert_eq!((&tail[1]["message"], &tail[1]["level"]), (&json!("careful"), &json!("WARNING")));
     assert_eq!(tail[2]["record"]["status"], "success");
 }
