@@ -143,7 +143,7 @@ fn start(function: &FunctionSpec, served: &Served, code: &Code, key: &Key, log: 
     }
     let mut argv = vec![served.program.display().to_string()];
     argv.extend(served.family.arguments(function.memory_mb));
-    argv.push(served.bootstrap.display().to_string());
+    argv.push(served.bootstrap.clone());
     // A wrapper may put itself between the runtime and its API, so the runtime must speak what the wrapper can.
     let wrapper = env.get(WRAPPER).filter(|wrapper| !wrapper.is_empty()).cloned();
     let is_wrapped = wrapper.is_some();

@@ -212,3 +212,32 @@ async fn a_wrapped_runtime_speaks_http() {
     let answer = bed.invoke(&function, "{}").await;
     assert!(answer.body.contains("Runtime exited with error: exit status 127"), "{}", answer.body);
 }
+
+#[tokio::test]
+async fn a_ruby_function_answers() {
+    let bed = Bed::new().await;
+    let code = "def handler(event:, context:)\n  puts 'hello'\n  raise 'as asked' if event['fail']\n  { got: event, name: context.function_name }\nend\n";
+    let function = bed.function("ruby3.2", "app.handler", &[("app.rb", code)]).await;
+    let answer = bed.invoke(&function, r#"{"a": 1}"#).await;
+    assert_eq!(value(&answer.body), json!({"got": {"a": 1}, "name": "probe"}), "{}", bed.log());
+    assert!(answer.tail.unwrap().contains("\nhello\n"));
+    let failed = bed.invoke(&function, r#"{"fail": true}"#).await;
+    assert_eq!(value(&failed.body)["errorType"], "Function<RuntimeError>");
+}
+
+#[tokio::test]
+async fn a_java_function_answers() {
+    let bed = Bed::new().await;
+    // Its class file is compiled inside, by the function's own runtime: tests need no jar then.
+    let code = "#!/bin/bash\nset -e\nmkdir -p /tmp/classes\n/usr/bin/javac -cp /var/runtime/bootstrap -d /tmp/classes /var/task/App.java >&2\nexec \"$@\"\n";
+    let app = "import java.util.Map; public class App { public Object handle(Map<String, Object> event) { System.out.println(\"hello\"); return event; } }";
+    let mut function = bed.function("java17", "App::handle", &[("compile", code), ("App.java", app)]).await;
+    function.memory_mb = 512;
+    function.timeout = std::time::Duration::from_secs(30);
+    let own =
+        [("AWS_LAMBDA_EXEC_WRAPPER", "/var/task/compile"), ("JAVA_TOOL_OPTIONS", "-Xbootclasspath/a:/tmp/classes")];
+    function.environment = Secret::new(own.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+    let answer = bed.invoke(&function, r#"{"a":1}"#).await;
+    assert_eq!(answer.body, r#"{"a":1}"#, "{}", bed.log());
+    assert!(answer.tail.unwrap().contains("\nhello\n"));
+}
