@@ -938,7 +938,8 @@ def _set_search_path():
     runtime = os.environ.get("LAMBDA_RUNTIME_DIR", "/var/runtime")
     layers = ["/opt/python/lib/%s/site-packages" % version, "/opt/python"]
     packages = "%s/lib/%s/site-packages" % (sys.prefix, version)
-    sys.path[0] = runtime
+    own = os.path.dirname(os.path.abspath(__file__))
+    sys.path[: 1 if sys.path[:1] == [own] else 0] = [runtime]
     if packages not in sys.path:
         sys.path.append(packages)
     custom = "PYTHONPATH" in os.environ
@@ -1041,10 +1042,10 @@ def run():
     while True:
         it = client.wait_next_invocation()
         _request_id, _tenant_id = it.request_id, it.tenant_id
-        if it.trace_id is not None:
-            os.environ["_X_AMZN_TRACE_ID"] = it.trace_id
-        else:
+        if it.trace_id is None:
             os.environ.pop("_X_AMZN_TRACE_ID", None)
+        else:
+            os.environ["_X_AMZN_TRACE_ID"] = it.trace_id
         handle_event_request(
             client, handler, it.request_id, it.event, it.type, it.client, it.identity, it.arn, it.deadline_ms, it.tenant_id,
             _logs.sink,
