@@ -70,7 +70,7 @@ pub const NAME_CHARS_MAX: usize = 40;
 
 /// How long a whole response waits for its runtime to ask for the next event. Most ask at once; a caller that answers
 /// faster than that would find no instance free, and pay for a cold start.
-pub const ANSWER_HELD_MAX: Duration = Duration::from_millis(2);
+pub const ANSWER_HELD_MAX: Duration = Duration::from_millis(5);
 
 /// What is read of a request's body that nobody wants.
 pub const API_DRAIN_BYTES_MAX: usize = 64 * 1024 * 1024;

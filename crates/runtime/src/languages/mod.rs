@@ -18,6 +18,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -251,7 +252,9 @@ impl Maker {
                 let path = runtime_dir.join(name);
                 fs::write(&path, text)?;
                 fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
-                format!("/var/runtime/{name}")
+                let compiled =
+                    (family == Family::Python).then(|| compile_python(&interpreter.program, &path)).flatten();
+                format!("/var/runtime/{}", compiled.unwrap_or(name))
             }
             Some(Bootstrap::Java) => {
                 java::compile(jdk(found)?, &runtime_dir)?;
@@ -307,6 +310,21 @@ impl Maker {
         }
         Ok(dir)
     }
+}
+
+/// Compiles the bootstrap at `path`, which an interpreter would otherwise do at each start; its new name.
+fn compile_python(python: &Path, path: &Path) -> Option<&'static str> {
+    const COMPILE: &str =
+        "import py_compile, sys; py_compile.compile(sys.argv[1], sys.argv[2], sys.argv[3], doraise=True)";
+    const NAME: &str = "bootstrap.pyc";
+    let mut command = Command::new(python);
+    // Stack traces name the file as it is seen inside.
+    command.args(["-I", "-S", "-c", COMPILE]).arg(path).arg(path.with_file_name(NAME)).arg("/var/runtime/bootstrap.py");
+    let compiled = command.stdin(Stdio::null()).output();
+    let is_compiled = compiled.is_ok_and(|compiled| compiled.status.success())
+        && fs::set_permissions(path.with_file_name(NAME), fs::Permissions::from_mode(0o644)).is_ok();
+    // As source it runs as well.
+    is_compiled.then_some(NAME)
 }
 
 /// The newest JDK of this machine.

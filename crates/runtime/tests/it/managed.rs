@@ -228,16 +228,29 @@ async fn a_ruby_function_answers() {
 #[tokio::test]
 async fn a_java_function_answers() {
     let bed = Bed::new().await;
-    // Its class file is compiled inside, by the function's own runtime: tests need no jar then.
-    let code = "#!/bin/bash\nset -e\nmkdir -p /tmp/classes\n/usr/bin/javac -cp /var/runtime/bootstrap -d /tmp/classes /var/task/App.java >&2\nexec \"$@\"\n";
-    let app = "import java.util.Map; public class App { public Object handle(Map<String, Object> event) { System.out.println(\"hello\"); return event; } }";
-    let mut function = bed.function("java17", "App::handle", &[("compile", code), ("App.java", app)]).await;
+    let app = "import java.util.Map;
+public class App {
+    static int count = 0;
+    public Object handle(Map<String, Object> event) {
+        System.out.println(\"hello\");
+        if (event.containsKey(\"fail\")) throw new IllegalStateException(\"as asked\");
+        event.put(\"count\", ++count);
+        return event;
+    }
+}";
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("App.java"), app).unwrap();
+    let mut javac = std::process::Command::new("javac");
+    assert!(javac.args(["--release", "11", "App.java"]).current_dir(folder.path()).status().unwrap().success());
+    let class = std::fs::read(folder.path().join("App.class")).unwrap();
+    let mut function = bed.function("java17", "App::handle", &[("App.class", class)]).await;
     function.memory_mb = 512;
-    function.timeout = std::time::Duration::from_secs(30);
-    let own =
-        [("AWS_LAMBDA_EXEC_WRAPPER", "/var/task/compile"), ("JAVA_TOOL_OPTIONS", "-Xbootclasspath/a:/tmp/classes")];
-    function.environment = Secret::new(own.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
-    let answer = bed.invoke(&function, r#"{"a":1}"#).await;
-    assert_eq!(answer.body, r#"{"a":1}"#, "{}", bed.log());
-    assert!(answer.tail.unwrap().contains("\nhello\n"));
+    function.timeout = std::time::Duration::from_secs(10);
+    for count in 1..3 {
+        let answer = bed.invoke(&function, r#"{"a":1}"#).await;
+        assert_eq!(value(&answer.body), json!({"a": 1, "count": count}), "{}", bed.log());
+        assert!(answer.tail.unwrap().contains("\nhello\n"));
+    }
+    let failed = bed.invoke(&function, r#"{"fail":1}"#).await;
+    assert_eq!(value(&failed.body)["errorType"], "java.lang.IllegalStateException");
 }
