@@ -188,6 +188,7 @@ impl Dispatch {
     }
 
     /// How many instances there are.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.instances.len()
     }

@@ -120,6 +120,12 @@ enum Happened {
     InSandbox(Happening),
     Output,
     Taken(u64),
+    /// A timer is due.
+    Timer(Timer),
+}
+
+#[derive(Clone, Copy)]
+enum Timer {
     Deadline,
     HeldLong,
     IdleLong,
@@ -161,24 +167,33 @@ pub async fn run(body: Body) {
 }
 
 impl Instance {
+    /// What happens next. Time comes first, for what a function can do without end must not outlast its deadline, and
+    /// its output last.
     async fn wait(&mut self, sandbox: &Sandbox, lines: &mut Vec<String>) -> Happened {
-        let deadline = self.environment.deadline().map(|deadline| self.instant(deadline));
-        let idle_long = self.idle_since.and_then(|since| since.checked_add(self.keep_alive));
-        let freeze = self.idle_since.filter(|_| !self.is_frozen).and_then(|since| since.checked_add(FREEZE_AFTER));
-        let held_until = self.held_answer.as_ref().map(|(_, until)| *until);
+        let timer = self.timer();
         let (transport, output, caller) = (&mut self.transport, &mut self.output, &self.caller);
         tokio::select! {
             biased;
+            timer = due(timer) => Happened::Timer(timer),
             said = transport.next() => Happened::Said(said),
             happening = sandbox.event() => Happened::InSandbox(happening),
-            () = output.next(lines) => Happened::Output,
-            bytes = taken(caller) => Happened::Taken(bytes),
             order = self.orders.recv() => Happened::Order(order),
-            () = at(deadline) => Happened::Deadline,
-            () = at(held_until) => Happened::HeldLong,
-            () = at(idle_long) => Happened::IdleLong,
-            () = at(freeze) => Happened::IdleShort,
+            bytes = taken(caller) => Happened::Taken(bytes),
+            () = output.next(lines) => Happened::Output,
         }
+    }
+
+    /// The timer that is due first.
+    fn timer(&self) -> Option<(Instant, Timer)> {
+        let idle = |after| self.idle_since.and_then(|since| since.checked_add(after));
+        let timers = [
+            (self.environment.deadline().map(|deadline| self.instant(deadline)), Timer::Deadline),
+            (self.held_answer.as_ref().map(|(_, until)| *until), Timer::HeldLong),
+            (idle(self.keep_alive), Timer::IdleLong),
+            (idle(FREEZE_AFTER).filter(|_| !self.is_frozen), Timer::IdleShort),
+        ];
+        let timers = timers.into_iter().filter_map(|(at, timer)| Some((at?, timer)));
+        timers.min_by_key(|(at, _)| *at)
     }
 
     async fn react(&mut self, happened: Happened, lines: &mut Vec<String>) {
@@ -205,18 +220,18 @@ impl Instance {
             Happened::InSandbox(Happening::Gone) => Event::Gone,
             Happened::Output => return self.write(lines).await,
             Happened::Taken(bytes) => return self.transport.grant(bytes),
-            Happened::Deadline => {
+            Happened::Timer(Timer::Deadline) => {
                 self.before_an_end(lines).await;
                 Event::Tick
             }
-            Happened::HeldLong => return self.answer_held(),
-            Happened::IdleLong => {
+            Happened::Timer(Timer::HeldLong) => return self.answer_held(),
+            Happened::Timer(Timer::IdleLong) => {
                 self.is_over = self.home.retire();
                 // An invocation is on its way otherwise.
                 self.idle_since = None;
                 return;
             }
-            Happened::IdleShort => {
+            Happened::Timer(Timer::IdleShort) => {
                 // Where the host lends no freezer it runs on.
                 if let Err(error) = self.sandbox.freeze() {
                     tracing::debug!(%error, "failed to freeze an instance");
@@ -468,9 +483,12 @@ impl Transport {
     }
 }
 
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
+async fn due(timer: Option<(Instant, Timer)>) -> Timer {
+    match timer {
+        Some((at, timer)) => {
+            sleep_until(at).await;
+            timer
+        }
         None => std::future::pending().await,
     }
 }

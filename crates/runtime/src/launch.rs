@@ -6,6 +6,7 @@ use base::ports::{FunctionSpec, InvokeError, LogEvent, LogStream};
 use base::{Uuid, hex, with_causes};
 use sandbox::{Cpu, Limits, Mount, Sandbox, Spec};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use crate::code::Lease;
 use crate::dispatch::InstanceId;
@@ -18,7 +19,12 @@ use crate::variables::{self, RUNTIME_API_PORT};
 use crate::{http, limits};
 
 /// Makes the instance and runs it to its end. An instance that cannot be made says why to who waits for it.
-pub async fn launch(inner: &Arc<Inner>, id: InstanceId, function: Arc<FunctionSpec>, mut orders: mpsc::Receiver<Order>) {
+pub async fn launch(
+    inner: &Arc<Inner>,
+    id: InstanceId,
+    function: Arc<FunctionSpec>,
+    mut orders: mpsc::Receiver<Order>,
+) {
     match make(inner, id, &function).await {
         Ok(made) => instance::run(made.body(inner, id, &function, orders)).await,
         Err(error) => {
@@ -54,8 +60,10 @@ async fn make(inner: &Arc<Inner>, id: InstanceId, function: &FunctionSpec) -> Re
     let log = Arc::new(log_stream(function, inner.parts.clock.now(), number));
     let start = start(function, &served, &code, &key, &log, inner.settings.api_port);
     let spec = spec(inner, id, function, &served, &code, !start.is_framed);
-    let mut sandbox = parts.isolation.start(spec).await.map_err(|error| {
-        InvokeError::CannotRun(format!("Failed to start a sandbox for it: {}", with_causes(&error)))
+    let started = timeout(limits::SANDBOX_START_TIMEOUT, parts.isolation.start(spec)).await;
+    let started = started.map_err(|_| InvokeError::Internal("starting a sandbox took too long".to_owned()))?;
+    let mut sandbox = started.map_err(|error| {
+        InvokeError::CannotRun(format!("Lamplight failed to start a sandbox for it: failed to {}", with_causes(&error)))
     })?;
     let mut listeners = sandbox.take_listeners().into_iter();
     let mut held: Vec<Box<dyn std::any::Any + Send>> = vec![Box::new(code.task), Box::new(code.opt), key.lease];
@@ -104,40 +112,20 @@ fn spec(
         (served.lang_dir.as_deref(), "/var/lang"),
         (served.runtime_dir.as_deref(), "/var/runtime"),
     ];
-    let mounts = shown.into_iter().filter_map(|(host, inside)| {
-        Some(Mount { host: host?.to_owned(), inside: inside.into() })
-    });
+    let mounts =
+        shown.into_iter().filter_map(|(host, inside)| Some(Mount { host: host?.to_owned(), inside: inside.into() }));
     let mut listen = vec![inner.settings.api_port];
     if has_runtime_api {
         listen.push(RUNTIME_API_PORT);
     }
-    Spec {
-        name: format!("{name}-{}", id.0),
-        mounts: mounts.collect(),
-        limits,
-        network: inner.settings.network,
-        listen,
-    }
+    Spec { name: format!("{name}-{}", id.0), mounts: mounts.collect(), limits, network: inner.settings.network, listen }
 }
 
 const MEGABYTE: u64 = 1024 * 1024;
 
-fn start(
-    function: &FunctionSpec,
-    served: &Served,
-    code: &Code,
-    key: &Key,
-    log: &LogStream,
-    api_port: u16,
-) -> Start {
-    let given = variables::Given {
-        function,
-        family: served.family,
-        key,
-        log,
-        api_port,
-        is_relocated: served.is_relocated,
-    };
+fn start(function: &FunctionSpec, served: &Served, code: &Code, key: &Key, log: &LogStream, api_port: u16) -> Start {
+    let given =
+        variables::Given { function, family: served.family, key, log, api_port, is_relocated: served.is_relocated };
     let env = variables::of(&given);
     if served.family == Family::Provided {
         let opt = code.opt.as_ref().map(|lease| lease.path().join("bootstrap"));
@@ -155,7 +143,7 @@ fn start(
     }
     let mut argv = vec![served.program.display().to_string()];
     argv.extend(served.family.arguments(function.memory_mb));
-    argv.push(served.bootstrap.display().to_string());
+    argv.push(served.bootstrap.clone());
     // A wrapper may put itself between the runtime and its API, so the runtime must speak what the wrapper can.
     let wrapper = env.get(WRAPPER).filter(|wrapper| !wrapper.is_empty()).cloned();
     let is_wrapped = wrapper.is_some();

@@ -70,7 +70,13 @@ pub const NAME_CHARS_MAX: usize = 40;
 
 /// How long a whole response waits for its runtime to ask for the next event. Most ask at once; a caller that answers
 /// faster than that would find no instance free, and pay for a cold start.
-pub const ANSWER_HELD_MAX: Duration = Duration::from_millis(2);
+pub const ANSWER_HELD_MAX: Duration = Duration::from_millis(5);
 
 /// What is read of a request's body that nobody wants.
 pub const API_DRAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How long a Runtime API that could not take a connection waits before it tries again.
+pub const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(20);
+
+/// How long starting a sandbox may take.
+pub const SANDBOX_START_TIMEOUT: Duration = Duration::from_secs(30);

@@ -7,11 +7,13 @@
 //! Invariant: an event is at most `LOG_EVENT_BYTES_MAX`; what is longer goes on in the next.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::task::Poll;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use rustix::pipe::{PipeFlags, pipe_with};
-use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::unix::pipe::Receiver;
 
 use crate::limits::{LOG_EVENT_BYTES_MAX, LOG_READ_BYTES};
 
@@ -29,7 +31,7 @@ pub struct Given {
 }
 
 struct Pipe {
-    end: AsyncFd<OwnedFd>,
+    end: Receiver,
     cutter: Cutter,
     is_ended: bool,
 }
@@ -41,10 +43,9 @@ impl Output {
         let (error_end, error) = pipe()?;
         let (log_end, log) = pipe()?;
         let mut pipes = Vec::new();
-        for (end, cutter) in
-            [(output_end, Cutter::lines()), (error_end, Cutter::lines()), (log_end, Cutter::frames())]
+        for (end, cutter) in [(output_end, Cutter::lines()), (error_end, Cutter::lines()), (log_end, Cutter::frames())]
         {
-            pipes.push(Pipe { end: AsyncFd::new(end)?, cutter, is_ended: false });
+            pipes.push(Pipe { end: Receiver::from_owned_fd(end)?, cutter, is_ended: false });
         }
         Ok((Output { pipes }, Given { output, error, log }))
     }
@@ -54,22 +55,9 @@ impl Output {
         std::future::poll_fn(|context| {
             let before = events.len();
             for pipe in self.pipes.iter_mut().filter(|pipe| !pipe.is_ended) {
-                while let Poll::Ready(guard) = pipe.end.poll_read_ready(context) {
-                    let Ok(mut guard) = guard else {
-                        pipe.is_ended = true;
-                        break;
-                    };
-                    match read(guard.get_inner(), &mut pipe.cutter, events) {
-                        Reading::More => {}
-                        Reading::Dry => guard.clear_ready(),
-                        Reading::Ended => {
-                            pipe.is_ended = true;
-                            break;
-                        }
-                    }
-                    if events.len() > before {
-                        return Poll::Ready(());
-                    }
+                pipe.poll(context, events);
+                if events.len() > before {
+                    return Poll::Ready(());
                 }
             }
             Poll::Pending
@@ -82,10 +70,13 @@ impl Output {
         for pipe in self.pipes.iter_mut().filter(|pipe| !pipe.is_ended) {
             // A writer that is faster than we are must not keep us here.
             for _ in 0..READS_MAX {
-                match read(pipe.end.get_ref(), &mut pipe.cutter, events) {
-                    Reading::More => {}
-                    Reading::Dry => break,
-                    Reading::Ended => {
+                // The readiness that the event loop knows may be older than what is there, so the kernel is asked.
+                let mut buffer = [0; LOG_READ_BYTES];
+                match rustix::io::read(&pipe.end, &mut buffer) {
+                    Ok(count) if count > 0 => pipe.cutter.cut(buffer.get(..count).unwrap_or_default(), events),
+                    Err(rustix::io::Errno::INTR) => {}
+                    Err(rustix::io::Errno::AGAIN) => break,
+                    Ok(_) | Err(_) => {
                         pipe.is_ended = true;
                         break;
                     }
@@ -99,34 +90,30 @@ impl Output {
 /// A pipe holds 64 KiB: so many reads see the bottom of one that nobody fills meanwhile.
 const READS_MAX: usize = 8;
 
+impl Pipe {
+    /// Reads until an event is whole, or nothing is there.
+    fn poll(&mut self, context: &mut Context<'_>, events: &mut Vec<String>) {
+        let before = events.len();
+        let mut bytes = [0; LOG_READ_BYTES];
+        while events.len() == before && !self.is_ended {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut self.end).poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => self.cutter.cut(buffer.filled(), events),
+                Poll::Ready(_) => {
+                    self.is_ended = true;
+                    self.cutter.flush(events);
+                }
+                Poll::Pending => return,
+            }
+        }
+    }
+}
+
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
     // Ours alone: a program expects its output to block.
     rustix::io::ioctl_fionbio(&read, true)?;
     Ok((read, write))
-}
-
-enum Reading {
-    More,
-    Dry,
-    Ended,
-}
-
-fn read(end: &OwnedFd, cutter: &mut Cutter, events: &mut Vec<String>) -> Reading {
-    let mut buffer = [0; LOG_READ_BYTES];
-    match rustix::io::read(end.as_fd(), &mut buffer) {
-        Ok(0) => {
-            cutter.flush(events);
-            Reading::Ended
-        }
-        Ok(count) => {
-            cutter.cut(buffer.get(..count).unwrap_or_default(), events);
-            Reading::More
-        }
-        Err(rustix::io::Errno::INTR) => Reading::More,
-        Err(rustix::io::Errno::AGAIN) => Reading::Dry,
-        Err(_) => Reading::Ended,
-    }
 }
 
 /// Cuts bytes into events.

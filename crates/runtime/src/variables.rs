@@ -38,7 +38,8 @@ pub fn of(given: &Given<'_>) -> BTreeMap<String, String> {
         let libraries = variables.entry("LD_LIBRARY_PATH".to_owned()).or_default();
         if !libraries.split(':').any(|folder| folder == LANG_LIBRARIES) {
             // A function that sets its own path means to add to it, and would not start.
-            *libraries = if libraries.is_empty() { LANG_LIBRARIES.into() } else { format!("{libraries}:{LANG_LIBRARIES}") };
+            *libraries =
+                if libraries.is_empty() { LANG_LIBRARIES.into() } else { format!("{libraries}:{LANG_LIBRARIES}") };
         }
     }
     let mut set = |name: &str, value: &str| {

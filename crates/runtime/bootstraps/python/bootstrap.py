@@ -43,18 +43,19 @@ class FaultException(Exception):
 
 def _scanner():
     """The C scanner of `json` without the package, which imports `re`: milliseconds that no small event needs."""
-    try:
-        from _json import make_scanner
-    except ImportError:
-        return None
 
     class Options:
         strict = True
-        object_hook = object_pairs_hook = None
+        object_hook = object_pairs_hook = array_hook = None
         parse_float, parse_int, parse_constant = float, int, float
         memo = {}
 
-    return make_scanner(Options)
+    try:
+        from _json import make_scanner
+
+        return make_scanner(Options)
+    except (ImportError, AttributeError, TypeError):
+        return None
 
 
 _scan = _scanner()
@@ -69,7 +70,7 @@ def from_json(data):
         if end == len(text) or not text[end:].strip(_BLANK):
             return value
     except (StopIteration, TypeError):
-        pass
+        pass  # not JSON, or no scanner
     import json
 
     return json.loads(text)
@@ -89,7 +90,10 @@ class _Encoder:
         self._fast = self._c_encoder()
 
     def _c_encoder(self):
-        return self._make({}, _not_serializable, self._text, None, ": ", ", ", False, False, True)
+        try:
+            return self._make({}, _not_serializable, self._text, None, ": ", ", ", False, False, True)
+        except TypeError:  # an interpreter whose encoder is made otherwise
+            return lambda value, _: _pieces(value, self._text, set())
 
     def encode(self, value):
         """`marshal` takes the exact built-in types alone, so it tells in no time whether the C encoder writes the same as
@@ -938,7 +942,8 @@ def _set_search_path():
     runtime = os.environ.get("LAMBDA_RUNTIME_DIR", "/var/runtime")
     layers = ["/opt/python/lib/%s/site-packages" % version, "/opt/python"]
     packages = "%s/lib/%s/site-packages" % (sys.prefix, version)
-    sys.path[0] = runtime
+    own = os.path.dirname(os.path.abspath(__file__))
+    sys.path[: 1 if sys.path[:1] == [own] else 0] = [runtime]
     if packages not in sys.path:
         sys.path.append(packages)
     custom = "PYTHONPATH" in os.environ
@@ -1041,10 +1046,10 @@ def run():
     while True:
         it = client.wait_next_invocation()
         _request_id, _tenant_id = it.request_id, it.tenant_id
-        if it.trace_id is not None:
-            os.environ["_X_AMZN_TRACE_ID"] = it.trace_id
-        else:
+        if it.trace_id is None:
             os.environ.pop("_X_AMZN_TRACE_ID", None)
+        else:
+            os.environ["_X_AMZN_TRACE_ID"] = it.trace_id
         handle_event_request(
             client, handler, it.request_id, it.event, it.type, it.client, it.identity, it.arn, it.deadline_ms, it.tenant_id,
             _logs.sink,

@@ -123,6 +123,10 @@ def test_search_path(command, name):
         before = [function.folder] + layers + newer + ["/var/runtime"]
         assert path[: len(before)] == before, path
         assert path.count(packages[0]) >= 1 and path[-2:] == layers, path
+        isolated = [command[0], "-I"] + command[1:]
+    with start(isolated, code) as function:
+        function.init()
+        assert function.invoke(None).value[0][: len(before)] == [function.folder] + before[1:]
     with start(command, code, env={"PYTHONPATH": "/mine"}) as function:
         function.init()
         assert "/opt/python" not in function.invoke(None).value[0]

@@ -156,9 +156,10 @@ impl CodeCache {
         let mut table = self.0.table.lock();
         table.wants = table.wants.saturating_add(1);
         let wants = table.wants;
-        let tree = table.trees.entry(name).or_insert_with(|| {
-            Arc::new(Tree { made: OnceCell::new(), wanted: AtomicU64::new(wants) })
-        });
+        let tree = table
+            .trees
+            .entry(name)
+            .or_insert_with(|| Arc::new(Tree { made: OnceCell::new(), wanted: AtomicU64::new(wants) }));
         tree.wanted.store(wants, Ordering::Relaxed);
         Lease(Arc::clone(tree))
     }
@@ -231,7 +232,8 @@ impl CodeCache {
         while total > CODE_CACHE_BYTES {
             // Only the table holds it, so nobody can come to hold it before the lock is released.
             let unused = table.trees.iter().filter(|(_, tree)| Arc::strong_count(tree) == 1);
-            let oldest = unused.min_by_key(|(_, tree)| tree.wanted.load(Ordering::Relaxed)).map(|(name, _)| name.clone());
+            let oldest =
+                unused.min_by_key(|(_, tree)| tree.wanted.load(Ordering::Relaxed)).map(|(name, _)| name.clone());
             let Some(tree) = oldest.and_then(|name| table.trees.remove(&name)) else { break };
             total = total.saturating_sub(bytes(&tree));
             gone.push(tree);

@@ -16,7 +16,10 @@ pub enum Breakage {
     /// The program could not be started; in AWS's words for it.
     NotStarted(String),
     /// It posted an error in init: type and body, which the caller gets as they are.
-    InitError { kind: String, body: Vec<u8> },
+    InitError {
+        kind: String,
+        body: Vec<u8>,
+    },
     /// It answered with more than a response may be.
     TooLarge,
     /// It did not keep to the protocol; for the server's log.

@@ -31,8 +31,8 @@ use base::ports::Call;
 use sandbox::{Exit, Status};
 
 pub use failure::{Breakage, kind as error_kind};
-use lines::{Failure, Line, Phase};
 pub use lines::Writer;
+use lines::{Failure, Line, Phase};
 use tail::Tail;
 
 use crate::limits::{INIT_TIMEOUT, RESPONSE_BYTES_MAX, STARTS_MAX, STREAMED_BYTES_MAX};
@@ -40,6 +40,7 @@ use crate::limits::{INIT_TIMEOUT, RESPONSE_BYTES_MAX, STARTS_MAX, STREAMED_BYTES
 #[derive(Debug)]
 pub enum Event {
     /// Begin the first init although no invocation waits.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for provisioned concurrency, which comes later"))]
     Begin,
     /// One more invocation, which the dispatcher sends only to an instance that is new or said `Idle`.
     Invoke(Box<Call>),
@@ -62,14 +63,23 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {
     Ready,
-    InitError { kind: String, body: Vec<u8> },
+    InitError {
+        kind: String,
+        body: Vec<u8>,
+    },
     /// The response begins. Need not be said before one that is not streamed.
-    Head { content_type: Option<String>, is_streamed: bool },
+    Head {
+        content_type: Option<String>,
+        is_streamed: bool,
+    },
     Bytes(Vec<u8>),
     /// The response is whole.
     Done,
     /// The handler failed, before or in the middle of its response.
-    Failed { kind: String, body: Vec<u8> },
+    Failed {
+        kind: String,
+        body: Vec<u8>,
+    },
     /// The invocation is over.
     Next,
     /// It broke the protocol, or hung up.
@@ -81,7 +91,10 @@ pub enum Command {
     /// Run the runtime's program.
     Start,
     /// Give the runtime this invocation, to be over in `time_left`.
-    Hand { call: Box<Call>, time_left: Duration },
+    Hand {
+        call: Box<Call>,
+        time_left: Duration,
+    },
     /// For whoever waits for the invocation in hand.
     Answer(Answer),
     Log(String),
@@ -159,9 +172,14 @@ struct Invocation {
 
 enum Response {
     None,
-    Collecting { content_type: Option<String>, body: Vec<u8> },
+    Collecting {
+        content_type: Option<String>,
+        body: Vec<u8>,
+    },
     /// The caller has its beginning. The limit is on all of it.
-    Streaming { bytes_max: u64 },
+    Streaming {
+        bytes_max: u64,
+    },
     /// Whole, and waiting for the end of the log.
     Kept(Answer),
     Told,
@@ -210,8 +228,7 @@ impl Environment {
             }
             Event::Tick => {
                 if self.deadline.is_some_and(|deadline| deadline <= now) {
-                    let allowed =
-                        if self.state == State::Starting(Phase::Init) { INIT_TIMEOUT } else { self.timeout };
+                    let allowed = if self.state == State::Starting(Phase::Init) { INIT_TIMEOUT } else { self.timeout };
                     self.broke(now, Breakage::Timeout(allowed), out);
                 }
             }
@@ -516,10 +533,7 @@ impl Invocation {
         match std::mem::replace(&mut self.response, Response::Told) {
             Response::None | Response::Collecting { .. } if !self.is_streamed => {
                 let content_type = Some("application/json".to_owned());
-                self.answer(
-                    Answer::Whole { function_error: Some(UNHANDLED), content_type, body, log_tail: None },
-                    out,
-                );
+                self.answer(Answer::Whole { function_error: Some(UNHANDLED), content_type, body, log_tail: None }, out);
             }
             Response::None | Response::Collecting { .. } => {
                 out.push(Command::Answer(Answer::Begin { content_type: None }));

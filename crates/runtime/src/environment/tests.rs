@@ -242,7 +242,9 @@ fn a_program_that_cannot_start_is_an_invalid_entrypoint() {
     bench.step(Event::NotStarted("no bootstrap".into()));
     bench.step(Event::Cleared);
     let over = bench.step(Event::NotStarted("no bootstrap".into()));
-    let body = format!("{{\"errorType\":\"Runtime.InvalidEntrypoint\",\"errorMessage\":\"RequestId: {ID} Error: no bootstrap\"}}");
+    let body = format!(
+        "{{\"errorType\":\"Runtime.InvalidEntrypoint\",\"errorMessage\":\"RequestId: {ID} Error: no bootstrap\"}}"
+    );
     assert!(over.contains(&body), "{over}");
 }
 

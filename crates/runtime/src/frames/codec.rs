@@ -21,7 +21,7 @@ pub enum Kind {
     Response = 9,
     Error = 10,
     Next = 11,
-    Shutdown = 12,
+    // 12 asks a runtime to exit: where there are no extensions, AWS kills it without asking.
 }
 
 impl Kind {

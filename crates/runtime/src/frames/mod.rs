@@ -300,7 +300,7 @@ impl Connection {
             }
             // It has its environment already.
             Kind::Parked => return Ok(()),
-            Kind::Init | Kind::Invoke | Kind::Event | Kind::Credit | Kind::Response | Kind::Shutdown => {
+            Kind::Init | Kind::Invoke | Kind::Event | Kind::Credit | Kind::Response => {
                 return Err("it sent what only the host sends");
             }
         };
@@ -355,7 +355,8 @@ mod tests {
         connection.invoke(&call(vec![7; 3_000_000]), Timestamp::from_millis(5));
         let playing = std::thread::spawn(move || {
             let mut expected = message(Kind::Init, 0, br#"{"env":{"A":"1"}}"#);
-            let told = br#"{"requestId":"00000000-0000-0000-0000-000000000000","deadlineMs":5,"invokedFunctionArn":"arn"}"#;
+            let told =
+                br#"{"requestId":"00000000-0000-0000-0000-000000000000","deadlineMs":5,"invokedFunctionArn":"arn"}"#;
             expected.extend(message(Kind::Invoke, 1, told));
             expected.extend(message(Kind::Event, 1, &vec![7; 3_000_000]));
             let mut found = vec![0; expected.len()];

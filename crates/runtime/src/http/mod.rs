@@ -12,11 +12,11 @@ mod server;
 
 use std::collections::VecDeque;
 
+use ::http::header::CONTENT_TYPE;
+use ::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use base::Timestamp;
 use base::ports::Call;
 use bytes::Bytes;
-use ::http::header::CONTENT_TYPE;
-use ::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 

@@ -5,9 +5,9 @@ use std::io;
 use std::net::TcpListener as StdTcpListener;
 use std::sync::Arc;
 
+use ::http::{HeaderMap, Method, Request as HttpRequest, Response, StatusCode};
 use base::Spawn;
 use bytes::Bytes;
-use ::http::{HeaderMap, Method, Request as HttpRequest, Response, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -18,7 +18,10 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{Body, Kind, Piece, Reply, Request, refused};
 use crate::environment::error_kind;
-use crate::limits::{API_CONNECTIONS_MAX, API_DRAIN_BYTES_MAX, API_HEAD_BYTES_MAX, API_REQUESTS_MAX, RESPONSE_BYTES_MAX};
+use crate::limits::{
+    ACCEPT_AGAIN_AFTER, API_CONNECTIONS_MAX, API_DRAIN_BYTES_MAX, API_HEAD_BYTES_MAX, API_REQUESTS_MAX,
+    RESPONSE_BYTES_MAX,
+};
 
 /// Serves until the receiver of the requests is dropped.
 pub fn serve(listener: StdTcpListener, spawn: &Arc<dyn Spawn>) -> io::Result<mpsc::Receiver<Request>> {
@@ -42,7 +45,7 @@ async fn accept(listener: TcpListener, requests: mpsc::Sender<Request>, spawn: A
         };
         let (Ok((stream, _)), Ok(permit)) = accepted else {
             // Out of descriptors, most likely: others must end first.
-            tokio::task::yield_now().await;
+            tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
             continue;
         };
         stream.set_nodelay(true).ok();
@@ -50,9 +53,8 @@ async fn accept(listener: TcpListener, requests: mpsc::Sender<Request>, spawn: A
         let connection = async move {
             let closed = requests.clone();
             let service = service_fn(move |request| handle(request, requests.clone()));
-            let served = http1::Builder::new()
-                .max_buf_size(API_HEAD_BYTES_MAX)
-                .serve_connection(TokioIo::new(stream), service);
+            let served =
+                http1::Builder::new().max_buf_size(API_HEAD_BYTES_MAX).serve_connection(TokioIo::new(stream), service);
             // What goes wrong on a connection is its peer's affair.
             tokio::select! {
                 _ = served => {}
@@ -116,10 +118,9 @@ async fn route(request: HttpRequest<Incoming>) -> Routed {
                     let kind = error_type(&head.headers, "Function.Unknown");
                     Routed::Request(Kind::Error { id, kind, body }, None)
                 }
-                Body::TooLarge => Routed::Request(
-                    Kind::Response { id, content_type: None, body: Body::TooLarge },
-                    None,
-                ),
+                Body::TooLarge => {
+                    Routed::Request(Kind::Response { id, content_type: None, body: Body::TooLarge }, None)
+                }
                 _ => truncated(),
             }
         }

@@ -8,15 +8,17 @@
 //! with its whole prefix as `/var/lang`. A version that this machine lacks is served by the next newer one of its
 //! family, else by the newest older one, and says so.
 //!
-//! Not yet: Java and Ruby (their bootstraps are not written), .NET.
+//! Not yet: .NET.
 
 mod find;
+mod java;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -87,16 +89,20 @@ impl Family {
                 format!("--max-semi-space-size={}", memory_mb.saturating_mul(5) / 100),
                 format!("--max-old-space-size={}", memory_mb.saturating_mul(90) / 100),
             ],
-            Family::Java | Family::Ruby | Family::Provided => Vec::new(),
+            Family::Java => java::arguments(memory_mb),
+            Family::Ruby | Family::Provided => Vec::new(),
         }
     }
 
-    /// The bootstrap that its interpreter runs: a name below `/var/runtime`, and the file.
-    fn bootstrap(self) -> Option<(&'static str, &'static str)> {
+    /// What its interpreter runs: a file of ours below `/var/runtime`, with its text, or the name of a class.
+    fn bootstrap(self) -> Option<Bootstrap> {
+        let file = |name, text| Some(Bootstrap::File { name, text });
         match self {
-            Family::Python => Some(("bootstrap.py", include_str!("../../bootstraps/python/bootstrap.py"))),
-            Family::Node => Some(("bootstrap.cjs", include_str!("../../bootstraps/node/bootstrap.cjs"))),
-            Family::Java | Family::Ruby | Family::Provided => None,
+            Family::Python => file("bootstrap.py", include_str!("../../bootstraps/python/bootstrap.py")),
+            Family::Node => file("bootstrap.cjs", include_str!("../../bootstraps/node/bootstrap.cjs")),
+            Family::Ruby => file("bootstrap.rb", include_str!("../../bootstraps/ruby/bootstrap.rb")),
+            Family::Java => Some(Bootstrap::Java),
+            Family::Provided => None,
         }
     }
 
@@ -111,6 +117,11 @@ impl Family {
     }
 }
 
+enum Bootstrap {
+    File { name: &'static str, text: &'static str },
+    Java,
+}
+
 /// A language, ready to be shown in a sandbox.
 #[derive(Debug, Clone)]
 pub struct Served {
@@ -120,9 +131,9 @@ pub struct Served {
     /// For `/var/lang` and `/var/runtime`; a custom runtime needs neither.
     pub lang_dir: Option<PathBuf>,
     pub runtime_dir: Option<PathBuf>,
-    /// The interpreter inside, and the bootstrap it runs. Empty for a custom runtime.
+    /// The interpreter inside, and what it runs. Empty for a custom runtime.
     pub program: PathBuf,
-    pub bootstrap: PathBuf,
+    pub bootstrap: String,
     /// It is not where it was built for.
     pub is_relocated: bool,
     /// That another version serves, in words for the function's log.
@@ -130,23 +141,29 @@ pub struct Served {
 }
 
 pub struct Languages {
+    maker: Arc<Maker>,
+    found: OnceCell<Arc<Vec<Interpreter>>>,
+    served: Mutex<BTreeMap<String, Arc<OnceCell<Served>>>>,
+}
+
+/// Makes what sandboxes show.
+struct Maker {
     settings: Settings,
     /// Where directories for `/var/lang` and `/var/runtime` are made.
     dir: PathBuf,
-    found: OnceCell<Arc<Vec<Interpreter>>>,
-    served: Mutex<BTreeMap<String, Served>>,
 }
 
 impl Languages {
     /// Makes directories below `dir`, which is its own.
     pub fn new(settings: Settings, dir: PathBuf) -> Languages {
-        Languages { settings, dir, found: OnceCell::new(), served: Mutex::default() }
+        let maker = Arc::new(Maker { settings, dir });
+        Languages { maker, found: OnceCell::new(), served: Mutex::default() }
     }
 
     /// The interpreters of this machine. Looks for them once, when first asked.
     pub async fn found(&self) -> Arc<Vec<Interpreter>> {
         let look = || async {
-            let places = find::Places::of_this_machine(&self.settings.interpreters);
+            let places = find::Places::of_this_machine(&self.maker.settings.interpreters);
             let found = tokio::task::spawn_blocking(move || find::all(&places));
             Arc::new(found.await.unwrap_or_default())
         };
@@ -155,23 +172,31 @@ impl Languages {
 
     /// What runs functions of `runtime`; else why none can, in words for the function's owner.
     pub async fn serve(&self, runtime: &str) -> Result<Served, String> {
-        if let Some(served) = self.served.lock().get(runtime) {
-            return Ok(served.clone());
-        }
         let (family, version) =
             Family::of(runtime).ok_or_else(|| format!("Lamplight does not run functions of runtime {runtime} yet."))?;
-        let served = if family == Family::Provided {
-            provided(runtime)
-        } else {
-            let found = self.found().await;
-            let interpreter = self.choose(&found, runtime, family, version)?;
-            self.prepare(runtime, family, version, interpreter)
-                .map_err(|error| format!("Failed to prepare {}: {error}", interpreter.program.display()))?
+        // As many as there are names that mean something, at most.
+        let cell = Arc::clone(self.served.lock().entry(runtime.to_owned()).or_default());
+        let make = || async {
+            if family == Family::Provided {
+                return Ok(provided(runtime));
+            }
+            let (maker, found, runtime) = (Arc::clone(&self.maker), self.found().await, runtime.to_owned());
+            let made = tokio::task::spawn_blocking(move || maker.make(&found, &runtime, family, version));
+            made.await.unwrap_or_else(|error| Err(format!("Preparing the runtime failed: {error}")))
         };
+        cell.get_or_try_init(make).await.cloned()
+    }
+}
+
+impl Maker {
+    fn make(&self, found: &[Interpreter], runtime: &str, family: Family, version: Version) -> Result<Served, String> {
+        let interpreter = self.choose(found, runtime, family, version)?;
+        let served = self.prepare(found, runtime, version, interpreter).map_err(|error| {
+            format!("Lamplight failed to prepare {} for {runtime}: {error}", interpreter.program.display())
+        })?;
         if let Some(warning) = &served.warning {
             tracing::warn!(runtime, "{warning}");
         }
-        self.served.lock().insert(runtime.to_owned(), served.clone());
         Ok(served)
     }
 
@@ -182,9 +207,6 @@ impl Languages {
         family: Family,
         version: Version,
     ) -> Result<&'f Interpreter, String> {
-        if family.bootstrap().is_none() {
-            return Err(format!("Lamplight does not run functions of runtime {runtime} yet."));
-        }
         if let Some(folder) = self.settings.interpreters.get(runtime)
             && let Some(chosen) = found.iter().find(|found| found.family == family && found.prefix == *folder)
         {
@@ -209,11 +231,12 @@ impl Languages {
 
     fn prepare(
         &self,
+        found: &[Interpreter],
         runtime: &str,
-        family: Family,
         version: Version,
         interpreter: &Interpreter,
     ) -> io::Result<Served> {
+        let family = interpreter.family;
         interpreter.check_readable()?;
         let below_usr = interpreter.program.starts_with("/usr");
         let lang_dir = if below_usr { self.links_to(runtime, interpreter)? } else { interpreter.prefix.clone() };
@@ -223,7 +246,22 @@ impl Languages {
             Family::Python | Family::Ruby => format!("{major}.{minor}.v{patch}"),
             Family::Node | Family::Java | Family::Provided => format!("{major}.v{minor}"),
         };
-        let (bootstrap, _) = family.bootstrap().unwrap_or_default();
+        let runtime_dir = self.runtime_dir(runtime, family)?;
+        let bootstrap = match family.bootstrap() {
+            Some(Bootstrap::File { name, text }) => {
+                let path = runtime_dir.join(name);
+                fs::write(&path, text)?;
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
+                let compiled =
+                    (family == Family::Python).then(|| compile_python(&interpreter.program, &path)).flatten();
+                format!("/var/runtime/{}", compiled.unwrap_or(name))
+            }
+            Some(Bootstrap::Java) => {
+                java::compile(jdk(found)?, &runtime_dir)?;
+                java::MAIN_CLASS.to_owned()
+            }
+            None => String::new(),
+        };
         let warning = (interpreter.version() != version).then(|| {
             format!(
                 "Lamplight: this machine has no {runtime}; {} ({major}.{minor}.{patch}) runs it instead",
@@ -234,8 +272,8 @@ impl Languages {
             family,
             label: format!("{}:{numbers}", family.word()),
             program: Path::new("/var/lang/bin").join(name),
-            bootstrap: Path::new("/var/runtime").join(bootstrap),
-            runtime_dir: Some(self.runtime_dir(runtime, family)?),
+            bootstrap,
+            runtime_dir: Some(runtime_dir),
             lang_dir: Some(lang_dir),
             is_relocated: !below_usr,
             warning,
@@ -260,7 +298,7 @@ impl Languages {
         Ok(dir)
     }
 
-    /// A `/var/runtime` with our bootstrap, and the SDKs that the operator put in place.
+    /// A `/var/runtime` with the SDKs that the operator put in place, for our bootstrap to come to.
     fn runtime_dir(&self, runtime: &str, family: Family) -> io::Result<PathBuf> {
         let dir = self.dir.join(format!("runtime-{runtime}"));
         make_dir(&dir)?;
@@ -270,13 +308,34 @@ impl Languages {
                 crate::code::copy_over(&sdk, &dir)?;
             }
         }
-        if let Some((name, text)) = family.bootstrap() {
-            let path = dir.join(name);
-            fs::write(&path, text)?;
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
-        }
         Ok(dir)
     }
+}
+
+/// Compiles the bootstrap at `path`, which an interpreter would otherwise do at each start; its new name.
+fn compile_python(python: &Path, path: &Path) -> Option<&'static str> {
+    const COMPILE: &str =
+        "import py_compile, sys; py_compile.compile(sys.argv[1], sys.argv[2], sys.argv[3], doraise=True)";
+    const NAME: &str = "bootstrap.pyc";
+    let mut command = Command::new(python);
+    // Stack traces name the file as it is seen inside.
+    command.args(["-I", "-S", "-c", COMPILE]).arg(path).arg(path.with_file_name(NAME)).arg("/var/runtime/bootstrap.py");
+    let compiled = command.stdin(Stdio::null()).output();
+    let is_compiled = compiled.is_ok_and(|compiled| compiled.status.success())
+        && fs::set_permissions(path.with_file_name(NAME), fs::Permissions::from_mode(0o644)).is_ok();
+    // As source it runs as well.
+    is_compiled.then_some(NAME)
+}
+
+/// The newest JDK of this machine.
+fn jdk(found: &[Interpreter]) -> io::Result<&Path> {
+    let jdks = found.iter().filter(|found| found.family == Family::Java && found.prefix.join("bin/javac").exists());
+    let newest = jdks.max_by_key(|found| found.full_version);
+    newest.map(|found| found.prefix.as_path()).ok_or_else(|| {
+        io::Error::other(
+            "it takes a JDK to prepare Java, and only a JRE was found; install a JDK, which also has javac",
+        )
+    })
 }
 
 fn provided(runtime: &str) -> Served {
@@ -287,7 +346,7 @@ fn provided(runtime: &str) -> Served {
         lang_dir: None,
         runtime_dir: None,
         program: PathBuf::new(),
-        bootstrap: PathBuf::new(),
+        bootstrap: String::new(),
         is_relocated: false,
         warning: None,
     }
@@ -297,11 +356,11 @@ fn provided(runtime: &str) -> Served {
 mod tests {
     use super::*;
 
-    fn languages(runtime_match: Match) -> (Languages, tempfile::TempDir) {
+    fn maker(runtime_match: Match) -> (Maker, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = Settings::new(dir.path().join("cache"), dir.path().join("sdks"));
         settings.runtime_match = runtime_match;
-        (Languages::new(settings, dir.path().join("made")), dir)
+        (Maker { settings, dir: dir.path().join("made") }, dir)
     }
 
     fn python(minor: u32, patch: u32) -> Interpreter {
@@ -329,10 +388,10 @@ mod tests {
 
     #[test]
     fn the_next_newer_version_serves_else_the_newest_older_one() {
-        let (languages, _dir) = languages(Match::Nearest);
+        let (maker, _dir) = maker(Match::Nearest);
         let found = [python(9, 1), python(11, 2), python(13, 0)];
         let chosen = |minor| {
-            let chosen = languages.choose(&found, "python", Family::Python, (3, minor)).unwrap();
+            let chosen = maker.choose(&found, "python", Family::Python, (3, minor)).unwrap();
             chosen.full_version.1
         };
         assert_eq!([9, 10, 11, 12, 13, 14].map(chosen), [9, 11, 11, 13, 13, 13]);
@@ -340,23 +399,22 @@ mod tests {
 
     #[test]
     fn what_is_missing_says_what_to_do() {
-        let (languages, _dir) = languages(Match::Exact);
-        let refused = |found: &[Interpreter]| {
-            languages.choose(found, "python3.12", Family::Python, (3, 12)).map(|_| ()).unwrap_err()
-        };
+        let (maker, _dir) = maker(Match::Exact);
+        let refused =
+            |found: &[Interpreter]| maker.choose(found, "python3.12", Family::Python, (3, 12)).map(|_| ()).unwrap_err();
         assert!(refused(&[]).contains("Install it"));
         assert!(refused(&[python(13, 0)]).contains("the nearest is python3.13"));
     }
 
     #[test]
     fn another_version_warns_and_is_linked() {
-        let (languages, dir) = languages(Match::Nearest);
+        let (maker, dir) = maker(Match::Nearest);
         make_dir(&dir.path().join("made")).unwrap();
         fs::create_dir_all(dir.path().join("sdks/python")).unwrap();
         fs::write(dir.path().join("sdks/python/sdk.py"), "").unwrap();
         let program = PathBuf::from("/usr/bin/env");
         let interpreter = Interpreter { program, ..python(13, 7) };
-        let served = languages.prepare("python3.14", Family::Python, (3, 14), &interpreter).unwrap();
+        let served = maker.prepare(&[], "python3.14", (3, 14), &interpreter).unwrap();
         assert_eq!(served.label, "python:3.13.v7");
         assert!(served.warning.unwrap().contains("python3.13 (3.13.7) runs it instead"));
         assert!(fs::symlink_metadata(served.lang_dir.unwrap().join("bin/env3")).unwrap().is_symlink());

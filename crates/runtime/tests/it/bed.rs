@@ -10,7 +10,10 @@ use std::time::Duration;
 use base::ports::{
     Call, CodeRef, FunctionSpec, Invoke, InvokeError, LogEvent, LogStream, Logging, ResponsePiece, Telemetry,
 };
-use base::{AccountId, BoxFuture, Cause, Chance, Clock, Region, RequestId, Secret, Spawn, SystemChance, SystemClock, Uuid, World};
+use base::{
+    AccountId, BoxFuture, Cause, Chance, Clock, Region, RequestId, Secret, Spawn, SystemChance, SystemClock, Uuid,
+    World,
+};
 use parking_lot::Mutex;
 use runtime::{Host, Key, Parts, Runtime, Settings};
 use sandbox::Isolation;
@@ -20,7 +23,8 @@ pub struct Bed {
     pub runtime: Arc<Runtime>,
     pub blobs: Blobs,
     pub seen: Arc<Seen>,
-    pub dir: tempfile::TempDir,
+    /// Deleted with the bed.
+    pub _dir: tempfile::TempDir,
 }
 
 /// What the runtime told its host.
@@ -105,10 +109,10 @@ impl Bed {
             host: Arc::new(TestHost(Arc::clone(&seen))),
             telemetry: Arc::new(Log(Arc::clone(&seen))),
         };
-        Bed { runtime: Runtime::new(settings, parts).unwrap(), blobs, seen, dir }
+        Bed { runtime: Runtime::new(settings, parts).unwrap(), blobs, seen, _dir: dir }
     }
 
-    pub async fn code(&self, files: &[(&str, &str)]) -> CodeRef {
+    pub async fn code<T: AsRef<[u8]>>(&self, files: &[(&str, T)]) -> CodeRef {
         let zip = zip(files);
         let staged = self.blobs.put(std::io::Cursor::new(zip), u64::MAX).await.unwrap();
         let blob = staged.blob();
@@ -117,7 +121,7 @@ impl Bed {
     }
 
     /// A function with AWS's defaults.
-    pub async fn function(&self, runtime: &str, handler: &str, files: &[(&str, &str)]) -> FunctionSpec {
+    pub async fn function<T: AsRef<[u8]>>(&self, runtime: &str, handler: &str, files: &[(&str, T)]) -> FunctionSpec {
         FunctionSpec {
             world: World(0),
             account: AccountId::ZERO,
@@ -193,10 +197,11 @@ pub fn call(payload: &str) -> Call {
 }
 
 /// A zip of stored files; those whose text begins with `#!` are executable.
-fn zip(files: &[(&str, &str)]) -> Vec<u8> {
+fn zip<T: AsRef<[u8]>>(files: &[(&str, T)]) -> Vec<u8> {
     let (mut out, mut central) = (Vec::new(), Vec::new());
     for (name, text) in files {
-        let crc = crc32fast::hash(text.as_bytes());
+        let text = text.as_ref();
+        let crc = crc32fast::hash(text);
         let (size, name_length) = (text.len() as u32, name.len() as u16);
         let offset = out.len() as u32;
         let mut common = Vec::new();
@@ -206,8 +211,8 @@ fn zip(files: &[(&str, &str)]) -> Vec<u8> {
         out.extend(0x0403_4b50_u32.to_le_bytes());
         out.extend(&common);
         out.extend(name.as_bytes());
-        out.extend(text.as_bytes());
-        let mode: u32 = if text.starts_with("#!") { 0o100_755 } else { 0o100_644 };
+        out.extend(text);
+        let mode: u32 = if text.starts_with(b"#!") { 0o100_755 } else { 0o100_644 };
         central.extend(0x0201_4b50_u32.to_le_bytes());
         central.extend((3_u16 << 8 | 20).to_le_bytes());
         central.extend(&common);

@@ -102,3 +102,12 @@ async fn an_init_that_fails_is_repeated_and_its_error_is_the_answer() {
     let message = error(&bed.invoke(&function, "{}").await).1;
     assert_eq!(message, "Runtime exited without providing a reason");
 }
+
+#[tokio::test]
+async fn a_flood_of_output_ends_at_the_deadline() {
+    let bed = Bed::new().await;
+    let flood = "import os\ndef handler(event, context):\n    while True:\n        os.write(1, b'x' * 1000 + b'\\n')\n";
+    let mut function = bed.function("python3.13", "app.handler", &[("app.py", flood)]).await;
+    function.timeout = Duration::from_secs(1);
+    assert_eq!(error(&bed.invoke(&function, "{}").await).0, "Sandbox.Timedout");
+}

@@ -127,7 +127,8 @@ async fn the_environment_is_aws_s() {
 #[tokio::test]
 async fn layers_are_in_opt_the_later_over_the_earlier() {
     let bed = Bed::new().await;
-    let code = "import one, two\ndef handler(event, context):\n    return [one.name, two.name, open('/opt/plain').read()]\n";
+    let code =
+        "import one, two\ndef handler(event, context):\n    return [one.name, two.name, open('/opt/plain').read()]\n";
     let mut function = bed.function("python3.13", "app.handler", &[("app.py", code)]).await;
     let first = [("python/one.py", "name = 'first'"), ("python/two.py", "name = 'first'"), ("plain", "first")];
     let second = [("python/two.py", "name = 'second'"), ("plain", "second")];
@@ -151,7 +152,8 @@ async fn large_events_and_responses_go_through() {
 #[tokio::test]
 async fn a_node_function_answers_and_streams() {
     let bed = Bed::new().await;
-    let plain = "let count = 0; exports.handler = async (event) => { console.log('hello'); return { event, count: ++count } }";
+    let plain =
+        "let count = 0; exports.handler = async (event) => { console.log('hello'); return { event, count: ++count } }";
     let function = bed.function("nodejs20.x", "app.handler", &[("app.js", plain)]).await;
     let answer = bed.invoke(&function, r#"{"a":1}"#).await;
     assert_eq!(value(&answer.body), json!({"event": {"a": 1}, "count": 1}));
@@ -188,11 +190,10 @@ async fn json_logs_are_json() {
     let answer = bed.invoke(&function, "{}").await;
     assert_eq!(answer.body, "null");
     let tail: Vec<Value> = answer.tail.unwrap().lines().map(value).collect();
-    assert_eq!(tail.iter().map(|line| line["type"].as_str()).collect::<Vec<_>>(), [
-        Some("platform.start"),
-        None,
-        Some("platform.report")
-    ]);
+    assert_eq!(
+        tail.iter().map(|line| line["type"].as_str()).collect::<Vec<_>>(),
+        [Some("platform.start"), None, Some("platform.report")]
+    );
     assert_eq!((&tail[1]["message"], &tail[1]["level"]), (&json!("careful"), &json!("WARNING")));
     assert_eq!(tail[2]["record"]["status"], "success");
 }
@@ -210,4 +211,46 @@ async fn a_wrapped_runtime_speaks_http() {
     function.release = base::Uuid::NIL;
     let answer = bed.invoke(&function, "{}").await;
     assert!(answer.body.contains("Runtime exited with error: exit status 127"), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn a_ruby_function_answers() {
+    let bed = Bed::new().await;
+    let code = "def handler(event:, context:)\n  puts 'hello'\n  raise 'as asked' if event['fail']\n  { got: event, name: context.function_name }\nend\n";
+    let function = bed.function("ruby3.2", "app.handler", &[("app.rb", code)]).await;
+    let answer = bed.invoke(&function, r#"{"a": 1}"#).await;
+    assert_eq!(value(&answer.body), json!({"got": {"a": 1}, "name": "probe"}), "{}", bed.log());
+    assert!(answer.tail.unwrap().contains("\nhello\n"));
+    let failed = bed.invoke(&function, r#"{"fail": true}"#).await;
+    assert_eq!(value(&failed.body)["errorType"], "Function<RuntimeError>");
+}
+
+#[tokio::test]
+async fn a_java_function_answers() {
+    let bed = Bed::new().await;
+    let app = "import java.util.Map;
+public class App {
+    static int count = 0;
+    public Object handle(Map<String, Object> event) {
+        System.out.println(\"hello\");
+        if (event.containsKey(\"fail\")) throw new IllegalStateException(\"as asked\");
+        event.put(\"count\", ++count);
+        return event;
+    }
+}";
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("App.java"), app).unwrap();
+    let mut javac = std::process::Command::new("javac");
+    assert!(javac.args(["--release", "11", "App.java"]).current_dir(folder.path()).status().unwrap().success());
+    let class = std::fs::read(folder.path().join("App.class")).unwrap();
+    let mut function = bed.function("java17", "App::handle", &[("App.class", class)]).await;
+    function.memory_mb = 512;
+    function.timeout = std::time::Duration::from_secs(10);
+    for count in 1..3 {
+        let answer = bed.invoke(&function, r#"{"a":1}"#).await;
+        assert_eq!(value(&answer.body), json!({"a": 1, "count": count}), "{}", bed.log());
+        assert!(answer.tail.unwrap().contains("\nhello\n"));
+    }
+    let failed = bed.invoke(&function, r#"{"fail":1}"#).await;
+    assert_eq!(value(&failed.body)["errorType"], "java.lang.IllegalStateException");
 }

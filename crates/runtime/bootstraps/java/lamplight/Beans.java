@@ -36,8 +36,9 @@ import java.util.UUID;
  * Plain JSON values to a handler's own types and back: getters and setters by the rules of Java beans, public fields, records,
  * collections, enums. AWS's mapper reads no annotation that a function could bring either, as its Jackson is a renamed copy.
  *
- * <p>The classes of AWS's events library are read without regard to case (`Records`, `eventSourceARN`). Not yet: its S3 events,
- * whose classes have neither setters nor an empty constructor, and AWS's shape of `java.time` values (here their text).
+ * <p>The classes of AWS's events library are read without regard to case and hyphens (`Records`, `eventSourceARN`, `detail-type`),
+ * with dates as seconds, and those without setters by their longest constructor. Not yet: AWS's shape of `java.time` values (here
+ * their text).
  */
 final class Beans {
     private static final String EVENTS = "com.amazonaws.services.lambda.runtime.events.";
@@ -244,7 +245,16 @@ final class Beans {
         }
         try {
             Object[] components = components(type);
-            return components != null ? record(value, type, components, variables) : bean(value, type, variables);
+            if (components != null) {
+                return record(value, type, components, variables);
+            }
+            boolean isEvent = type.getName().startsWith(EVENTS);
+            Map<String, Object> given = new TreeMap<>(isEvent ? String.CASE_INSENSITIVE_ORDER : null);
+            for (Map.Entry<?, ?> entry : value.entrySet()) {
+                String name = (String) entry.getKey();
+                given.put(isEvent ? name.replace("-", "") : name, entry.getValue());
+            }
+            return isEvent && !hasSetters(type) ? built(given, type) : bean(given, type, variables, isEvent);
         } catch (ReflectiveOperationException failed) {
             Throwable cause = failed.getCause() == null ? failed : failed.getCause();
             throw new Json.JsonException("Cannot construct instance of `" + type.getName() + "`: " + cause);
@@ -255,13 +265,42 @@ final class Beans {
         return type instanceof TypeVariable ? variables.getOrDefault(((TypeVariable<?>) type).getName(), type) : type;
     }
 
-    private static Object bean(Map<?, ?> value, Class<?> type, Map<String, Type> variables) throws ReflectiveOperationException {
-        Object bean = make(type);
-        boolean loose = type.getName().startsWith(EVENTS);
-        Map<String, Object> given = new TreeMap<>(loose ? String.CASE_INSENSITIVE_ORDER : null);
-        for (Map.Entry<?, ?> entry : value.entrySet()) {
-            given.put((String) entry.getKey(), entry.getValue());
+    private static boolean hasSetters(Class<?> type) {
+        for (Method method : type.getMethods()) {
+            if (method.getName().startsWith("set") && method.getParameterCount() == 1) {
+                return true;
+            }
         }
+        return false;
+    }
+
+    /** An object of a class whose longest constructor takes its fields, in their order. */
+    private static Object built(Map<String, Object> value, Class<?> type) throws ReflectiveOperationException {
+        Constructor<?> longest = type.getConstructors()[0];
+        for (Constructor<?> other : type.getConstructors()) {
+            longest = other.getParameterCount() > longest.getParameterCount() ? other : longest;
+        }
+        List<String> names = new ArrayList<>();
+        for (Class<?> of = type; of != Object.class; of = of.getSuperclass()) {
+            List<String> own = new ArrayList<>();
+            for (Field field : of.getDeclaredFields()) {
+                if (!Modifier.isStatic(field.getModifiers())) {
+                    own.add(field.getName());
+                }
+            }
+            names.addAll(0, own);
+        }
+        Type[] types = longest.getGenericParameterTypes();
+        Object[] given = new Object[types.length];
+        for (int i = 0; i < types.length; i++) {
+            given[i] = bind(i < names.size() ? value.get(names.get(i)) : null, types[i]);
+        }
+        return longest.newInstance(given);
+    }
+
+    private static Object bean(Map<String, Object> given, Class<?> type, Map<String, Type> variables, boolean isEvent)
+            throws ReflectiveOperationException {
+        Object bean = make(type);
         for (Field field : type.getFields()) {
             if (given.containsKey(field.getName()) && !Modifier.isStatic(field.getModifiers())) {
                 field.setAccessible(true);
@@ -272,8 +311,12 @@ final class Beans {
             boolean isSetter = method.getName().length() > 3 && method.getName().startsWith("set") && method.getParameterCount() == 1;
             String name = isSetter ? decapitalized(method.getName().substring(3)) : null;
             if (isSetter && !method.isBridge() && !Modifier.isStatic(method.getModifiers()) && given.containsKey(name)) {
+                Object value = given.get(name);
+                if (isEvent && value instanceof Number && method.getParameterTypes()[0] == Date.class) {
+                    value = Math.round(((Number) value).doubleValue() * 1000);
+                }
                 method.setAccessible(true);
-                method.invoke(bean, bind(given.get(name), resolved(method.getGenericParameterTypes()[0], variables)));
+                method.invoke(bean, bind(value, resolved(method.getGenericParameterTypes()[0], variables)));
             }
         }
         return bean;

@@ -1,0 +1,127 @@
+//! The Java bootstrap: compiled once, on this machine, by a JDK that is found here, because class files belong to no
+//! source tree. A machine that has only a JRE says what it lacks.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::code::make_dir;
+
+/// The class path of the bootstrap, inside.
+pub const CLASS_PATH: &str = "/var/runtime/bootstrap";
+pub const MAIN_CLASS: &str = "lamplight.Bootstrap";
+
+/// What AWS's own runtime is let see.
+const OPEN_PACKAGES: [&str; 4] = ["java.lang", "java.io", "java.nio", "jdk.internal.misc"];
+
+/// What the virtual machine is started with.
+pub fn arguments(memory_mb: u32) -> Vec<String> {
+    let mut arguments = vec![
+        // AWS's share of the memory for the heap; the machine does not see its sandbox's limit.
+        format!("-XX:MaxHeapSize={}m", memory_mb.saturating_mul(85) / 100),
+        "-XX:+UseSerialGC".to_owned(),
+        "-XX:TieredStopAtLevel=1".to_owned(),
+        "-Xshare:auto".to_owned(),
+    ];
+    arguments.extend(OPEN_PACKAGES.map(|package| format!("--add-opens=java.base/{package}=ALL-UNNAMED")));
+    arguments.extend(["-cp".to_owned(), CLASS_PATH.to_owned()]);
+    arguments
+}
+
+/// Compiles the bootstrap into `runtime_dir`, with the `javac` in `jdk`.
+pub fn compile(jdk: &Path, runtime_dir: &Path) -> io::Result<()> {
+    let sources = sources_dir(runtime_dir)?;
+    let compiled = compile_from(jdk, runtime_dir, &sources);
+    fs::remove_dir_all(&sources)?;
+    compiled
+}
+
+fn sources_dir(runtime_dir: &Path) -> io::Result<std::path::PathBuf> {
+    let dir = runtime_dir.join("sources");
+    make_dir(&dir)?;
+    Ok(dir)
+}
+
+fn compile_from(jdk: &Path, runtime_dir: &Path, sources: &Path) -> io::Result<()> {
+    let mut javac = Command::new(jdk.join("bin/javac"));
+    // The oldest that AWS's runtimes need and every JDK still writes.
+    javac.args(["--release", "11", "-nowarn", "-Xlint:-options", "-XDstringConcat=inline", "-d"]);
+    javac.arg(runtime_dir.join("bootstrap"));
+    for (name, text) in SOURCES {
+        let path = sources.join(name);
+        if let Some(folder) = path.parent() {
+            make_dir(folder)?;
+        }
+        fs::write(&path, text)?;
+        javac.arg(path);
+    }
+    let done = javac.stdin(Stdio::null()).output()?;
+    if done.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    Err(io::Error::other(format!("{} failed: {said}", jdk.join("bin/javac").display())))
+}
+
+/// Names below the sources, and the files.
+const SOURCES: &[(&str, &str)] = &[
+    (
+        "com/amazonaws/services/lambda/runtime/Client.java",
+        include_str!("../../bootstraps/java/com/amazonaws/services/lambda/runtime/Client.java"),
+    ),
+    (
+        "com/amazonaws/services/lambda/runtime/ClientContext.java",
+        include_str!("../../bootstraps/java/com/amazonaws/services/lambda/runtime/ClientContext.java"),
+    ),
+    (
+        "com/amazonaws/services/lambda/runtime/CognitoIdentity.java",
+        include_str!("../../bootstraps/java/com/amazonaws/services/lambda/runtime/CognitoIdentity.java"),
+    ),
+    (
+        "com/amazonaws/services/lambda/runtime/Context.java",
+        include_str!("../../bootstraps/java/com/amazonaws/services/lambda/runtime/Context.java"),
+    ),
+    (
+        "com/amazonaws/services/lambda/runtime/CustomPojoSerializer.java",
+        include_str!("../../bootstraps/java/com/amazonaws/services/lambda/runtime/CustomPojoSerializer.java"),
+    ),
+    (
+        "com/amazonaws/services/lambda/runtime/LambdaLogger.java",
+        include_str!("../../bootstraps/java/com/amazonaws/services/lambda/runtime/LambdaLogger.java"),
+    ),
+    (
+        "com/amazonaws/services/lambda/runtime/LambdaRuntime.java",
+        include_str!("../../bootstraps/java/com/amazonaws/services/lambda/runtime/LambdaRuntime.java"),
+    ),
+    (
+        "com/amazonaws/services/lambda/runtime/LambdaRuntimeInternal.java",
+        include_str!("../../bootstraps/java/com/amazonaws/services/lambda/runtime/LambdaRuntimeInternal.java"),
+    ),
+    (
+        "com/amazonaws/services/lambda/runtime/RequestHandler.java",
+        include_str!("../../bootstraps/java/com/amazonaws/services/lambda/runtime/RequestHandler.java"),
+    ),
+    (
+        "com/amazonaws/services/lambda/runtime/RequestStreamHandler.java",
+        include_str!("../../bootstraps/java/com/amazonaws/services/lambda/runtime/RequestStreamHandler.java"),
+    ),
+    (
+        "com/amazonaws/services/lambda/runtime/logging/LogFormat.java",
+        include_str!("../../bootstraps/java/com/amazonaws/services/lambda/runtime/logging/LogFormat.java"),
+    ),
+    (
+        "com/amazonaws/services/lambda/runtime/logging/LogLevel.java",
+        include_str!("../../bootstraps/java/com/amazonaws/services/lambda/runtime/logging/LogLevel.java"),
+    ),
+    ("lamplight/Beans.java", include_str!("../../bootstraps/java/lamplight/Beans.java")),
+    ("lamplight/Bootstrap.java", include_str!("../../bootstraps/java/lamplight/Bootstrap.java")),
+    ("lamplight/Environment.java", include_str!("../../bootstraps/java/lamplight/Environment.java")),
+    ("lamplight/Fault.java", include_str!("../../bootstraps/java/lamplight/Fault.java")),
+    ("lamplight/Frames.java", include_str!("../../bootstraps/java/lamplight/Frames.java")),
+    ("lamplight/Handler.java", include_str!("../../bootstraps/java/lamplight/Handler.java")),
+    ("lamplight/Http.java", include_str!("../../bootstraps/java/lamplight/Http.java")),
+    ("lamplight/Json.java", include_str!("../../bootstraps/java/lamplight/Json.java")),
+    ("lamplight/Logger.java", include_str!("../../bootstraps/java/lamplight/Logger.java")),
+    ("lamplight/Transport.java", include_str!("../../bootstraps/java/lamplight/Transport.java")),
+];
