@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base::ports::{Authority, Credential, FunctionSpec, LogEvent, LogStream, Telemetry};
 use base::{AwsError, BoxFuture, Chance, Principal, Secret, Spawn, Uuid, hex};
+use ring::digest;
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -40,7 +41,7 @@ impl Keys {
         hex::encode(&bytes)
     }
 
-    fn issue(self: &Arc<Self>, function: &FunctionSpec, instance: Uuid) -> runtime::Key {
+    fn issue(self: &Arc<Self>, function: &FunctionSpec) -> runtime::Key {
         let role = function.role.rsplit('/').next().unwrap_or_default();
         let (account, partition) = (function.account, function.region.partition());
         let id: String = self.random().to_ascii_uppercase().chars().take(16).collect();
@@ -51,7 +52,7 @@ impl Keys {
             principal: Arc::new(Principal {
                 account,
                 arn: format!("arn:{partition}:sts::{account}:assumed-role/{role}/{}", function.name),
-                user_id: format!("AROA{}:{}", hex::encode(instance.as_bytes()).to_ascii_uppercase(), function.name),
+                user_id: format!("{}:{}", role_id(&function.role), function.name),
                 access_key_id: Some(access_key_id.clone()),
             }),
         };
@@ -64,6 +65,12 @@ impl Keys {
         self.issued.lock().unwrap_or_else(PoisonError::into_inner).insert(access_key_id, credential);
         key
     }
+}
+
+/// The unique id of a role that may not exist: the same for the same name.
+fn role_id(arn: &str) -> String {
+    let digest = hex::encode(digest::digest(&digest::SHA256, arn.as_bytes()).as_ref()).to_ascii_uppercase();
+    format!("AROA{}", digest.get(..17).unwrap_or_default())
 }
 
 impl Drop for Lease {
@@ -94,9 +101,9 @@ impl runtime::Host for Host {
     fn issue_key<'a>(
         &'a self,
         function: &'a FunctionSpec,
-        instance: Uuid,
+        _instance: Uuid,
     ) -> BoxFuture<'a, Result<runtime::Key, String>> {
-        Box::pin(std::future::ready(Ok(self.keys.issue(function, instance))))
+        Box::pin(std::future::ready(Ok(self.keys.issue(function))))
     }
 
     fn serve_api(&self, _function: &FunctionSpec, _instance: Uuid, listener: TcpListener) -> Box<dyn Any + Send> {
