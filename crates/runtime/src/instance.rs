@@ -34,6 +34,15 @@ pub enum Order {
     End,
 }
 
+impl Order {
+    /// Tells who waits for it why it is not carried out.
+    pub fn refuse(self, why: InvokeError) {
+        if let Order::Invoke(_, reply) = self {
+            reply.send(Err(why)).ok();
+        }
+    }
+}
+
 /// The dispatcher, as an instance sees it.
 pub trait Home: Send + Sync {
     /// The instance may take another invocation. Whether it is kept.
@@ -132,8 +141,9 @@ enum Timer {
     IdleShort,
 }
 
-/// Runs an instance to its end. When this returns, nothing of it is left on the host.
-pub async fn run(body: Body) {
+/// Runs an instance to its end, and gives back where its orders come from. When this returns, nothing of it is left on
+/// the host.
+pub async fn run(body: Body) -> mpsc::Receiver<Order> {
     let Body { sandbox, environment, start, api, orders, home, clock, telemetry, log, keep_alive, held } = body;
     let sandbox = Arc::new(sandbox);
     let began = (Instant::now(), clock.now());
@@ -164,6 +174,7 @@ pub async fn run(body: Body) {
     }
     sandbox.kill().await;
     drop(held);
+    instance.orders
 }
 
 impl Instance {

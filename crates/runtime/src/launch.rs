@@ -26,11 +26,18 @@ pub async fn launch(
     mut orders: mpsc::Receiver<Order>,
 ) {
     match make(inner, id, &function).await {
-        Ok(made) => instance::run(made.body(inner, id, &function, orders)).await,
+        Ok(made) => {
+            let mut orders = instance::run(made.body(inner, id, &function, orders)).await;
+            orders.close();
+            // It ended by itself while an invocation was on its way: another instance will do.
+            while let Ok(Order::Invoke(call, reply)) = orders.try_recv() {
+                inner.send(Arc::clone(&function), call, reply);
+            }
+        }
         Err(error) => {
             orders.close();
-            if let Ok(Order::Invoke(_, reply)) = orders.try_recv() {
-                reply.send(Err(error)).ok();
+            if let Ok(order) = orders.try_recv() {
+                order.refuse(error);
             }
         }
     }
@@ -101,6 +108,8 @@ fn spec(
 ) -> Spec {
     let mut limits = Limits::for_memory(u64::from(function.memory_mb).saturating_mul(MEGABYTE));
     limits.tmp_bytes = u64::from(function.tmp_mb).saturating_mul(MEGABYTE);
+    // `/tmp` is memory here and disk on AWS: a function that fills it must not be killed for that.
+    limits.memory_bytes = limits.memory_bytes.saturating_add(limits.tmp_bytes);
     if inner.settings.is_cpu_hard {
         limits.cpu = Cpu::Quota(limits.cpu.millis());
     }

@@ -12,7 +12,6 @@ use base::{BoxFuture, Chance, Clock, Secret, Spawn, Uuid};
 use parking_lot::Mutex;
 use sandbox::{Isolation, Network};
 use store::Blobs;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::code::CodeCache;
@@ -181,9 +180,9 @@ impl Runtime {
 impl Invoke for Runtime {
     fn invoke(&self, function: Arc<FunctionSpec>, call: Call) -> BoxFuture<'_, Result<Invoked, InvokeError>> {
         let (reply, answer) = oneshot::channel();
-        let sent = self.0.send(function, call, reply);
+        // Sent before anybody waits: who drops the future does not take the invocation back.
+        self.0.send(function, Box::new(call), reply);
         Box::pin(async move {
-            sent?;
             // Gone without an answer: it panicked, or the server is stopping.
             answer.await.unwrap_or_else(|_| Err(InvokeError::Internal("the instance is gone".to_owned())))
         })
@@ -191,8 +190,8 @@ impl Invoke for Runtime {
 }
 
 impl Inner {
-    /// Gives an invocation to an instance.
-    fn send(self: &Arc<Self>, function: Arc<FunctionSpec>, call: Call, reply: Reply) -> Result<(), InvokeError> {
+    /// Gives an invocation to an instance, or answers why to none.
+    pub fn send(self: &Arc<Self>, function: Arc<FunctionSpec>, call: Box<Call>, reply: Reply) {
         let wanted = Wanted {
             scope: (function.world, function.account, function.region.clone()),
             function: function.name.clone(),
@@ -200,33 +199,14 @@ impl Inner {
             release: function.release,
             tenant: call.tenant_id.clone(),
         };
-        let mut order = Order::Invoke(Box::new(call), reply);
-        loop {
-            let mut superseded = Vec::new();
-            let mut books = self.books.lock();
-            let decision = books.dispatch.lend(&wanted, function.reserved_concurrency, &mut superseded);
-            let (sent, starting) = match decision {
-                Decision::Throttled(reason) => (Err(InvokeError::Throttled(reason)), None),
-                Decision::Start(id) => {
-                    // An invocation, and an order to end.
-                    let (orders, received) = mpsc::channel(2);
-                    orders.try_send(order).ok();
-                    books.orders.insert(id, orders);
-                    (Ok(None), Some((id, received)))
-                }
-                Decision::Use(id) => (books.hand(id, order), None),
-            };
-            drop(books);
-            self.end(&superseded);
-            if let Some((id, received)) = starting {
-                self.start(id, function, received);
-                return Ok(());
-            }
-            match sent? {
-                None => return Ok(()),
-                // The instance was just ending: another one will do.
-                Some(back) => order = back,
-            }
+        let mut superseded = Vec::new();
+        let mut books = self.books.lock();
+        let starting =
+            books.assign(&wanted, function.reserved_concurrency, Order::Invoke(call, reply), &mut superseded);
+        drop(books);
+        self.end(&superseded);
+        if let Some((id, orders)) = starting {
+            self.start(id, function, orders);
         }
     }
 
@@ -255,16 +235,36 @@ impl Inner {
 }
 
 impl Books {
-    /// Gives an order to an instance that was lent; gives it back if the instance is ending.
-    fn hand(&mut self, id: InstanceId, order: Order) -> Result<Option<Order>, InvokeError> {
-        let Some(orders) = self.orders.get(&id) else {
-            return Err(InvokeError::Internal("an instance without a way to it was lent".to_owned()));
-        };
-        match orders.try_send(order) {
-            Ok(()) => Ok(None),
-            Err(TrySendError::Closed(back) | TrySendError::Full(back)) => {
-                self.dispatch.ended(id);
-                Ok(Some(back))
+    /// Lends an instance for an invocation and gives it the order. One that must be started first is returned, with
+    /// where it takes its orders from.
+    fn assign(
+        &mut self,
+        wanted: &Wanted,
+        reserved: Option<u32>,
+        order: Order,
+        ended: &mut Vec<InstanceId>,
+    ) -> Option<(InstanceId, mpsc::Receiver<Order>)> {
+        loop {
+            match self.dispatch.lend(wanted, reserved, ended) {
+                Decision::Throttled(reason) => {
+                    order.refuse(InvokeError::Throttled(reason));
+                    return None;
+                }
+                Decision::Start(id) => {
+                    // An invocation, and an order to end.
+                    let (orders, received) = mpsc::channel(2);
+                    orders.try_send(order).ok();
+                    self.orders.insert(id, orders);
+                    return Some((id, received));
+                }
+                Decision::Use(id) => match self.orders.get(&id).map(|orders| orders.try_reserve()) {
+                    Some(Ok(place)) => {
+                        place.send(order);
+                        return None;
+                    }
+                    // It was just ending: another one will do.
+                    _ => self.dispatch.ended(id),
+                },
             }
         }
     }

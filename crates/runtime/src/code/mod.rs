@@ -59,6 +59,7 @@ pub struct CodeCache(Arc<Inner>);
 
 struct Inner {
     blobs: Blobs,
+    bytes_max: u64,
     trees_dir: PathBuf,
     temp_dir: PathBuf,
     next: AtomicU64,
@@ -97,9 +98,14 @@ impl Lease {
 impl CodeCache {
     /// Opens the cache below `dir`, and deletes what is no good any more.
     pub fn open(blobs: Blobs, dir: &Path) -> io::Result<CodeCache> {
+        CodeCache::open_with(blobs, dir, CODE_CACHE_BYTES)
+    }
+
+    fn open_with(blobs: Blobs, dir: &Path, bytes_max: u64) -> io::Result<CodeCache> {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let boot = boot.trim().trim_matches('/');
         let ours = dir.join(if boot.is_empty() { "boot" } else { boot });
+        make_dir(dir)?;
         make_dir(&ours)?;
         for other in fs::read_dir(dir)?.flatten().filter(|other| other.path() != ours) {
             remove(&other.path());
@@ -120,6 +126,7 @@ impl CodeCache {
         }
         Ok(CodeCache(Arc::new(Inner {
             blobs,
+            bytes_max,
             trees_dir,
             temp_dir,
             next: AtomicU64::new(next),
@@ -129,11 +136,8 @@ impl CodeCache {
 
     /// A function's code, unpacked.
     pub async fn code(&self, code: CodeRef) -> Result<Lease, CodeError> {
-        let lease = self.want(format!("z-{}", hex::encode(&code.hash)));
-        let made = lease.0.made.get_or_try_init(|| self.unpack(code)).await;
-        made.map(|_| ())?;
-        self.evict();
-        Ok(lease)
+        let name = format!("z-{}", hex::encode(&code.hash));
+        self.lease(&name, || self.unpack(&name, code)).await
     }
 
     /// Layers laid over each other in their order; `None` without any.
@@ -145,11 +149,28 @@ impl CodeCache {
         }
         let all: Vec<u8> = layers.iter().flat_map(|layer| layer.hash).collect();
         let digest = ring::digest::digest(&ring::digest::SHA256, &all);
-        let lease = self.want(format!("l-{}", hex::encode(digest.as_ref())));
-        let made = lease.0.made.get_or_try_init(|| self.merge(layers)).await;
-        made.map(|_| ())?;
+        let name = format!("l-{}", hex::encode(digest.as_ref()));
+        self.lease(&name, || self.merge(&name, layers)).await.map(Some)
+    }
+
+    async fn lease<M: Future<Output = Result<Made, CodeError>>>(
+        &self,
+        name: &str,
+        make: impl FnOnce() -> M,
+    ) -> Result<Lease, CodeError> {
+        let lease = self.want(name.to_owned());
+        let made = lease.0.made.get_or_try_init(make).await.map(|_| ());
+        if let Err(error) = made {
+            drop(lease);
+            let mut table = self.0.table.lock();
+            // What cannot be made takes no room.
+            if table.trees.get(name).is_some_and(|tree| Arc::strong_count(tree) == 1) {
+                table.trees.remove(name);
+            }
+            return Err(error);
+        }
         self.evict();
-        Ok(Some(lease))
+        Ok(lease)
     }
 
     fn want(&self, name: String) -> Lease {
@@ -164,7 +185,7 @@ impl CodeCache {
         Lease(Arc::clone(tree))
     }
 
-    async fn unpack(&self, code: CodeRef) -> Result<Made, CodeError> {
+    async fn unpack(&self, name: &str, code: CodeRef) -> Result<Made, CodeError> {
         let blob = Blob { hash: code.hash.into(), size_bytes: code.size_bytes };
         let limits = archive::Limits { archive_bytes_max: u64::MAX, ..archive::Limits::default() };
         // Small ones are read once for both the hash and the content.
@@ -175,7 +196,6 @@ impl CodeCache {
             self.0.blobs.verify(&blob).await.map_err(CodeError::Blob)?;
             Box::new(self.0.blobs.file(&blob).await.map_err(CodeError::Blob)?)
         };
-        let name = format!("z-{}", hex::encode(&code.hash));
         self.make(name, move |dir| {
             let opened = fs::File::open(dir).map_err(disk("open a directory"))?;
             let unpacked = archive::unpack(&*source, std::os::fd::AsFd::as_fd(&opened), &limits);
@@ -184,15 +204,11 @@ impl CodeCache {
         .await
     }
 
-    async fn merge(&self, layers: &[CodeRef]) -> Result<Made, CodeError> {
+    async fn merge(&self, name: &str, layers: &[CodeRef]) -> Result<Made, CodeError> {
         let mut leases = Vec::new();
-        let mut all = Vec::new();
         for layer in layers {
-            all.extend_from_slice(&layer.hash);
             leases.push(self.code(*layer).await?);
         }
-        let digest = ring::digest::digest(&ring::digest::SHA256, &all);
-        let name = format!("l-{}", hex::encode(digest.as_ref()));
         self.make(name, move |dir| {
             leases.iter().try_for_each(|lease| merge::lay_over(lease.path(), dir).map_err(disk("lay layers over")))
         })
@@ -202,7 +218,7 @@ impl CodeCache {
     /// Makes a tree beside, and gives it its name when it is whole.
     async fn make(
         &self,
-        name: String,
+        name: &str,
         fill: impl FnOnce(&Path) -> Result<(), CodeError> + Send + 'static,
     ) -> Result<Made, CodeError> {
         let number = self.0.next.fetch_add(1, Ordering::Relaxed);
@@ -229,7 +245,7 @@ impl CodeCache {
         let mut table = self.0.table.lock();
         let bytes = |tree: &Tree| tree.made.get().map_or(0, |made| made.bytes);
         let mut total = table.trees.values().fold(0_u64, |sum, tree| sum.saturating_add(bytes(tree)));
-        while total > CODE_CACHE_BYTES {
+        while total > self.0.bytes_max {
             // Only the table holds it, so nobody can come to hold it before the lock is released.
             let unused = table.trees.iter().filter(|(_, tree)| Arc::strong_count(tree) == 1);
             let oldest =
@@ -282,5 +298,87 @@ fn remove(path: &Path) {
             tracing::warn!(path = %path.display(), %error, "failed to delete from the code cache");
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+#[path = "../../tests/it/zip.rs"]
+mod zip;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use base::{Clock, SystemClock};
+    use store::Store;
+
+    use super::zip::zip;
+    use super::*;
+
+    fn blobs() -> Blobs {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        Blobs::temporary(&Store::memory(clock.clone()), clock).unwrap()
+    }
+
+    async fn code(blobs: &Blobs, text: &str) -> CodeRef {
+        let blob = blobs.put(Cursor::new(zip(&[("folder/file", text)])), u64::MAX).await.unwrap().blob();
+        CodeRef { hash: *blob.hash.as_bytes(), size_bytes: blob.size_bytes }
+    }
+
+    fn count(dir: &Path) -> usize {
+        fs::read_dir(dir).unwrap().count()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn many_who_want_a_tree_have_it_made_once_and_a_restart_keeps_it() {
+        let (blobs, dir) = (blobs(), tempfile::tempdir().unwrap());
+        let one = code(&blobs, "one").await;
+        let cache = CodeCache::open(blobs.clone(), dir.path()).unwrap();
+        let mut wants = tokio::task::JoinSet::new();
+        for _ in 0..16 {
+            let cache = cache.clone();
+            wants.spawn(async move { cache.code(one).await.unwrap() });
+        }
+        let leases = wants.join_all().await;
+        let path = leases[0].path().to_owned();
+        assert!(leases.iter().all(|lease| lease.path() == path));
+        assert_eq!(fs::read_to_string(path.join("folder/file")).unwrap(), "one");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o755);
+        assert_eq!((count(&cache.0.trees_dir), count(&cache.0.temp_dir)), (1, 0));
+        fs::create_dir(cache.0.temp_dir.join("7")).unwrap();
+        fs::create_dir(dir.path().join("another boot")).unwrap();
+        let again = CodeCache::open(blobs, dir.path()).unwrap();
+        assert_eq!((count(&again.0.temp_dir), count(dir.path())), (0, 1));
+        assert_eq!(again.code(one).await.unwrap().path(), path);
+    }
+
+    #[tokio::test]
+    async fn what_is_in_nobody_s_use_goes_oldest_first_and_comes_again() {
+        let (blobs, dir) = (blobs(), tempfile::tempdir().unwrap());
+        let [one, two, three] = [code(&blobs, "one").await, code(&blobs, "two").await, code(&blobs, "3").await];
+        let cache = CodeCache::open_with(blobs, dir.path(), 7).unwrap();
+        let held = cache.code(one).await.unwrap();
+        let gone = cache.code(two).await.unwrap().path().to_owned();
+        let kept = cache.code(three).await.unwrap();
+        assert_eq!(cache.0.table.lock().trees.len(), 3, "they just fit");
+        drop(cache.layers(&[one, three]).await.unwrap());
+        while gone.exists() {
+            tokio::task::yield_now().await;
+        }
+        assert!(held.path().exists() && kept.path().exists());
+        assert_eq!(fs::read_to_string(cache.code(two).await.unwrap().path().join("folder/file")).unwrap(), "two");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_zip_or_damaged_leaves_nothing() {
+        let (blobs, dir) = (blobs(), tempfile::tempdir().unwrap());
+        let cache = CodeCache::open(blobs.clone(), dir.path()).unwrap();
+        let blob = blobs.put(Cursor::new(b"no zip".to_vec()), u64::MAX).await.unwrap().blob();
+        let no_zip = CodeRef { hash: *blob.hash.as_bytes(), size_bytes: blob.size_bytes };
+        assert!(matches!(cache.code(no_zip).await, Err(CodeError::Archive(_))));
+        let missing = CodeRef { hash: [1; 32], size_bytes: 5 };
+        assert!(matches!(cache.code(missing).await, Err(CodeError::Blob(_))));
+        assert_eq!((count(&cache.0.trees_dir), count(&cache.0.temp_dir)), (0, 0));
+        assert!(cache.0.table.lock().trees.is_empty());
     }
 }

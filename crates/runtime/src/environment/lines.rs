@@ -142,8 +142,8 @@ impl Writer {
             self.memory_mb
         );
         // Where the host does not count memory, none is claimed.
-        if let Some(bytes) = memory_peak_bytes {
-            let _ = write!(text, "Max Memory Used: {} MB\t", megabytes(bytes));
+        if let Some(megabytes) = memory_peak_bytes.map(|bytes| self.megabytes(bytes)) {
+            let _ = write!(text, "Max Memory Used: {megabytes} MB\t");
         }
         if let Some(init) = init {
             let _ = write!(text, "Init Duration: {:.2} ms\t", millis(init));
@@ -156,6 +156,11 @@ impl Writer {
             Some(Failure::Handler(_)) | None => {}
         }
         text + "\n"
+    }
+
+    /// What it used of its memory. What is in `/tmp` is counted with it, and AWS never tells of more than there is.
+    fn megabytes(&self, bytes: u64) -> u64 {
+        bytes.div_ceil(1024 * 1024).min(self.memory_mb.into())
     }
 
     fn record(&self, line: &Line<'_>) -> (Level, &'static str, Value) {
@@ -201,7 +206,7 @@ impl Writer {
                 metrics.insert("billedDurationMs".into(), billed_millis(*took, *init).into());
                 metrics.insert("memorySizeMB".into(), self.memory_mb.into());
                 if let Some(bytes) = memory_peak_bytes {
-                    metrics.insert("maxMemoryUsedMB".into(), megabytes(*bytes).into());
+                    metrics.insert("maxMemoryUsedMB".into(), self.megabytes(*bytes).into());
                 }
                 if let Some(init) = init {
                     metrics.insert("initDurationMs".into(), rounded(*init).into());
@@ -260,10 +265,6 @@ fn rounded(took: Duration) -> f64 {
 fn billed_millis(took: Duration, init: Option<Duration>) -> u64 {
     let micros = took.saturating_add(init.unwrap_or_default()).as_micros();
     u64::try_from(micros.div_ceil(1_000)).unwrap_or(u64::MAX)
-}
-
-fn megabytes(bytes: u64) -> u64 {
-    bytes.div_ceil(1024 * 1024)
 }
 
 #[cfg(test)]

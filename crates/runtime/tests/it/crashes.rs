@@ -104,6 +104,25 @@ async fn an_init_that_fails_is_repeated_and_its_error_is_the_answer() {
 }
 
 #[tokio::test]
+async fn a_small_function_may_fill_its_tmp_and_no_more() {
+    let bed = Bed::new().await;
+    let code = "
+def handler(event, context):
+    written = 0
+    try:
+        with open('/tmp/file', 'wb', buffering=0) as file:
+            while True:
+                written += file.write(b'x' * 1048576)
+    except OSError as error:
+        return [written >> 20, error.errno]
+";
+    let mut function = bed.function("python3.13", "app.handler", &[("app.py", code)]).await;
+    function.memory_mb = 128;
+    function.timeout = Duration::from_secs(30);
+    assert_eq!(bed.invoke(&function, "{}").await.body, "[512, 28]");
+}
+
+#[tokio::test]
 async fn a_flood_of_output_ends_at_the_deadline() {
     let bed = Bed::new().await;
     let flood = "import os\ndef handler(event, context):\n    while True:\n        os.write(1, b'x' * 1000 + b'\\n')\n";

@@ -7,3 +7,4 @@ mod crashes;
 mod custom;
 mod instances;
 mod managed;
+mod zip;
