@@ -6,7 +6,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use base::ports::{Authority, Credential, FunctionSpec, LogEvent, LogStream, Telemetry};
+use base::ports::{
+    Authority, Call, Credential, FunctionSpec, Invoke, InvokeError, Invoked, LogEvent, LogStream, Telemetry,
+};
 use base::{AwsError, BoxFuture, Chance, Principal, Secret, Spawn, Uuid, hex};
 use ring::digest;
 use tokio::io::copy_bidirectional;
@@ -141,6 +143,15 @@ async fn forward(listener: TcpListener, api: SocketAddr, spawn: Arc<dyn Spawn>, 
             drop(place);
         };
         spawn.spawn("a connection to the API", Box::pin(carry));
+    }
+}
+
+/// Stands where functions run on a machine that cannot run them.
+pub struct Unable(pub String);
+
+impl Invoke for Unable {
+    fn invoke(&self, _: Arc<FunctionSpec>, _: Call) -> BoxFuture<'_, Result<Invoked, InvokeError>> {
+        Box::pin(std::future::ready(Err(InvokeError::CannotRun(self.0.clone()))))
     }
 }
 

@@ -22,7 +22,7 @@ use wire::sigv4::Verifier;
 use crate::cli::AuthMode;
 use crate::config::{self, Config};
 use crate::control::Served;
-use crate::functions::{self, Keys};
+use crate::functions::{self, Keys, Unable};
 use crate::keys::TokenKey;
 use crate::platform::{self, Platform};
 use crate::root::Root;
@@ -64,7 +64,7 @@ pub struct Lamp {
     pub root: Arc<Root>,
     pub tasks: Tasks,
     pub cloud: Arc<Cloud>,
-    pub functions: Arc<runtime::Runtime>,
+    pub functions: Option<Arc<runtime::Runtime>>,
     is_tls: bool,
 }
 
@@ -91,7 +91,10 @@ impl Lamp {
         let keys = Keys::new(root.clone(), data.chance.clone());
         let functions = runtime(config, &data, listener.local_addr(), keys.clone(), spawn).await?;
         let cloud = Arc::new(Cloud {
-            functions: functions.clone(),
+            functions: match &functions {
+                Some(runtime) => runtime.clone(),
+                None => Arc::new(Unable("running functions on this machine".into())),
+            },
             store: data.store.clone(),
             blobs: data.blobs.clone(),
             vault: data.vault.clone(),
@@ -134,25 +137,31 @@ impl Lamp {
     }
 }
 
-/// What runs functions, in sandboxes of this machine.
+/// What runs functions, in sandboxes of this machine; `None` if it lends none.
 async fn runtime(
     config: &Config,
     data: &Data,
     api: SocketAddr,
     keys: Arc<Keys>,
     spawn: Arc<dyn Spawn>,
-) -> Result<Arc<runtime::Runtime>, Box<dyn Error>> {
-    let (isolation, _features) = sandbox::processes(sandbox::Settings::default(), spawn.clone()).await?;
+) -> Result<Option<Arc<runtime::Runtime>>, Box<dyn Error>> {
+    let isolation = match sandbox::processes(sandbox::Settings::default(), spawn.clone()).await {
+        Ok((isolation, _features)) => isolation,
+        Err(error) => {
+            tracing::warn!("functions cannot run here: failed to {}", base::with_causes(&error));
+            return Ok(None);
+        }
+    };
     let parts = runtime::Parts {
         blobs: data.blobs.clone(),
-        isolation: isolation,
+        isolation,
         clock: data.clock.clone(),
         chance: data.chance.clone(),
         host: Arc::new(functions::Host { keys, api, spawn: spawn.clone() }),
         spawn,
         telemetry: Arc::new(functions::ServerLog),
     };
-    Ok(runtime::Runtime::new(functions::settings(&config.data_dir, api), parts)?)
+    Ok(Some(runtime::Runtime::new(functions::settings(&config.data_dir, api), parts)?))
 }
 
 /// As many connections as the process may have descriptors for, less what everything else needs.
