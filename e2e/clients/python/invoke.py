@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import sys
 import zipfile
 
 import boto3
@@ -62,7 +63,14 @@ def handler(event, context):
     }
 """
 make("py", "python3.13", "app.handler", "app.py", PYTHON, Environment={"Variables": {"STAGE": "one"}}, Publish=True)
-answer, result, log = call("py", {"grüße": [1, None]})
+try:
+    answer, result, log = call("py", {"grüße": [1, None]})
+except botocore.exceptions.ClientError as error:
+    # A host without namespaces runs no functions, and says so. Whatever else it says is a fault.
+    if "running functions on this machine" not in str(error):
+        raise
+    print("skipped: this host lends no sandboxes")
+    sys.exit(0)
 assert answer["StatusCode"] == 200 and "FunctionError" not in answer, answer
 assert answer["ExecutedVersion"] == "$LATEST", answer
 request = answer["ResponseMetadata"]["RequestId"]
