@@ -15,8 +15,11 @@ use crate::spec::{Limits, Mount, Program, Spec};
 #[derive(Clone)]
 pub struct Isolation(pub(crate) Arc<dyn Backend>);
 
+/// A room, and the host's sockets in it.
+pub(crate) type Started = (Box<dyn Room>, Vec<TcpListener>);
+
 pub(crate) trait Backend: Send + Sync {
-    fn start(&self, spec: Spec) -> BoxFuture<'_, Result<(Box<dyn Room>, Vec<TcpListener>), StartError>>;
+    fn start(&self, spec: Spec) -> BoxFuture<'_, Result<Started, StartError>>;
 }
 
 impl Isolation {

@@ -148,7 +148,10 @@ impl Program {
 /// Arguments and environment hold secrets: only the path is shown.
 impl fmt::Debug for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Program").field("path", &self.argv.first()).field("grants", &self.grants).finish_non_exhaustive()
+        f.debug_struct("Program")
+            .field("path", &self.argv.first())
+            .field("grants", &self.grants)
+            .finish_non_exhaustive()
     }
 }
 

@@ -362,7 +362,10 @@ fn claim_place(own: &Place, name: &str, server: u32) -> io::Result<Place> {
 fn claim_v2(own: &Place, name: &str, server: u32) -> io::Result<Place> {
     let wanted = |path: &Path| -> Vec<&str> {
         let available = fs::read_to_string(path.join("cgroup.controllers")).unwrap_or_default();
-        ["memory", "cpu", "pids"].into_iter().filter(|name| available.split_whitespace().any(|has| has == *name)).collect()
+        ["memory", "cpu", "pids"]
+            .into_iter()
+            .filter(|name| available.split_whitespace().any(|has| has == *name))
+            .collect()
     };
     let controllers = wanted(&own.path);
     let passes_on = controllers.is_empty()

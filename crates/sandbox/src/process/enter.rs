@@ -34,8 +34,18 @@ pub struct Entry {
 }
 
 /// Files of `/proc` that speak of the machine or reach it, covered with `/dev/null`.
-const MASKED: [&str; 10] =
-    ["kcore", "keys", "key-users", "timer_list", "config.gz", "kallsyms", "cmdline", "sysrq-trigger", "kmsg", "sched_debug"];
+const MASKED: [&str; 10] = [
+    "kcore",
+    "keys",
+    "key-users",
+    "timer_list",
+    "config.gz",
+    "kallsyms",
+    "cmdline",
+    "sysrq-trigger",
+    "kmsg",
+    "sched_debug",
+];
 
 /// Folders of `/proc` in which a write would change the machine.
 const READ_ONLY: [&str; 4] = ["sys", "irq", "bus", "fs"];
@@ -156,4 +166,3 @@ fn drop_capabilities() -> io::Result<()> {
     rustix::thread::set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
     Ok(())
 }
-

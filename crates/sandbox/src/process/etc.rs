@@ -16,7 +16,8 @@ pub const GID: u32 = 990;
 const PASSWD: &str = "root:x:0:0:root:/root:/sbin/nologin\nsbx_user1051:x:993:990::/home/sbx_user1051:/sbin/nologin\n";
 const GROUP: &str = "root:x:0:\nsbx_user1051:x:990:\n";
 const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost\n";
-const NSSWITCH: &str = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\nprotocols: files\n";
+const NSSWITCH: &str =
+    "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\nprotocols: files\n";
 
 /// Files of the host that its libraries and interpreters look for. Folders are copied with what is below them.
 const COPIED: [&str; 8] = [
@@ -43,8 +44,10 @@ const BUNDLES: [&str; 4] = [
 
 /// Where programs look for it.
 const BUNDLE: &str = "ssl/certs/ca-certificates.crt";
-const BUNDLE_LINKS: [(&str, &str); 2] =
-    [("ssl/cert.pem", "certs/ca-certificates.crt"), ("pki/tls/certs/ca-bundle.crt", "/etc/ssl/certs/ca-certificates.crt")];
+const BUNDLE_LINKS: [(&str, &str); 2] = [
+    ("ssl/cert.pem", "certs/ca-certificates.crt"),
+    ("pki/tls/certs/ca-bundle.crt", "/etc/ssl/certs/ca-certificates.crt"),
+];
 
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 const ENTRIES_MAX: usize = 4_096;

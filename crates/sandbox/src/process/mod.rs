@@ -6,12 +6,14 @@
 //! Freezing, counting and killing go straight to the kernel, without asking anybody.
 
 pub mod cgroup;
+mod egress;
 mod enter;
 mod etc;
 mod init;
 mod landlock;
 mod netlink;
 mod network;
+mod nft;
 mod room;
 mod seccomp;
 mod spawner;
@@ -20,12 +22,12 @@ mod template;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, ExitCode, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use base::{BoxFuture, Spawn};
 use parking_lot::Mutex;
@@ -35,13 +37,13 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Mutex as AsyncMutex, oneshot, watch};
 
-use crate::features::Features;
-use crate::isolation::{Backend, Isolation, Room, StartError};
+use crate::features::{EGRESS, Features};
+use crate::isolation::{self, Backend, Isolation, StartError};
 use crate::limits::{LISTENERS_MAX, MOUNTS_MAX};
 use crate::message::{self, Order, Report};
 use crate::process::cgroup::Group;
 use crate::process::room::ProcessRoom;
-use crate::spec::{Limits, Mount, Spec};
+use crate::spec::{Limits, Mount, Network, Spec};
 use crate::sys;
 
 #[cfg(feature = "testing")]
@@ -64,6 +66,8 @@ pub struct Settings {
     pub uid_base: u32,
     /// What `/etc/resolv.conf` names inside. Empty: what the host uses, as far as it can be reached.
     pub nameservers: Vec<IpAddr>,
+    /// Private networks that sandboxes with egress reach: address and length of the prefix.
+    pub allowed_networks: Vec<(Ipv4Addr, u8)>,
     /// As root: make sandboxes with the rights of this user only.
     pub as_user: Option<u32>,
     #[cfg(feature = "testing")]
@@ -77,6 +81,7 @@ impl Default for Settings {
             // Above what systemd gives to containers and services, below where uids turn negative in old programs.
             uid_base: 1_879_200_000,
             nameservers: Vec::new(),
+            allowed_networks: Vec::new(),
             as_user: None,
             #[cfg(feature = "testing")]
             fault: None,
@@ -126,8 +131,13 @@ impl Processes {
         Ok(Arc::clone(&spawner))
     }
 
-    async fn start_once(&self, spec: Spec) -> Result<(Box<dyn Room>, Vec<TcpListener>), StartError> {
+    async fn start_once(&self, spec: Spec) -> Result<isolation::Started, StartError> {
         let spawner = self.spawner().await?;
+        if spec.network == Network::Egress
+            && let Some(why) = spawner.no_egress.get().and_then(Option::as_deref)
+        {
+            return Err(StartError::NoEgress(why.to_owned()));
+        }
         let token = self.next.fetch_add(1, Ordering::Relaxed);
         let limits = spec.limits.clone();
         let (answered, answer) = oneshot::channel();
@@ -142,7 +152,7 @@ impl Processes {
 }
 
 impl Backend for Processes {
-    fn start(&self, spec: Spec) -> BoxFuture<'_, Result<(Box<dyn Room>, Vec<TcpListener>), StartError>> {
+    fn start(&self, spec: Spec) -> BoxFuture<'_, Result<isolation::Started, StartError>> {
         Box::pin(async move {
             check(&spec)?;
             match self.start_once(spec.clone()).await {
@@ -186,6 +196,7 @@ type StartAnswer = oneshot::Sender<Result<Started, StartError>>;
 struct Spawner {
     socket: AsyncFd<OwnedFd>,
     table: Mutex<Table>,
+    no_egress: OnceLock<Option<String>>,
     /// Reaped when it goes.
     child: Mutex<Child>,
 }
@@ -209,7 +220,8 @@ impl Spawner {
             .spawn()
             .map_err(IsolationError::Spawner)?;
         let socket = sys::register(ours).map_err(IsolationError::Spawner)?;
-        let spawner = Arc::new(Spawner { socket, table: Mutex::default(), child: Mutex::new(child) });
+        let spawner =
+            Arc::new(Spawner { socket, table: Mutex::default(), no_egress: OnceLock::new(), child: Mutex::new(child) });
         let begin = Order::Begin { settings, server: std::process::id() };
         transmit(&spawner.socket, &begin, &[]).await.map_err(IsolationError::Spawner)?;
         let features = match next(&spawner.socket).await.map_err(IsolationError::Spawner)? {
@@ -219,6 +231,7 @@ impl Spawner {
             }
             _ => return Err(IsolationError::Spawner(io::ErrorKind::UnexpectedEof.into())),
         };
+        let _ = spawner.no_egress.set(features.missing(EGRESS).map(str::to_owned));
         let weak = Arc::downgrade(&spawner);
         // Holds the socket's twin and no owner: when the last room and the isolation are gone, so is the spawner.
         let reader = spawner.socket.get_ref().try_clone().and_then(sys::register).map_err(IsolationError::Spawner)?;
@@ -339,10 +352,7 @@ async fn next<T: DeserializeOwned>(socket: &AsyncFd<OwnedFd>) -> io::Result<Opti
 
 /// In place of a memory group: what one process may hold.
 fn rlimits(limits: &Limits, has_memory_group: bool) -> message::Rlimits {
-    message::Rlimits {
-        open_files: limits.open_files,
-        data_bytes: (!has_memory_group).then_some(limits.memory_bytes),
-    }
+    message::Rlimits { open_files: limits.open_files, data_bytes: (!has_memory_group).then_some(limits.memory_bytes) }
 }
 
 #[cfg(feature = "testing")]

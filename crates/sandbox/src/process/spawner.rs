@@ -16,7 +16,7 @@ use rustix::net::RecvFlags;
 use rustix::process::{DumpableBehavior, Gid, Pid, Signal, Uid, WaitOptions};
 use rustix::thread::{ThreadNameSpaceType, UnshareFlags};
 
-use crate::features::Features;
+use crate::features::{EGRESS, Features};
 use crate::message::{self, Order, Report};
 use crate::process::cgroup::{Controller, Group, Trees};
 use crate::process::enter::{Entry, write_proc};
@@ -24,7 +24,7 @@ use crate::process::network::Networks;
 use crate::process::step::{Failure, Step};
 use crate::process::template::{Template, attach, clone_tree, seal};
 use crate::process::{Settings, etc, init};
-use crate::spec::{Mount, Network, Spec};
+use crate::spec::{Mount, Spec};
 use crate::sys::{self, Alone};
 
 /// How soon to try again to remove a group that the kernel still holds.
@@ -73,18 +73,31 @@ fn begin(socket: &OwnedFd) -> Result<(Spawner, Features), Failure> {
     if !is_root {
         own_user_namespace(&alone)?;
     }
-    let networks = Networks::begin(&alone, is_root)?;
     let nameservers =
         if settings.nameservers.is_empty() { etc::host_nameservers() } else { settings.nameservers.clone() };
+    let networks = Networks::begin(&alone, is_root, &nameservers, &settings.allowed_networks)?;
     let template = Template::build(&alone, is_root, &nameservers)?;
     let wants_landlock = sys::landlock_abi();
-    let features = features(is_root, &trees, wants_landlock.as_ref().err());
+    let features = features(is_root, &trees, wants_landlock.as_ref().err(), networks.no_egress());
     let children = sys::signal_fd(libc::SIGCHLD).step("listen for exits")?;
     let socket = socket.try_clone().step("keep the socket")?;
     let wants_landlock = wants_landlock.is_ok();
     let (cells, dead, slots) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
     let spawner = Spawner {
-        alone, socket, children, settings, is_root, trees, networks, template, wants_landlock, cells, dead, slots, is_lost: false, server,
+        alone,
+        socket,
+        children,
+        settings,
+        is_root,
+        trees,
+        networks,
+        template,
+        wants_landlock,
+        cells,
+        dead,
+        slots,
+        is_lost: false,
+        server,
     };
     Ok((spawner, features))
 }
@@ -110,7 +123,7 @@ fn own_user_namespace(alone: &Alone) -> Result<(), Failure> {
     sys::unshare(alone, UnshareFlags::NEWNS).step("make a mount namespace")
 }
 
-fn features(is_root: bool, trees: &Trees, no_landlock: Option<&io::Error>) -> Features {
+fn features(is_root: bool, trees: &Trees, no_landlock: Option<&io::Error>, no_egress: Option<&str>) -> Features {
     let mut features = Features { is_root, list: Vec::new() };
     let not_root = (!is_root).then(|| "lamp does not run as root".to_owned());
     features.add("uid for each sandbox", not_root, "run lamp as root, if functions do not trust each other");
@@ -126,6 +139,8 @@ fn features(is_root: bool, trees: &Trees, no_landlock: Option<&io::Error>) -> Fe
     features.add("freezing", no_freezer, delegate);
     let no_landlock = no_landlock.map(|error| format!("the kernel refuses: {error}"));
     features.add("landlock", no_landlock, "boot a kernel with CONFIG_SECURITY_LANDLOCK and landlock in its lsm= list");
+    let remedy = "run lamp as root on a kernel with nftables, and `sysctl -w net.ipv4.ip_forward=1`";
+    features.add(EGRESS, no_egress.map(str::to_owned), remedy);
     features
 }
 
@@ -237,16 +252,12 @@ impl Spawner {
         home.and(born)
     }
 
-    fn prepare(&self, spec: &Spec, group: Group, slot: u32) -> Result<Preparation, Failure> {
+    fn prepare(&mut self, spec: &Spec, group: Group, slot: u32) -> Result<Preparation, Failure> {
         let mut mounts = Vec::with_capacity(spec.mounts.len());
         for mount in &spec.mounts {
             mounts.push((sealed(mount)?, mount.inside.to_string_lossy().into_owned()));
         }
-        if spec.network == Network::Egress {
-            let source = io::Error::from(io::ErrorKind::Unsupported);
-            return Err(Failure { step: "give the sandbox a way to the internet".to_owned(), source });
-        }
-        let listeners = self.networks.prepare(&self.alone, &spec.listen)?;
+        let listeners = self.networks.prepare(&self.alone, spec.network, &spec.listen)?;
         let entry = Entry {
             doors: group.doors().step("open the control groups")?,
             mounts,

@@ -2,7 +2,7 @@
 
 use sandbox::{Mount, RunError};
 
-use crate::common::{isolation, public_folder, output, shell, soon, spec, succeeded};
+use crate::common::{isolation, output, public_folder, shell, soon, spec, succeeded};
 
 #[tokio::test]
 async fn it_looks_like_a_function_environment() {
@@ -18,12 +18,28 @@ async fn it_looks_like_a_function_environment() {
         [
             "uid=993(sbx_user1051) gid=990(sbx_user1051) groups=990(sbx_user1051)",
             "localhost",
-            "bin", "dev", "etc", "lib", "opt", "proc", "sbin", "tmp", "usr", "var",
+            "bin",
+            "dev",
+            "etc",
+            "lib",
+            "opt",
+            "proc",
+            "sbin",
+            "tmp",
+            "usr",
+            "var",
             "/",
-            "0", "1", "2", "3",
+            "0",
+            "1",
+            "2",
+            "3",
             "/",
             "UTC",
-            "1024", "742", "8192", "64", "0",
+            "1024",
+            "742",
+            "8192",
+            "64",
+            "0",
             "1777",
             "0022",
         ]

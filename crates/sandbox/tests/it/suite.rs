@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 
-use sandbox::{Event, FakeProcess, Isolation, Program, ProcessId, RunError, Sandbox, Spec, Status};
+use sandbox::{Event, FakeProcess, Isolation, ProcessId, Program, RunError, Sandbox, Spec, Status};
 
 use crate::common::{MIB, isolation, isolation_without_root, shell, soon};
 
