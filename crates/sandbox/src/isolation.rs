@@ -111,7 +111,7 @@ impl Sandbox {
     }
 
     /// Kills all that runs inside and answers when nothing is left of the sandbox on the host: no process, mount,
-    /// cgroup or uid. Frozen ones too. More calls do nothing.
+    /// cgroup or uid. Frozen ones too. Its network ends with the last of its listeners. More calls do nothing.
     pub async fn kill(&self) {
         self.room.kill().await;
     }

@@ -175,6 +175,7 @@ struct Cell {
 /// What is made outside before the init is born.
 struct Preparation {
     entry: Entry,
+    control: (OwnedFd, OwnedFd),
     listeners: Vec<OwnedFd>,
     group: Group,
     slot: u32,
@@ -257,6 +258,8 @@ impl Spawner {
         for mount in &spec.mounts {
             mounts.push((sealed(mount)?, mount.inside.to_string_lossy().into_owned()));
         }
+        // At home: a socket keeps the network in which it was made, and this one outlives the sandbox at the server's end.
+        let control = message::pair().step("make a control socket")?;
         let listeners = self.networks.prepare(&self.alone, spec.network, &spec.listen)?;
         let entry = Entry {
             doors: group.doors().step("open the control groups")?,
@@ -266,13 +269,12 @@ impl Spawner {
             covers_proc: self.template.covers_proc,
             wants_landlock: self.wants_landlock,
         };
-        Ok(Preparation { entry, listeners, group, slot })
+        Ok(Preparation { entry, control, listeners, group, slot })
     }
 
     /// `Some` in the child, when its sandbox has ended. The parent is left in the template.
     fn give_birth(&mut self, token: u64, prepared: Preparation) -> Result<Option<ExitCode>, Failure> {
-        let (ours, theirs) = message::pair().step("make a control socket")?;
-        let Preparation { entry, listeners, group, slot } = prepared;
+        let Preparation { entry, control: (ours, theirs), listeners, group, slot } = prepared;
         self.template.enter()?;
         let v2 = entry.doors.v2.as_ref().map(AsFd::as_fd);
         let born = sys::clone_into(&self.alone, NAMESPACES as u64, v2);

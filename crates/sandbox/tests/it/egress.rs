@@ -183,9 +183,12 @@ async fn out_go_only_packets_to_public_addresses() {
         let shown = Command::new("ip").args(interfaces.split(' ')).output().unwrap();
         String::from_utf8(shown.stdout).unwrap().contains("lmp")
     };
-    while left() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    soon(async {
+        while left() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
     drop(host_server);
 }
 
