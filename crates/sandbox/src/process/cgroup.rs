@@ -105,6 +105,7 @@ impl Trees {
                 Err(error) => refused.push((own, error)),
             }
         }
+        trees.prefer_v2();
         let held: BTreeSet<Controller> = trees.places.iter().flat_map(|place| place.controllers.clone()).collect();
         for (controller, name) in Controller::ALL.iter().filter(|(controller, _)| !held.contains(controller)) {
             let why = match refused.iter().find(|(own, _)| own.controllers.contains(controller)) {
@@ -116,12 +117,19 @@ impl Trees {
         Ok(trees)
     }
 
-    pub fn has(&self, controller: Controller) -> bool {
-        self.places.iter().any(|place| place.controllers.contains(&controller))
-    }
-
-    pub fn can_freeze(&self) -> bool {
-        self.has(Controller::Freezer) || self.places.iter().any(|place| place.version == Version::V2)
+    /// Where v2 counts and freezes, v1 groups for that alone would be one more to make, join and remove for each sandbox.
+    fn prefer_v2(&mut self) {
+        if self.places.iter().any(|place| place.version == Version::V2) {
+            let by_v2 = [Controller::Cpuacct, Controller::Freezer];
+            self.places.retain(|place| {
+                let is_needed =
+                    place.version == Version::V2 || !place.controllers.iter().all(|one| by_v2.contains(one));
+                if !is_needed {
+                    let _ = fs::remove_dir(&place.path);
+                }
+                is_needed
+            });
+        }
     }
 
     /// A group for one sandbox, with its limits.
@@ -135,7 +143,7 @@ impl Trees {
             }
             group.places.push(Place { version: tree.version, controllers: tree.controllers.clone(), path });
         }
-        if let Err(error) = group.limit(limits) {
+        if let Err(error) = group.set(limits, true) {
             group.remove();
             return Err(error);
         }
@@ -188,11 +196,15 @@ impl Group {
     }
 
     pub fn limit(&self, limits: &Limits) -> io::Result<()> {
+        self.set(limits, false)
+    }
+
+    fn set(&self, limits: &Limits, is_new: bool) -> io::Result<()> {
         if let Some(place) = self.place(Controller::Memory) {
             limit_memory(place, limits.memory_bytes)?;
         }
         if let Some(place) = self.place(Controller::Cpu) {
-            limit_cpu(place, limits.cpu)?;
+            limit_cpu(place, limits.cpu, is_new)?;
         }
         if let Some(place) = self.place(Controller::Pids) {
             // Our init is one of them.
@@ -201,13 +213,8 @@ impl Group {
         Ok(())
     }
 
-    fn freezer(&self) -> Option<&Place> {
-        let v2 = self.places.iter().find(|place| place.version == Version::V2);
-        v2.or_else(|| self.place(Controller::Freezer))
-    }
-
     pub fn freeze(&self, frozen: bool) -> io::Result<Freezing> {
-        match self.freezer() {
+        match self.place(Controller::Freezer) {
             Some(place) if place.version == Version::V2 => place.write("cgroup.freeze", u8::from(frozen))?,
             Some(place) => place.write("freezer.state", if frozen { "FROZEN" } else { "THAWED" })?,
             None => return Ok(Freezing::Unsupported),
@@ -279,7 +286,7 @@ fn optional(written: io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn limit_cpu(place: &Place, cpu: Cpu) -> io::Result<()> {
+fn limit_cpu(place: &Place, cpu: Cpu, is_new: bool) -> io::Result<()> {
     let millis = u64::from(cpu.millis());
     let quota = match cpu {
         Cpu::Weight(_) => None,
@@ -289,10 +296,16 @@ fn limit_cpu(place: &Place, cpu: Cpu) -> io::Result<()> {
     // v1 counts 1,024 for an ordinary neighbour, v2 100.
     if place.version == Version::V1 {
         place.write("cpu.shares", (millis * 1_024 / 1_000).clamp(2, 262_144))?;
+        if is_new && quota.is_none() {
+            return Ok(());
+        }
         optional(place.write("cpu.cfs_period_us", QUOTA_PERIOD_US))?;
         return optional(place.write("cpu.cfs_quota_us", quota.map_or("-1".to_owned(), |quota| quota.to_string())));
     }
     place.write("cpu.weight", (millis / 10).clamp(1, 10_000))?;
+    if is_new && quota.is_none() {
+        return Ok(());
+    }
     let quota = quota.map_or("max".to_owned(), |quota| quota.to_string());
     optional(place.write("cpu.max", format!("{quota} {QUOTA_PERIOD_US}")))
 }
@@ -378,8 +391,8 @@ fn claim_v2(own: &Place, name: &str, server: u32) -> io::Result<Place> {
     if passes_on && pass_on(&path, &controllers).is_ok() {
         held.extend(controllers.iter().filter_map(|name| Controller::named(name)));
     }
-    // Counted in every group, with or without the controller.
-    held.push(Controller::Cpuacct);
+    // Every group of v2 counts its time and can be frozen, whatever controllers it has.
+    held.extend([Controller::Cpuacct, Controller::Freezer]);
     Ok(Place { version: Version::V2, controllers: held, path })
 }
 
@@ -478,7 +491,13 @@ mod tests {
         let path = folder.path().to_owned();
         let place = Place {
             version: Version::V2,
-            controllers: vec![Controller::Memory, Controller::Cpu, Controller::Cpuacct, Controller::Pids],
+            controllers: vec![
+                Controller::Memory,
+                Controller::Cpu,
+                Controller::Cpuacct,
+                Controller::Pids,
+                Controller::Freezer,
+            ],
             path: path.clone(),
         };
         let group = Group { places: vec![place] };

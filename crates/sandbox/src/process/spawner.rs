@@ -30,6 +30,8 @@ use crate::sys::{self, Alone};
 /// How soon to try again to remove a group that the kernel still holds.
 const BURIAL_RETRY: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
 
+const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+
 /// The namespaces into which every init is born; its network is the spawner's at that moment.
 const NAMESPACES: i32 = libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
 
@@ -135,8 +137,7 @@ fn features(is_root: bool, trees: &Trees, no_landlock: Option<&io::Error>, no_eg
     features.add("memory limit", missing(Controller::Memory), delegate);
     features.add("CPU share", missing(Controller::Cpu), delegate);
     features.add("process limit", missing(Controller::Pids), delegate);
-    let no_freezer = (!trees.can_freeze()).then(|| "no group of ours has a freezer".to_owned());
-    features.add("freezing", no_freezer, delegate);
+    features.add("freezing", missing(Controller::Freezer), delegate);
     let no_landlock = no_landlock.map(|error| format!("the kernel refuses: {error}"));
     features.add("landlock", no_landlock, "boot a kernel with CONFIG_SECURITY_LANDLOCK and landlock in its lsm= list");
     let remedy = "run lamp as root on a kernel with nftables, and `sysctl -w net.ipv4.ip_forward=1`";
@@ -190,9 +191,17 @@ impl Spawner {
     fn serve(&mut self) -> io::Result<Option<ExitCode>> {
         loop {
             let mut waited = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.children, PollFlags::IN)];
-            let timeout = (!self.dead.is_empty()).then_some(&BURIAL_RETRY);
-            rustix::io::retry_on_intr(|| poll(&mut waited, timeout))?;
+            let timeout = match (self.networks.wants_more(), self.dead.is_empty()) {
+                (true, _) => Some(&AT_ONCE),
+                (false, false) => Some(&BURIAL_RETRY),
+                (false, true) => None,
+            };
+            let ready = rustix::io::retry_on_intr(|| poll(&mut waited, timeout))?;
             let [orders, exits] = waited.map(|fd| !fd.revents().is_empty());
+            if ready == 0 {
+                // Nobody waits for us: the dearest part of the next start can be made now.
+                self.networks.make_one_ahead(&self.alone).map_err(|failure| failure.source)?;
+            }
             if exits {
                 let mut pending = [0_u8; 128];
                 let _ = rustix::io::read(&self.children, &mut pending);

