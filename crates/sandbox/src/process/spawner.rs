@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
 use rustix::net::RecvFlags;
 use rustix::process::{DumpableBehavior, Gid, Pid, Signal, Uid, WaitOptions};
-use rustix::thread::{ThreadNameSpaceType, UnshareFlags};
+use rustix::thread::UnshareFlags;
 
 use crate::features::{EGRESS, Features};
 use crate::message::{self, Order, Report};
@@ -32,8 +32,8 @@ const BURIAL_RETRY: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
 
 const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
-/// The namespaces into which every init is born; its network is the spawner's at that moment.
-const NAMESPACES: i32 = libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+/// The namespaces into which every init is born; its files and its network are the spawner's at that moment.
+const NAMESPACES: i32 = libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
 
 pub fn main() -> ExitCode {
     let Ok(socket) = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3) else { return ExitCode::FAILURE };
@@ -170,6 +170,8 @@ struct Cell {
     token: u64,
     slot: u32,
     init: OwnedFd,
+    /// Its mount namespace.
+    files: OwnedFd,
     group: Group,
 }
 
@@ -284,7 +286,7 @@ impl Spawner {
     /// `Some` in the child, when its sandbox has ended. The parent is left in the template.
     fn give_birth(&mut self, token: u64, prepared: Preparation) -> Result<Option<ExitCode>, Failure> {
         let Preparation { entry, control: (ours, theirs), listeners, group, slot } = prepared;
-        self.template.enter()?;
+        let files = self.template.enter_copy(&self.alone)?;
         let v2 = entry.doors.v2.as_ref().map(AsFd::as_fd);
         let born = sys::clone_into(&self.alone, NAMESPACES as u64, v2);
         match born.map_err(Failure::of("start the sandbox's init"))? {
@@ -294,7 +296,7 @@ impl Spawner {
                 let mut fds = vec![ours.as_fd(), init.as_fd()];
                 fds.extend(listeners.iter().map(AsFd::as_fd));
                 let told = self.report(&Report::Started { token, group: group.clone() }, &fds);
-                self.cells.insert(pid.as_raw_pid(), Cell { token, slot, init, group });
+                self.cells.insert(pid.as_raw_pid(), Cell { token, slot, init, files, group });
                 told.step("hand the sandbox out")?;
                 Ok(None)
             }
@@ -306,8 +308,7 @@ impl Spawner {
         let cell = self.cells.values().find(|cell| cell.token == token);
         let cell = cell.ok_or(io::Error::from_raw_os_error(libc::ESRCH)).step("find the sandbox")?;
         let tree = sealed(mount)?;
-        rustix::thread::move_into_thread_name_spaces(cell.init.as_fd(), ThreadNameSpaceType::MOUNT)
-            .step("enter the sandbox's files")?;
+        self.template.enter(&cell.files)?;
         let attached = attach(&tree, &mount.inside.to_string_lossy()).step("mount a directory of the host");
         let home = self.template.leave();
         self.is_lost = home.is_err();

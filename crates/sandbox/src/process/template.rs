@@ -53,6 +53,8 @@ pub const SEALED: u64 = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc
 pub struct Template {
     host: OwnedFd,
     template: OwnedFd,
+    /// The host's.
+    proc: OwnedFd,
     /// The template keeps the host's `/proc` until a sandbox has its own: a user namespace may not mount one otherwise.
     pub covers_proc: bool,
 }
@@ -60,6 +62,7 @@ pub struct Template {
 impl Template {
     pub fn build(alone: &Alone, is_root: bool, nameservers: &[IpAddr]) -> Result<Template, Failure> {
         let host = mount_namespace().step("open the host's mount namespace")?;
+        let proc = rustix::fs::open("/proc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).step("open /proc")?;
         let lent = Lent::by_host(is_root)?;
         let etc = etc::gather(nameservers);
 
@@ -85,14 +88,23 @@ impl Template {
         rustix::process::fchdir(&root).step("enter the template")?;
         rustix::process::pivot_root(".", ".").step("make the template the root")?;
         unmount(".", UnmountFlags::DETACH).step("let go of the host's root")?;
-        let built = Template { host, template, covers_proc };
+        let built = Template { host, template, proc, covers_proc };
         built.leave()?;
         Ok(built)
     }
 
-    /// Into the template, to give birth.
-    pub fn enter(&self) -> Result<(), Failure> {
-        move_into_link_name_space(self.template.as_fd(), Some(LinkNameSpaceType::Mount)).step("enter the template")
+    /// Into a copy of the template, to give birth there. Gives the copy, which a later mount needs: the init of an
+    /// ordinary user is closed to its own spawner once it is confined.
+    pub fn enter_copy(&self, alone: &Alone) -> Result<OwnedFd, Failure> {
+        move_into_link_name_space(self.template.as_fd(), Some(LinkNameSpaceType::Mount)).step("enter the template")?;
+        sys::unshare(alone, UnshareFlags::NEWNS).step("copy the template")?;
+        let copy = rustix::fs::openat(&self.proc, "self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        copy.step("open the copy of the template")
+    }
+
+    /// Into the copy that belongs to a sandbox.
+    pub fn enter(&self, copy: &OwnedFd) -> Result<(), Failure> {
+        move_into_link_name_space(copy.as_fd(), Some(LinkNameSpaceType::Mount)).step("enter the sandbox's files")
     }
 
     /// Back into the host's files.
