@@ -175,7 +175,9 @@ impl Room for FakeRoom {
     fn kill(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             let mut running = self.running.lock();
-            running.alive.clear();
+            for process in running.alive.clone() {
+                running.exit(process, Status::Signal(libc::SIGKILL), &self.tell);
+            }
             if !running.gone {
                 running.gone = true;
                 let _ = self.tell.try_send(Event::Gone);

@@ -69,7 +69,7 @@ impl Sandbox {
     }
 
     /// What happened next. Each exit of a program that `run` started is told once, after the `run` that started it has
-    /// answered; orphans are reaped silently. After `Event::Gone` it answers `Gone` for ever. One task may wait at a
+    /// answered, also when the whole sandbox dies; orphans are reaped silently. After `Event::Gone` it answers `Gone` for ever. One task may wait at a
     /// time. Cancelling the call loses nothing.
     pub async fn event(&self) -> Event {
         self.room.event().await
@@ -96,7 +96,8 @@ impl Sandbox {
         self.room.limit(limits)
     }
 
-    /// Stops every process inside where it stands, without its knowledge. It takes effect within some milliseconds.
+    /// Stops every process inside where it stands, without its knowledge, our init too: `run` and `signal` take effect
+    /// after `thaw`. It takes effect within some milliseconds.
     pub fn freeze(&self) -> io::Result<Freezing> {
         self.room.freeze()
     }

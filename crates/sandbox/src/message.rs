@@ -65,6 +65,7 @@ pub enum Report {
     /// Nothing is left of it.
     Gone {
         token: u64,
+        out_of_memory: u64,
     },
 }
 

@@ -142,6 +142,8 @@ fn become_nobody(alone: &Alone, host_id: Option<u32>, proc: &OwnedFd) -> Result<
     write_proc(proc, "self/setgroups", "deny").step("deny setgroups")?;
     write_proc(proc, "self/uid_map", &format!("{UID} {uid} 1")).step("map the uid")?;
     write_proc(proc, "self/gid_map", &format!("{GID} {gid} 1")).step("map the gid")?;
+    // A host that runs out of memory ends functions before it ends anything of its own.
+    write_proc(proc, "self/oom_score_adj", "500").step("offer the sandbox to the out-of-memory killer")?;
     // No user namespaces below this one, whatever the filter might let through.
     write_proc(proc, "sys/user/max_user_namespaces", "0").step("forbid user namespaces")
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -108,7 +109,9 @@ pub fn host_nameservers() -> Vec<IpAddr> {
 
 fn read(path: &Path) -> Option<Vec<u8>> {
     let metadata = fs::metadata(path).ok()?;
-    (metadata.is_file() && metadata.len() <= FILE_BYTES_MAX).then(|| fs::read(path).ok())?
+    // What the host keeps from its other users is not for sandboxes either.
+    let is_public = metadata.mode() & 0o004 != 0;
+    (metadata.is_file() && is_public && metadata.len() <= FILE_BYTES_MAX).then(|| fs::read(path).ok())?
 }
 
 fn copy(etc: &Path, name: &Path, depth: usize, nodes: &mut Vec<(PathBuf, Node)>) {

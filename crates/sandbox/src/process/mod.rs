@@ -141,7 +141,7 @@ impl Processes {
         let token = self.next.fetch_add(1, Ordering::Relaxed);
         let limits = spec.limits.clone();
         let (answered, answer) = oneshot::channel();
-        let (went, gone) = watch::channel(false);
+        let (went, gone) = watch::channel(None);
         spawner.await_start(token, answered, went)?;
         spawner.order(&Order::Start { token, spec: Box::new(spec) }).await?;
         let started = answer.await.map_err(|_| StartError::SpawnerGone)??;
@@ -207,7 +207,8 @@ struct Table {
     is_gone: bool,
     starting: HashMap<u64, StartAnswer>,
     mounting: HashMap<u64, oneshot::Sender<i32>>,
-    living: HashMap<u64, watch::Sender<bool>>,
+    /// Told when one is gone, with the kills for memory that there were in it.
+    living: HashMap<u64, watch::Sender<Option<u64>>>,
 }
 
 impl Spawner {
@@ -261,7 +262,7 @@ impl Spawner {
         }
     }
 
-    fn await_start(&self, token: u64, answer: StartAnswer, gone: watch::Sender<bool>) -> Result<(), StartError> {
+    fn await_start(&self, token: u64, answer: StartAnswer, gone: watch::Sender<Option<u64>>) -> Result<(), StartError> {
         let mut table = self.table.lock();
         if table.is_gone {
             return Err(StartError::SpawnerGone);
@@ -318,9 +319,9 @@ impl Table {
                     let _ = answer.send(errno);
                 }
             }
-            Report::Gone { token } => {
+            Report::Gone { token, out_of_memory } => {
                 if let Some(gone) = self.living.remove(&token) {
-                    gone.send_replace(true);
+                    gone.send_replace(Some(out_of_memory));
                 }
             }
             Report::Ready { .. } | Report::Refused { .. } => {}
@@ -333,7 +334,7 @@ impl Table {
         self.starting.clear();
         self.mounting.clear();
         for (_, gone) in self.living.drain() {
-            gone.send_replace(true);
+            gone.send_replace(Some(0));
         }
     }
 }

@@ -13,8 +13,8 @@ use std::process::ExitCode;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
 use rustix::net::RecvFlags;
-use rustix::process::{DumpableBehavior, Gid, Pid, Signal, Uid, WaitOptions};
-use rustix::thread::UnshareFlags;
+use rustix::process::{DumpableBehavior, Gid, Pid, Resource, Rlimit, Signal, Uid, WaitOptions};
+use rustix::thread::{CapabilitySet, UnshareFlags};
 
 use crate::features::{EGRESS, Features};
 use crate::message::{self, Order, Report};
@@ -42,12 +42,9 @@ pub fn main() -> ExitCode {
             if spawner.report(&Report::Ready { features }, &[]).is_err() {
                 return ExitCode::FAILURE;
             }
-            let code = spawner.serve().unwrap_or(None);
-            // An init comes out of here too, when its sandbox ends: it buries nobody.
-            code.unwrap_or_else(|| {
-                spawner.end();
-                ExitCode::SUCCESS
-            })
+            let served = spawner.serve();
+            spawner.end();
+            if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(failure) => {
             let errno = failure.errno();
@@ -70,7 +67,10 @@ fn begin(socket: &OwnedFd) -> Result<(Spawner, Features), Failure> {
     if let Some(user) = settings.as_user {
         become_user(user).step("become an ordinary user")?;
     }
-    let is_root = rustix::process::geteuid().is_root();
+    let is_root = is_full_root();
+    // Two descriptors a sandbox; programs get a limit of their own.
+    let files = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files, maximum: files });
     let trees = Trees::claim(server).step("claim control groups")?;
     if !is_root {
         own_user_namespace(&alone)?;
@@ -102,6 +102,21 @@ fn begin(socket: &OwnedFd) -> Result<(Spawner, Features), Failure> {
         server,
     };
     Ok((spawner, features))
+}
+
+/// Root of the host, with what root can do: neither of a container's user namespace nor stripped. All others do as
+/// ordinary users do.
+fn is_full_root() -> bool {
+    let needed = CapabilitySet::SYS_ADMIN
+        | CapabilitySet::SYS_CHROOT
+        | CapabilitySet::SETUID
+        | CapabilitySet::SETGID
+        | CapabilitySet::MKNOD
+        | CapabilitySet::NET_ADMIN;
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let is_whole = map.split_whitespace().eq(["0", "0", "4294967295"]);
+    let held = rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(needed));
+    rustix::process::geteuid().is_root() && is_whole && held
 }
 
 fn become_user(user: u32) -> io::Result<()> {
@@ -173,6 +188,8 @@ struct Cell {
     /// Its mount namespace.
     files: OwnedFd,
     group: Group,
+    /// When it died: how often the kernel had killed in it for memory.
+    out_of_memory: u64,
 }
 
 /// What is made outside before the init is born.
@@ -189,8 +206,8 @@ impl Spawner {
         message::send(&self.socket, report, fds)
     }
 
-    /// Until the server goes. `Some` in an init whose sandbox has ended.
-    fn serve(&mut self) -> io::Result<Option<ExitCode>> {
+    /// Until the server goes.
+    fn serve(&mut self) -> io::Result<()> {
         loop {
             let mut waited = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.children, PollFlags::IN)];
             let timeout = match (self.networks.wants_more(), self.dead.is_empty()) {
@@ -211,40 +228,32 @@ impl Spawner {
             }
             self.bury()?;
             if orders {
-                let Some((order, _)) = message::receive(&self.socket, RecvFlags::empty())? else { return Ok(None) };
-                if let Some(code) = self.obey(order)? {
-                    return Ok(Some(code));
-                }
+                let Some((order, _)) = message::receive(&self.socket, RecvFlags::empty())? else { return Ok(()) };
+                self.obey(order)?;
             }
         }
     }
 
-    /// `Some` in an init whose sandbox has ended.
-    fn obey(&mut self, order: Order) -> io::Result<Option<ExitCode>> {
-        match order {
-            Order::Begin { .. } => Ok(None),
+    fn obey(&mut self, order: Order) -> io::Result<()> {
+        let report = match order {
+            Order::Begin { .. } => return Ok(()),
             Order::Start { token, spec } => match self.start(token, &spec) {
-                // Lost in a sandbox's namespaces, it would make the next one of the wrong parts.
-                Err(failure) if self.is_lost => Err(failure.source),
-                Ok(code) => Ok(code),
-                Err(failure) => {
-                    let (errno, step) = (failure.errno(), failure.step);
-                    self.report(&Report::NotStarted { token, step, errno }, &[])?;
-                    Ok(None)
-                }
+                Ok(()) => return Ok(()),
+                Err(failure) => Report::NotStarted { token, errno: failure.errno(), step: failure.step },
             },
             Order::Mount { token, mount } => {
                 let errno = self.mount(token, &mount).err().map_or(0, |failure| failure.errno());
-                if self.is_lost {
-                    return Err(io::Error::from_raw_os_error(errno));
-                }
-                self.report(&Report::Mounted { token, errno }, &[])?;
-                Ok(None)
+                Report::Mounted { token, errno }
             }
+        };
+        if self.is_lost {
+            // In a sandbox's namespaces, it would make the next one of the wrong parts.
+            return Err(io::Error::other("the way back is lost"));
         }
+        self.report(&report, &[])
     }
 
-    fn start(&mut self, token: u64, spec: &Spec) -> Result<Option<ExitCode>, Failure> {
+    fn start(&mut self, token: u64, spec: &Spec) -> Result<(), Failure> {
         #[cfg(feature = "testing")]
         crate::process::step::fault::plan(self.settings.fault, token, self.server);
         let slot = (0..).find(|slot| !self.slots.contains(slot)).unwrap_or(u32::MAX);
@@ -252,9 +261,6 @@ impl Spawner {
         let group = group.map_err(Failure::of("make control groups"))?;
         let prepared = self.prepare(spec, group.clone(), slot);
         let born = prepared.and_then(|prepared| self.give_birth(token, prepared));
-        if let Ok(Some(code)) = born {
-            return Ok(Some(code));
-        }
         // Back from the sandbox's namespaces, whatever came of it.
         let home = self.template.leave().and_then(|()| self.networks.go_home());
         self.is_lost = home.is_err();
@@ -283,22 +289,21 @@ impl Spawner {
         Ok(Preparation { entry, control, listeners, group, slot })
     }
 
-    /// `Some` in the child, when its sandbox has ended. The parent is left in the template.
-    fn give_birth(&mut self, token: u64, prepared: Preparation) -> Result<Option<ExitCode>, Failure> {
+    /// Leaves the caller in the sandbox's files.
+    fn give_birth(&mut self, token: u64, prepared: Preparation) -> Result<(), Failure> {
         let Preparation { entry, control: (ours, theirs), listeners, group, slot } = prepared;
         let files = self.template.enter_copy(&self.alone)?;
         let v2 = entry.doors.v2.as_ref().map(AsFd::as_fd);
         let born = sys::clone_into(&self.alone, NAMESPACES as u64, v2);
         match born.map_err(Failure::of("start the sandbox's init"))? {
-            None => Ok(Some(init::live(&self.alone, theirs, entry))),
+            None => init::live(&self.alone, theirs, entry),
             Some((pid, init)) => {
                 self.slots.insert(slot);
                 let mut fds = vec![ours.as_fd(), init.as_fd()];
                 fds.extend(listeners.iter().map(AsFd::as_fd));
                 let told = self.report(&Report::Started { token, group: group.clone() }, &fds);
-                self.cells.insert(pid.as_raw_pid(), Cell { token, slot, init, files, group });
-                told.step("hand the sandbox out")?;
-                Ok(None)
+                self.cells.insert(pid.as_raw_pid(), Cell { token, slot, init, files, group, out_of_memory: 0 });
+                told.step("hand the sandbox out")
             }
         }
     }
@@ -319,7 +324,12 @@ impl Spawner {
     fn collect(&mut self) -> io::Result<()> {
         loop {
             match rustix::process::wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, _))) => self.dead.extend(self.cells.remove(&pid.as_raw_pid())),
+                Ok(Some((pid, _))) => {
+                    if let Some(mut cell) = self.cells.remove(&pid.as_raw_pid()) {
+                        cell.out_of_memory = cell.group.out_of_memory().unwrap_or(0);
+                        self.dead.push(cell);
+                    }
+                }
                 Ok(None) | Err(rustix::io::Errno::CHILD) => return Ok(()),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -334,7 +344,7 @@ impl Spawner {
         self.dead = dead;
         for cell in gone {
             self.slots.remove(&cell.slot);
-            self.report(&Report::Gone { token: cell.token }, &[])?;
+            self.report(&Report::Gone { token: cell.token, out_of_memory: cell.out_of_memory }, &[])?;
         }
         Ok(())
     }
