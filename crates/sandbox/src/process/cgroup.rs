@@ -370,40 +370,51 @@ fn claim_place(own: &Place, name: &str, server: u32) -> io::Result<Place> {
     }
 }
 
-/// Below our own group where its controllers may be passed on; else, for the owner of the machine, at the top; else a
-/// group without limits, which can still freeze.
+/// Below our own group where its controllers may be passed on; else at the top, which is only for the owner of the
+/// machine; else a group without limits, which can still freeze and count.
 fn claim_v2(own: &Place, name: &str, server: u32) -> io::Result<Place> {
-    let wanted = |path: &Path| -> Vec<&str> {
-        let available = fs::read_to_string(path.join("cgroup.controllers")).unwrap_or_default();
-        ["memory", "cpu", "pids"]
-            .into_iter()
-            .filter(|name| available.split_whitespace().any(|has| has == *name))
-            .collect()
-    };
-    let controllers = wanted(&own.path);
-    let passes_on = controllers.is_empty()
-        || pass_on(&own.path, &controllers).is_ok()
-        // A group that passes controllers on has no processes of its own: ours step aside.
-        || (step_aside(&own.path, server).is_ok() && pass_on(&own.path, &controllers).is_ok());
-    let path = own.path.join(name);
+    // A spawner that replaces another begins in the leaf into which the server stepped aside.
+    let own = if own.path.ends_with(LEAF) { own.path.parent().unwrap_or(&own.path) } else { &own.path };
+    let top = own.ancestors().take_while(|path| path.join(CONTROLLERS).exists()).last().unwrap_or(own);
+    let wanted = available(top);
+    let passes_on = |path: &Path| available(path) == wanted && pass_on(path, &wanted).is_ok();
+    // A group that passes controllers on has no processes of its own: ours step aside.
+    let own_does = passes_on(own) || (own != top && step_aside(own, server).is_ok() && passes_on(own));
+    let home = if !own_does && rustix::process::geteuid().is_root() && passes_on(top) { top } else { own };
+    sweep(home);
+    let path = home.join(name);
     fs::create_dir(&path)?;
     let mut held = Vec::new();
-    if passes_on && pass_on(&path, &controllers).is_ok() {
-        held.extend(controllers.iter().filter_map(|name| Controller::named(name)));
+    if available(&path) == wanted && pass_on(&path, &wanted).is_ok() {
+        held.extend(wanted.iter().filter_map(|name| Controller::named(name)));
     }
     // Every group of v2 counts its time and can be frozen, whatever controllers it has.
     held.extend([Controller::Cpuacct, Controller::Freezer]);
     Ok(Place { version: Version::V2, controllers: held, path })
 }
 
+/// A leaf of the server's own group, for the server itself.
+const LEAF: &str = "lamplight-server";
+const CONTROLLERS: &str = "cgroup.controllers";
+
+/// Which of the controllers that limit are to be had in a group.
+fn available(path: &Path) -> Vec<&'static str> {
+    let text = fs::read_to_string(path.join(CONTROLLERS)).unwrap_or_default();
+    let has = |name: &&str| text.split_whitespace().any(|has| has == *name);
+    ["memory", "cpu", "pids"].into_iter().filter(has).collect()
+}
+
 fn pass_on(path: &Path, controllers: &[&str]) -> io::Result<()> {
+    if controllers.is_empty() {
+        return Ok(());
+    }
     let enable: Vec<String> = controllers.iter().map(|name| format!("+{name}")).collect();
     fs::write(path.join("cgroup.subtree_control"), enable.join(" "))
 }
 
 /// Moves the server and this process into a leaf of their group.
 fn step_aside(path: &Path, server: u32) -> io::Result<()> {
-    let leaf = path.join("lamplight-server");
+    let leaf = path.join(LEAF);
     match fs::create_dir(&leaf) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
@@ -483,6 +494,30 @@ mod tests {
                 (Version::V2, "/cg/unified/user.slice".to_owned(), vec![]),
             ]
         );
+    }
+
+    #[test]
+    fn a_v2_group_is_claimed_where_controllers_may_be_passed_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join("own");
+        fs::create_dir(&own).unwrap();
+        for path in [folder.path(), &own] {
+            fs::write(path.join(CONTROLLERS), "cpuset cpu io memory pids").unwrap();
+        }
+        let claim = |path: &Path, name: &str| {
+            // The kernel would put the file there with the group.
+            let place = Place { version: Version::V2, controllers: Vec::new(), path: path.to_owned() };
+            claim_v2(&place, name, std::process::id()).unwrap()
+        };
+        assert_eq!(claim(&own, "lamplight-a").path, own.join("lamplight-a"));
+        assert_eq!(fs::read_to_string(own.join("cgroup.subtree_control")).unwrap(), "+memory +cpu +pids");
+        assert_eq!(claim(&own.join(LEAF), "lamplight-b").path, own.join("lamplight-b"));
+        // What is not passed on to us is to be had at the top, or not at all.
+        fs::write(own.join(CONTROLLERS), "pids").unwrap();
+        let place = claim(&own, "lamplight-c");
+        let is_root = rustix::process::geteuid().is_root();
+        assert_eq!(place.path, if is_root { folder.path() } else { &own }.join("lamplight-c"));
+        assert_eq!(place.controllers, [Controller::Cpuacct, Controller::Freezer]);
     }
 
     #[test]
