@@ -49,17 +49,34 @@ const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 pub struct Egress {
     _fence: Socket,
     next: u32,
+    /// We made the host forward packets, and stop it when we go.
+    is_ours: bool,
+}
+
+impl Drop for Egress {
+    fn drop(&mut self) {
+        if self.is_ours {
+            let _ = std::fs::write(FORWARD, "0");
+        }
+    }
 }
 
 impl Egress {
-    /// Puts the fence up, in the host's network namespace.
-    pub fn begin(nameservers: &[IpAddr], allowed: &[(Ipv4Addr, u8)]) -> io::Result<Egress> {
-        if std::fs::read_to_string(FORWARD)?.trim() != "1" {
+    /// Puts the fence up, in the host's network namespace, and then lets it forward packets if it does not yet and
+    /// `may_forward`.
+    pub fn begin(nameservers: &[IpAddr], allowed: &[(Ipv4Addr, u8)], may_forward: bool) -> io::Result<Egress> {
+        let is_ours = std::fs::read_to_string(FORWARD)?.trim() != "1";
+        if is_ours && !may_forward {
             return Err(io::Error::other("this host forwards no packets: net.ipv4.ip_forward is 0"));
         }
-        let fence = fence(&ipv4(nameservers), allowed).commit()?;
+        let fence = fence(&ipv4(nameservers), allowed, is_ours).commit()?;
         // Servers on one host begin at different places.
-        Ok(Egress { _fence: fence, next: std::process::id().wrapping_mul(257) % PAIRS })
+        let next = std::process::id().wrapping_mul(257) % PAIRS;
+        let egress = Egress { _fence: fence, next, is_ours };
+        if is_ours {
+            std::fs::write(FORWARD, "1")?;
+        }
+        Ok(egress)
     }
 
     /// Leads from the sandbox's network namespace to the host's. Called in the host's; `enter` goes into the sandbox's,
@@ -100,7 +117,8 @@ fn addresses(pair: u32) -> (Ipv4Addr, Ipv4Addr) {
     (Ipv4Addr::from_bits(host), Ipv4Addr::from_bits(host + 1))
 }
 
-fn fence(nameservers: &[Ipv4Addr], allowed: &[(Ipv4Addr, u8)]) -> Batch {
+/// `is_alone`: whether the host forwards packets for us and nobody else.
+fn fence(nameservers: &[Ipv4Addr], allowed: &[(Ipv4Addr, u8)], is_alone: bool) -> Batch {
     let from = Match::InputPrefix(PREFIX);
     let mut batch = Batch::table(&format!("lamplight-{}", std::process::id()));
     // To the host itself: nothing but answers and questions for names.
@@ -127,6 +145,9 @@ fn fence(nameservers: &[Ipv4Addr], allowed: &[(Ipv4Addr, u8)]) -> Batch {
     }
     batch.rule("forward", &[Match::OutputPrefix(PREFIX), Match::Established], Verdict::Accept);
     batch.rule("forward", &[Match::OutputPrefix(PREFIX)], Verdict::Drop);
+    if is_alone {
+        batch.rule("forward", &[Match::NotInputPrefix(PREFIX)], Verdict::Drop);
+    }
     batch.chain("postrouting", "nat", Hook::PostRouting, 100);
     let leaves = [Match::From(OURS.0, OURS.1), Match::NotOutputPrefix(PREFIX)];
     batch.rule("postrouting", &leaves, Verdict::Masquerade);

@@ -68,6 +68,8 @@ pub struct Settings {
     pub nameservers: Vec<IpAddr>,
     /// Private networks that sandboxes with egress reach: address and length of the prefix.
     pub allowed_networks: Vec<(Ipv4Addr, u8)>,
+    /// For egress, set `net.ipv4.ip_forward` where it is 0, for our sandboxes alone, and set it back at the end.
+    pub may_forward: bool,
     /// As root: make sandboxes with the rights of this user only.
     pub as_user: Option<u32>,
     #[cfg(feature = "testing")]
@@ -82,6 +84,7 @@ impl Default for Settings {
             uid_base: 1_879_200_000,
             nameservers: Vec::new(),
             allowed_networks: Vec::new(),
+            may_forward: false,
             as_user: None,
             #[cfg(feature = "testing")]
             fault: None,

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
+use crate::process::Settings;
 use crate::process::egress::Egress;
 use crate::process::netlink;
 use crate::process::step::{Failure, Step};
@@ -37,10 +38,11 @@ impl Networks {
         alone: &Alone,
         is_root: bool,
         nameservers: &[IpAddr],
-        allowed: &[(Ipv4Addr, u8)],
+        settings: &Settings,
     ) -> Result<Networks, Failure> {
         let egress = if is_root {
-            Egress::begin(nameservers, allowed).map_err(|error| error.to_string())
+            Egress::begin(nameservers, &settings.allowed_networks, settings.may_forward)
+                .map_err(|error| error.to_string())
         } else {
             sys::unshare(alone, UnshareFlags::NEWNET).step("make a network namespace")?;
             Err("lamp does not run as root".to_owned())

@@ -42,6 +42,7 @@ pub enum Verdict {
 pub enum Match<'a> {
     /// The packet came in, or goes out, by an interface of this prefix, or by none of it.
     InputPrefix(&'a str),
+    NotInputPrefix(&'a str),
     OutputPrefix(&'a str),
     NotOutputPrefix(&'a str),
     Ipv6,
@@ -179,6 +180,10 @@ impl Match<'_> {
             Match::InputPrefix(prefix) => {
                 meta(list, META_INPUT_NAME);
                 compare(list, true, prefix.as_bytes());
+            }
+            Match::NotInputPrefix(prefix) => {
+                meta(list, META_INPUT_NAME);
+                compare(list, false, prefix.as_bytes());
             }
             Match::OutputPrefix(prefix) => {
                 meta(list, META_OUTPUT_NAME);

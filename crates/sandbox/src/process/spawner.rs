@@ -77,7 +77,7 @@ fn begin(socket: &OwnedFd) -> Result<(Spawner, Features), Failure> {
     }
     let nameservers =
         if settings.nameservers.is_empty() { etc::host_nameservers() } else { settings.nameservers.clone() };
-    let networks = Networks::begin(&alone, is_root, &nameservers, &settings.allowed_networks)?;
+    let networks = Networks::begin(&alone, is_root, &nameservers, &settings)?;
     let template = Template::build(&alone, is_root, &nameservers)?;
     let wants_landlock = sys::landlock_abi();
     let features = features(is_root, &trees, wants_landlock.as_ref().err(), networks.no_egress());

@@ -76,9 +76,9 @@ impl Drop for Internet {
     }
 }
 
-/// A setting of the namespace that this thread is in.
-fn forward() {
-    std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+/// Whether the namespace that this thread is in forwards packets.
+fn forwards() -> String {
+    std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap().trim().to_owned()
 }
 
 fn listen(address: &str, port: u16) -> TcpListener {
@@ -124,13 +124,11 @@ async fn out_go_only_packets_to_public_addresses() {
     });
     let own = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
     let host = std::fs::File::open(format!("/run/netns/{}", internet.host)).unwrap();
-    let host_server = Internet::inside(&internet.host, || {
-        forward();
-        listen("0.0.0.0", 80)
-    });
+    let host_server = Internet::inside(&internet.host, || listen("0.0.0.0", 80));
     let settings = Settings {
         nameservers: vec![NAMESERVER.parse().unwrap()],
         allowed_networks: vec![(Ipv4Addr::new(10, 1, 0, 0), 16)],
+        may_forward: true,
         ..settings()
     };
     // The spawner is born where this thread is.
@@ -189,7 +187,14 @@ async fn out_go_only_packets_to_public_addresses() {
         }
     })
     .await;
-    drop(host_server);
+    assert_eq!(Internet::inside(&internet.host, forwards), "1");
+    drop((host_server, first, second, isolation));
+    soon(async {
+        while Internet::inside(&internet.host, forwards) != "0" {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
