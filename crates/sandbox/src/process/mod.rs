@@ -104,6 +104,25 @@ pub enum IsolationError {
     },
 }
 
+impl IsolationError {
+    /// What the operator can do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            IsolationError::Refused { step, .. } if step.contains("user namespace") || step.contains("map the uid") => {
+                "run lamp as root, or allow user namespaces: sysctl user.max_user_namespaces above 0, and where they \
+                 exist kernel.unprivileged_userns_clone=1 and kernel.apparmor_restrict_unprivileged_userns=0"
+            }
+            IsolationError::Refused { step, .. } if step.contains("/proc") => {
+                "mount /proc without anything on top of its folders; containers need it unmasked"
+            }
+            IsolationError::Refused { .. } => {
+                "lamp needs Linux 5.12 or newer, with /proc mounted and namespaces allowed"
+            }
+            IsolationError::Spawner(_) => "the lamp binary must be readable, and processes and descriptors to be had",
+        }
+    }
+}
+
 /// Isolation by processes, and what of it this host lends.
 pub async fn processes(settings: Settings, spawn: Arc<dyn Spawn>) -> Result<(Isolation, Features), IsolationError> {
     let (spawner, features) = Spawner::start(settings.clone(), Arc::clone(&spawn)).await?;
