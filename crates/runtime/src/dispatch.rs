@@ -72,11 +72,12 @@ struct Function {
     running: u32,
     /// Which release of each version was asked for last, and its idle instances by tenant, the last used at the end.
     versions: BTreeMap<String, Pool>,
-    instances: usize,
 }
 
 #[derive(Default)]
 struct Pool {
+    /// Of any release.
+    instances: usize,
     release: Option<Uuid>,
     idle: BTreeMap<Option<String>, Vec<InstanceId>>,
 }
@@ -133,7 +134,8 @@ impl Dispatch {
         self.next = self.next.saturating_add(1);
         self.instances.insert(instance, Instance { wanted: wanted.clone(), state: State::Idle(0) });
         self.count(wanted, reserved, instance);
-        self.function(wanted).instances += 1;
+        let pool = self.pool(wanted);
+        pool.instances = pool.instances.saturating_add(1);
         Decision::Start(instance)
     }
 
@@ -253,17 +255,20 @@ impl Dispatch {
         }
         let Some(account) = self.accounts.get_mut(&wanted.scope) else { return };
         let Some(function) = account.functions.get_mut(&wanted.function) else { return };
-        function.instances = function.instances.saturating_sub(1);
-        if let Some(pool) = function.versions.get_mut(&wanted.version)
-            && let Some(idle) = pool.idle.get_mut(&wanted.tenant)
-        {
-            idle.retain(|other| *other != instance);
-            if idle.is_empty() {
-                pool.idle.remove(&wanted.tenant);
+        if let Some(pool) = function.versions.get_mut(&wanted.version) {
+            if let Some(idle) = pool.idle.get_mut(&wanted.tenant) {
+                idle.retain(|other| *other != instance);
+                if idle.is_empty() {
+                    pool.idle.remove(&wanted.tenant);
+                }
+            }
+            pool.instances = pool.instances.saturating_sub(1);
+            if pool.instances == 0 {
+                function.versions.remove(&wanted.version);
             }
         }
         // What nobody runs costs nothing.
-        if function.instances == 0 && function.running == 0 {
+        if function.versions.is_empty() && function.running == 0 {
             account.functions.remove(&wanted.function);
             if account.functions.is_empty() {
                 self.accounts.remove(&wanted.scope);
@@ -271,13 +276,10 @@ impl Dispatch {
         }
     }
 
-    fn function(&mut self, wanted: &Wanted) -> &mut Function {
-        let account = self.accounts.entry(wanted.scope.clone()).or_default();
-        account.functions.entry(wanted.function.clone()).or_default()
-    }
-
     fn pool(&mut self, wanted: &Wanted) -> &mut Pool {
-        self.function(wanted).versions.entry(wanted.version.clone()).or_default()
+        let account = self.accounts.entry(wanted.scope.clone()).or_default();
+        let function = account.functions.entry(wanted.function.clone()).or_default();
+        function.versions.entry(wanted.version.clone()).or_default()
     }
 }
 

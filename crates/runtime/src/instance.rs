@@ -379,22 +379,24 @@ impl Instance {
 
     async fn clear(&mut self) -> Event {
         self.process = None;
-        match &mut self.transport {
-            Transport::Http(session) => session.reset(),
-            other => *other = Transport::None,
+        if let Transport::Frames(_) = self.transport {
+            self.transport = Transport::None;
         }
-        let cleared = timeout(CLEAR_TIMEOUT, self.sandbox.clear()).await;
-        match cleared {
-            Ok(Ok(())) => Event::Cleared,
+        match timeout(CLEAR_TIMEOUT, self.sandbox.clear()).await {
+            Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::error!(%error, "failed to kill the processes of an instance");
-                Event::Gone
+                return Event::Gone;
             }
             Err(_) => {
                 tracing::error!("failed to kill the processes of an instance in time");
-                Event::Gone
+                return Event::Gone;
             }
         }
+        if let Transport::Http(session) = &mut self.transport {
+            session.reset().await;
+        }
+        Event::Cleared
     }
 
     fn answer(&mut self, answer: Answer) {

@@ -79,9 +79,9 @@ async fn make(inner: &Arc<Inner>, id: InstanceId, function: &FunctionSpec) -> Re
     }
     let api = match listeners.next() {
         Some(listener) => {
-            let served = http::serve(listener, &parts.spawn);
-            let requests = served.map_err(|error| InvokeError::Internal(format!("serve the Runtime API: {error}")))?;
-            Some(Session::new(requests))
+            let api = http::serve(listener, &parts.spawn);
+            let api = api.map_err(|error| InvokeError::Internal(format!("serve the Runtime API: {error}")))?;
+            Some(Session::new(api))
         }
         None => None,
     };

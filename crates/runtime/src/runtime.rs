@@ -128,7 +128,8 @@ pub(crate) struct Books {
 }
 
 impl Runtime {
-    /// Clears what an earlier process left in the cache. Blocks on the disk for a moment.
+    /// Clears what an earlier process left in the cache. Blocks on the disk for a moment; to be called within the event
+    /// loop.
     pub fn new(settings: Settings, parts: Parts) -> Result<Arc<Runtime>, NewError> {
         let cache = |source| NewError::Cache { path: settings.cache_dir.clone(), source };
         let code_dir = settings.cache_dir.join("code");

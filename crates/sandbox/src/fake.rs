@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
 use crate::isolation::{
-    Backend, Event, Exit, Freezing, Isolation, ProcessId, Room, RunError, StartError, Status, Usage,
+    Backend, Event, Exit, Freezing, Isolation, ProcessId, Room, RunError, StartError, Started, Status, Usage,
 };
 use crate::limits::PROGRAMS_MAX;
 use crate::spec::{Limits, Mount, Program, Spec};
@@ -40,7 +40,7 @@ struct Fake {
 }
 
 impl Backend for Fake {
-    fn start(&self, spec: Spec) -> BoxFuture<'_, Result<(Box<dyn Room>, Vec<TcpListener>), StartError>> {
+    fn start(&self, spec: Spec) -> BoxFuture<'_, Result<Started, StartError>> {
         Box::pin(async move {
             let listen = |source| StartError::Step { step: "listen inside the sandbox".to_owned(), source };
             let mut listeners = Vec::new();
@@ -175,7 +175,9 @@ impl Room for FakeRoom {
     fn kill(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             let mut running = self.running.lock();
-            running.alive.clear();
+            for process in running.alive.clone() {
+                running.exit(process, Status::Signal(libc::SIGKILL), &self.tell);
+            }
             if !running.gone {
                 running.gone = true;
                 let _ = self.tell.try_send(Event::Gone);

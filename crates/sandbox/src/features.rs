@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) const EGRESS: &str = "egress";
+
 /// What was found when the spawner started. For `lamp doctor` and the log.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Features {
@@ -13,6 +15,11 @@ pub struct Features {
 impl Features {
     pub fn works(&self, name: &str) -> bool {
         self.list.iter().any(|feature| feature.name == name && feature.missing.is_none())
+    }
+
+    /// Why a feature does not work.
+    pub fn missing(&self, name: &str) -> Option<&str> {
+        self.list.iter().find(|feature| feature.name == name)?.missing.as_deref()
     }
 
     pub(crate) fn add(&mut self, name: &str, missing: Option<String>, remedy: &str) {

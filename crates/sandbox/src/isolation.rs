@@ -15,8 +15,11 @@ use crate::spec::{Limits, Mount, Program, Spec};
 #[derive(Clone)]
 pub struct Isolation(pub(crate) Arc<dyn Backend>);
 
+/// A room, and the host's sockets in it.
+pub(crate) type Started = (Box<dyn Room>, Vec<TcpListener>);
+
 pub(crate) trait Backend: Send + Sync {
-    fn start(&self, spec: Spec) -> BoxFuture<'_, Result<(Box<dyn Room>, Vec<TcpListener>), StartError>>;
+    fn start(&self, spec: Spec) -> BoxFuture<'_, Result<Started, StartError>>;
 }
 
 impl Isolation {
@@ -66,7 +69,7 @@ impl Sandbox {
     }
 
     /// What happened next. Each exit of a program that `run` started is told once, after the `run` that started it has
-    /// answered; orphans are reaped silently. After `Event::Gone` it answers `Gone` for ever. One task may wait at a
+    /// answered, also when the whole sandbox dies; orphans are reaped silently. After `Event::Gone` it answers `Gone` for ever. One task may wait at a
     /// time. Cancelling the call loses nothing.
     pub async fn event(&self) -> Event {
         self.room.event().await
@@ -93,7 +96,8 @@ impl Sandbox {
         self.room.limit(limits)
     }
 
-    /// Stops every process inside where it stands, without its knowledge. It takes effect within some milliseconds.
+    /// Stops every process inside where it stands, without its knowledge, our init too: `run` and `signal` take effect
+    /// after `thaw`. It takes effect within some milliseconds.
     pub fn freeze(&self) -> io::Result<Freezing> {
         self.room.freeze()
     }
@@ -108,7 +112,7 @@ impl Sandbox {
     }
 
     /// Kills all that runs inside and answers when nothing is left of the sandbox on the host: no process, mount,
-    /// cgroup or uid. Frozen ones too. More calls do nothing.
+    /// cgroup or uid. Frozen ones too. Its network ends with the last of its listeners. More calls do nothing.
     pub async fn kill(&self) {
         self.room.kill().await;
     }

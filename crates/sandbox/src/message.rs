@@ -24,31 +24,70 @@ use crate::spec::{Mount, Spec};
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Order {
     /// The first message.
-    Begin { settings: Settings, server: u32 },
-    Start { token: u64, spec: Box<Spec> },
-    Mount { token: u64, mount: Mount },
+    Begin {
+        settings: Settings,
+        server: u32,
+    },
+    Start {
+        token: u64,
+        spec: Box<Spec>,
+    },
+    Mount {
+        token: u64,
+        mount: Mount,
+    },
 }
 
 /// Spawner to server.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Report {
-    Ready { features: crate::Features },
-    Refused { step: String, errno: i32 },
+    Ready {
+        features: crate::Features,
+    },
+    Refused {
+        step: String,
+        errno: i32,
+    },
     /// With descriptors: the control socket, the init's pidfd, then the listeners.
-    Started { token: u64, group: Group },
-    NotStarted { token: u64, step: String, errno: i32 },
-    Mounted { token: u64, errno: i32 },
+    Started {
+        token: u64,
+        group: Group,
+    },
+    NotStarted {
+        token: u64,
+        step: String,
+        errno: i32,
+    },
+    Mounted {
+        token: u64,
+        errno: i32,
+    },
     /// Nothing is left of it.
-    Gone { token: u64 },
+    Gone {
+        token: u64,
+        out_of_memory: u64,
+    },
 }
 
 /// Server to a sandbox's init.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Command {
     /// With descriptors, as many as `places`.
-    Run { request: u64, argv: Vec<String>, env: Vec<(String, String)>, directory: PathBuf, places: Vec<u16>, rlimits: Rlimits },
-    Signal { process: u32, signal: i32 },
-    Clear { request: u64 },
+    Run {
+        request: u64,
+        argv: Vec<String>,
+        env: Vec<(String, String)>,
+        directory: PathBuf,
+        places: Vec<u16>,
+        rlimits: Rlimits,
+    },
+    Signal {
+        process: u32,
+        signal: i32,
+    },
+    Clear {
+        request: u64,
+    },
 }
 
 /// Init to server.
@@ -57,11 +96,26 @@ pub enum News {
     /// Confined, and waiting for commands.
     Up,
     /// The sandbox could not be made; the init is gone.
-    Down { step: String, errno: i32 },
-    Running { request: u64, process: u32 },
-    NotRunning { request: u64, errno: i32 },
-    Exited { process: u32, code: Option<i32>, signal: Option<i32> },
-    Cleared { request: u64 },
+    Down {
+        step: String,
+        errno: i32,
+    },
+    Running {
+        request: u64,
+        process: u32,
+    },
+    NotRunning {
+        request: u64,
+        errno: i32,
+    },
+    Exited {
+        process: u32,
+        code: Option<i32>,
+        signal: Option<i32>,
+    },
+    Cleared {
+        request: u64,
+    },
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -102,9 +156,8 @@ pub fn receive<T: DeserializeOwned>(socket: impl AsFd, flags: RecvFlags) -> io::
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let flags = flags | RecvFlags::CMSG_CLOEXEC;
-    let received = rustix::io::retry_on_intr(|| {
-        recvmsg(&socket, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, flags)
-    })?;
+    let received =
+        rustix::io::retry_on_intr(|| recvmsg(&socket, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, flags))?;
     let fds = ancillary
         .drain()
         .filter_map(|message| if let RecvAncillaryMessage::ScmRights(fds) = message { Some(fds) } else { None })

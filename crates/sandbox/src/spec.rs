@@ -40,7 +40,8 @@ impl Spec {
 /// A directory of the host, shown read-only inside.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Mount {
-    /// Absolute, and not writable by anybody whom the host does not trust. Files must be readable by others.
+    /// Absolute, no symbolic link itself, and not writable by anybody whom the host does not trust. What is in it must be
+    /// readable by others; it may lie in a folder that is not.
     pub host: PathBuf,
     /// One of `/var/task`, `/opt`, `/var/runtime`, `/var/lang`.
     pub inside: PathBuf,
@@ -148,7 +149,10 @@ impl Program {
 /// Arguments and environment hold secrets: only the path is shown.
 impl fmt::Debug for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Program").field("path", &self.argv.first()).field("grants", &self.grants).finish_non_exhaustive()
+        f.debug_struct("Program")
+            .field("path", &self.argv.first())
+            .field("grants", &self.grants)
+            .finish_non_exhaustive()
     }
 }
 

@@ -171,7 +171,8 @@ pub fn default_signals() {
 pub fn signal_fd(signal: i32) -> io::Result<OwnedFd> {
     let set = signal_set(&[signal]);
     // SAFETY: `set` outlives the call; -1 asks for a new descriptor.
-    let fd = check(i64::from(unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) }) as _)?;
+    let fd =
+        check(i64::from(unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) }) as _)?;
     // SAFETY: the kernel has just made this descriptor, and nobody else knows its number.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }

@@ -257,6 +257,7 @@ class Frames {
   }
 
   initError(error, done) {
+    if (this.taker !== null) return done(); // what fails between invocations is nobody's: the process just ends
     this.write(this.message(INIT_ERROR, Buffer.from(JSON.stringify(error))), done);
   }
 
@@ -300,6 +301,7 @@ class Frames {
   }
 
   fail(_id, error, _cause, done) {
+    if (this.taker !== null) return done();
     this.write(this.message(ERROR, Buffer.from(toJson(error))), done);
   }
 

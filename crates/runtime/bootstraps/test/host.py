@@ -4,6 +4,7 @@ the function wrote. Used by the tests beside it; runs on any Python 3.8 or later
 import json
 import os
 import select
+import shutil
 import socket
 import struct
 import subprocess
@@ -124,6 +125,7 @@ class Host:
         finally:
             self.process.kill()
             self.process.wait()
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _exactly(self, count):
         data = bytearray()

@@ -90,15 +90,37 @@ public class Handlers {
 }
 """
 
+# Shaped as the classes of AWS's events library: setters with names of their own, and classes without any.
+EVENTS = """
+package com.amazonaws.services.lambda.runtime.events;
+import com.amazonaws.services.lambda.runtime.*;
+import java.util.*;
+public class FakeEvent {
+    private List<Item> records; private Date at; private String detailType;
+    public void setRecords(List<Item> v) { records = v; }
+    public void setAt(Date v) { at = v; }
+    public void setDetailType(String v) { detailType = v; }
+    public static class Item {
+        private final String eTag; private final Long size;
+        public Item(String a, Long b) { eTag = a; size = b; }
+    }
+    public static class Handler implements RequestHandler<FakeEvent, String> {
+        public String handleRequest(FakeEvent e, Context c) { return e.records.get(0).eTag + e.records.get(0).size + e.at.getTime() + e.detailType; }
+    }
+}
+"""
+
 
 def build(home):
     javac = os.path.join(home, "bin", "javac")
     sources = [os.path.join(folder, name) for folder, _, names in os.walk(SOURCES) for name in names if name.endswith(".java")]
     options = ["--release", "11", "-nowarn", "-Xlint:-options", "-XDstringConcat=inline"]
     subprocess.check_call([javac, *options, "-d", BUILT + "/bootstrap", *sources])
-    with open(BUILT + "/Handlers.java", "w") as file:
-        file.write(HANDLERS)
-    subprocess.check_call([javac, *options, "-cp", BUILT + "/bootstrap", "-d", BUILT + "/function", BUILT + "/Handlers.java"])
+    for name, text in (("Handlers", HANDLERS), ("FakeEvent", EVENTS)):
+        with open(BUILT + "/%s.java" % name, "w") as file:
+            file.write(text)
+    written = [BUILT + "/Handlers.java", BUILT + "/FakeEvent.java"]
+    subprocess.check_call([javac, *options, "-cp", BUILT + "/bootstrap", "-d", BUILT + "/function", *written])
 
 
 def classes():
@@ -138,6 +160,12 @@ def test_beans(command):
     value = answers(command, "app.Handlers$Generic", event).body.decode()
     friend = '{"name":"f","age":0,"score":0.0,"happy":false,"URL":"u"}'
     assert value == '[{"name":"n","age":7,"colour":"BLUE","friends":[%s],"score":1.5,"happy":true,"born":"2026-01-01T00:00:00Z","counts":{"a":1},"URL":"u"}]' % friend, value
+
+
+def test_classes_of_the_events_library(command):
+    event = {"Records": [{"etag": "e", "size": 3}], "at": 1479499740.5, "detail-type": "d"}
+    handler = "com.amazonaws.services.lambda.runtime.events.FakeEvent$Handler"
+    assert answers(command, handler, event).value == "e31479499740500d"
 
 
 def test_context(command):

@@ -262,6 +262,20 @@ exports.handler = async (event) => {
         assert function.invoke("never").failure["errorType"] == "Runtime.NodeJsExit"
 
 
+def test_a_failure_between_invocations(command, name):
+    code = "const later = () => setTimeout(() => { throw new RangeError('r') }, 30); exports.handler = async () => { later() }; if (process.env.NOW) later()"
+    for env in ({}, {"NOW": "1"}):
+        with start(command, name, code, env=env) as function:
+            function.init()
+            if not env:
+                function.invoke(None)
+            try:
+                function.frame()
+                raise AssertionError("said something")
+            except Gone:
+                assert function.exited() == (1 if version(name) >= 24 else 129)
+
+
 LOGGING = """
 console.log('loading');
 exports.handler = async (event, context) => {

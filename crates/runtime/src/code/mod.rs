@@ -1,8 +1,9 @@
 //! The code cache: zips unpacked once, as directories that sandboxes see read-only.
 //!
 //! ```text
-//! <cache>/<boot>/trees/<name>.<n>    one unpacked zip (`z-<hash>`), or layers laid over each other (`l-<hash of hashes>`)
-//! <cache>/<boot>/tmp/<n>             what is being made, or being deleted
+//! <cache>/<boot>/trees/<name>.<n>.<bytes>   one unpacked zip (`z-<hash>`), or layers laid over each other (`l-<hash of
+//!                                           hashes>`); `n` tells it from one of the same name that is being deleted
+//! <cache>/<boot>/tmp/<n>                    what is being made, or being deleted
 //! ```
 //!
 //! A tree is made in `tmp` and renamed, so a name under `trees` means that it is whole. Nothing is synced: what a power
@@ -96,7 +97,7 @@ impl Lease {
 }
 
 impl CodeCache {
-    /// Opens the cache below `dir`, and deletes what is no good any more.
+    /// Opens the cache below `dir`, and deletes what is no good any more. To be called within the event loop.
     pub fn open(blobs: Blobs, dir: &Path) -> io::Result<CodeCache> {
         CodeCache::open_with(blobs, dir, CODE_CACHE_BYTES)
     }
@@ -107,8 +108,10 @@ impl CodeCache {
         let ours = dir.join(if boot.is_empty() { "boot" } else { boot });
         make_dir(dir)?;
         make_dir(&ours)?;
-        for other in fs::read_dir(dir)?.flatten().filter(|other| other.path() != ours) {
-            remove(&other.path());
+        let others: Vec<PathBuf> =
+            fs::read_dir(dir)?.flatten().map(|other| other.path()).filter(|other| *other != ours).collect();
+        if !others.is_empty() {
+            tokio::task::spawn_blocking(move || others.iter().for_each(|other| remove(other)));
         }
         let (trees_dir, temp_dir) = (ours.join("trees"), ours.join("tmp"));
         remove(&temp_dir);
@@ -118,9 +121,11 @@ impl CodeCache {
         let mut next = 0;
         for found in fs::read_dir(&trees_dir)?.flatten() {
             let name = found.file_name();
-            let Some((name, number)) = name.to_str().and_then(|name| name.rsplit_once('.')) else { continue };
-            next = next.max(number.parse::<u64>().unwrap_or(0).saturating_add(1));
-            let made = Made { path: found.path(), bytes: merge::size(&found.path())? };
+            let mut parts = name.to_str().unwrap_or_default().split('.');
+            let (Some(name), Some(number), Some(bytes)) = (parts.next(), parts.next(), parts.next()) else { continue };
+            let (Ok(number), Ok(bytes)) = (number.parse::<u64>(), bytes.parse()) else { continue };
+            next = next.max(number.saturating_add(1));
+            let made = Made { path: found.path(), bytes };
             let tree = Tree { made: OnceCell::new_with(Some(made)), wanted: AtomicU64::new(0) };
             table.trees.insert(name.to_owned(), Arc::new(tree));
         }
@@ -228,6 +233,7 @@ impl CodeCache {
             make_dir(&temp).map_err(disk("make a directory"))?;
             let filled = fill(&temp).and_then(|()| {
                 let bytes = merge::size(&temp).map_err(disk("measure a directory"))?;
+                let path = path.with_added_extension(bytes.to_string());
                 fs::rename(&temp, &path).map_err(disk("rename a directory"))?;
                 Ok(Made { path, bytes })
             });
@@ -348,7 +354,10 @@ mod tests {
         fs::create_dir(cache.0.temp_dir.join("7")).unwrap();
         fs::create_dir(dir.path().join("another boot")).unwrap();
         let again = CodeCache::open(blobs, dir.path()).unwrap();
-        assert_eq!((count(&again.0.temp_dir), count(dir.path())), (0, 1));
+        assert_eq!(count(&again.0.temp_dir), 0);
+        while count(dir.path()) > 1 {
+            tokio::task::yield_now().await;
+        }
         assert_eq!(again.code(one).await.unwrap().path(), path);
     }
 

@@ -1,11 +1,13 @@
 //! What the platform writes into a function's log: `START`, `REPORT` and their like, in AWS's exact words, as text or as
 //! the JSON events that AWS writes for functions with JSON logs.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::time::Duration;
 
 use base::Timestamp;
 use base::ports::Logging;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 /// Something that the platform tells of an instance.
@@ -103,6 +105,17 @@ impl Writer {
         let least = self.logging.system_level.as_deref().map_or(Level::Info, Level::parse);
         let event = json!({ "time": now.iso8601_millis(), "type": kind, "record": record });
         (level >= least).then(|| format!("{event}\n"))
+    }
+
+    /// Whether what the function wrote is important enough for its log. What does not tell its level and its time in
+    /// JSON counts as `INFO`.
+    pub fn admits(&self, text: &str) -> bool {
+        let Some(least) = self.logging.application_level.as_deref().filter(|_| self.logging.is_json) else {
+            return true;
+        };
+        let said = serde_json::from_str::<Said<'_>>(text).ok().filter(|said| said.has_time());
+        let level = said.and_then(|said| importance(&said.level)).or(importance("INFO"));
+        level >= importance(least)
     }
 
     fn text(&self, line: &Line<'_>) -> String {
@@ -234,6 +247,30 @@ fn tell(record: &mut Map<String, Value>, failure: Option<Failure<'_>>) {
     }
 }
 
+/// What an event of a function's says of itself.
+#[derive(Deserialize)]
+struct Said<'t> {
+    // AWS's Python runtime writes the errors that it reports under the second name.
+    #[serde(borrow, alias = "log_level")]
+    level: Cow<'t, str>,
+    #[serde(borrow)]
+    timestamp: Cow<'t, str>,
+}
+
+impl Said<'_> {
+    fn has_time(&self) -> bool {
+        Timestamp::parse_iso8601(&self.timestamp).is_ok()
+    }
+}
+
+/// Application log levels, as AWS and the loggers of its languages call them.
+fn importance(level: &str) -> Option<u8> {
+    let levels: [&[&str]; 6] =
+        [&["TRACE"], &["DEBUG"], &["INFO"], &["WARN", "WARNING"], &["ERROR"], &["FATAL", "CRITICAL"]];
+    let at = levels.iter().position(|names| names.iter().any(|name| name.eq_ignore_ascii_case(level)))?;
+    u8::try_from(at).ok()
+}
+
 /// System log levels, least important first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Level {
@@ -326,6 +363,30 @@ mod tests {
             write(&Line::InitReport { phase: Phase::Init, took, failure: Failure::Timeout }),
             "INIT_REPORT Init Duration: 9999.79 ms\tPhase: init\tStatus: timeout\n"
         );
+    }
+
+    #[test]
+    fn what_is_not_important_enough_stays_out() {
+        let least = |level: &str| writer(Logging { application_level: Some(level.to_owned()), ..json(None) });
+        let told = |level: &str| format!("{{\"timestamp\":\"2026-01-01T00:00:00Z\",\"level\":\"{level}\"}}\n");
+        let warn = least("WARN");
+        for (text, expected) in [
+            (told("warning"), true),
+            (told("ERROR"), true),
+            (told("INFO"), false),
+            (told("odd"), false),
+            ("{\"level\":\"ERROR\"}".to_owned(), false),
+            ("{\"timestamp\":\"2026-01-01T00:00:00Z\",\"log_level\":\"ERROR\"}".to_owned(), true),
+            ("plain text\n".to_owned(), false),
+        ] {
+            assert_eq!(warn.admits(&text), expected, "{text}");
+        }
+        assert!(
+            least("INFO").admits("plain")
+                && !least("INFO").admits(&told("DEBUG"))
+                && least("TRACE").admits(&told("TRACE"))
+        );
+        assert!(writer(text()).admits(&told("DEBUG")));
     }
 
     #[test]

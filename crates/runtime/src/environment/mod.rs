@@ -220,6 +220,7 @@ impl Environment {
             Event::Said(said) => self.said(now, said, out),
             Event::Exited(exit) => self.broke(now, Breakage::Exited(exit), out),
             Event::Cleared => self.cleared(now, out),
+            Event::Output(text) if !self.writer.admits(&text) => {}
             Event::Output(text) => {
                 if let Some(invocation) = self.in_hand.as_mut().filter(|invocation| invocation.began.is_some()) {
                     invocation.tail.push(&text);

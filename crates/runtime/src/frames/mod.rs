@@ -55,6 +55,9 @@ impl From<&'static str> for Fault {
 /// Small answers come whole, and a buffer on the stack costs nothing.
 const READ_BYTES: usize = 16 * 1024;
 
+/// A socket holds less than so many reads. A child that it left behind may go on writing.
+const READ_OUT_MAX: usize = 64;
+
 #[derive(Serialize)]
 struct Init<'a> {
     env: &'a BTreeMap<String, String>,
@@ -182,7 +185,10 @@ impl Connection {
 
     /// Reads what it wrote before now, so that `said` has it: it is gone and will say no more.
     pub fn read_out(&mut self) {
-        while !self.is_broken {
+        for _ in 0..READ_OUT_MAX {
+            if self.is_broken {
+                return;
+            }
             // The readiness that the event loop knows may be older than what is there.
             match self.receive_with(|socket, buffer| Ok(rustix::io::read(socket, buffer)?)) {
                 Ok(true) => {}

@@ -4,7 +4,8 @@
 //! for the runtime that runs now: which invocation may be answered, who waits for the next. It answers requests at once,
 //! in AWS's words, and passes on what they mean as `Said`.
 //!
-//! Invariant: only the invocation in flight on this very sandbox is answered, once.
+//! Invariants: only the invocation in flight on this very sandbox is answered, once. What a killed process said, on
+//! whichever connection, is never taken for its successor's.
 //!
 //! Not yet: extensions, telemetry, logs, restore; they become further paths of `server` and a session each.
 
@@ -23,13 +24,15 @@ use tokio::sync::{mpsc, oneshot};
 use crate::environment::{Breakage, Said};
 use crate::limits::{CREDIT_BYTES, RESPONSE_BYTES_MAX};
 
-pub use server::serve;
+pub use server::{Served, serve};
 
 pub type Reply = Response<Bytes>;
 
 /// A request of the runtime's, with who waits for the reply.
 #[derive(Debug)]
 pub struct Request {
+    /// How often the processes inside had been killed when its connection was made.
+    pub generation: u64,
     pub kind: Kind,
     pub reply: oneshot::Sender<Reply>,
 }
@@ -62,7 +65,8 @@ pub enum Piece {
 
 /// The API's state for one runtime process and its successors.
 pub struct Session {
-    requests: mpsc::Receiver<Request>,
+    served: Served,
+    generation: u64,
     state: State,
     said: VecDeque<Said>,
     /// Who waits for the next invocation.
@@ -102,9 +106,10 @@ impl State {
 }
 
 impl Session {
-    pub fn new(requests: mpsc::Receiver<Request>) -> Session {
+    pub fn new(served: Served) -> Session {
         Session {
-            requests,
+            served,
+            generation: 0,
             state: State::Starting,
             said: VecDeque::new(),
             waiting: None,
@@ -114,9 +119,11 @@ impl Session {
         }
     }
 
-    /// The processes that spoke are dead.
-    pub fn reset(&mut self) {
-        while self.requests.try_recv().is_ok() {}
+    /// All processes that spoke are dead. When this answers, nothing of what they said is heard any more, and what comes
+    /// from now on is said by others.
+    pub async fn reset(&mut self) {
+        self.generation = self.generation.saturating_add(1);
+        self.served.hang_up(self.generation).await;
         self.state = State::Starting;
         self.said.clear();
         self.waiting = None;
@@ -159,7 +166,7 @@ impl Session {
                 }
             };
             tokio::select! {
-                request = self.requests.recv() => match request {
+                request = self.served.requests.recv() => match request {
                     Some(request) => self.take(request),
                     // The server is gone with the sandbox.
                     None => return std::future::pending().await,
@@ -176,12 +183,15 @@ impl Session {
 
     /// Takes the requests that have come by now: their sender is gone and sends no more.
     pub fn read_out(&mut self) {
-        while let Ok(request) = self.requests.try_recv() {
+        while let Ok(request) = self.served.requests.try_recv() {
             self.take(request);
         }
     }
 
-    fn take(&mut self, Request { kind, reply }: Request) {
+    fn take(&mut self, Request { generation, kind, reply }: Request) {
+        if generation != self.generation {
+            return;
+        }
         match kind {
             Kind::Next => self.next_wanted(reply),
             Kind::InitError { kind, body } => {

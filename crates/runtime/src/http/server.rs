@@ -13,8 +13,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::{Body, Kind, Piece, Reply, Request, refused};
 use crate::environment::error_kind;
@@ -23,58 +23,112 @@ use crate::limits::{
     RESPONSE_BYTES_MAX,
 };
 
-/// Serves until the receiver of the requests is dropped.
-pub fn serve(listener: StdTcpListener, spawn: &Arc<dyn Spawn>) -> io::Result<mpsc::Receiver<Request>> {
-    let listener = TcpListener::from_std(listener)?;
-    let (requests, received) = mpsc::channel(API_REQUESTS_MAX);
-    let connections = Arc::clone(spawn);
-    spawn.spawn("runtime api", Box::pin(accept(listener, requests, connections)));
-    Ok(received)
+/// A server's end for the session. Dropping it ends the server.
+pub struct Served {
+    pub requests: mpsc::Receiver<Request>,
+    hang_ups: mpsc::Sender<HangUp>,
 }
 
-async fn accept(listener: TcpListener, requests: mpsc::Sender<Request>, spawn: Arc<dyn Spawn>) {
-    let room = Arc::new(Semaphore::new(API_CONNECTIONS_MAX));
-    loop {
-        let accepted = tokio::select! {
-            () = requests.closed() => return,
-            accepted = async {
-                // The permit is the connection's; without one the rest wait in the kernel.
-                let permit = Arc::clone(&room).acquire_owned().await;
-                (listener.accept().await, permit)
-            } => accepted,
-        };
-        let (Ok((stream, _)), Ok(permit)) = accepted else {
-            // Out of descriptors, most likely: others must end first.
-            tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
-            continue;
-        };
+/// The next generation, and who waits until the one before is not heard any more.
+type HangUp = (u64, oneshot::Sender<()>);
+
+impl Served {
+    /// Ends every connection there is, accepted or not yet.
+    pub async fn hang_up(&self, next: u64) {
+        let (done, is_done) = oneshot::channel();
+        if self.hang_ups.send((next, done)).await.is_ok() {
+            is_done.await.ok();
+        }
+    }
+}
+
+/// Serves until what it returns is dropped.
+pub fn serve(listener: StdTcpListener, spawn: &Arc<dyn Spawn>) -> io::Result<Served> {
+    let backlog = listener.try_clone()?;
+    let listener = TcpListener::from_std(listener)?;
+    let (requests, received) = mpsc::channel(API_REQUESTS_MAX);
+    let (hang_ups, hung_up) = mpsc::channel(1);
+    let server = Server {
+        listener,
+        backlog,
+        room: Arc::new(Semaphore::new(API_CONNECTIONS_MAX)),
+        generation: watch::Sender::new(0),
+        requests,
+        spawn: Arc::clone(spawn),
+    };
+    spawn.spawn("runtime api", Box::pin(server.run(hung_up)));
+    Ok(Served { requests: received, hang_ups })
+}
+
+struct Server {
+    listener: TcpListener,
+    /// The same socket, to ask the kernel itself.
+    backlog: StdTcpListener,
+    room: Arc<Semaphore>,
+    /// Connections end when it changes, or goes.
+    generation: watch::Sender<u64>,
+    requests: mpsc::Sender<Request>,
+    spawn: Arc<dyn Spawn>,
+}
+
+impl Server {
+    async fn run(self, mut hang_ups: mpsc::Receiver<HangUp>) {
+        loop {
+            tokio::select! {
+                hang_up = hang_ups.recv() => match hang_up {
+                    Some((next, done)) => {
+                        // Whoever waits to be accepted was killed too.
+                        while self.backlog.accept().is_ok() {}
+                        self.generation.send_replace(next);
+                        done.send(()).ok();
+                    }
+                    None => return,
+                },
+                (accepted, permit) = self.accept() => match (accepted, permit) {
+                    (Ok(stream), Ok(permit)) => self.connect(stream, permit),
+                    // Out of descriptors, most likely: others must end first.
+                    _ => tokio::time::sleep(ACCEPT_AGAIN_AFTER).await,
+                },
+            }
+        }
+    }
+
+    /// The permit is the connection's; without one the rest wait in the kernel.
+    async fn accept(&self) -> (io::Result<TcpStream>, Result<OwnedSemaphorePermit, AcquireError>) {
+        let permit = Arc::clone(&self.room).acquire_owned().await;
+        (self.listener.accept().await.map(|(stream, _)| stream), permit)
+    }
+
+    fn connect(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
         stream.set_nodelay(true).ok();
-        let requests = requests.clone();
+        let mut ended = self.generation.subscribe();
+        let generation = *ended.borrow_and_update();
+        let requests = self.requests.clone();
         let connection = async move {
-            let closed = requests.clone();
-            let service = service_fn(move |request| handle(request, requests.clone()));
+            let service = service_fn(move |request| handle(request, generation, requests.clone()));
             let served =
                 http1::Builder::new().max_buf_size(API_HEAD_BYTES_MAX).serve_connection(TokioIo::new(stream), service);
             // What goes wrong on a connection is its peer's affair.
             tokio::select! {
+                _ = ended.changed() => {}
                 _ = served => {}
-                () = closed.closed() => {}
             }
             drop(permit);
         };
-        spawn.spawn("runtime api connection", Box::pin(connection));
+        self.spawn.spawn("runtime api connection", Box::pin(connection));
     }
 }
 
 async fn handle(
     request: HttpRequest<Incoming>,
+    generation: u64,
     requests: mpsc::Sender<Request>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let reply = match route(request).await {
         Routed::Refused(reply) => reply,
         Routed::Request(kind, stream) => {
             let (reply, replied) = oneshot::channel();
-            if requests.send(Request { kind, reply }).await.is_err() {
+            if requests.send(Request { generation, kind, reply }).await.is_err() {
                 return Ok(gone().map(Full::new));
             }
             if let Some((body, pieces)) = stream {

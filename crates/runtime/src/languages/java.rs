@@ -3,9 +3,13 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use base::hex;
+use ring::digest;
+
+use super::{Family, Interpreter};
 use crate::code::make_dir;
 
 /// The class path of the bootstrap, inside.
@@ -29,39 +33,60 @@ pub fn arguments(memory_mb: u32) -> Vec<String> {
     arguments
 }
 
-/// Compiles the bootstrap into `runtime_dir`, with the `javac` in `jdk`.
-pub fn compile(jdk: &Path, runtime_dir: &Path) -> io::Result<()> {
-    let sources = sources_dir(runtime_dir)?;
-    let compiled = compile_from(jdk, runtime_dir, &sources);
-    fs::remove_dir_all(&sources)?;
-    compiled
-}
-
-fn sources_dir(runtime_dir: &Path) -> io::Result<std::path::PathBuf> {
-    let dir = runtime_dir.join("sources");
-    make_dir(&dir)?;
-    Ok(dir)
-}
-
-fn compile_from(jdk: &Path, runtime_dir: &Path, sources: &Path) -> io::Result<()> {
-    let mut javac = Command::new(jdk.join("bin/javac"));
-    // The oldest that AWS's runtimes need and every JDK still writes.
-    javac.args(["--release", "11", "-nowarn", "-Xlint:-options", "-XDstringConcat=inline", "-d"]);
-    javac.arg(runtime_dir.join("bootstrap"));
+/// The bootstrap's classes, in a folder below `cache_dir` that outlives the server: compiled with the newest JDK of
+/// `jdks`, unless they are there. One at a time.
+pub fn classes<'j>(cache_dir: &Path, jdks: impl Iterator<Item = &'j Interpreter>) -> io::Result<PathBuf> {
+    let mut digest = digest::Context::new(&digest::SHA256);
     for (name, text) in SOURCES {
-        let path = sources.join(name);
-        if let Some(folder) = path.parent() {
-            make_dir(folder)?;
+        digest.update(name.as_bytes());
+        digest.update(text.as_bytes());
+    }
+    let classes = cache_dir.join(format!("java-{}", hex::encode(digest.finish().as_ref())));
+    if classes.exists() {
+        return Ok(classes);
+    }
+    let jdks = jdks.filter(|jdk| jdk.family == Family::Java && jdk.prefix.join("bin/javac").exists());
+    let newest = jdks.max_by_key(|jdk| jdk.full_version).ok_or_else(|| {
+        io::Error::other(
+            "it takes a JDK to prepare Java, and only a JRE was found; install a JDK, which also has javac",
+        )
+    })?;
+    let making = cache_dir.join("java.making");
+    remove(&making)?;
+    make_dir(&making)?;
+    compile(&newest.prefix.join("bin/javac"), &making)?;
+    fs::rename(making.join("classes"), &classes)?;
+    remove(&making)?;
+    Ok(classes)
+}
+
+fn remove(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Compiles into `classes` below `folder`.
+fn compile(javac: &Path, folder: &Path) -> io::Result<()> {
+    let mut command = Command::new(javac);
+    // The oldest that AWS's runtimes need and every JDK still writes.
+    command.args(["--release", "11", "-nowarn", "-Xlint:-options", "-XDstringConcat=inline", "-d"]);
+    command.arg(folder.join("classes"));
+    for (name, text) in SOURCES {
+        let path = folder.join("sources").join(name);
+        if let Some(parent) = path.parent() {
+            make_dir(parent)?;
         }
         fs::write(&path, text)?;
-        javac.arg(path);
+        command.arg(path);
     }
-    let done = javac.stdin(Stdio::null()).output()?;
+    let done = command.stdin(Stdio::null()).output()?;
     if done.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
-    Err(io::Error::other(format!("{} failed: {said}", jdk.join("bin/javac").display())))
+    Err(io::Error::other(format!("{} failed: {said}", javac.display())))
 }
 
 /// Names below the sources, and the files.

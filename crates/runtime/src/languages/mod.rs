@@ -151,12 +151,14 @@ struct Maker {
     settings: Settings,
     /// Where directories for `/var/lang` and `/var/runtime` are made.
     dir: PathBuf,
+    /// Held while Java's bootstrap is compiled; in a thread that may block.
+    compiling: Mutex<()>,
 }
 
 impl Languages {
     /// Makes directories below `dir`, which is its own.
     pub fn new(settings: Settings, dir: PathBuf) -> Languages {
-        let maker = Arc::new(Maker { settings, dir });
+        let maker = Arc::new(Maker { settings, dir, compiling: Mutex::default() });
         Languages { maker, found: OnceCell::new(), served: Mutex::default() }
     }
 
@@ -257,7 +259,10 @@ impl Maker {
                 format!("/var/runtime/{}", compiled.unwrap_or(name))
             }
             Some(Bootstrap::Java) => {
-                java::compile(jdk(found)?, &runtime_dir)?;
+                let _one_at_a_time = self.compiling.lock();
+                let classes = java::classes(&self.settings.cache_dir, found.iter())?;
+                make_dir(&runtime_dir.join("bootstrap"))?;
+                crate::code::copy_over(&classes, &runtime_dir.join("bootstrap"))?;
                 java::MAIN_CLASS.to_owned()
             }
             None => String::new(),
@@ -327,17 +332,6 @@ fn compile_python(python: &Path, path: &Path) -> Option<&'static str> {
     is_compiled.then_some(NAME)
 }
 
-/// The newest JDK of this machine.
-fn jdk(found: &[Interpreter]) -> io::Result<&Path> {
-    let jdks = found.iter().filter(|found| found.family == Family::Java && found.prefix.join("bin/javac").exists());
-    let newest = jdks.max_by_key(|found| found.full_version);
-    newest.map(|found| found.prefix.as_path()).ok_or_else(|| {
-        io::Error::other(
-            "it takes a JDK to prepare Java, and only a JRE was found; install a JDK, which also has javac",
-        )
-    })
-}
-
 fn provided(runtime: &str) -> Served {
     let system = runtime.strip_prefix("provided.").unwrap_or("al1");
     Served {
@@ -360,7 +354,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = Settings::new(dir.path().join("cache"), dir.path().join("sdks"));
         settings.runtime_match = runtime_match;
-        (Maker { settings, dir: dir.path().join("made") }, dir)
+        (Maker { settings, dir: dir.path().join("made"), compiling: Mutex::default() }, dir)
     }
 
     fn python(minor: u32, patch: u32) -> Interpreter {

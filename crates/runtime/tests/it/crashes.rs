@@ -117,9 +117,9 @@ def handler(event, context):
         return [written >> 20, error.errno]
 ";
     let mut function = bed.function("python3.13", "app.handler", &[("app.py", code)]).await;
-    function.memory_mb = 128;
+    (function.memory_mb, function.tmp_mb) = (48, 96);
     function.timeout = Duration::from_secs(30);
-    assert_eq!(bed.invoke(&function, "{}").await.body, "[512, 28]");
+    assert_eq!(bed.invoke(&function, "{}").await.body, "[96, 28]");
 }
 
 #[tokio::test]

@@ -187,3 +187,44 @@ async fn a_runtime_that_never_asks_times_out_and_one_that_exits_is_told() {
     assert_eq!(bed.invoke(&function, "{}").await.body, r#"{"errorType":"Mine"}"#);
     assert!(bed.log().contains("\tPhase: init\tStatus: error\tError Type: Runtime.Mine\n"));
 }
+
+/// A runtime whose first process leaves a second one behind that asks for events too, and dies.
+#[tokio::test]
+async fn what_a_killed_process_asked_is_not_answered_to_its_successor() {
+    let bed = Bed::new().await;
+    let code = r#"#!/usr/bin/python3
+import os, socket, sys, time
+host, port = os.environ["AWS_LAMBDA_RUNTIME_API"].split(":")
+ask = b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: x\r\n\r\n"
+def connect():
+    s = socket.create_connection((host, int(port)))
+    s.sendall(ask)
+    return s
+if not os.path.exists("/tmp/second"):
+    open("/tmp/second", "w").close()
+    kept = [connect() for _ in range(50)]
+    if os.fork() == 0:
+        while True:
+            try:
+                kept.append(connect())
+            except OSError:
+                time.sleep(60)
+    time.sleep(0.2)
+    sys.exit(1)
+while True:
+    s = connect()
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += s.recv(65536)
+    id = [line.split(b": ")[1] for line in data.split(b"\r\n") if line.lower().startswith(b"lambda-runtime-aws-request-id")][0].decode()
+    s.sendall(("POST /2018-06-01/runtime/invocation/%s/response HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n\"second\"" % id).encode())
+    s.recv(65536)
+    s.close()
+"#;
+    let function = bed.function("provided.al2023", "h", &[("bootstrap", code)]).await;
+    let first = bed.invoke(&function, "{}").await;
+    assert_eq!(first.failed, Some("Unhandled"), "{first:?}");
+    for _ in 0..3 {
+        assert_eq!(bed.invoke(&function, "{}").await.body, "\"second\"");
+    }
+}

@@ -182,7 +182,7 @@ async fn a_node_function_answers_and_streams() {
 #[tokio::test]
 async fn json_logs_are_json() {
     let bed = Bed::new().await;
-    let code = "import logging\ndef handler(event, context):\n    logging.getLogger().warning('careful')\n    logging.getLogger().info('quiet')\n";
+    let code = "import logging\ndef handler(event, context):\n    print('unimportant')\n    logging.getLogger().warning('careful')\n    logging.getLogger().info('quiet')\n";
     let mut function = bed.function("python3.13", "app.handler", &[("app.py", code)]).await;
     function.logging.is_json = true;
     function.logging.application_level = Some("WARN".into());

@@ -26,6 +26,7 @@ mod server {
     struct OnTokio;
 
     impl Spawn for OnTokio {
+        #[expect(clippy::disallowed_methods, reason = "this is where tasks start")]
         fn spawn(&self, _name: &'static str, task: BoxFuture<'static, ()>) {
             drop(tokio::task::spawn(task));
         }

@@ -105,6 +105,7 @@ impl Trees {
                 Err(error) => refused.push((own, error)),
             }
         }
+        trees.prefer_v2();
         let held: BTreeSet<Controller> = trees.places.iter().flat_map(|place| place.controllers.clone()).collect();
         for (controller, name) in Controller::ALL.iter().filter(|(controller, _)| !held.contains(controller)) {
             let why = match refused.iter().find(|(own, _)| own.controllers.contains(controller)) {
@@ -116,12 +117,19 @@ impl Trees {
         Ok(trees)
     }
 
-    pub fn has(&self, controller: Controller) -> bool {
-        self.places.iter().any(|place| place.controllers.contains(&controller))
-    }
-
-    pub fn can_freeze(&self) -> bool {
-        self.has(Controller::Freezer) || self.places.iter().any(|place| place.version == Version::V2)
+    /// Where v2 counts and freezes, v1 groups for that alone would be one more to make, join and remove for each sandbox.
+    fn prefer_v2(&mut self) {
+        if self.places.iter().any(|place| place.version == Version::V2) {
+            let by_v2 = [Controller::Cpuacct, Controller::Freezer];
+            self.places.retain(|place| {
+                let is_needed =
+                    place.version == Version::V2 || !place.controllers.iter().all(|one| by_v2.contains(one));
+                if !is_needed {
+                    let _ = fs::remove_dir(&place.path);
+                }
+                is_needed
+            });
+        }
     }
 
     /// A group for one sandbox, with its limits.
@@ -135,7 +143,7 @@ impl Trees {
             }
             group.places.push(Place { version: tree.version, controllers: tree.controllers.clone(), path });
         }
-        if let Err(error) = group.limit(limits) {
+        if let Err(error) = group.set(limits, true) {
             group.remove();
             return Err(error);
         }
@@ -188,11 +196,15 @@ impl Group {
     }
 
     pub fn limit(&self, limits: &Limits) -> io::Result<()> {
+        self.set(limits, false)
+    }
+
+    fn set(&self, limits: &Limits, is_new: bool) -> io::Result<()> {
         if let Some(place) = self.place(Controller::Memory) {
             limit_memory(place, limits.memory_bytes)?;
         }
         if let Some(place) = self.place(Controller::Cpu) {
-            limit_cpu(place, limits.cpu)?;
+            limit_cpu(place, limits.cpu, is_new)?;
         }
         if let Some(place) = self.place(Controller::Pids) {
             // Our init is one of them.
@@ -201,13 +213,8 @@ impl Group {
         Ok(())
     }
 
-    fn freezer(&self) -> Option<&Place> {
-        let v2 = self.places.iter().find(|place| place.version == Version::V2);
-        v2.or_else(|| self.place(Controller::Freezer))
-    }
-
     pub fn freeze(&self, frozen: bool) -> io::Result<Freezing> {
-        match self.freezer() {
+        match self.place(Controller::Freezer) {
             Some(place) if place.version == Version::V2 => place.write("cgroup.freeze", u8::from(frozen))?,
             Some(place) => place.write("freezer.state", if frozen { "FROZEN" } else { "THAWED" })?,
             None => return Ok(Freezing::Unsupported),
@@ -279,7 +286,7 @@ fn optional(written: io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn limit_cpu(place: &Place, cpu: Cpu) -> io::Result<()> {
+fn limit_cpu(place: &Place, cpu: Cpu, is_new: bool) -> io::Result<()> {
     let millis = u64::from(cpu.millis());
     let quota = match cpu {
         Cpu::Weight(_) => None,
@@ -289,10 +296,16 @@ fn limit_cpu(place: &Place, cpu: Cpu) -> io::Result<()> {
     // v1 counts 1,024 for an ordinary neighbour, v2 100.
     if place.version == Version::V1 {
         place.write("cpu.shares", (millis * 1_024 / 1_000).clamp(2, 262_144))?;
+        if is_new && quota.is_none() {
+            return Ok(());
+        }
         optional(place.write("cpu.cfs_period_us", QUOTA_PERIOD_US))?;
         return optional(place.write("cpu.cfs_quota_us", quota.map_or("-1".to_owned(), |quota| quota.to_string())));
     }
     place.write("cpu.weight", (millis / 10).clamp(1, 10_000))?;
+    if is_new && quota.is_none() {
+        return Ok(());
+    }
     let quota = quota.map_or("max".to_owned(), |quota| quota.to_string());
     optional(place.write("cpu.max", format!("{quota} {QUOTA_PERIOD_US}")))
 }
@@ -357,37 +370,51 @@ fn claim_place(own: &Place, name: &str, server: u32) -> io::Result<Place> {
     }
 }
 
-/// Below our own group where its controllers may be passed on; else, for the owner of the machine, at the top; else a
-/// group without limits, which can still freeze.
+/// Below our own group where its controllers may be passed on; else at the top, which is only for the owner of the
+/// machine; else a group without limits, which can still freeze and count.
 fn claim_v2(own: &Place, name: &str, server: u32) -> io::Result<Place> {
-    let wanted = |path: &Path| -> Vec<&str> {
-        let available = fs::read_to_string(path.join("cgroup.controllers")).unwrap_or_default();
-        ["memory", "cpu", "pids"].into_iter().filter(|name| available.split_whitespace().any(|has| has == *name)).collect()
-    };
-    let controllers = wanted(&own.path);
-    let passes_on = controllers.is_empty()
-        || pass_on(&own.path, &controllers).is_ok()
-        // A group that passes controllers on has no processes of its own: ours step aside.
-        || (step_aside(&own.path, server).is_ok() && pass_on(&own.path, &controllers).is_ok());
-    let path = own.path.join(name);
+    // A spawner that replaces another begins in the leaf into which the server stepped aside.
+    let own = if own.path.ends_with(LEAF) { own.path.parent().unwrap_or(&own.path) } else { &own.path };
+    let top = own.ancestors().take_while(|path| path.join(CONTROLLERS).exists()).last().unwrap_or(own);
+    let wanted = available(top);
+    let passes_on = |path: &Path| available(path) == wanted && pass_on(path, &wanted).is_ok();
+    // A group that passes controllers on has no processes of its own: ours step aside.
+    let own_does = passes_on(own) || (own != top && step_aside(own, server).is_ok() && passes_on(own));
+    let home = if !own_does && rustix::process::geteuid().is_root() && passes_on(top) { top } else { own };
+    sweep(home);
+    let path = home.join(name);
     fs::create_dir(&path)?;
     let mut held = Vec::new();
-    if passes_on && pass_on(&path, &controllers).is_ok() {
-        held.extend(controllers.iter().filter_map(|name| Controller::named(name)));
+    if available(&path) == wanted && pass_on(&path, &wanted).is_ok() {
+        held.extend(wanted.iter().filter_map(|name| Controller::named(name)));
     }
-    // Counted in every group, with or without the controller.
-    held.push(Controller::Cpuacct);
+    // Every group of v2 counts its time and can be frozen, whatever controllers it has.
+    held.extend([Controller::Cpuacct, Controller::Freezer]);
     Ok(Place { version: Version::V2, controllers: held, path })
 }
 
+/// A leaf of the server's own group, for the server itself.
+const LEAF: &str = "lamplight-server";
+const CONTROLLERS: &str = "cgroup.controllers";
+
+/// Which of the controllers that limit are to be had in a group.
+fn available(path: &Path) -> Vec<&'static str> {
+    let text = fs::read_to_string(path.join(CONTROLLERS)).unwrap_or_default();
+    let has = |name: &&str| text.split_whitespace().any(|has| has == *name);
+    ["memory", "cpu", "pids"].into_iter().filter(has).collect()
+}
+
 fn pass_on(path: &Path, controllers: &[&str]) -> io::Result<()> {
+    if controllers.is_empty() {
+        return Ok(());
+    }
     let enable: Vec<String> = controllers.iter().map(|name| format!("+{name}")).collect();
     fs::write(path.join("cgroup.subtree_control"), enable.join(" "))
 }
 
 /// Moves the server and this process into a leaf of their group.
 fn step_aside(path: &Path, server: u32) -> io::Result<()> {
-    let leaf = path.join("lamplight-server");
+    let leaf = path.join(LEAF);
     match fs::create_dir(&leaf) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
@@ -470,12 +497,42 @@ mod tests {
     }
 
     #[test]
+    fn a_v2_group_is_claimed_where_controllers_may_be_passed_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join("own");
+        fs::create_dir(&own).unwrap();
+        for path in [folder.path(), &own] {
+            fs::write(path.join(CONTROLLERS), "cpuset cpu io memory pids").unwrap();
+        }
+        let claim = |path: &Path, name: &str| {
+            // The kernel would put the file there with the group.
+            let place = Place { version: Version::V2, controllers: Vec::new(), path: path.to_owned() };
+            claim_v2(&place, name, std::process::id()).unwrap()
+        };
+        assert_eq!(claim(&own, "lamplight-a").path, own.join("lamplight-a"));
+        assert_eq!(fs::read_to_string(own.join("cgroup.subtree_control")).unwrap(), "+memory +cpu +pids");
+        assert_eq!(claim(&own.join(LEAF), "lamplight-b").path, own.join("lamplight-b"));
+        // What is not passed on to us is to be had at the top, or not at all.
+        fs::write(own.join(CONTROLLERS), "pids").unwrap();
+        let place = claim(&own, "lamplight-c");
+        let is_root = rustix::process::geteuid().is_root();
+        assert_eq!(place.path, if is_root { folder.path() } else { &own }.join("lamplight-c"));
+        assert_eq!(place.controllers, [Controller::Cpuacct, Controller::Freezer]);
+    }
+
+    #[test]
     fn limits_and_counts_of_v2() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_owned();
         let place = Place {
             version: Version::V2,
-            controllers: vec![Controller::Memory, Controller::Cpu, Controller::Cpuacct, Controller::Pids],
+            controllers: vec![
+                Controller::Memory,
+                Controller::Cpu,
+                Controller::Cpuacct,
+                Controller::Pids,
+                Controller::Freezer,
+            ],
             path: path.clone(),
         };
         let group = Group { places: vec![place] };

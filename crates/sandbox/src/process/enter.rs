@@ -34,8 +34,18 @@ pub struct Entry {
 }
 
 /// Files of `/proc` that speak of the machine or reach it, covered with `/dev/null`.
-const MASKED: [&str; 10] =
-    ["kcore", "keys", "key-users", "timer_list", "config.gz", "kallsyms", "cmdline", "sysrq-trigger", "kmsg", "sched_debug"];
+const MASKED: [&str; 10] = [
+    "kcore",
+    "keys",
+    "key-users",
+    "timer_list",
+    "config.gz",
+    "kallsyms",
+    "cmdline",
+    "sysrq-trigger",
+    "kmsg",
+    "sched_debug",
+];
 
 /// Folders of `/proc` in which a write would change the machine.
 const READ_ONLY: [&str; 4] = ["sys", "irq", "bus", "fs"];
@@ -132,6 +142,8 @@ fn become_nobody(alone: &Alone, host_id: Option<u32>, proc: &OwnedFd) -> Result<
     write_proc(proc, "self/setgroups", "deny").step("deny setgroups")?;
     write_proc(proc, "self/uid_map", &format!("{UID} {uid} 1")).step("map the uid")?;
     write_proc(proc, "self/gid_map", &format!("{GID} {gid} 1")).step("map the gid")?;
+    // A host that runs out of memory ends functions before it ends anything of its own.
+    write_proc(proc, "self/oom_score_adj", "500").step("offer the sandbox to the out-of-memory killer")?;
     // No user namespaces below this one, whatever the filter might let through.
     write_proc(proc, "sys/user/max_user_namespaces", "0").step("forbid user namespaces")
 }
@@ -156,4 +168,3 @@ fn drop_capabilities() -> io::Result<()> {
     rustix::thread::set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
     Ok(())
 }
-

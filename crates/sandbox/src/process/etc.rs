@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -16,7 +17,8 @@ pub const GID: u32 = 990;
 const PASSWD: &str = "root:x:0:0:root:/root:/sbin/nologin\nsbx_user1051:x:993:990::/home/sbx_user1051:/sbin/nologin\n";
 const GROUP: &str = "root:x:0:\nsbx_user1051:x:990:\n";
 const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost\n";
-const NSSWITCH: &str = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\nprotocols: files\n";
+const NSSWITCH: &str =
+    "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\nprotocols: files\n";
 
 /// Files of the host that its libraries and interpreters look for. Folders are copied with what is below them.
 const COPIED: [&str; 8] = [
@@ -43,8 +45,10 @@ const BUNDLES: [&str; 4] = [
 
 /// Where programs look for it.
 const BUNDLE: &str = "ssl/certs/ca-certificates.crt";
-const BUNDLE_LINKS: [(&str, &str); 2] =
-    [("ssl/cert.pem", "certs/ca-certificates.crt"), ("pki/tls/certs/ca-bundle.crt", "/etc/ssl/certs/ca-certificates.crt")];
+const BUNDLE_LINKS: [(&str, &str); 2] = [
+    ("ssl/cert.pem", "certs/ca-certificates.crt"),
+    ("pki/tls/certs/ca-bundle.crt", "/etc/ssl/certs/ca-certificates.crt"),
+];
 
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 const ENTRIES_MAX: usize = 4_096;
@@ -105,7 +109,9 @@ pub fn host_nameservers() -> Vec<IpAddr> {
 
 fn read(path: &Path) -> Option<Vec<u8>> {
     let metadata = fs::metadata(path).ok()?;
-    (metadata.is_file() && metadata.len() <= FILE_BYTES_MAX).then(|| fs::read(path).ok())?
+    // What the host keeps from its other users is not for sandboxes either.
+    let is_public = metadata.mode() & 0o004 != 0;
+    (metadata.is_file() && is_public && metadata.len() <= FILE_BYTES_MAX).then(|| fs::read(path).ok())?
 }
 
 fn copy(etc: &Path, name: &Path, depth: usize, nodes: &mut Vec<(PathBuf, Node)>) {

@@ -11,7 +11,6 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::ExitCode;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
@@ -25,21 +24,22 @@ use crate::process::step::Step;
 use crate::sys::{self, Alone};
 
 /// Becomes the init and stays it until the sandbox ends.
-pub fn live(alone: &Alone, control: OwnedFd, entry: Entry) -> ExitCode {
+pub fn live(alone: &Alone, control: OwnedFd, entry: Entry) -> ! {
     let confined = enter(alone, &entry).and_then(|()| silence().step("close the standard streams"));
     drop(entry);
-    // All that came from the spawner goes: its socket, the host's namespaces, other sandboxes' handles.
-    let Ok(control) = sys::keep_only(alone, control.as_fd()) else { return ExitCode::FAILURE };
+    // All that came from the spawner goes: its socket, the host's namespaces, other sandboxes' handles. Their owners
+    // are frames that this never returns to.
+    let Ok(control) = sys::keep_only(alone, control.as_fd()) else { std::process::exit(1) };
     let children = confined.and_then(|()| sys::signal_fd(libc::SIGCHLD).step("listen for exits"));
     match children {
         Ok(children) => {
             let mut init = Init { alone, control, programs: BTreeSet::new() };
-            init.serve(&children).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+            std::process::exit(i32::from(init.serve(&children).is_err()))
         }
         Err(failure) => {
             let errno = failure.errno();
             let _ = send(&control, &News::Down { step: failure.step, errno }, &[]);
-            ExitCode::FAILURE
+            std::process::exit(1)
         }
     }
 }

@@ -6,12 +6,14 @@
 //! Freezing, counting and killing go straight to the kernel, without asking anybody.
 
 pub mod cgroup;
+mod egress;
 mod enter;
 mod etc;
 mod init;
 mod landlock;
 mod netlink;
 mod network;
+mod nft;
 mod room;
 mod seccomp;
 mod spawner;
@@ -20,12 +22,12 @@ mod template;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, ExitCode, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use base::{BoxFuture, Spawn};
 use parking_lot::Mutex;
@@ -35,13 +37,13 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Mutex as AsyncMutex, oneshot, watch};
 
-use crate::features::Features;
-use crate::isolation::{Backend, Isolation, Room, StartError};
+use crate::features::{EGRESS, Features};
+use crate::isolation::{self, Backend, Isolation, StartError};
 use crate::limits::{LISTENERS_MAX, MOUNTS_MAX};
 use crate::message::{self, Order, Report};
 use crate::process::cgroup::Group;
 use crate::process::room::ProcessRoom;
-use crate::spec::{Limits, Mount, Spec};
+use crate::spec::{Limits, Mount, Network, Spec};
 use crate::sys;
 
 #[cfg(feature = "testing")]
@@ -64,6 +66,10 @@ pub struct Settings {
     pub uid_base: u32,
     /// What `/etc/resolv.conf` names inside. Empty: what the host uses, as far as it can be reached.
     pub nameservers: Vec<IpAddr>,
+    /// Private networks that sandboxes with egress reach: address and length of the prefix.
+    pub allowed_networks: Vec<(Ipv4Addr, u8)>,
+    /// For egress, set `net.ipv4.ip_forward` where it is 0, for our sandboxes alone, and set it back at the end.
+    pub may_forward: bool,
     /// As root: make sandboxes with the rights of this user only.
     pub as_user: Option<u32>,
     #[cfg(feature = "testing")]
@@ -77,6 +83,8 @@ impl Default for Settings {
             // Above what systemd gives to containers and services, below where uids turn negative in old programs.
             uid_base: 1_879_200_000,
             nameservers: Vec::new(),
+            allowed_networks: Vec::new(),
+            may_forward: false,
             as_user: None,
             #[cfg(feature = "testing")]
             fault: None,
@@ -94,6 +102,25 @@ pub enum IsolationError {
         #[source]
         source: io::Error,
     },
+}
+
+impl IsolationError {
+    /// What the operator can do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            IsolationError::Refused { step, .. } if step.contains("user namespace") || step.contains("map the uid") => {
+                "run lamp as root, or allow user namespaces: sysctl user.max_user_namespaces above 0, and where they \
+                 exist kernel.unprivileged_userns_clone=1 and kernel.apparmor_restrict_unprivileged_userns=0"
+            }
+            IsolationError::Refused { step, .. } if step.contains("/proc") => {
+                "mount /proc without anything on top of its folders; containers need it unmasked"
+            }
+            IsolationError::Refused { .. } => {
+                "lamp needs Linux 5.12 or newer, with /proc mounted and namespaces allowed"
+            }
+            IsolationError::Spawner(_) => "the lamp binary must be readable, and processes and descriptors to be had",
+        }
+    }
 }
 
 /// Isolation by processes, and what of it this host lends.
@@ -126,12 +153,17 @@ impl Processes {
         Ok(Arc::clone(&spawner))
     }
 
-    async fn start_once(&self, spec: Spec) -> Result<(Box<dyn Room>, Vec<TcpListener>), StartError> {
+    async fn start_once(&self, spec: Spec) -> Result<isolation::Started, StartError> {
         let spawner = self.spawner().await?;
+        if spec.network == Network::Egress
+            && let Some(why) = spawner.no_egress.get().and_then(Option::as_deref)
+        {
+            return Err(StartError::NoEgress(why.to_owned()));
+        }
         let token = self.next.fetch_add(1, Ordering::Relaxed);
         let limits = spec.limits.clone();
         let (answered, answer) = oneshot::channel();
-        let (went, gone) = watch::channel(false);
+        let (went, gone) = watch::channel(None);
         spawner.await_start(token, answered, went)?;
         spawner.order(&Order::Start { token, spec: Box::new(spec) }).await?;
         let started = answer.await.map_err(|_| StartError::SpawnerGone)??;
@@ -142,7 +174,7 @@ impl Processes {
 }
 
 impl Backend for Processes {
-    fn start(&self, spec: Spec) -> BoxFuture<'_, Result<(Box<dyn Room>, Vec<TcpListener>), StartError>> {
+    fn start(&self, spec: Spec) -> BoxFuture<'_, Result<isolation::Started, StartError>> {
         Box::pin(async move {
             check(&spec)?;
             match self.start_once(spec.clone()).await {
@@ -186,6 +218,7 @@ type StartAnswer = oneshot::Sender<Result<Started, StartError>>;
 struct Spawner {
     socket: AsyncFd<OwnedFd>,
     table: Mutex<Table>,
+    no_egress: OnceLock<Option<String>>,
     /// Reaped when it goes.
     child: Mutex<Child>,
 }
@@ -196,7 +229,8 @@ struct Table {
     is_gone: bool,
     starting: HashMap<u64, StartAnswer>,
     mounting: HashMap<u64, oneshot::Sender<i32>>,
-    living: HashMap<u64, watch::Sender<bool>>,
+    /// Told when one is gone, with the kills for memory that there were in it.
+    living: HashMap<u64, watch::Sender<Option<u64>>>,
 }
 
 impl Spawner {
@@ -209,7 +243,8 @@ impl Spawner {
             .spawn()
             .map_err(IsolationError::Spawner)?;
         let socket = sys::register(ours).map_err(IsolationError::Spawner)?;
-        let spawner = Arc::new(Spawner { socket, table: Mutex::default(), child: Mutex::new(child) });
+        let spawner =
+            Arc::new(Spawner { socket, table: Mutex::default(), no_egress: OnceLock::new(), child: Mutex::new(child) });
         let begin = Order::Begin { settings, server: std::process::id() };
         transmit(&spawner.socket, &begin, &[]).await.map_err(IsolationError::Spawner)?;
         let features = match next(&spawner.socket).await.map_err(IsolationError::Spawner)? {
@@ -219,6 +254,7 @@ impl Spawner {
             }
             _ => return Err(IsolationError::Spawner(io::ErrorKind::UnexpectedEof.into())),
         };
+        let _ = spawner.no_egress.set(features.missing(EGRESS).map(str::to_owned));
         let weak = Arc::downgrade(&spawner);
         // Holds the socket's twin and no owner: when the last room and the isolation are gone, so is the spawner.
         let reader = spawner.socket.get_ref().try_clone().and_then(sys::register).map_err(IsolationError::Spawner)?;
@@ -248,7 +284,7 @@ impl Spawner {
         }
     }
 
-    fn await_start(&self, token: u64, answer: StartAnswer, gone: watch::Sender<bool>) -> Result<(), StartError> {
+    fn await_start(&self, token: u64, answer: StartAnswer, gone: watch::Sender<Option<u64>>) -> Result<(), StartError> {
         let mut table = self.table.lock();
         if table.is_gone {
             return Err(StartError::SpawnerGone);
@@ -305,9 +341,9 @@ impl Table {
                     let _ = answer.send(errno);
                 }
             }
-            Report::Gone { token } => {
+            Report::Gone { token, out_of_memory } => {
                 if let Some(gone) = self.living.remove(&token) {
-                    gone.send_replace(true);
+                    gone.send_replace(Some(out_of_memory));
                 }
             }
             Report::Ready { .. } | Report::Refused { .. } => {}
@@ -320,7 +356,7 @@ impl Table {
         self.starting.clear();
         self.mounting.clear();
         for (_, gone) in self.living.drain() {
-            gone.send_replace(true);
+            gone.send_replace(Some(0));
         }
     }
 }
@@ -339,10 +375,7 @@ async fn next<T: DeserializeOwned>(socket: &AsyncFd<OwnedFd>) -> io::Result<Opti
 
 /// In place of a memory group: what one process may hold.
 fn rlimits(limits: &Limits, has_memory_group: bool) -> message::Rlimits {
-    message::Rlimits {
-        open_files: limits.open_files,
-        data_bytes: (!has_memory_group).then_some(limits.memory_bytes),
-    }
+    message::Rlimits { open_files: limits.open_files, data_bytes: (!has_memory_group).then_some(limits.memory_bytes) }
 }
 
 #[cfg(feature = "testing")]

@@ -1,6 +1,6 @@
 //! One sandbox from the server's side: commands to its init, news from it, and the kernel's handles on the rest.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub struct ProcessRoom {
     token: u64,
     inner: Arc<Inner>,
     events: AsyncMutex<mpsc::Receiver<Event>>,
-    gone: watch::Receiver<bool>,
+    gone: watch::Receiver<Option<u64>>,
     limits: Mutex<Limits>,
     spawner: Arc<Spawner>,
 }
@@ -43,6 +43,8 @@ struct Waiting {
     is_gone: bool,
     runs: HashMap<u64, oneshot::Sender<Result<ProcessId, RunError>>>,
     clears: HashMap<u64, oneshot::Sender<()>>,
+    /// Programs whose exit has not been told.
+    running: BTreeSet<ProcessId>,
     /// Programs asked for, less exits taken by the caller: what the queue of events must hold.
     outstanding: usize,
     /// Kills for memory that an exit has told of already.
@@ -58,7 +60,7 @@ impl ProcessRoom {
         init: OwnedFd,
         group: Group,
         limits: Limits,
-        gone: watch::Receiver<bool>,
+        gone: watch::Receiver<Option<u64>>,
         spawner: Arc<Spawner>,
         spawn: &dyn Spawn,
     ) -> Result<ProcessRoom, StartError> {
@@ -85,18 +87,23 @@ impl ProcessRoom {
 }
 
 /// Passes on what the init says until it is gone, and then that everything is.
-async fn listen(inner: Arc<Inner>, tell: mpsc::Sender<Event>, mut gone: watch::Receiver<bool>) {
+async fn listen(inner: Arc<Inner>, tell: mpsc::Sender<Event>, mut gone: watch::Receiver<Option<u64>>) {
     while let Ok(Some((news, _))) = next::<News>(&inner.control).await {
         inner.take(news, &tell);
     }
     // Whatever the init said last, nobody may live on after this.
     inner.kill();
-    let _ = gone.wait_for(|gone| *gone).await;
-    {
+    let out_of_memory = gone.wait_for(Option::is_some).await.ok().and_then(|gone| *gone).unwrap_or(0);
+    let running = {
         let mut waiting = inner.waiting.lock();
         waiting.is_gone = true;
         waiting.runs.clear();
         waiting.clears.clear();
+        std::mem::take(&mut waiting.running)
+    };
+    let exit = Exit { status: Status::Signal(libc::SIGKILL), out_of_memory: inner.is_news(out_of_memory) };
+    for process in running {
+        let _ = tell.try_send(Event::Exited { process, exit });
     }
     let _ = tell.try_send(Event::Gone);
 }
@@ -104,15 +111,22 @@ async fn listen(inner: Arc<Inner>, tell: mpsc::Sender<Event>, mut gone: watch::R
 impl Inner {
     fn take(&self, news: News, tell: &mpsc::Sender<Event>) {
         match news {
-            News::Running { request, process } => self.answer(request, Ok(ProcessId(process))),
+            News::Running { request, process } => {
+                let process = ProcessId(process);
+                self.waiting.lock().running.insert(process);
+                self.answer(request, Ok(process));
+            }
             News::NotRunning { request, errno } => {
                 self.answer(request, Err(RunError::Exec(io::Error::from_raw_os_error(errno))));
             }
             News::Exited { process, code, signal } => {
                 let status = signal.map_or(Status::Code(code.unwrap_or(0)), Status::Signal);
-                let exit = Exit { status, out_of_memory: self.ran_out_of_memory() };
-                // The queue holds all that is outstanding; an init that tells more is not believed.
-                let _ = tell.try_send(Event::Exited { process: ProcessId(process), exit });
+                let process = ProcessId(process);
+                let out_of_memory = self.is_news(self.group.out_of_memory().unwrap_or(0));
+                // An init that tells more than it was asked to start is not believed.
+                if self.waiting.lock().running.remove(&process) {
+                    let _ = tell.try_send(Event::Exited { process, exit: Exit { status, out_of_memory } });
+                }
             }
             News::Cleared { request } => {
                 if let Some(answer) = self.waiting.lock().clears.remove(&request) {
@@ -133,8 +147,8 @@ impl Inner {
         }
     }
 
-    fn ran_out_of_memory(&self) -> bool {
-        let count = self.group.out_of_memory().unwrap_or(0);
+    /// Whether the kernel has killed here for memory since this was asked last.
+    fn is_news(&self, count: u64) -> bool {
         let mut waiting = self.waiting.lock();
         std::mem::replace(&mut waiting.out_of_memory, count) < count
     }
@@ -264,7 +278,7 @@ impl Room for ProcessRoom {
     fn kill(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.inner.kill();
-            let _ = self.gone.clone().wait_for(|gone| *gone).await;
+            let _ = self.gone.clone().wait_for(Option::is_some).await;
         })
     }
 }

@@ -8,7 +8,7 @@
 //! Every leaf answers for itself: no block falls through into another.
 
 use libc::{
-    BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, EPERM, ENOSYS, sock_filter,
+    BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, ENOSYS, EPERM, sock_filter,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,10 +13,10 @@ use std::process::ExitCode;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
 use rustix::net::RecvFlags;
-use rustix::process::{DumpableBehavior, Gid, Pid, Signal, Uid, WaitOptions};
-use rustix::thread::{ThreadNameSpaceType, UnshareFlags};
+use rustix::process::{DumpableBehavior, Gid, Pid, Resource, Rlimit, Signal, Uid, WaitOptions};
+use rustix::thread::{CapabilitySet, UnshareFlags};
 
-use crate::features::Features;
+use crate::features::{EGRESS, Features};
 use crate::message::{self, Order, Report};
 use crate::process::cgroup::{Controller, Group, Trees};
 use crate::process::enter::{Entry, write_proc};
@@ -24,14 +24,16 @@ use crate::process::network::Networks;
 use crate::process::step::{Failure, Step};
 use crate::process::template::{Template, attach, clone_tree, seal};
 use crate::process::{Settings, etc, init};
-use crate::spec::{Mount, Network, Spec};
+use crate::spec::{Mount, Spec};
 use crate::sys::{self, Alone};
 
 /// How soon to try again to remove a group that the kernel still holds.
 const BURIAL_RETRY: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
 
-/// The namespaces into which every init is born; its network is the spawner's at that moment.
-const NAMESPACES: i32 = libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+
+/// The namespaces into which every init is born; its files and its network are the spawner's at that moment.
+const NAMESPACES: i32 = libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
 
 pub fn main() -> ExitCode {
     let Ok(socket) = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3) else { return ExitCode::FAILURE };
@@ -40,12 +42,9 @@ pub fn main() -> ExitCode {
             if spawner.report(&Report::Ready { features }, &[]).is_err() {
                 return ExitCode::FAILURE;
             }
-            let code = spawner.serve().unwrap_or(None);
-            // An init comes out of here too, when its sandbox ends: it buries nobody.
-            code.unwrap_or_else(|| {
-                spawner.end();
-                ExitCode::SUCCESS
-            })
+            let served = spawner.serve();
+            spawner.end();
+            if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(failure) => {
             let errno = failure.errno();
@@ -68,25 +67,56 @@ fn begin(socket: &OwnedFd) -> Result<(Spawner, Features), Failure> {
     if let Some(user) = settings.as_user {
         become_user(user).step("become an ordinary user")?;
     }
-    let is_root = rustix::process::geteuid().is_root();
+    let is_root = is_full_root();
+    // Two descriptors a sandbox; programs get a limit of their own.
+    let files = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files, maximum: files });
     let trees = Trees::claim(server).step("claim control groups")?;
     if !is_root {
         own_user_namespace(&alone)?;
     }
-    let networks = Networks::begin(&alone, is_root)?;
     let nameservers =
         if settings.nameservers.is_empty() { etc::host_nameservers() } else { settings.nameservers.clone() };
+    let networks = Networks::begin(&alone, is_root, &nameservers, &settings)?;
     let template = Template::build(&alone, is_root, &nameservers)?;
     let wants_landlock = sys::landlock_abi();
-    let features = features(is_root, &trees, wants_landlock.as_ref().err());
+    let features = features(is_root, &trees, wants_landlock.as_ref().err(), networks.no_egress());
     let children = sys::signal_fd(libc::SIGCHLD).step("listen for exits")?;
     let socket = socket.try_clone().step("keep the socket")?;
     let wants_landlock = wants_landlock.is_ok();
     let (cells, dead, slots) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
     let spawner = Spawner {
-        alone, socket, children, settings, is_root, trees, networks, template, wants_landlock, cells, dead, slots, is_lost: false, server,
+        alone,
+        socket,
+        children,
+        settings,
+        is_root,
+        trees,
+        networks,
+        template,
+        wants_landlock,
+        cells,
+        dead,
+        slots,
+        is_lost: false,
+        server,
     };
     Ok((spawner, features))
+}
+
+/// Root of the host, with what root can do: neither of a container's user namespace nor stripped. All others do as
+/// ordinary users do.
+fn is_full_root() -> bool {
+    let needed = CapabilitySet::SYS_ADMIN
+        | CapabilitySet::SYS_CHROOT
+        | CapabilitySet::SETUID
+        | CapabilitySet::SETGID
+        | CapabilitySet::MKNOD
+        | CapabilitySet::NET_ADMIN;
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let is_whole = map.split_whitespace().eq(["0", "0", "4294967295"]);
+    let held = rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(needed));
+    rustix::process::geteuid().is_root() && is_whole && held
 }
 
 fn become_user(user: u32) -> io::Result<()> {
@@ -110,7 +140,7 @@ fn own_user_namespace(alone: &Alone) -> Result<(), Failure> {
     sys::unshare(alone, UnshareFlags::NEWNS).step("make a mount namespace")
 }
 
-fn features(is_root: bool, trees: &Trees, no_landlock: Option<&io::Error>) -> Features {
+fn features(is_root: bool, trees: &Trees, no_landlock: Option<&io::Error>, no_egress: Option<&str>) -> Features {
     let mut features = Features { is_root, list: Vec::new() };
     let not_root = (!is_root).then(|| "lamp does not run as root".to_owned());
     features.add("uid for each sandbox", not_root, "run lamp as root, if functions do not trust each other");
@@ -122,10 +152,11 @@ fn features(is_root: bool, trees: &Trees, no_landlock: Option<&io::Error>) -> Fe
     features.add("memory limit", missing(Controller::Memory), delegate);
     features.add("CPU share", missing(Controller::Cpu), delegate);
     features.add("process limit", missing(Controller::Pids), delegate);
-    let no_freezer = (!trees.can_freeze()).then(|| "no group of ours has a freezer".to_owned());
-    features.add("freezing", no_freezer, delegate);
+    features.add("freezing", missing(Controller::Freezer), delegate);
     let no_landlock = no_landlock.map(|error| format!("the kernel refuses: {error}"));
     features.add("landlock", no_landlock, "boot a kernel with CONFIG_SECURITY_LANDLOCK and landlock in its lsm= list");
+    let remedy = "run lamp as root on a kernel with nftables, and `sysctl -w net.ipv4.ip_forward=1`";
+    features.add(EGRESS, no_egress.map(str::to_owned), remedy);
     features
 }
 
@@ -154,12 +185,17 @@ struct Cell {
     token: u64,
     slot: u32,
     init: OwnedFd,
+    /// Its mount namespace.
+    files: OwnedFd,
     group: Group,
+    /// When it died: how often the kernel had killed in it for memory.
+    out_of_memory: u64,
 }
 
 /// What is made outside before the init is born.
 struct Preparation {
     entry: Entry,
+    control: (OwnedFd, OwnedFd),
     listeners: Vec<OwnedFd>,
     group: Group,
     slot: u32,
@@ -170,13 +206,21 @@ impl Spawner {
         message::send(&self.socket, report, fds)
     }
 
-    /// Until the server goes. `Some` in an init whose sandbox has ended.
-    fn serve(&mut self) -> io::Result<Option<ExitCode>> {
+    /// Until the server goes.
+    fn serve(&mut self) -> io::Result<()> {
         loop {
             let mut waited = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.children, PollFlags::IN)];
-            let timeout = (!self.dead.is_empty()).then_some(&BURIAL_RETRY);
-            rustix::io::retry_on_intr(|| poll(&mut waited, timeout))?;
+            let timeout = match (self.networks.wants_more(), self.dead.is_empty()) {
+                (true, _) => Some(&AT_ONCE),
+                (false, false) => Some(&BURIAL_RETRY),
+                (false, true) => None,
+            };
+            let ready = rustix::io::retry_on_intr(|| poll(&mut waited, timeout))?;
             let [orders, exits] = waited.map(|fd| !fd.revents().is_empty());
+            if ready == 0 {
+                // Nobody waits for us: the dearest part of the next start can be made now.
+                self.networks.make_one_ahead(&self.alone).map_err(|failure| failure.source)?;
+            }
             if exits {
                 let mut pending = [0_u8; 128];
                 let _ = rustix::io::read(&self.children, &mut pending);
@@ -184,40 +228,32 @@ impl Spawner {
             }
             self.bury()?;
             if orders {
-                let Some((order, _)) = message::receive(&self.socket, RecvFlags::empty())? else { return Ok(None) };
-                if let Some(code) = self.obey(order)? {
-                    return Ok(Some(code));
-                }
+                let Some((order, _)) = message::receive(&self.socket, RecvFlags::empty())? else { return Ok(()) };
+                self.obey(order)?;
             }
         }
     }
 
-    /// `Some` in an init whose sandbox has ended.
-    fn obey(&mut self, order: Order) -> io::Result<Option<ExitCode>> {
-        match order {
-            Order::Begin { .. } => Ok(None),
+    fn obey(&mut self, order: Order) -> io::Result<()> {
+        let report = match order {
+            Order::Begin { .. } => return Ok(()),
             Order::Start { token, spec } => match self.start(token, &spec) {
-                // Lost in a sandbox's namespaces, it would make the next one of the wrong parts.
-                Err(failure) if self.is_lost => Err(failure.source),
-                Ok(code) => Ok(code),
-                Err(failure) => {
-                    let (errno, step) = (failure.errno(), failure.step);
-                    self.report(&Report::NotStarted { token, step, errno }, &[])?;
-                    Ok(None)
-                }
+                Ok(()) => return Ok(()),
+                Err(failure) => Report::NotStarted { token, errno: failure.errno(), step: failure.step },
             },
             Order::Mount { token, mount } => {
                 let errno = self.mount(token, &mount).err().map_or(0, |failure| failure.errno());
-                if self.is_lost {
-                    return Err(io::Error::from_raw_os_error(errno));
-                }
-                self.report(&Report::Mounted { token, errno }, &[])?;
-                Ok(None)
+                Report::Mounted { token, errno }
             }
+        };
+        if self.is_lost {
+            // In a sandbox's namespaces, it would make the next one of the wrong parts.
+            return Err(io::Error::other("the way back is lost"));
         }
+        self.report(&report, &[])
     }
 
-    fn start(&mut self, token: u64, spec: &Spec) -> Result<Option<ExitCode>, Failure> {
+    fn start(&mut self, token: u64, spec: &Spec) -> Result<(), Failure> {
         #[cfg(feature = "testing")]
         crate::process::step::fault::plan(self.settings.fault, token, self.server);
         let slot = (0..).find(|slot| !self.slots.contains(slot)).unwrap_or(u32::MAX);
@@ -225,9 +261,6 @@ impl Spawner {
         let group = group.map_err(Failure::of("make control groups"))?;
         let prepared = self.prepare(spec, group.clone(), slot);
         let born = prepared.and_then(|prepared| self.give_birth(token, prepared));
-        if let Ok(Some(code)) = born {
-            return Ok(Some(code));
-        }
         // Back from the sandbox's namespaces, whatever came of it.
         let home = self.template.leave().and_then(|()| self.networks.go_home());
         self.is_lost = home.is_err();
@@ -237,16 +270,14 @@ impl Spawner {
         home.and(born)
     }
 
-    fn prepare(&self, spec: &Spec, group: Group, slot: u32) -> Result<Preparation, Failure> {
+    fn prepare(&mut self, spec: &Spec, group: Group, slot: u32) -> Result<Preparation, Failure> {
         let mut mounts = Vec::with_capacity(spec.mounts.len());
         for mount in &spec.mounts {
             mounts.push((sealed(mount)?, mount.inside.to_string_lossy().into_owned()));
         }
-        if spec.network == Network::Egress {
-            let source = io::Error::from(io::ErrorKind::Unsupported);
-            return Err(Failure { step: "give the sandbox a way to the internet".to_owned(), source });
-        }
-        let listeners = self.networks.prepare(&self.alone, &spec.listen)?;
+        // At home: a socket keeps the network in which it was made, and this one outlives the sandbox at the server's end.
+        let control = message::pair().step("make a control socket")?;
+        let listeners = self.networks.prepare(&self.alone, spec.network, &spec.listen)?;
         let entry = Entry {
             doors: group.doors().step("open the control groups")?,
             mounts,
@@ -255,26 +286,24 @@ impl Spawner {
             covers_proc: self.template.covers_proc,
             wants_landlock: self.wants_landlock,
         };
-        Ok(Preparation { entry, listeners, group, slot })
+        Ok(Preparation { entry, control, listeners, group, slot })
     }
 
-    /// `Some` in the child, when its sandbox has ended. The parent is left in the template.
-    fn give_birth(&mut self, token: u64, prepared: Preparation) -> Result<Option<ExitCode>, Failure> {
-        let (ours, theirs) = message::pair().step("make a control socket")?;
-        let Preparation { entry, listeners, group, slot } = prepared;
-        self.template.enter()?;
+    /// Leaves the caller in the sandbox's files.
+    fn give_birth(&mut self, token: u64, prepared: Preparation) -> Result<(), Failure> {
+        let Preparation { entry, control: (ours, theirs), listeners, group, slot } = prepared;
+        let files = self.template.enter_copy(&self.alone)?;
         let v2 = entry.doors.v2.as_ref().map(AsFd::as_fd);
         let born = sys::clone_into(&self.alone, NAMESPACES as u64, v2);
         match born.map_err(Failure::of("start the sandbox's init"))? {
-            None => Ok(Some(init::live(&self.alone, theirs, entry))),
+            None => init::live(&self.alone, theirs, entry),
             Some((pid, init)) => {
                 self.slots.insert(slot);
                 let mut fds = vec![ours.as_fd(), init.as_fd()];
                 fds.extend(listeners.iter().map(AsFd::as_fd));
                 let told = self.report(&Report::Started { token, group: group.clone() }, &fds);
-                self.cells.insert(pid.as_raw_pid(), Cell { token, slot, init, group });
-                told.step("hand the sandbox out")?;
-                Ok(None)
+                self.cells.insert(pid.as_raw_pid(), Cell { token, slot, init, files, group, out_of_memory: 0 });
+                told.step("hand the sandbox out")
             }
         }
     }
@@ -284,8 +313,7 @@ impl Spawner {
         let cell = self.cells.values().find(|cell| cell.token == token);
         let cell = cell.ok_or(io::Error::from_raw_os_error(libc::ESRCH)).step("find the sandbox")?;
         let tree = sealed(mount)?;
-        rustix::thread::move_into_thread_name_spaces(cell.init.as_fd(), ThreadNameSpaceType::MOUNT)
-            .step("enter the sandbox's files")?;
+        self.template.enter(&cell.files)?;
         let attached = attach(&tree, &mount.inside.to_string_lossy()).step("mount a directory of the host");
         let home = self.template.leave();
         self.is_lost = home.is_err();
@@ -296,7 +324,12 @@ impl Spawner {
     fn collect(&mut self) -> io::Result<()> {
         loop {
             match rustix::process::wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, _))) => self.dead.extend(self.cells.remove(&pid.as_raw_pid())),
+                Ok(Some((pid, _))) => {
+                    if let Some(mut cell) = self.cells.remove(&pid.as_raw_pid()) {
+                        cell.out_of_memory = cell.group.out_of_memory().unwrap_or(0);
+                        self.dead.push(cell);
+                    }
+                }
                 Ok(None) | Err(rustix::io::Errno::CHILD) => return Ok(()),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -311,7 +344,7 @@ impl Spawner {
         self.dead = dead;
         for cell in gone {
             self.slots.remove(&cell.slot);
-            self.report(&Report::Gone { token: cell.token }, &[])?;
+            self.report(&Report::Gone { token: cell.token, out_of_memory: cell.out_of_memory }, &[])?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -52,18 +53,80 @@ pub const SEALED: u64 = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc
 pub struct Template {
     host: OwnedFd,
     template: OwnedFd,
+    /// The host's.
+    proc: OwnedFd,
     /// The template keeps the host's `/proc` until a sandbox has its own: a user namespace may not mount one otherwise.
     pub covers_proc: bool,
 }
 
 impl Template {
-    /// `owns_devices`: whether this process may make device nodes.
-    pub fn build(alone: &Alone, is_root: bool, nameservers: &[std::net::IpAddr]) -> Result<Template, Failure> {
+    pub fn build(alone: &Alone, is_root: bool, nameservers: &[IpAddr]) -> Result<Template, Failure> {
         let host = mount_namespace().step("open the host's mount namespace")?;
+        let proc = rustix::fs::open("/proc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).step("open /proc")?;
+        let lent = Lent::by_host(is_root)?;
+        let etc = etc::gather(nameservers);
+
+        sys::unshare(alone, UnshareFlags::NEWNS).step("make a mount namespace")?;
+        let template = mount_namespace().step("open the template's mount namespace")?;
+        let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).step("open /")?;
+        sys::seal_mount(root.as_fd(), 0).step("detach mounts from the host's")?;
+        let root = tmpfs(&[("mode", "0755"), ("size", BYTES_MAX)], MountAttrFlags::MOUNT_ATTR_NOSUID)
+            .step("make the template's root")?;
+        // Only for a moment, and only in this namespace: any folder will do.
+        attach(&root, "/usr").step("mount the template's root")?;
+
+        for name in FOLDERS {
+            rustix::fs::mkdirat(&root, name, Mode::from_raw_mode(0o755)).step("make a folder of the template")?;
+        }
+        etc::write(&root, &etc).step("write the template's /etc")?;
+        if is_root {
+            make_devices(&root).step("make the template's devices")?;
+        }
+        let covers_proc = lent.proc.is_some();
+        lent.furnish(&root)?;
+        sys::seal_mount_alone(root.as_fd(), libc::MOUNT_ATTR_RDONLY).step("make the template read-only")?;
+        rustix::process::fchdir(&root).step("enter the template")?;
+        rustix::process::pivot_root(".", ".").step("make the template the root")?;
+        unmount(".", UnmountFlags::DETACH).step("let go of the host's root")?;
+        let built = Template { host, template, proc, covers_proc };
+        built.leave()?;
+        Ok(built)
+    }
+
+    /// Into a copy of the template, to give birth there. Gives the copy, which a later mount needs: the init of an
+    /// ordinary user is closed to its own spawner once it is confined.
+    pub fn enter_copy(&self, alone: &Alone) -> Result<OwnedFd, Failure> {
+        move_into_link_name_space(self.template.as_fd(), Some(LinkNameSpaceType::Mount)).step("enter the template")?;
+        sys::unshare(alone, UnshareFlags::NEWNS).step("copy the template")?;
+        let copy = rustix::fs::openat(&self.proc, "self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        copy.step("open the copy of the template")
+    }
+
+    /// Into the copy that belongs to a sandbox.
+    pub fn enter(&self, copy: &OwnedFd) -> Result<(), Failure> {
+        move_into_link_name_space(copy.as_fd(), Some(LinkNameSpaceType::Mount)).step("enter the sandbox's files")
+    }
+
+    /// Back into the host's files.
+    pub fn leave(&self) -> Result<(), Failure> {
+        move_into_link_name_space(self.host.as_fd(), Some(LinkNameSpaceType::Mount)).step("leave the template")
+    }
+}
+
+/// What the template has of the host: detached copies of its mounts, and the links of its root.
+struct Lent {
+    usr: OwnedFd,
+    folders: Vec<(&'static str, OwnedFd)>,
+    links: Vec<(PathBuf, PathBuf)>,
+    devices: Vec<(&'static str, OwnedFd)>,
+    proc: Option<OwnedFd>,
+}
+
+impl Lent {
+    fn by_host(is_root: bool) -> Result<Lent, Failure> {
         let usr = clone_tree(Path::new("/usr")).step("clone the host's /usr")?;
         let mut folders = Vec::new();
-        let mut links: Vec<(PathBuf, PathBuf)> =
-            LINKS.iter().map(|(at, to)| (PathBuf::from(at), PathBuf::from(to))).collect();
+        let mut links: Vec<(PathBuf, PathBuf)> = LINKS.iter().map(|(at, to)| (at.into(), to.into())).collect();
         for name in ROOTS {
             let path = Path::new("/").join(name);
             match fs::symlink_metadata(&path) {
@@ -76,66 +139,37 @@ impl Template {
                 _ => {}
             }
         }
-        let etc = etc::gather(nameservers);
-        let devices = if is_root { Vec::new() } else { clone_devices().step("clone the host's devices")? };
-        let proc = if is_root {
-            None
+        // Only root makes device nodes, and mounts a new /proc whatever the host shows of its own.
+        let (devices, proc) = if is_root {
+            (Vec::new(), None)
         } else {
-            let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_RECURSIVE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-            Some(open_tree(CWD, "/proc", flags).step("clone the host's /proc")?)
+            let devices = clone_devices().step("clone the host's devices")?;
+            (devices, Some(clone_tree(Path::new("/proc")).step("clone the host's /proc")?))
         };
+        Ok(Lent { usr, folders, links, devices, proc })
+    }
 
-        sys::unshare(alone, UnshareFlags::NEWNS).step("make a mount namespace")?;
-        let template = mount_namespace().step("open the template's mount namespace")?;
-        let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).step("open /")?;
-        sys::seal_mount(root.as_fd(), 0).step("detach mounts from the host's")?;
-        let root = tmpfs(&[("mode", "0755"), ("size", BYTES_MAX)], MountAttrFlags::MOUNT_ATTR_NOSUID)
-            .step("make the template's root")?;
-        // Only for a moment, and only in this namespace: any folder will do.
-        attach(&root, "/usr").step("mount the template's root")?;
-
-        for name in FOLDERS.iter().copied().chain(folders.iter().map(|(name, _)| *name)) {
-            rustix::fs::mkdirat(&root, name, Mode::from_raw_mode(0o755)).step("make a folder of the template")?;
+    fn furnish(self, root: &OwnedFd) -> Result<(), Failure> {
+        for (at, to) in &self.links {
+            rustix::fs::symlinkat(to, root, at).step("make a link of the template")?;
         }
-        for (at, to) in &links {
-            rustix::fs::symlinkat(to, &root, at).step("make a link of the template")?;
-        }
-        etc::write(&root, &etc).step("write the template's /etc")?;
-        if is_root {
-            make_devices(&root).step("make the template's devices")?;
-        }
-        seal(&usr).step("make the host's /usr read-only")?;
-        attach_at(&usr, &root, "usr").step("mount the host's /usr")?;
-        for (name, tree) in &folders {
+        seal(&self.usr).step("make the host's /usr read-only")?;
+        attach_at(&self.usr, root, "usr").step("mount the host's /usr")?;
+        for (name, tree) in &self.folders {
+            rustix::fs::mkdirat(root, *name, Mode::from_raw_mode(0o755)).step("make a folder of the template")?;
             seal(tree).step("make a folder of the host read-only")?;
-            attach_at(tree, &root, name).step("mount a folder of the host")?;
+            attach_at(tree, root, name).step("mount a folder of the host")?;
         }
-        for (name, device) in &devices {
+        for (name, device) in &self.devices {
             let at = format!("dev/{name}");
             let file = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
-            rustix::fs::openat(&root, &at, file, Mode::from_raw_mode(0o644)).step("make a place for a device")?;
-            attach_at(device, &root, &at).step("mount a device")?;
+            rustix::fs::openat(root, &at, file, Mode::from_raw_mode(0o644)).step("make a place for a device")?;
+            attach_at(device, root, &at).step("mount a device")?;
         }
-        if let Some(proc) = &proc {
-            attach_at(proc, &root, "proc").step("mount the host's /proc")?;
+        match &self.proc {
+            Some(proc) => attach_at(proc, root, "proc").step("mount the host's /proc"),
+            None => Ok(()),
         }
-        sys::seal_mount_alone(root.as_fd(), libc::MOUNT_ATTR_RDONLY).step("make the template read-only")?;
-        rustix::process::fchdir(&root).step("enter the template")?;
-        rustix::process::pivot_root(".", ".").step("make the template the root")?;
-        unmount(".", UnmountFlags::DETACH).step("let go of the host's root")?;
-        let built = Template { host, template, covers_proc: proc.is_some() };
-        built.leave()?;
-        Ok(built)
-    }
-
-    /// Into the template, to give birth.
-    pub fn enter(&self) -> Result<(), Failure> {
-        move_into_link_name_space(self.template.as_fd(), Some(LinkNameSpaceType::Mount)).step("enter the template")
-    }
-
-    /// Back into the host's files.
-    pub fn leave(&self) -> Result<(), Failure> {
-        move_into_link_name_space(self.host.as_fd(), Some(LinkNameSpaceType::Mount)).step("leave the template")
     }
 }
 

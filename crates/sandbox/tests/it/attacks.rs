@@ -145,7 +145,8 @@ c = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); c.bind(('0.0.0.0', 7778))
 print('ready', flush=True)
 time.sleep(1000)\"";
     let (mut reader, writer) = std::io::pipe().unwrap();
-    let program = Program::new(["/bin/sh", "-c", script]).env("PATH", "/usr/bin:/bin").env("SECRET", "x").directory("/");
+    let program =
+        Program::new(["/bin/sh", "-c", script]).env("PATH", "/usr/bin:/bin").env("SECRET", "x").directory("/");
     soon(victim.run(program.grant(1, writer))).await.unwrap();
     let ready = tokio::task::spawn_blocking(move || std::io::Read::read_exact(&mut reader, &mut [0; 5]));
     if soon(ready).await.unwrap().is_err() {

@@ -12,6 +12,7 @@ pub const MIB: u64 = 1024 * 1024;
 pub struct OnTokio;
 
 impl Spawn for OnTokio {
+    #[expect(clippy::disallowed_methods, reason = "this is where tasks start")]
     fn spawn(&self, _name: &'static str, task: BoxFuture<'static, ()>) {
         drop(tokio::task::spawn(task));
     }

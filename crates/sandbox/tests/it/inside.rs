@@ -1,8 +1,8 @@
 //! What a sandbox of processes is like from inside.
 
-use sandbox::{Mount, RunError};
+use sandbox::{Mount, Program, RunError};
 
-use crate::common::{isolation, public_folder, output, shell, soon, spec, succeeded};
+use crate::common::{exit, isolation, output, public_folder, shell, soon, spec, succeeded};
 
 #[tokio::test]
 async fn it_looks_like_a_function_environment() {
@@ -18,12 +18,28 @@ async fn it_looks_like_a_function_environment() {
         [
             "uid=993(sbx_user1051) gid=990(sbx_user1051) groups=990(sbx_user1051)",
             "localhost",
-            "bin", "dev", "etc", "lib", "opt", "proc", "sbin", "tmp", "usr", "var",
+            "bin",
+            "dev",
+            "etc",
+            "lib",
+            "opt",
+            "proc",
+            "sbin",
+            "tmp",
+            "usr",
+            "var",
             "/",
-            "0", "1", "2", "3",
+            "0",
+            "1",
+            "2",
+            "3",
             "/",
             "UTC",
-            "1024", "742", "8192", "64", "0",
+            "1024",
+            "742",
+            "8192",
+            "64",
+            "0",
             "1777",
             "0022",
         ]
@@ -70,5 +86,50 @@ async fn what_cannot_be_run_says_why() {
     match soon(sandbox.run(program)).await {
         Err(RunError::Exec(error)) => assert_eq!(error.raw_os_error(), Some(libc::ENOEXEC)),
         other => panic!("{other:?}"),
+    }
+}
+
+/// Programs that people write functions in start threads and children, read clocks and randomness, and use TLS.
+#[tokio::test]
+async fn interpreters_of_the_host_run() {
+    let (isolation, _) = isolation().await;
+    let sandbox = soon(isolation.start(spec("interpreters"))).await.unwrap();
+    let programs = [
+        (
+            "/usr/bin/python3",
+            "import threading, subprocess, ssl, random, uuid, tempfile, concurrent.futures as f\n\
+             p = f.ThreadPoolExecutor(8); r = list(p.map(lambda n: n * n, range(50)))\n\
+             subprocess.run(['/bin/true'], check=True); ssl.create_default_context(); tempfile.mkstemp()\n\
+             print('fine')",
+            "-c",
+        ),
+        (
+            "/usr/bin/node",
+            "const { Worker } = require('worker_threads'); const c = require('child_process');\n\
+             c.execFileSync('/bin/true'); require('fs').writeFileSync('/tmp/n', 'x');\n\
+             new Worker('require(\"crypto\").randomBytes(8)', { eval: true }).on('exit', () => console.log('fine'))",
+            "-e",
+        ),
+        ("/usr/bin/ruby", "Thread.new { File.write('/tmp/r', 'x') }.join; system('/bin/true'); puts 'fine'", "-e"),
+        ("/usr/bin/perl", "system('/bin/true') == 0 or die; print qq(fine\n)", "-e"),
+    ];
+    for (path, code, flag) in programs {
+        if !std::fs::exists(path).unwrap() {
+            println!("skipped: the host has no {path}");
+            continue;
+        }
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let program = Program::new([path, flag, code]).env("PATH", "/usr/bin:/bin").directory("/tmp");
+        soon(sandbox.run(program.grant(1, writer.try_clone().unwrap()).grant(2, writer))).await.unwrap();
+        let done = exit(&sandbox).await;
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut reader, &mut text).unwrap();
+        assert_eq!((text.as_str(), done), ("fine\n", succeeded()), "{path}");
+    }
+    if std::fs::exists("/usr/bin/java").unwrap() {
+        let (text, done) = output(&sandbox, "java -Xmx64m -version 2>&1 | tail -1").await;
+        assert!(text.contains("VM") && done == succeeded(), "{text}");
+    } else {
+        println!("skipped: the host has no Java in /usr/bin");
     }
 }

@@ -40,6 +40,51 @@ async fn too_much_memory_is_told_as_such() {
     assert_eq!(exit(&sandbox).await, succeeded());
 }
 
+/// Bombs in memory, in `/tmp` and in both, all at once: each ends itself, and a neighbour notices nothing.
+#[tokio::test]
+async fn bombs_end_only_those_who_light_them() {
+    let (isolation, features) = isolation().await;
+    needs!(features, "memory limit");
+    let victim = soon(isolation.start(spec("victim"))).await.unwrap();
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let beats = "i=0; while [ $i -lt 50 ]; do echo beat; sleep 0.01; i=$((i+1)); done";
+    soon(victim.run(shell(beats).grant(1, writer))).await.unwrap();
+    let mut bombs = Vec::new();
+    for at in 0..6 {
+        let mut small = spec("bomb");
+        small.limits.memory_bytes = 32 * MIB;
+        let bomb = soon(isolation.start(small)).await.unwrap();
+        let script = match at % 3 {
+            0 => "head -c 200M /dev/zero | tail -c 150M",
+            1 => "exec head -c 200M /dev/zero >/tmp/bomb",
+            _ => "for i in 1 2 3 4; do (head -c 50M /dev/zero | tail -c 40M >/tmp/$i) & done; wait",
+        };
+        soon(bomb.run(shell(script))).await.unwrap();
+        bombs.push(bomb);
+    }
+    for bomb in &bombs {
+        // With /tmp full there may be no room left for anybody, our init included. The exit is told all the same.
+        let killed = exit(bomb).await;
+        assert!(killed.out_of_memory || bomb.usage().unwrap().out_of_memory > Some(0), "{killed:?}");
+        assert!(bomb.usage().unwrap().memory_peak_bytes.unwrap_or(0) <= 32 * MIB);
+    }
+    assert_eq!(exit(&victim).await, succeeded());
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut reader, &mut text).unwrap();
+    assert_eq!(text.lines().count(), 50);
+}
+
+#[tokio::test]
+async fn descriptors_are_counted() {
+    let (isolation, _) = isolation().await;
+    let sandbox = soon(isolation.start(spec("files"))).await.unwrap();
+    // bash takes the next number that is free; the limit is 1,024.
+    let script = "exec bash -c 'i=0; while exec {fd}</dev/null; do i=$((i+1)); [ $i -gt 2000 ] && break; done 2>/dev/null; echo $i'";
+    let (text, _) = output(&sandbox, script).await;
+    let opened: u32 = text.trim().parse().unwrap_or_else(|_| panic!("{text}"));
+    assert!((900..1_024).contains(&opened), "{opened}");
+}
+
 #[tokio::test]
 async fn processes_are_counted() {
     let (isolation, features) = isolation().await;

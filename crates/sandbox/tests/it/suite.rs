@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 
-use sandbox::{Event, FakeProcess, Isolation, Program, ProcessId, RunError, Sandbox, Spec, Status};
+use sandbox::{Event, FakeProcess, Isolation, ProcessId, Program, RunError, Sandbox, Spec, Status};
 
 use crate::common::{MIB, isolation, isolation_without_root, shell, soon};
 
@@ -150,10 +150,11 @@ async fn events_that_nobody_takes_are_bounded(isolation: &Isolation) {
 
 async fn a_killed_sandbox_is_gone_for_ever(isolation: &Isolation) {
     let sandbox = soon(isolation.start(room("kill"))).await.unwrap();
-    soon(sandbox.run(Act::Hang.program())).await.unwrap();
+    let hanging = soon(sandbox.run(Act::Hang.program())).await.unwrap();
     soon(sandbox.kill()).await;
     soon(sandbox.kill()).await;
-    while soon(sandbox.event()).await != Event::Gone {}
+    assert_eq!(next_exit(&sandbox).await, (hanging, Status::Signal(libc::SIGKILL)));
+    assert_eq!(soon(sandbox.event()).await, Event::Gone);
     assert_eq!(soon(sandbox.event()).await, Event::Gone);
     assert!(matches!(soon(sandbox.run(Act::Exit(0).program())).await, Err(RunError::Gone)));
     sandbox.signal(ProcessId(2), libc::SIGTERM).unwrap();
