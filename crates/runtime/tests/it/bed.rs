@@ -79,6 +79,12 @@ impl Telemetry for Log {
     }
 }
 
+async fn isolation(as_user: Option<u32>) -> Isolation {
+    let binary = PathBuf::from(env!("CARGO_BIN_EXE_runtime-spawner"));
+    let settings = sandbox::Settings { binary, as_user, ..sandbox::Settings::default() };
+    sandbox::processes(settings, Arc::new(Tasks)).await.unwrap().0
+}
+
 impl Bed {
     /// On real sandboxes.
     pub async fn new() -> Bed {
@@ -86,12 +92,13 @@ impl Bed {
     }
 
     pub async fn with(choose: impl FnOnce(&mut Settings)) -> Bed {
-        let settings = sandbox::Settings {
-            binary: PathBuf::from(env!("CARGO_BIN_EXE_runtime-spawner")),
-            ..sandbox::Settings::default()
-        };
-        let (isolation, _) = sandbox::processes(settings, Arc::new(Tasks)).await.unwrap();
-        Bed::on(isolation, choose)
+        Bed::on(isolation(None).await, choose)
+    }
+
+    /// On sandboxes that are made with the rights of an ordinary user.
+    pub async fn as_user() -> Bed {
+        const NOBODY: u32 = 65_534;
+        Bed::on(isolation(rustix::process::geteuid().is_root().then_some(NOBODY)).await, |_| {})
     }
 
     pub fn on(isolation: Isolation, choose: impl FnOnce(&mut Settings)) -> Bed {

@@ -55,6 +55,17 @@ async fn a_bootstrap_may_be_in_a_layer_and_must_be_somewhere() {
     assert!(answer.body.contains("fork/exec /var/task/bootstrap: permission denied"), "{}", answer.body);
 }
 
+#[tokio::test]
+async fn an_ordinary_user_runs_functions_too() {
+    let bed = Bed::as_user().await;
+    let function = bed.function("provided.al2023", "h", &[("bootstrap", BASH)]).await;
+    assert_eq!(bed.invoke(&function, "1").await.failed, None);
+    let code = "exports.handler = async (event) => process.getuid()";
+    let mut function = bed.function("nodejs20.x", "app.handler", &[("app.js", code)]).await;
+    function.timeout = Duration::from_secs(10);
+    assert_eq!(bed.invoke(&function, "{}").await.body, "993");
+}
+
 /// A runtime in Python that asks the API what an event tells it to, and returns what it was answered.
 const PROBE: &str = r#"#!/usr/bin/python3
 import http.client, json, os
