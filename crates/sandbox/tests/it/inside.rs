@@ -61,6 +61,11 @@ async fn directories_of_the_host_are_shown_read_only() {
     assert_eq!(output(&sandbox, script).await, ("contentcontent".to_owned(), succeeded()));
     let elsewhere = Mount { host: layer.path().to_owned(), inside: "/etc".into() };
     assert!(soon(sandbox.mount(elsewhere)).await.is_err());
+    // A link that somebody put in a directory's place (CVE-2026-1386) leads nowhere.
+    let link = layer.path().join("link");
+    std::os::unix::fs::symlink("/root", &link).unwrap();
+    let linked = Mount { host: link, inside: "/var/lang".into() };
+    assert!(soon(sandbox.mount(linked)).await.is_err());
     let missing = Mount { host: code.path().join("missing"), inside: "/opt".into() };
     assert_eq!(soon(sandbox.mount(missing)).await.unwrap_err().kind(), std::io::ErrorKind::NotFound);
 }
