@@ -1,7 +1,7 @@
 //! The isolation seam: programs that nobody trusts run here, apart from the machine and from each other.
 //!
 //! `Isolation` is what the server holds; `Isolation::start(Spec)` gives a `Sandbox`: an empty room with its own files,
-//! processes, network and limits, in which `Sandbox::run` starts programs. Two backends pass one suite (`tests/suite.rs`): real
+//! processes, network and limits, in which `Sandbox::run` starts programs. Two backends pass one suite: real
 //! processes behind namespaces, cgroups, seccomp and Landlock (`process`), and a fake for tests of what lies above.
 //!
 //! Whoever builds a binary on this crate calls `take_over` as the first thing in `main`: the process backend starts

@@ -16,6 +16,9 @@ macro_rules! needs {
     };
 }
 
+/// The kernel lets the dying have a little more.
+const OVER: u64 = 2;
+
 #[tokio::test]
 async fn too_much_memory_is_told_as_such() {
     let (isolation, features) = isolation().await;
@@ -28,7 +31,10 @@ async fn too_much_memory_is_told_as_such() {
     let killed = exit(&sandbox).await;
     assert!(killed.out_of_memory, "{killed:?}");
     let usage = sandbox.usage().unwrap();
-    assert!(usage.memory_peak_bytes.unwrap() > 60 * MIB && usage.memory_peak_bytes.unwrap() <= 64 * MIB, "{usage:?}");
+    assert!(
+        usage.memory_peak_bytes.unwrap() > 60 * MIB && usage.memory_peak_bytes.unwrap() <= (64 + OVER) * MIB,
+        "{usage:?}"
+    );
     assert_eq!(usage.out_of_memory, Some(1));
     // It is told once, and the room is as good as new.
     soon(sandbox.run(shell("exit 0"))).await.unwrap();
@@ -66,7 +72,7 @@ async fn bombs_end_only_those_who_light_them() {
         // With /tmp full there may be no room left for anybody, our init included. The exit is told all the same.
         let killed = exit(bomb).await;
         assert!(killed.out_of_memory || bomb.usage().unwrap().out_of_memory > Some(0), "{killed:?}");
-        assert!(bomb.usage().unwrap().memory_peak_bytes.unwrap_or(0) <= 32 * MIB);
+        assert!(bomb.usage().unwrap().memory_peak_bytes.unwrap_or(0) <= (32 + OVER) * MIB);
     }
     assert_eq!(exit(&victim).await, succeeded());
     let mut text = String::new();
