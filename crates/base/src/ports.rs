@@ -1,13 +1,13 @@
 //! The six ports through which crates that must not see each other meet; `lamp` plugs them together.
 //!
-//! `Authority` and `Invoke` are here. `Deliver`, `Source`, `Telemetry` and `Desired` come with the first code that
-//! fills them. A seventh needs a decision record.
+//! `Authority`, `Invoke` and `Telemetry` are here. `Deliver`, `Source` and `Desired` come with the first code that fills
+//! them. A seventh needs a decision record.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{AccountId, AwsError, BoxFuture, Cause, Principal, Region, RequestId, Secret, Uuid, World};
+use crate::{AccountId, AwsError, BoxFuture, Cause, Principal, Region, RequestId, Secret, Timestamp, Uuid, World};
 
 /// A key that may sign requests.
 #[derive(Debug, Clone)]
@@ -43,6 +43,8 @@ pub struct FunctionSpec {
     pub release: Uuid,
     /// A managed runtime, such as `python3.13`, or `provided.al2023`.
     pub runtime: String,
+    /// The ARN of the build of that runtime, as `INIT_START` tells it.
+    pub runtime_version_arn: String,
     pub handler: String,
     /// The ARN of the role that it runs as.
     pub role: String,
@@ -130,4 +132,28 @@ pub enum InvokeError {
     /// This server cannot run it; in words for its owner, who can do something about it.
     CannotRun(String),
     Internal(String),
+}
+
+/// Takes what functions write, and what the platform writes about them.
+pub trait Telemetry: Send + Sync {
+    /// Takes one event. It neither blocks nor fails: what cannot be kept is counted by whoever keeps it.
+    fn log(&self, stream: &Arc<LogStream>, event: LogEvent);
+}
+
+/// Where one instance's log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogStream {
+    pub world: World,
+    pub account: AccountId,
+    pub region: Region,
+    pub group: String,
+    /// Such as `2026/04/03/[$LATEST]` and 32 hexadecimal digits.
+    pub name: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogEvent {
+    pub time: Timestamp,
+    /// As it was written, its line end included.
+    pub message: String,
 }

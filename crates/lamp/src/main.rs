@@ -5,6 +5,7 @@ mod cli;
 mod config;
 mod control;
 mod credentials;
+mod functions;
 mod keys;
 mod log;
 mod platform;
@@ -23,6 +24,10 @@ use crate::cli::{Cli, Command};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // The process that makes sandboxes is this binary too, and must not have threads.
+    if let Some(done) = sandbox::take_over() {
+        return done;
+    }
     // All that is written is the owner's alone: data, keys, sockets, backups.
     rustix::process::umask(Mode::from_raw_mode(0o077));
     let done = match Cli::parse().command {

@@ -48,7 +48,7 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
         );
     }
 
-    let Lamp { data, server, listener, tasks, .. } = lamp;
+    let Lamp { data, server, listener, tasks, functions, .. } = lamp;
     let stop = CancellationToken::new();
     let serving = server.run(vec![listener], stop.clone());
     tokio::pin!(serving);
@@ -65,6 +65,11 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
         },
         () = signals.next() => tracing::warn!("left requests in flight behind"),
         reason = data.store.failed() => return Err(failed(&reason)),
+    }
+    if let Some(functions) = functions
+        && tokio::time::timeout(TASKS_STOP, functions.drain()).await.is_err()
+    {
+        tracing::warn!("some functions did not end in time");
     }
     if !tasks.stop(TASKS_STOP).await {
         tracing::warn!("some background work did not end in time");

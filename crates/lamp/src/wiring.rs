@@ -1,11 +1,11 @@
 //! Builds the server from its parts. Reads as a table of contents: everything that runs is made here, in order.
 
 use std::error::Error;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
-use base::{Chance, Clock, SystemChance, SystemClock};
+use base::{Chance, Clock, Spawn, SystemChance, SystemClock};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use services::{Cloud, Turns};
 use store::{Blobs, Store, Vault, data_dir, private_file};
@@ -22,6 +22,7 @@ use wire::sigv4::Verifier;
 use crate::cli::AuthMode;
 use crate::config::{self, Config};
 use crate::control::Served;
+use crate::functions::{self, Keys, Unable};
 use crate::keys::TokenKey;
 use crate::platform::{self, Platform};
 use crate::root::Root;
@@ -63,6 +64,7 @@ pub struct Lamp {
     pub root: Arc<Root>,
     pub tasks: Tasks,
     pub cloud: Arc<Cloud>,
+    pub functions: Option<Arc<runtime::Runtime>>,
     is_tls: bool,
 }
 
@@ -81,10 +83,18 @@ impl Lamp {
         let data = Data::open(&config.data_dir).await?;
         let listener = Listener::bind(config.listen)
             .map_err(|error| format!("{error}: {}; choose another with --port or --host", error.source))?;
-        let keys = data_dir::keys(&config.data_dir);
-        let token_key = TokenKey::open(&keys, &*data.chance)?;
-        let root = Arc::new(Root::open(&keys, &*data.chance)?);
+        let keys_dir = data_dir::keys(&config.data_dir);
+        let token_key = TokenKey::open(&keys_dir, &*data.chance)?;
+        let root = Arc::new(Root::open(&keys_dir, &*data.chance)?);
+        let tasks = Tasks::default();
+        let spawn: Arc<dyn Spawn> = Arc::new(tasks.clone());
+        let keys = Keys::new(root.clone(), data.chance.clone());
+        let functions = runtime(config, &data, listener.local_addr(), keys.clone(), spawn).await?;
         let cloud = Arc::new(Cloud {
+            functions: match &functions {
+                Some(runtime) => runtime.clone(),
+                None => Arc::new(Unable("running functions on this machine".into())),
+            },
             store: data.store.clone(),
             blobs: data.blobs.clone(),
             vault: data.vault.clone(),
@@ -106,7 +116,7 @@ impl Lamp {
         std::fs::create_dir_all(&spool_dir)?;
         let pipeline = Pipeline {
             router: Router::new(services),
-            authority: root.clone(),
+            authority: keys,
             mode: match config.auth {
                 AuthMode::Dev => Mode::Dev,
                 AuthMode::Strict => Mode::Strict,
@@ -122,10 +132,36 @@ impl Lamp {
         };
         let tls = tls(config)?;
         let is_tls = tls.is_some();
-        let tasks = Tasks::default();
         let server = Server::new(Arc::new(pipeline), Arc::new(tasks.clone()), tls, limits);
-        Ok(Self { data, server, listener, root, tasks, cloud, is_tls })
+        Ok(Self { data, server, listener, root, tasks, cloud, functions, is_tls })
     }
+}
+
+/// What runs functions, in sandboxes of this machine; `None` if it lends none.
+async fn runtime(
+    config: &Config,
+    data: &Data,
+    api: SocketAddr,
+    keys: Arc<Keys>,
+    spawn: Arc<dyn Spawn>,
+) -> Result<Option<Arc<runtime::Runtime>>, Box<dyn Error>> {
+    let isolation = match sandbox::processes(sandbox::Settings::default(), spawn.clone()).await {
+        Ok((isolation, _features)) => isolation,
+        Err(error) => {
+            tracing::warn!("functions cannot run here: failed to {}", base::with_causes(&error));
+            return Ok(None);
+        }
+    };
+    let parts = runtime::Parts {
+        blobs: data.blobs.clone(),
+        isolation,
+        clock: data.clock.clone(),
+        chance: data.chance.clone(),
+        host: Arc::new(functions::Host { keys, api, spawn: spawn.clone() }),
+        spawn,
+        telemetry: Arc::new(functions::ServerLog),
+    };
+    Ok(Some(runtime::Runtime::new(functions::settings(&config.data_dir, api), parts)?))
 }
 
 /// As many connections as the process may have descriptors for, less what everything else needs.

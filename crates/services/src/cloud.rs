@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use base::Cx;
+use base::ports::Invoke;
 use store::{Blobs, Scope, Store, Vault};
 use tokio::sync::{Mutex, MutexGuard};
 use wire::page::Pages;
@@ -18,6 +19,8 @@ pub struct Cloud {
     pub pages: Pages,
     /// Who may edit which record next.
     pub turns: Turns,
+    /// Runs functions.
+    pub functions: Arc<dyn Invoke>,
     /// Signs the links under which code can be fetched.
     pub links: ring::hmac::Key,
 }

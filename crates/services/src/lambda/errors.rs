@@ -288,3 +288,19 @@ pub fn too_many_capacity_providers(max: usize) -> AwsError {
         format!("The maximum number of capacity providers ({max}) for your account has been exceeded."),
     )
 }
+
+pub fn invalid_request_content(message: impl Into<String>) -> AwsError {
+    user(400, "InvalidRequestContentException", message)
+}
+
+/// An event that is no JSON; `complaint` says where it is not.
+pub fn no_json(complaint: &str) -> AwsError {
+    invalid_request_content(format!(
+        "Could not parse request body into json: Could not parse payload into json: {complaint}"
+    ))
+}
+
+/// Too many run already; `reason` is AWS's word for what there are too many of.
+pub fn rate_exceeded(reason: &str) -> AwsError {
+    user(429, "TooManyRequestsException", "Rate Exceeded.").with_member("Reason", reason)
+}

@@ -14,6 +14,7 @@ mod errors;
 mod event_invoke;
 mod event_source_mapping;
 mod function;
+mod invoke;
 mod layer;
 mod name;
 mod permission;
@@ -45,6 +46,7 @@ pub fn service() -> Service {
         .with(event_invoke::operations)
         .with(event_source_mapping::operations)
         .with(function::operations)
+        .with(invoke::operations)
         .with(layer::operations)
         .with(permission::operations)
         .with(recursion::operations)

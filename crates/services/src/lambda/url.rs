@@ -346,6 +346,7 @@ mod tests {
             vault: Vault::open(&store, &dir.join("master"), chance.clone()).await.unwrap(),
             pages: Pages::new(&[0; 32]).unwrap(),
             turns: Turns::default(),
+            functions: Arc::new(NoFunctions),
             links: hmac::Key::new(hmac::HMAC_SHA256, &[0; 32]),
             store,
         };
@@ -354,6 +355,19 @@ mod tests {
         let (id, endpoint) = (RequestId(chance.uuid()), "http://127.0.0.1:4566".into());
         let cx = Cx::new(Arc::new(principal), Region::default(), id, endpoint, clock, chance);
         Ctx { cx, cloud: Arc::new(cloud) }
+    }
+
+    /// These tests run none.
+    struct NoFunctions;
+
+    impl base::ports::Invoke for NoFunctions {
+        fn invoke(
+            &self,
+            _: Arc<base::ports::FunctionSpec>,
+            _: base::ports::Call,
+        ) -> base::BoxFuture<'_, Result<base::ports::Invoked, base::ports::InvokeError>> {
+            Box::pin(async { Err(base::ports::InvokeError::CannotRun("functions".into())) })
+        }
     }
 
     fn input<T: serde::de::DeserializeOwned>(members: Vec<(&'static str, Value)>) -> T {

@@ -1,0 +1,172 @@
+//! What running functions needs of the server: keys for instances, the API inside their sandboxes, their logs.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base::ports::{
+    Authority, Call, Credential, FunctionSpec, Invoke, InvokeError, Invoked, LogEvent, LogStream, Telemetry,
+};
+use base::{AwsError, BoxFuture, Chance, Principal, Secret, Spawn, Uuid, hex};
+use ring::digest;
+use tokio::io::copy_bidirectional;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+/// Connections that one instance may have to the API at once.
+const API_CONNECTIONS_MAX: usize = 256;
+
+/// The keys of instances that live, beside those that another authority knows.
+pub struct Keys {
+    issued: Mutex<HashMap<String, Credential>>,
+    others: Arc<dyn Authority>,
+    chance: Arc<dyn Chance>,
+}
+
+/// An instance's key, taken back when it is dropped.
+struct Lease {
+    keys: Arc<Keys>,
+    access_key_id: String,
+}
+
+impl Keys {
+    pub fn new(others: Arc<dyn Authority>, chance: Arc<dyn Chance>) -> Arc<Self> {
+        Arc::new(Self { issued: Mutex::default(), others, chance })
+    }
+
+    fn random(&self) -> String {
+        let mut bytes = [0; 20];
+        self.chance.fill(&mut bytes);
+        hex::encode(&bytes)
+    }
+
+    fn issue(self: &Arc<Self>, function: &FunctionSpec) -> runtime::Key {
+        let role = function.role.rsplit('/').next().unwrap_or_default();
+        let (account, partition) = (function.account, function.region.partition());
+        let id: String = self.random().to_ascii_uppercase().chars().take(16).collect();
+        let access_key_id = format!("ASIA{id}");
+        let credential = Credential {
+            secret_access_key: Secret::new(self.random()),
+            session_token: Some(Secret::new(self.random())),
+            principal: Arc::new(Principal {
+                account,
+                arn: format!("arn:{partition}:sts::{account}:assumed-role/{role}/{}", function.name),
+                user_id: format!("{}:{}", role_id(&function.role), function.name),
+                access_key_id: Some(access_key_id.clone()),
+            }),
+        };
+        let key = runtime::Key {
+            access_key_id: access_key_id.clone(),
+            secret_access_key: credential.secret_access_key.clone(),
+            session_token: credential.session_token.clone(),
+            lease: Box::new(Lease { keys: self.clone(), access_key_id: access_key_id.clone() }),
+        };
+        self.issued.lock().unwrap_or_else(PoisonError::into_inner).insert(access_key_id, credential);
+        key
+    }
+}
+
+/// The unique id of a role that may not exist: the same for the same name.
+fn role_id(arn: &str) -> String {
+    let digest = hex::encode(digest::digest(&digest::SHA256, arn.as_bytes()).as_ref()).to_ascii_uppercase();
+    format!("AROA{}", digest.get(..17).unwrap_or_default())
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.keys.issued.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.access_key_id);
+    }
+}
+
+impl Authority for Keys {
+    fn credential<'a>(&'a self, access_key_id: &'a str) -> BoxFuture<'a, Result<Option<Credential>, AwsError>> {
+        let issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner).get(access_key_id).cloned();
+        match issued {
+            Some(credential) => Box::pin(std::future::ready(Ok(Some(credential)))),
+            None => self.others.credential(access_key_id),
+        }
+    }
+}
+
+/// What the server does for each instance.
+pub struct Host {
+    pub keys: Arc<Keys>,
+    /// Where the server listens.
+    pub api: SocketAddr,
+    pub spawn: Arc<dyn Spawn>,
+}
+
+impl runtime::Host for Host {
+    fn issue_key<'a>(
+        &'a self,
+        function: &'a FunctionSpec,
+        _instance: Uuid,
+    ) -> BoxFuture<'a, Result<runtime::Key, String>> {
+        Box::pin(std::future::ready(Ok(self.keys.issue(function))))
+    }
+
+    fn serve_api(&self, _function: &FunctionSpec, _instance: Uuid, listener: TcpListener) -> Box<dyn Any + Send> {
+        let stop = CancellationToken::new();
+        let (stopped, api, spawn) = (stop.clone(), self.api, self.spawn.clone());
+        self.spawn.spawn("the API in a sandbox", Box::pin(forward(listener, api, spawn, stopped)));
+        Box::new(stop.drop_guard())
+    }
+}
+
+/// Takes connections from inside a sandbox to where the server listens.
+async fn forward(listener: TcpListener, api: SocketAddr, spawn: Arc<dyn Spawn>, stop: CancellationToken) {
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::warn!(%error, "failed to serve the API inside a sandbox"),
+    };
+    let room = Arc::new(Semaphore::new(API_CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = room.clone().acquire_owned().await else { return };
+        let mut inside = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => match accepted {
+                Ok((inside, _)) => inside,
+                Err(_) => return,
+            },
+        };
+        let stop = stop.clone();
+        let carry = async move {
+            if let Ok(mut outside) = TcpStream::connect(api).await {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    _ = copy_bidirectional(&mut inside, &mut outside) => {}
+                }
+            }
+            drop(place);
+        };
+        spawn.spawn("a connection to the API", Box::pin(carry));
+    }
+}
+
+/// Stands where functions run on a machine that cannot run them.
+pub struct Unable(pub String);
+
+impl Invoke for Unable {
+    fn invoke(&self, _: Arc<FunctionSpec>, _: Call) -> BoxFuture<'_, Result<Invoked, InvokeError>> {
+        Box::pin(std::future::ready(Err(InvokeError::CannotRun(self.0.clone()))))
+    }
+}
+
+/// Functions' logs go to the server's own, until there is a service that keeps them.
+pub struct ServerLog;
+
+impl Telemetry for ServerLog {
+    fn log(&self, stream: &Arc<LogStream>, event: LogEvent) {
+        tracing::info!(target: "function", group = stream.group, stream = stream.name, "{}", event.message.trim_end());
+    }
+}
+
+/// How functions run on this machine, with what is kept below the data directory.
+pub fn settings(data_dir: &Path, api: SocketAddr) -> runtime::Settings {
+    let mut settings = runtime::Settings::new(data_dir.join("cache"), data_dir.join("sdk"));
+    settings.api_port = api.port();
+    settings
+}

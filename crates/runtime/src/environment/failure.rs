@@ -1,0 +1,140 @@
+//! How a runtime can break, and what AWS says of it to the caller.
+
+use std::time::Duration;
+
+use sandbox::{Exit, Status};
+use serde_json::json;
+
+use super::lines;
+
+/// Why an init or an invocation ended without its runtime's own answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Breakage {
+    /// Over its time.
+    Timeout(Duration),
+    Exited(Exit),
+    /// The program could not be started; in AWS's words for it.
+    NotStarted(String),
+    /// It posted an error in init: type and body, which the caller gets as they are.
+    InitError {
+        kind: String,
+        body: Vec<u8>,
+    },
+    /// It answered with more than a response may be.
+    TooLarge,
+    /// It did not keep to the protocol; for the server's log.
+    Protocol(&'static str),
+}
+
+impl Breakage {
+    /// What the caller gets.
+    pub fn body(&self, request_id: &str) -> Vec<u8> {
+        let (kind, message) = match self {
+            Breakage::InitError { body, .. } => return body.clone(),
+            Breakage::TooLarge => (
+                "Function.ResponseSizeTooLarge",
+                format!(
+                    "Response payload size exceeded maximum allowed payload size ({} bytes).",
+                    crate::limits::RESPONSE_BYTES_MAX
+                ),
+            ),
+            Breakage::Timeout(timeout) => (
+                "Sandbox.Timedout",
+                format!("RequestId: {request_id} Error: Task timed out after {:.2} seconds", timeout.as_secs_f64()),
+            ),
+            Breakage::NotStarted(why) => ("Runtime.InvalidEntrypoint", format!("RequestId: {request_id} Error: {why}")),
+            Breakage::Exited(exit) => ("Runtime.ExitError", format!("RequestId: {request_id} Error: {}", told(*exit))),
+            Breakage::Protocol(_) => (
+                "Runtime.ExitError",
+                format!("RequestId: {request_id} Error: Runtime exited without providing a reason"),
+            ),
+        };
+        if matches!(self, Breakage::TooLarge) {
+            return json!({ "errorMessage": message, "errorType": kind }).to_string().into_bytes();
+        }
+        json!({ "errorType": kind, "errorMessage": message }).to_string().into_bytes()
+    }
+
+    /// The type in reports, and in the end of a response that had begun.
+    pub fn kind(&self) -> &str {
+        match self {
+            Breakage::Timeout(_) => "Sandbox.Timedout",
+            Breakage::Exited(exit) if exit.out_of_memory => "Runtime.OutOfMemory",
+            Breakage::Exited(_) | Breakage::Protocol(_) => "Runtime.ExitError",
+            Breakage::NotStarted(_) => "Runtime.InvalidEntrypoint",
+            Breakage::InitError { kind, .. } => kind,
+            Breakage::TooLarge => "Function.ResponseSizeTooLarge",
+        }
+    }
+
+    pub fn failure(&self) -> lines::Failure<'_> {
+        match self {
+            Breakage::Timeout(_) => lines::Failure::Timeout,
+            Breakage::TooLarge => lines::Failure::Handler(self.kind()),
+            _ => lines::Failure::Broke(self.kind()),
+        }
+    }
+}
+
+fn told(exit: Exit) -> String {
+    match exit.status {
+        Status::Code(0) => "Runtime exited without providing a reason".to_owned(),
+        Status::Code(code) => format!("Runtime exited with error: exit status {code}"),
+        Status::Signal(signal) => match signal_name(signal) {
+            Some(name) => format!("Runtime exited with error: signal: {name}"),
+            None => format!("Runtime exited with error: signal: signal {signal}"),
+        },
+    }
+}
+
+/// Linux's signals, in the words that AWS has for them.
+fn signal_name(signal: i32) -> Option<&'static str> {
+    Some(match signal {
+        1 => "hangup",
+        2 => "interrupt",
+        3 => "quit",
+        4 => "illegal instruction",
+        5 => "trace/breakpoint trap",
+        6 => "aborted",
+        7 => "bus error",
+        8 => "floating point exception",
+        9 => "killed",
+        10 => "user defined signal 1",
+        11 => "segmentation fault",
+        12 => "user defined signal 2",
+        13 => "broken pipe",
+        14 => "alarm clock",
+        15 => "terminated",
+        31 => "bad system call",
+        _ => return None,
+    })
+}
+
+/// An error's type as reports show it: what a runtime says, if it looks like one of AWS's.
+pub fn kind(said: &str, otherwise: &'static str) -> String {
+    let name = said.strip_prefix("Runtime.").or_else(|| said.strip_prefix("Function."));
+    let is_name = |name: &str| {
+        name.len() > 1
+            && name.starts_with(|c: char| c.is_ascii_uppercase())
+            && name.chars().all(|c| c.is_ascii_alphabetic())
+    };
+    if name.is_some_and(is_name) { said.to_owned() } else { otherwise.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_types_of_aws_s_form_are_shown() {
+        for (said, shown) in [
+            ("Runtime.ImportModuleError", "Runtime.ImportModuleError"),
+            ("Function.X", "Function.Unknown"),
+            ("Function.Xy", "Function.Xy"),
+            ("Exception", "Function.Unknown"),
+            ("Runtime.no\t", "Function.Unknown"),
+        ] {
+            assert_eq!(kind(said, "Function.Unknown"), shown);
+        }
+    }
+}

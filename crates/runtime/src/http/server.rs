@@ -1,0 +1,275 @@
+//! HTTP on a sandbox's own port: paths, heads and bodies. Peers are the sandbox's programs, which nobody trusts.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::TcpListener as StdTcpListener;
+use std::sync::Arc;
+
+use ::http::{HeaderMap, Method, Request as HttpRequest, Response, StatusCode};
+use base::Spawn;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+
+use super::{Body, Kind, Piece, Reply, Request, refused};
+use crate::environment::error_kind;
+use crate::limits::{
+    ACCEPT_AGAIN_AFTER, API_CONNECTIONS_MAX, API_DRAIN_BYTES_MAX, API_HEAD_BYTES_MAX, API_REQUESTS_MAX,
+    RESPONSE_BYTES_MAX,
+};
+
+/// A server's end for the session. Dropping it ends the server.
+pub struct Served {
+    pub requests: mpsc::Receiver<Request>,
+    hang_ups: mpsc::Sender<HangUp>,
+}
+
+/// The next generation, and who waits until the one before is not heard any more.
+type HangUp = (u64, oneshot::Sender<()>);
+
+impl Served {
+    /// Ends every connection there is, accepted or not yet.
+    pub async fn hang_up(&self, next: u64) {
+        let (done, is_done) = oneshot::channel();
+        if self.hang_ups.send((next, done)).await.is_ok() {
+            is_done.await.ok();
+        }
+    }
+}
+
+/// Serves until what it returns is dropped.
+pub fn serve(listener: StdTcpListener, spawn: &Arc<dyn Spawn>) -> io::Result<Served> {
+    let backlog = listener.try_clone()?;
+    let listener = TcpListener::from_std(listener)?;
+    let (requests, received) = mpsc::channel(API_REQUESTS_MAX);
+    let (hang_ups, hung_up) = mpsc::channel(1);
+    let server = Server {
+        listener,
+        backlog,
+        room: Arc::new(Semaphore::new(API_CONNECTIONS_MAX)),
+        generation: watch::Sender::new(0),
+        requests,
+        spawn: Arc::clone(spawn),
+    };
+    spawn.spawn("runtime api", Box::pin(server.run(hung_up)));
+    Ok(Served { requests: received, hang_ups })
+}
+
+struct Server {
+    listener: TcpListener,
+    /// The same socket, to ask the kernel itself.
+    backlog: StdTcpListener,
+    room: Arc<Semaphore>,
+    /// Connections end when it changes, or goes.
+    generation: watch::Sender<u64>,
+    requests: mpsc::Sender<Request>,
+    spawn: Arc<dyn Spawn>,
+}
+
+impl Server {
+    async fn run(self, mut hang_ups: mpsc::Receiver<HangUp>) {
+        loop {
+            tokio::select! {
+                hang_up = hang_ups.recv() => match hang_up {
+                    Some((next, done)) => {
+                        // Whoever waits to be accepted was killed too.
+                        while self.backlog.accept().is_ok() {}
+                        self.generation.send_replace(next);
+                        done.send(()).ok();
+                    }
+                    None => return,
+                },
+                (accepted, permit) = self.accept() => match (accepted, permit) {
+                    (Ok(stream), Ok(permit)) => self.connect(stream, permit),
+                    // Out of descriptors, most likely: others must end first.
+                    _ => tokio::time::sleep(ACCEPT_AGAIN_AFTER).await,
+                },
+            }
+        }
+    }
+
+    /// The permit is the connection's; without one the rest wait in the kernel.
+    async fn accept(&self) -> (io::Result<TcpStream>, Result<OwnedSemaphorePermit, AcquireError>) {
+        let permit = Arc::clone(&self.room).acquire_owned().await;
+        (self.listener.accept().await.map(|(stream, _)| stream), permit)
+    }
+
+    fn connect(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
+        stream.set_nodelay(true).ok();
+        let mut ended = self.generation.subscribe();
+        let generation = *ended.borrow_and_update();
+        let requests = self.requests.clone();
+        let connection = async move {
+            let service = service_fn(move |request| handle(request, generation, requests.clone()));
+            let served =
+                http1::Builder::new().max_buf_size(API_HEAD_BYTES_MAX).serve_connection(TokioIo::new(stream), service);
+            // What goes wrong on a connection is its peer's affair.
+            tokio::select! {
+                _ = ended.changed() => {}
+                _ = served => {}
+            }
+            drop(permit);
+        };
+        self.spawn.spawn("runtime api connection", Box::pin(connection));
+    }
+}
+
+async fn handle(
+    request: HttpRequest<Incoming>,
+    generation: u64,
+    requests: mpsc::Sender<Request>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let reply = match route(request).await {
+        Routed::Refused(reply) => reply,
+        Routed::Request(kind, stream) => {
+            let (reply, replied) = oneshot::channel();
+            if requests.send(Request { generation, kind, reply }).await.is_err() {
+                return Ok(gone().map(Full::new));
+            }
+            if let Some((body, pieces)) = stream {
+                feed(body, pieces).await;
+            }
+            replied.await.unwrap_or_else(|_| gone())
+        }
+    };
+    Ok(reply.map(Full::new))
+}
+
+/// The runtime that asked has been reset.
+fn gone() -> Reply {
+    refused(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", "Internal Server Error")
+}
+
+enum Routed {
+    Refused(Reply),
+    /// With the body that is still to be passed on.
+    Request(Kind, Option<(Incoming, mpsc::Sender<Piece>)>),
+}
+
+async fn route(request: HttpRequest<Incoming>) -> Routed {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path().to_owned();
+    let path = path.strip_prefix("/2018-06-01/runtime/").unwrap_or_default();
+    let parts: Vec<&str> = path.split('/').collect();
+    match (&head.method, parts.as_slice()) {
+        (&Method::GET, ["invocation", "next"]) => Routed::Request(Kind::Next, None),
+        (&Method::POST, ["init", "error"]) => match read(body).await {
+            Body::Whole(body) => {
+                let kind = error_type(&head.headers, "Runtime.Unknown");
+                Routed::Request(Kind::InitError { kind, body }, None)
+            }
+            _ => truncated(),
+        },
+        (&Method::POST, ["invocation", id, "error"]) => {
+            let id = (*id).to_owned();
+            match read(body).await {
+                Body::Whole(body) => {
+                    let kind = error_type(&head.headers, "Function.Unknown");
+                    Routed::Request(Kind::Error { id, kind, body }, None)
+                }
+                Body::TooLarge => {
+                    Routed::Request(Kind::Response { id, content_type: None, body: Body::TooLarge }, None)
+                }
+                _ => truncated(),
+            }
+        }
+        (&Method::POST, ["invocation", id, "response"]) => response((*id).to_owned(), &head.headers, body).await,
+        _ => {
+            drain(body).await;
+            not_found()
+        }
+    }
+}
+
+async fn response(id: String, headers: &HeaderMap, body: Incoming) -> Routed {
+    let content_type = text(headers, "content-type");
+    match text(headers, "lambda-runtime-function-response-mode").as_deref() {
+        None => {
+            let body = read(body).await;
+            Routed::Request(Kind::Response { id, content_type, body }, None)
+        }
+        Some(mode) if mode.eq_ignore_ascii_case("streaming") => {
+            // One piece waits; the rest is in the runtime's own socket.
+            let (pieces, received) = mpsc::channel(1);
+            let kind = Kind::Response { id, content_type, body: Body::Streamed(received) };
+            Routed::Request(kind, Some((body, pieces)))
+        }
+        Some(_) => {
+            drain(body).await;
+            Routed::Request(Kind::Response { id, content_type, body: Body::BadMode }, None)
+        }
+    }
+}
+
+/// A whole body, as far as it may go.
+async fn read(mut body: Incoming) -> Body {
+    let limit = usize::try_from(RESPONSE_BYTES_MAX).unwrap_or(usize::MAX);
+    match Limited::new(&mut body, limit).collect().await {
+        Ok(collected) => Body::Whole(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            drain(body).await;
+            Body::TooLarge
+        }
+        Err(_) => Body::Truncated,
+    }
+}
+
+/// Reads what nobody wants, within bounds, so that its sender gets to read the reply.
+async fn drain(body: Incoming) {
+    let mut body = Limited::new(body, API_DRAIN_BYTES_MAX);
+    while let Some(Ok(_)) = body.frame().await {}
+}
+
+/// Passes on a streamed body. A receiver that is gone does not want it.
+async fn feed(mut body: Incoming, pieces: mpsc::Sender<Piece>) {
+    loop {
+        let piece = match body.frame().await {
+            None => Piece::End(None),
+            // Dropping the sender says that it broke off.
+            Some(Err(_)) => return,
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(bytes) => Piece::Bytes(bytes),
+                Err(frame) => match frame.into_trailers() {
+                    Ok(trailers) => Piece::End(failure(&trailers)),
+                    Err(_) => continue,
+                },
+            },
+        };
+        let is_end = matches!(piece, Piece::End(_));
+        if pieces.send(piece).await.is_err() || is_end {
+            return;
+        }
+    }
+}
+
+/// The error that trailers tell of.
+fn failure(trailers: &HeaderMap) -> Option<(String, Vec<u8>)> {
+    text(trailers, "lambda-runtime-function-error-type")?;
+    let kind = error_type(trailers, "Function.Unknown");
+    let encoded = text(trailers, "lambda-runtime-function-error-body").unwrap_or_default();
+    Some((kind, base64::Engine::decode(&base64::engine::general_purpose::STANDARD, encoded).unwrap_or_default()))
+}
+
+fn error_type(headers: &HeaderMap, otherwise: &'static str) -> String {
+    error_kind(&text(headers, "lambda-runtime-function-error-type").unwrap_or_default(), otherwise)
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
+fn truncated() -> Routed {
+    let message = "HTTP request detected as truncated";
+    Routed::Refused(refused(StatusCode::BAD_REQUEST, "TruncatedHTTPRequest", message))
+}
+
+fn not_found() -> Routed {
+    let mut reply = Response::new(Bytes::from_static(b"404 page not found\n"));
+    *reply.status_mut() = StatusCode::NOT_FOUND;
+    Routed::Refused(reply)
+}

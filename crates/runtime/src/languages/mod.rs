@@ -1,0 +1,418 @@
+//! Which interpreter runs a function, and what its sandbox must show for it.
+//!
+//! `Family` knows what a runtime's name means; `find` looks for interpreters on this machine; `Languages::serve` puts
+//! the two together: the directory for `/var/lang`, the one for `/var/runtime` (our bootstrap, and the SDKs that AWS
+//! ships), and the command line.
+//!
+//! An interpreter below `/usr` is visible inside as it is, and `/var/lang/bin` has links to it; one elsewhere appears
+//! with its whole prefix as `/var/lang`. A version that this machine lacks is served by the next newer one of its
+//! family, else by the newest older one, and says so.
+//!
+//! Not yet: .NET.
+
+mod find;
+mod java;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+
+use crate::code::make_dir;
+use crate::runtime::{Match, Settings};
+
+pub use find::Interpreter;
+
+/// A language that AWS manages, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    Python,
+    Node,
+    Java,
+    Ruby,
+    /// The function brings its own program.
+    Provided,
+}
+
+/// A version as far as a family's runtimes tell versions apart: `3.13` of Python and Ruby, `22` of Node.js and Java.
+pub type Version = (u32, u32);
+
+impl Family {
+    /// What a runtime's name means, such as `python3.13`.
+    pub fn of(runtime: &str) -> Option<(Family, Version)> {
+        let number = |text: &str| text.parse::<u32>().ok();
+        let pair = |text: &str| {
+            let (major, minor) = text.split_once('.')?;
+            Some((number(major)?, number(minor)?))
+        };
+        if let Some(version) = runtime.strip_prefix("python") {
+            Some((Family::Python, pair(version)?))
+        } else if let Some(version) = runtime.strip_prefix("ruby") {
+            Some((Family::Ruby, pair(version)?))
+        } else if let Some(version) = runtime.strip_prefix("nodejs") {
+            Some((Family::Node, (number(version.strip_suffix(".x")?)?, 0)))
+        } else if let Some(version) = runtime.strip_prefix("java") {
+            Some((Family::Java, (number(version.split('.').next()?)?, 0)))
+        } else if runtime == "provided" || runtime.starts_with("provided.") {
+            Some((Family::Provided, (0, 0)))
+        } else {
+            None
+        }
+    }
+
+    /// Its name in `INIT_START`, in folders, and in words.
+    pub fn word(self) -> &'static str {
+        match self {
+            Family::Python => "python",
+            Family::Node => "nodejs",
+            Family::Java => "java",
+            Family::Ruby => "ruby",
+            Family::Provided => "provided",
+        }
+    }
+
+    /// What its interpreter is started with, before the bootstrap.
+    pub fn arguments(self, memory_mb: u32) -> Vec<String> {
+        match self {
+            // The bootstrap sets up what `site` would, as far as a function sees it.
+            Family::Python => vec!["-S".to_owned()],
+            // AWS's own.
+            Family::Node => vec![
+                "--expose-gc".to_owned(),
+                "--max-http-header-size=81920".to_owned(),
+                format!("--max-semi-space-size={}", memory_mb.saturating_mul(5) / 100),
+                format!("--max-old-space-size={}", memory_mb.saturating_mul(90) / 100),
+            ],
+            Family::Java => java::arguments(memory_mb),
+            Family::Ruby | Family::Provided => Vec::new(),
+        }
+    }
+
+    /// What its interpreter runs: a file of ours below `/var/runtime`, with its text, or the name of a class.
+    fn bootstrap(self) -> Option<Bootstrap> {
+        let file = |name, text| Some(Bootstrap::File { name, text });
+        match self {
+            Family::Python => file("bootstrap.py", include_str!("../../bootstraps/python/bootstrap.py")),
+            Family::Node => file("bootstrap.cjs", include_str!("../../bootstraps/node/bootstrap.cjs")),
+            Family::Ruby => file("bootstrap.rb", include_str!("../../bootstraps/ruby/bootstrap.rb")),
+            Family::Java => Some(Bootstrap::Java),
+            Family::Provided => None,
+        }
+    }
+
+    /// The name of version `version` as AWS's runtimes have it.
+    fn runtime(self, (major, minor): Version) -> String {
+        match self {
+            Family::Python | Family::Ruby => format!("{}{major}.{minor}", self.word()),
+            Family::Node => format!("nodejs{major}.x"),
+            Family::Java => format!("java{major}"),
+            Family::Provided => "provided".to_owned(),
+        }
+    }
+}
+
+enum Bootstrap {
+    File { name: &'static str, text: &'static str },
+    Java,
+}
+
+/// A language, ready to be shown in a sandbox.
+#[derive(Debug, Clone)]
+pub struct Served {
+    pub family: Family,
+    /// As it is told in `INIT_START`, such as `python:3.13.v2`.
+    pub label: String,
+    /// For `/var/lang` and `/var/runtime`; a custom runtime needs neither.
+    pub lang_dir: Option<PathBuf>,
+    pub runtime_dir: Option<PathBuf>,
+    /// The interpreter inside, and what it runs. Empty for a custom runtime.
+    pub program: PathBuf,
+    pub bootstrap: String,
+    /// It is not where it was built for.
+    pub is_relocated: bool,
+    /// That another version serves, in words for the function's log.
+    pub warning: Option<String>,
+}
+
+pub struct Languages {
+    maker: Arc<Maker>,
+    found: OnceCell<Arc<Vec<Interpreter>>>,
+    served: Mutex<BTreeMap<String, Arc<OnceCell<Served>>>>,
+}
+
+/// Makes what sandboxes show.
+struct Maker {
+    settings: Settings,
+    /// Where directories for `/var/lang` and `/var/runtime` are made.
+    dir: PathBuf,
+    /// Held while Java's bootstrap is compiled; in a thread that may block.
+    compiling: Mutex<()>,
+}
+
+impl Languages {
+    /// Makes directories below `dir`, which is its own.
+    pub fn new(settings: Settings, dir: PathBuf) -> Languages {
+        let maker = Arc::new(Maker { settings, dir, compiling: Mutex::default() });
+        Languages { maker, found: OnceCell::new(), served: Mutex::default() }
+    }
+
+    /// The interpreters of this machine. Looks for them once, when first asked.
+    pub async fn found(&self) -> Arc<Vec<Interpreter>> {
+        let look = || async {
+            let places = find::Places::of_this_machine(&self.maker.settings.interpreters);
+            let found = tokio::task::spawn_blocking(move || find::all(&places));
+            Arc::new(found.await.unwrap_or_default())
+        };
+        Arc::clone(self.found.get_or_init(look).await)
+    }
+
+    /// What runs functions of `runtime`; else why none can, in words for the function's owner.
+    pub async fn serve(&self, runtime: &str) -> Result<Served, String> {
+        let (family, version) =
+            Family::of(runtime).ok_or_else(|| format!("Lamplight does not run functions of runtime {runtime} yet."))?;
+        // As many as there are names that mean something, at most.
+        let cell = Arc::clone(self.served.lock().entry(runtime.to_owned()).or_default());
+        let make = || async {
+            if family == Family::Provided {
+                return Ok(provided(runtime));
+            }
+            let (maker, found, runtime) = (Arc::clone(&self.maker), self.found().await, runtime.to_owned());
+            let made = tokio::task::spawn_blocking(move || maker.make(&found, &runtime, family, version));
+            made.await.unwrap_or_else(|error| Err(format!("Preparing the runtime failed: {error}")))
+        };
+        cell.get_or_try_init(make).await.cloned()
+    }
+}
+
+impl Maker {
+    fn make(&self, found: &[Interpreter], runtime: &str, family: Family, version: Version) -> Result<Served, String> {
+        let interpreter = self.choose(found, runtime, family, version)?;
+        let served = self.prepare(found, runtime, version, interpreter).map_err(|error| {
+            format!("Lamplight failed to prepare {} for {runtime}: {error}", interpreter.program.display())
+        })?;
+        if let Some(warning) = &served.warning {
+            tracing::warn!(runtime, "{warning}");
+        }
+        Ok(served)
+    }
+
+    fn choose<'f>(
+        &self,
+        found: &'f [Interpreter],
+        runtime: &str,
+        family: Family,
+        version: Version,
+    ) -> Result<&'f Interpreter, String> {
+        if let Some(folder) = self.settings.interpreters.get(runtime)
+            && let Some(chosen) = found.iter().find(|found| found.family == family && found.prefix == *folder)
+        {
+            return Ok(chosen);
+        }
+        let family_found = || found.iter().filter(|found| found.family == family);
+        let newer = family_found().filter(|found| found.version() >= version).min_by_key(|found| found.version());
+        let nearest = newer.or_else(|| family_found().max_by_key(|found| found.version()));
+        match nearest {
+            None => Err(format!(
+                "No {} was found on this machine, which {runtime} needs. Install it, or name its folder in the \
+                 configuration under [runtimes].",
+                family.word()
+            )),
+            Some(found) if found.version() != version && self.settings.runtime_match == Match::Exact => Err(format!(
+                "This machine has no {runtime}; the nearest is {}, which runtime_match = \"exact\" refuses.",
+                family.runtime(found.version())
+            )),
+            Some(found) => Ok(found),
+        }
+    }
+
+    fn prepare(
+        &self,
+        found: &[Interpreter],
+        runtime: &str,
+        version: Version,
+        interpreter: &Interpreter,
+    ) -> io::Result<Served> {
+        let family = interpreter.family;
+        interpreter.check_readable()?;
+        let below_usr = interpreter.program.starts_with("/usr");
+        let lang_dir = if below_usr { self.links_to(runtime, interpreter)? } else { interpreter.prefix.clone() };
+        let name = interpreter.program.file_name().unwrap_or_default();
+        let (major, minor, patch) = interpreter.full_version;
+        let numbers = match family {
+            Family::Python | Family::Ruby => format!("{major}.{minor}.v{patch}"),
+            Family::Node | Family::Java | Family::Provided => format!("{major}.v{minor}"),
+        };
+        let runtime_dir = self.runtime_dir(runtime, family)?;
+        let bootstrap = match family.bootstrap() {
+            Some(Bootstrap::File { name, text }) => {
+                let path = runtime_dir.join(name);
+                fs::write(&path, text)?;
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
+                let compiled =
+                    (family == Family::Python).then(|| compile_python(&interpreter.program, &path)).flatten();
+                format!("/var/runtime/{}", compiled.unwrap_or(name))
+            }
+            Some(Bootstrap::Java) => {
+                let _one_at_a_time = self.compiling.lock();
+                let classes = java::classes(&self.settings.cache_dir, found.iter())?;
+                make_dir(&runtime_dir.join("bootstrap"))?;
+                crate::code::copy_over(&classes, &runtime_dir.join("bootstrap"))?;
+                java::MAIN_CLASS.to_owned()
+            }
+            None => String::new(),
+        };
+        let warning = (interpreter.version() != version).then(|| {
+            format!(
+                "Lamplight: this machine has no {runtime}; {} ({major}.{minor}.{patch}) runs it instead",
+                family.runtime(interpreter.version())
+            )
+        });
+        Ok(Served {
+            family,
+            label: format!("{}:{numbers}", family.word()),
+            program: Path::new("/var/lang/bin").join(name),
+            bootstrap,
+            runtime_dir: Some(runtime_dir),
+            lang_dir: Some(lang_dir),
+            is_relocated: !below_usr,
+            warning,
+        })
+    }
+
+    /// A `/var/lang` whose `bin` has links to an interpreter below `/usr`.
+    fn links_to(&self, runtime: &str, interpreter: &Interpreter) -> io::Result<PathBuf> {
+        let dir = self.dir.join(format!("lang-{runtime}"));
+        let bin = dir.join("bin");
+        make_dir(&dir)?;
+        make_dir(&bin)?;
+        let name = interpreter.program.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let bare = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.').to_owned();
+        let (major, ..) = interpreter.full_version;
+        for link in [name, format!("{bare}{major}"), bare] {
+            match symlink(&interpreter.program, bin.join(link)) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(dir)
+    }
+
+    /// A `/var/runtime` with the SDKs that the operator put in place, for our bootstrap to come to.
+    fn runtime_dir(&self, runtime: &str, family: Family) -> io::Result<PathBuf> {
+        let dir = self.dir.join(format!("runtime-{runtime}"));
+        make_dir(&dir)?;
+        for name in [family.word(), runtime] {
+            let sdk = self.settings.sdk_dir.join(name);
+            if sdk.is_dir() {
+                crate::code::copy_over(&sdk, &dir)?;
+            }
+        }
+        Ok(dir)
+    }
+}
+
+/// Compiles the bootstrap at `path`, which an interpreter would otherwise do at each start; its new name.
+fn compile_python(python: &Path, path: &Path) -> Option<&'static str> {
+    const COMPILE: &str =
+        "import py_compile, sys; py_compile.compile(sys.argv[1], sys.argv[2], sys.argv[3], doraise=True)";
+    const NAME: &str = "bootstrap.pyc";
+    let mut command = Command::new(python);
+    // Stack traces name the file as it is seen inside.
+    command.args(["-I", "-S", "-c", COMPILE]).arg(path).arg(path.with_file_name(NAME)).arg("/var/runtime/bootstrap.py");
+    let compiled = command.stdin(Stdio::null()).output();
+    let is_compiled = compiled.is_ok_and(|compiled| compiled.status.success())
+        && fs::set_permissions(path.with_file_name(NAME), fs::Permissions::from_mode(0o644)).is_ok();
+    // As source it runs as well.
+    is_compiled.then_some(NAME)
+}
+
+fn provided(runtime: &str) -> Served {
+    let system = runtime.strip_prefix("provided.").unwrap_or("al1");
+    Served {
+        family: Family::Provided,
+        label: format!("provided:{system}.v1"),
+        lang_dir: None,
+        runtime_dir: None,
+        program: PathBuf::new(),
+        bootstrap: String::new(),
+        is_relocated: false,
+        warning: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn maker(runtime_match: Match) -> (Maker, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = Settings::new(dir.path().join("cache"), dir.path().join("sdks"));
+        settings.runtime_match = runtime_match;
+        (Maker { settings, dir: dir.path().join("made"), compiling: Mutex::default() }, dir)
+    }
+
+    fn python(minor: u32, patch: u32) -> Interpreter {
+        let program = PathBuf::from(format!("/usr/bin/python3.{minor}"));
+        Interpreter { family: Family::Python, full_version: (3, minor, patch), prefix: "/usr".into(), program }
+    }
+
+    #[test]
+    fn names_of_runtimes_are_understood() {
+        for (name, expected) in [
+            ("python3.13", Some((Family::Python, (3, 13)))),
+            ("nodejs22.x", Some((Family::Node, (22, 0)))),
+            ("java8.al2", Some((Family::Java, (8, 0)))),
+            ("java21", Some((Family::Java, (21, 0)))),
+            ("ruby3.4", Some((Family::Ruby, (3, 4)))),
+            ("provided.al2023", Some((Family::Provided, (0, 0)))),
+            ("dotnet8", None),
+            ("python", None),
+            ("python3.x", None),
+            ("providedx", None),
+        ] {
+            assert_eq!(Family::of(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_next_newer_version_serves_else_the_newest_older_one() {
+        let (maker, _dir) = maker(Match::Nearest);
+        let found = [python(9, 1), python(11, 2), python(13, 0)];
+        let chosen = |minor| {
+            let chosen = maker.choose(&found, "python", Family::Python, (3, minor)).unwrap();
+            chosen.full_version.1
+        };
+        assert_eq!([9, 10, 11, 12, 13, 14].map(chosen), [9, 11, 11, 13, 13, 13]);
+    }
+
+    #[test]
+    fn what_is_missing_says_what_to_do() {
+        let (maker, _dir) = maker(Match::Exact);
+        let refused =
+            |found: &[Interpreter]| maker.choose(found, "python3.12", Family::Python, (3, 12)).map(|_| ()).unwrap_err();
+        assert!(refused(&[]).contains("Install it"));
+        assert!(refused(&[python(13, 0)]).contains("the nearest is python3.13"));
+    }
+
+    #[test]
+    fn another_version_warns_and_is_linked() {
+        let (maker, dir) = maker(Match::Nearest);
+        make_dir(&dir.path().join("made")).unwrap();
+        fs::create_dir_all(dir.path().join("sdks/python")).unwrap();
+        fs::write(dir.path().join("sdks/python/sdk.py"), "").unwrap();
+        let program = PathBuf::from("/usr/bin/env");
+        let interpreter = Interpreter { program, ..python(13, 7) };
+        let served = maker.prepare(&[], "python3.14", (3, 14), &interpreter).unwrap();
+        assert_eq!(served.label, "python:3.13.v7");
+        assert!(served.warning.unwrap().contains("python3.13 (3.13.7) runs it instead"));
+        assert!(fs::symlink_metadata(served.lang_dir.unwrap().join("bin/env3")).unwrap().is_symlink());
+        let runtime_dir = served.runtime_dir.unwrap();
+        assert!(runtime_dir.join("sdk.py").exists() && runtime_dir.join("bootstrap.py").exists());
+    }
+}

@@ -1,0 +1,226 @@
+//! From a release to an instance that can run it: code, interpreter, key, sandbox, environment.
+
+use std::sync::Arc;
+
+use base::ports::{FunctionSpec, InvokeError, LogEvent, LogStream};
+use base::{Uuid, hex, with_causes};
+use sandbox::{Cpu, Limits, Mount, Sandbox, Spec};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::code::Lease;
+use crate::dispatch::InstanceId;
+use crate::environment::{Environment, Writer};
+use crate::http::Session;
+use crate::instance::{self, Body, Home, Order, Start};
+use crate::languages::{Family, Served};
+use crate::runtime::{Inner, Key};
+use crate::variables::{self, RUNTIME_API_PORT};
+use crate::{http, limits};
+
+/// Makes the instance and runs it to its end. An instance that cannot be made says why to who waits for it.
+pub async fn launch(
+    inner: &Arc<Inner>,
+    id: InstanceId,
+    function: Arc<FunctionSpec>,
+    mut orders: mpsc::Receiver<Order>,
+) {
+    match make(inner, id, &function).await {
+        Ok(made) => {
+            let mut orders = instance::run(made.body(inner, id, &function, orders)).await;
+            orders.close();
+            // It ended by itself while an invocation was on its way: another instance will do.
+            while let Ok(Order::Invoke(call, reply)) = orders.try_recv() {
+                inner.send(Arc::clone(&function), call, reply);
+            }
+        }
+        Err(error) => {
+            orders.close();
+            if let Ok(order) = orders.try_recv() {
+                order.refuse(error);
+            }
+        }
+    }
+}
+
+struct Made {
+    sandbox: Sandbox,
+    served: Served,
+    start: Start,
+    api: Option<Session>,
+    log: Arc<LogStream>,
+    held: Vec<Box<dyn std::any::Any + Send>>,
+}
+
+/// A function's code and layers, unpacked.
+struct Code {
+    task: Lease,
+    opt: Option<Lease>,
+}
+
+async fn make(inner: &Arc<Inner>, id: InstanceId, function: &FunctionSpec) -> Result<Made, InvokeError> {
+    let parts = &inner.parts;
+    let served = inner.languages.serve(&function.runtime).await.map_err(InvokeError::CannotRun)?;
+    let number = parts.chance.uuid();
+    let (code, key) = tokio::join!(unpack(inner, function), parts.host.issue_key(function, number));
+    let (code, key) = (code?, key.map_err(InvokeError::Internal)?);
+    let log = Arc::new(log_stream(function, inner.parts.clock.now(), number));
+    let start = start(function, &served, &code, &key, &log, inner.settings.api_port);
+    let spec = spec(inner, id, function, &served, &code, !start.is_framed);
+    let started = timeout(limits::SANDBOX_START_TIMEOUT, parts.isolation.start(spec)).await;
+    let started = started.map_err(|_| InvokeError::Internal("starting a sandbox took too long".to_owned()))?;
+    let mut sandbox = started.map_err(|error| {
+        InvokeError::CannotRun(format!("Lamplight failed to start a sandbox for it: failed to {}", with_causes(&error)))
+    })?;
+    let mut listeners = sandbox.take_listeners().into_iter();
+    let mut held: Vec<Box<dyn std::any::Any + Send>> = vec![Box::new(code.task), Box::new(code.opt), key.lease];
+    if let Some(listener) = listeners.next() {
+        held.push(parts.host.serve_api(function, number, listener));
+    }
+    let api = match listeners.next() {
+        Some(listener) => {
+            let api = http::serve(listener, &parts.spawn);
+            let api = api.map_err(|error| InvokeError::Internal(format!("serve the Runtime API: {error}")))?;
+            Some(Session::new(api))
+        }
+        None => None,
+    };
+    Ok(Made { sandbox, served, start, api, log, held })
+}
+
+async fn unpack(inner: &Inner, function: &FunctionSpec) -> Result<Code, InvokeError> {
+    let unpacked = async {
+        let task = inner.code.code(function.code).await?;
+        let opt = inner.code.layers(&function.layers).await?;
+        Ok(Code { task, opt })
+    };
+    let failed = |error: crate::code::CodeError| InvokeError::Internal(with_causes(&error));
+    unpacked.await.map_err(failed)
+}
+
+fn spec(
+    inner: &Inner,
+    id: InstanceId,
+    function: &FunctionSpec,
+    served: &Served,
+    code: &Code,
+    has_runtime_api: bool,
+) -> Spec {
+    let mut limits = Limits::for_memory(u64::from(function.memory_mb).saturating_mul(MEGABYTE));
+    limits.tmp_bytes = u64::from(function.tmp_mb).saturating_mul(MEGABYTE);
+    // `/tmp` is memory here and disk on AWS: a function that fills it must not be killed for that.
+    limits.memory_bytes = limits.memory_bytes.saturating_add(limits.tmp_bytes);
+    if inner.settings.is_cpu_hard {
+        limits.cpu = Cpu::Quota(limits.cpu.millis());
+    }
+    let name: String =
+        function.name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(limits::NAME_CHARS_MAX).collect();
+    let shown = [
+        (Some(code.task.path()), "/var/task"),
+        (code.opt.as_ref().map(Lease::path), "/opt"),
+        (served.lang_dir.as_deref(), "/var/lang"),
+        (served.runtime_dir.as_deref(), "/var/runtime"),
+    ];
+    let mounts =
+        shown.into_iter().filter_map(|(host, inside)| Some(Mount { host: host?.to_owned(), inside: inside.into() }));
+    let mut listen = vec![inner.settings.api_port];
+    if has_runtime_api {
+        listen.push(RUNTIME_API_PORT);
+    }
+    Spec { name: format!("{name}-{}", id.0), mounts: mounts.collect(), limits, network: inner.settings.network, listen }
+}
+
+const MEGABYTE: u64 = 1024 * 1024;
+
+fn start(function: &FunctionSpec, served: &Served, code: &Code, key: &Key, log: &LogStream, api_port: u16) -> Start {
+    let given =
+        variables::Given { function, family: served.family, key, log, api_port, is_relocated: served.is_relocated };
+    let env = variables::of(&given);
+    if served.family == Family::Provided {
+        let opt = code.opt.as_ref().map(|lease| lease.path().join("bootstrap"));
+        let places = [(Some(code.task.path().join("bootstrap")), "/var/task/bootstrap"), (opt, "/opt/bootstrap")];
+        let found = places.into_iter().find(|(host, _)| host.as_ref().is_some_and(|path| path.exists()));
+        let missing = "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]";
+        return Start {
+            argv: found.iter().map(|(_, inside)| (*inside).to_owned()).collect(),
+            env,
+            is_framed: false,
+            has_log_pipe: false,
+            missing: found.is_none().then(|| missing.to_owned()),
+            is_wrapped: false,
+        };
+    }
+    let mut argv = vec![served.program.display().to_string()];
+    argv.extend(served.family.arguments(function.memory_mb));
+    argv.push(served.bootstrap.clone());
+    // A wrapper may put itself between the runtime and its API, so the runtime must speak what the wrapper can.
+    let wrapper = env.get(WRAPPER).filter(|wrapper| !wrapper.is_empty()).cloned();
+    let is_wrapped = wrapper.is_some();
+    if let Some(wrapper) = wrapper {
+        argv.insert(0, wrapper);
+    }
+    Start { argv, env, is_framed: !is_wrapped, has_log_pipe: true, missing: None, is_wrapped }
+}
+
+const WRAPPER: &str = "AWS_LAMBDA_EXEC_WRAPPER";
+
+fn log_stream(function: &FunctionSpec, now: base::Timestamp, number: Uuid) -> LogStream {
+    let date = now.iso8601_millis().get(..10).unwrap_or_default().replace('-', "/");
+    let (name, version) = (&function.name, &function.version);
+    // A group that functions share tells them apart.
+    let own = if function.logging.group == format!("/aws/lambda/{name}") { "" } else { name.as_str() };
+    LogStream {
+        world: function.world,
+        account: function.account,
+        region: function.region.clone(),
+        group: function.logging.group.clone(),
+        name: format!("{date}/{own}[{version}]{}", hex::encode(number.as_bytes())),
+    }
+}
+
+impl Made {
+    fn body(self, inner: &Arc<Inner>, id: InstanceId, function: &FunctionSpec, orders: mpsc::Receiver<Order>) -> Body {
+        let parts = &inner.parts;
+        if let Some(warning) = &self.served.warning {
+            let event = LogEvent { time: parts.clock.now(), message: format!("{warning}\n") };
+            parts.telemetry.log(&self.log, event);
+        }
+        let writer = Writer {
+            function_name: function.name.clone(),
+            version: function.version.clone(),
+            runtime_version: self.served.label,
+            runtime_version_arn: function.runtime_version_arn.clone(),
+            memory_mb: function.memory_mb,
+            logging: function.logging.clone(),
+        };
+        Body {
+            sandbox: self.sandbox,
+            environment: Environment::new(function.timeout, writer),
+            start: self.start,
+            api: self.api,
+            orders,
+            home: Box::new(Place { inner: Arc::clone(inner), id }),
+            clock: Arc::clone(&parts.clock),
+            telemetry: Arc::clone(&parts.telemetry),
+            log: self.log,
+            keep_alive: inner.settings.keep_alive,
+            held: self.held,
+        }
+    }
+}
+
+/// An instance's place in the books.
+struct Place {
+    inner: Arc<Inner>,
+    id: InstanceId,
+}
+
+impl Home for Place {
+    fn free(&self) -> bool {
+        self.inner.books.lock().dispatch.free(self.id)
+    }
+
+    fn retire(&self) -> bool {
+        self.inner.books.lock().dispatch.retire(self.id)
+    }
+}

@@ -1,0 +1,37 @@
+//! Runs functions: from a release and an event to a response, on `sandbox::Isolation`.
+//!
+//! ```text
+//! Runtime::invoke ── dispatch ── which instance, or a new one (pure)
+//!    │ a new one: code (zips unpacked once), languages (which interpreter serves), variables (its environment)
+//!    └─ instance: a task that owns one sandbox and carries out what `environment` decides
+//!         environment   one instance's life, pure: step(now, event) -> commands; the words of reports and errors
+//!         frames, http  the two ways in which a runtime talks; to the environment they look the same
+//!         logs          pipes of the function's output, cut into events
+//!         response      a response on its way to the caller, with back-pressure
+//! ```
+//!
+//! `lamp` builds a `Runtime` and gives it to the services as `base::ports::Invoke`.
+//!
+//! Invariants: an instance runs one release of one tenant's function, one invocation at a time, and is never lent to
+//! another. A caller that goes away changes nothing for the function. Nothing that a function sends is trusted, kept or
+//! waited for beyond a named limit. Nothing is locked across I/O, and the warm path reads no store.
+//!
+//! Not here: what an API call means (`services::lambda`), HTTP of AWS's API (`wire`). Not yet: extensions, the Telemetry
+//! and Logs APIs, parked runtimes, several invocations at once.
+
+mod code;
+mod dispatch;
+mod environment;
+mod frames;
+mod http;
+mod instance;
+mod languages;
+mod launch;
+pub mod limits;
+mod logs;
+mod response;
+mod runtime;
+mod variables;
+
+pub use languages::{Family, Interpreter};
+pub use runtime::{Host, Key, Match, NewError, Parts, Runtime, Settings};

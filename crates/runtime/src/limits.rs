@@ -1,0 +1,82 @@
+//! Every bound of this crate, with its reason.
+
+use std::time::Duration;
+
+/// Lambda's limit of functions running at once in an account and region.
+pub const CONCURRENCY_DEFAULT: u32 = 1_000;
+
+/// How long an instance is kept that nobody calls.
+pub const KEEP_ALIVE_DEFAULT: Duration = Duration::from_secs(600);
+
+/// Lambda's time for the first init, extensions included.
+pub const INIT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Lambda's limit of a response that is not streamed: 6 MiB, and 100 bytes.
+pub const RESPONSE_BYTES_MAX: u64 = 6_291_556;
+
+/// Lambda's limit of a response that is streamed.
+pub const STREAMED_BYTES_MAX: u64 = 200 * 1024 * 1024;
+
+/// The end of a log that comes with an answer.
+pub const LOG_TAIL_BYTES: usize = 4 * 1024;
+
+/// How often a runtime is started in one sandbox before the sandbox is made anew: a function that crashes in each
+/// invocation still gets its `/tmp` back most of the time, and a sandbox runs a limited number of programs.
+pub const STARTS_MAX: u32 = 32;
+
+/// What a runtime may send of a response before the host lets it send more (`docs/decisions/0007-runtime-frames.md`).
+/// What waits for a slow caller is never more.
+pub const CREDIT_BYTES: u64 = 262_144;
+
+/// A message of a runtime that is not an event, a response or an error.
+pub const HEAD_MESSAGE_BYTES_MAX: usize = 65_536;
+
+/// One event of a log: CloudWatch's limit.
+pub const LOG_EVENT_BYTES_MAX: usize = 256 * 1024;
+
+/// What is read of a function's output at once.
+pub const LOG_READ_BYTES: usize = 16 * 1024;
+
+/// What unpacked code may take of the disk before code that runs nowhere is deleted.
+pub const CODE_CACHE_BYTES: u64 = 10 * 1024 * 1024 * 1024;
+
+/// A zip up to here is read into memory to be unpacked.
+pub const READ_ZIP_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Interpreters that are kept of those found.
+pub const INTERPRETERS_MAX: usize = 256;
+
+/// Connections to one sandbox's Runtime API: a runtime, its pollers and ten extensions need fewer.
+pub const API_CONNECTIONS_MAX: usize = 64;
+
+/// Requests to it that wait to be looked at.
+pub const API_REQUESTS_MAX: usize = 64;
+
+/// The head of a request to it: AWS allows 1 MB for the cause of a traced error.
+pub const API_HEAD_BYTES_MAX: usize = 1_152 * 1024;
+
+/// Instances of the whole server, idle ones too. Memory ends before on most machines.
+pub const INSTANCES_MAX: usize = 10_000;
+
+/// How long an idle instance runs on before it is stopped where it stands: long enough that a stream of requests never
+/// pays for it.
+pub const FREEZE_AFTER: Duration = Duration::from_millis(20);
+
+/// How long killing a sandbox's processes may take before the sandbox is given up.
+pub const CLEAR_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How much of a function's name is in its sandbox's.
+pub const NAME_CHARS_MAX: usize = 40;
+
+/// How long a whole response waits for its runtime to ask for the next event. Most ask at once; a caller that answers
+/// faster than that would find no instance free, and pay for a cold start.
+pub const ANSWER_HELD_MAX: Duration = Duration::from_millis(5);
+
+/// What is read of a request's body that nobody wants.
+pub const API_DRAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How long a Runtime API that could not take a connection waits before it tries again.
+pub const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(20);
+
+/// How long starting a sandbox may take.
+pub const SANDBOX_START_TIMEOUT: Duration = Duration::from_secs(30);

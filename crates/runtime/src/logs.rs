@@ -1,0 +1,251 @@
+//! What a function writes: the ends of its pipes, cut into log events.
+//!
+//! Standard output and error give an event a line. The log pipe of AWS's runtimes (descriptor 62) gives an event a
+//! frame: big-endian type u32, length u32, microseconds u64, then the bytes. What a runtime wrote before it said
+//! something on its socket is there when the host reads what it said, so `read_out` before a step keeps the order.
+//!
+//! Invariant: an event is at most `LOG_EVENT_BYTES_MAX`; what is longer goes on in the next.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::unix::pipe::Receiver;
+
+use crate::limits::{LOG_EVENT_BYTES_MAX, LOG_READ_BYTES};
+
+/// The host's ends of one runtime's pipes. Empty before the first start.
+#[derive(Default)]
+pub struct Output {
+    pipes: Vec<Pipe>,
+}
+
+/// What the runtime is given: standard output, standard error and the log pipe.
+pub struct Given {
+    pub output: OwnedFd,
+    pub error: OwnedFd,
+    pub log: OwnedFd,
+}
+
+struct Pipe {
+    end: Receiver,
+    cutter: Cutter,
+    is_ended: bool,
+}
+
+impl Output {
+    /// Pipes for a runtime that is about to start.
+    pub fn open() -> io::Result<(Output, Given)> {
+        let (output_end, output) = pipe()?;
+        let (error_end, error) = pipe()?;
+        let (log_end, log) = pipe()?;
+        let mut pipes = Vec::new();
+        for (end, cutter) in [(output_end, Cutter::lines()), (error_end, Cutter::lines()), (log_end, Cutter::frames())]
+        {
+            pipes.push(Pipe { end: Receiver::from_owned_fd(end)?, cutter, is_ended: false });
+        }
+        Ok((Output { pipes }, Given { output, error, log }))
+    }
+
+    /// Waits until something was written, and adds the events that it makes. Cancelling it loses nothing.
+    pub async fn next(&mut self, events: &mut Vec<String>) {
+        std::future::poll_fn(|context| {
+            let before = events.len();
+            for pipe in self.pipes.iter_mut().filter(|pipe| !pipe.is_ended) {
+                pipe.poll(context, events);
+                if events.len() > before {
+                    return Poll::Ready(());
+                }
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Adds what has been written by now, half lines too.
+    pub fn read_out(&mut self, events: &mut Vec<String>) {
+        for pipe in self.pipes.iter_mut().filter(|pipe| !pipe.is_ended) {
+            // A writer that is faster than we are must not keep us here.
+            for _ in 0..READS_MAX {
+                // The readiness that the event loop knows may be older than what is there, so the kernel is asked.
+                let mut buffer = [0; LOG_READ_BYTES];
+                match rustix::io::read(&pipe.end, &mut buffer) {
+                    Ok(count) if count > 0 => pipe.cutter.cut(buffer.get(..count).unwrap_or_default(), events),
+                    Err(rustix::io::Errno::INTR) => {}
+                    Err(rustix::io::Errno::AGAIN) => break,
+                    Ok(_) | Err(_) => {
+                        pipe.is_ended = true;
+                        break;
+                    }
+                }
+            }
+            pipe.cutter.flush(events);
+        }
+    }
+}
+
+/// A pipe holds 64 KiB: so many reads see the bottom of one that nobody fills meanwhile.
+const READS_MAX: usize = 8;
+
+impl Pipe {
+    /// Reads until an event is whole, or nothing is there.
+    fn poll(&mut self, context: &mut Context<'_>, events: &mut Vec<String>) {
+        let before = events.len();
+        let mut bytes = [0; LOG_READ_BYTES];
+        while events.len() == before && !self.is_ended {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut self.end).poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => self.cutter.cut(buffer.filled(), events),
+                Poll::Ready(_) => {
+                    self.is_ended = true;
+                    self.cutter.flush(events);
+                }
+                Poll::Pending => return,
+            }
+        }
+    }
+}
+
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    // Ours alone: a program expects its output to block.
+    rustix::io::ioctl_fionbio(&read, true)?;
+    Ok((read, write))
+}
+
+/// Cuts bytes into events.
+enum Cutter {
+    Lines { partial: Vec<u8> },
+    Frames { partial: Vec<u8>, body_left: usize, cut: usize },
+}
+
+const FRAME_HEAD_BYTES: usize = 16;
+
+impl Cutter {
+    fn lines() -> Cutter {
+        Cutter::Lines { partial: Vec::new() }
+    }
+
+    fn frames() -> Cutter {
+        Cutter::Frames { partial: Vec::new(), body_left: 0, cut: 0 }
+    }
+
+    fn cut(&mut self, mut bytes: &[u8], events: &mut Vec<String>) {
+        while !bytes.is_empty() {
+            bytes = match self {
+                Cutter::Lines { partial } => cut_line(partial, bytes, events),
+                Cutter::Frames { .. } => self.cut_frame(bytes, events),
+            };
+        }
+    }
+
+    /// Takes some of the bytes, and gives back the rest.
+    fn cut_frame<'b>(&mut self, bytes: &'b [u8], events: &mut Vec<String>) -> &'b [u8] {
+        let Cutter::Frames { partial, body_left, cut } = self else { return &[] };
+        if *body_left == 0 {
+            let wanted = FRAME_HEAD_BYTES.saturating_sub(partial.len()).min(bytes.len());
+            let (head, rest) = bytes.split_at(wanted);
+            partial.extend_from_slice(head);
+            if let [_, _, _, _, l0, l1, l2, l3, _, _, _, _, _, _, _, _] = partial.as_slice() {
+                *body_left = usize::try_from(u32::from_be_bytes([*l0, *l1, *l2, *l3])).unwrap_or(usize::MAX);
+                *cut = 0;
+                partial.clear();
+            }
+            return rest;
+        }
+        let room = LOG_EVENT_BYTES_MAX.saturating_sub(partial.len());
+        let (body, rest) = bytes.split_at((*body_left).min(bytes.len()).min(room));
+        partial.extend_from_slice(body);
+        *body_left = body_left.saturating_sub(body.len());
+        if *body_left == 0 || partial.len() >= LOG_EVENT_BYTES_MAX {
+            if partial.last() != Some(&b'\n') {
+                partial.push(b'\n');
+            }
+            events.push(text(partial));
+        }
+        rest
+    }
+
+    /// Makes an event of a line that has not ended.
+    fn flush(&mut self, events: &mut Vec<String>) {
+        if let Cutter::Lines { partial } = self
+            && !partial.is_empty()
+        {
+            partial.push(b'\n');
+            events.push(text(partial));
+        }
+    }
+}
+
+fn cut_line<'b>(partial: &mut Vec<u8>, bytes: &'b [u8], events: &mut Vec<String>) -> &'b [u8] {
+    let end = bytes.iter().position(|byte| *byte == b'\n').map(|at| at.saturating_add(1));
+    let room = LOG_EVENT_BYTES_MAX.saturating_sub(partial.len());
+    let (line, rest) = bytes.split_at(end.unwrap_or(bytes.len()).min(room));
+    partial.extend_from_slice(line);
+    if line.last() == Some(&b'\n') || partial.len() >= LOG_EVENT_BYTES_MAX {
+        events.push(text(partial));
+    }
+    rest
+}
+
+fn text(partial: &mut Vec<u8>) -> String {
+    let bytes = std::mem::take(partial);
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn frame(bytes: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(bytes.len()).unwrap();
+        [&0xa55a_0003_u32.to_be_bytes()[..], &length.to_be_bytes(), &7_u64.to_be_bytes(), bytes].concat()
+    }
+
+    proptest! {
+        /// However the bytes arrive, the events are the same.
+        #[test]
+        fn events_do_not_depend_on_how_bytes_arrive(
+            events in prop::collection::vec("[a-z]{1,40}", 0..10), piece in 1..50_usize,
+        ) {
+            let lines: Vec<String> = events.iter().map(|event| format!("{event}\n")).collect();
+            let framed: Vec<u8> = events.iter().flat_map(|event| frame(event.as_bytes())).collect();
+            for (mut cutter, bytes) in [(Cutter::lines(), lines.concat().into_bytes()), (Cutter::frames(), framed)] {
+                let mut found = Vec::new();
+                bytes.chunks(piece).for_each(|piece| cutter.cut(piece, &mut found));
+                prop_assert_eq!(&found, &lines);
+            }
+        }
+    }
+
+    #[test]
+    fn long_lines_and_frames_are_cut() {
+        let mut found = Vec::new();
+        Cutter::lines().cut(&vec![b'x'; LOG_EVENT_BYTES_MAX + 5], &mut found);
+        assert_eq!(found.iter().map(String::len).collect::<Vec<_>>(), [LOG_EVENT_BYTES_MAX]);
+        found.clear();
+        let mut cutter = Cutter::frames();
+        cutter.cut(&frame(&vec![b'x'; LOG_EVENT_BYTES_MAX + 5]), &mut found);
+        cutter.cut(&frame(b"next"), &mut found);
+        assert_eq!(found.iter().map(String::len).collect::<Vec<_>>(), [LOG_EVENT_BYTES_MAX + 1, 6, 5]);
+    }
+
+    #[tokio::test]
+    async fn what_was_written_before_is_there_when_it_is_read_out() {
+        let (mut output, given) = Output::open().unwrap();
+        let mut events = Vec::new();
+        rustix::io::write(&given.output, b"one\ntwo").unwrap();
+        rustix::io::write(&given.error, b"three\n").unwrap();
+        output.read_out(&mut events);
+        assert_eq!(events, ["one\n", "two\n", "three\n"]);
+        events.clear();
+        rustix::io::write(&given.log, &frame(b"four")).unwrap();
+        output.next(&mut events).await;
+        assert_eq!(events, ["four\n"]);
+    }
+}

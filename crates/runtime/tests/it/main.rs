@@ -1,0 +1,10 @@
+//! The runtime on real sandboxes, in one binary.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails panics")]
+#![expect(clippy::disallowed_methods, reason = "tests start tasks as the server's `Spawn` would")]
+
+mod bed;
+mod crashes;
+mod custom;
+mod instances;
+mod managed;
+mod zip;

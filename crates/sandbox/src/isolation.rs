@@ -1,0 +1,200 @@
+//! What the server holds: `Isolation`, and the `Sandbox`es that it starts. Concrete outside, one object-safe trait a
+//! backend inside.
+
+use std::fmt;
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::BoxFuture;
+
+use crate::spec::{Limits, Mount, Program, Spec};
+
+/// Starts sandboxes. Cheap to clone.
+#[derive(Clone)]
+pub struct Isolation(pub(crate) Arc<dyn Backend>);
+
+/// A room, and the host's sockets in it.
+pub(crate) type Started = (Box<dyn Room>, Vec<TcpListener>);
+
+pub(crate) trait Backend: Send + Sync {
+    fn start(&self, spec: Spec) -> BoxFuture<'_, Result<Started, StartError>>;
+}
+
+impl Isolation {
+    /// A complete, confined and empty sandbox. Cancelling the call leaves nothing behind.
+    pub async fn start(&self, spec: Spec) -> Result<Sandbox, StartError> {
+        let (room, listeners) = self.0.start(spec).await?;
+        Ok(Sandbox { room, listeners })
+    }
+}
+
+impl fmt::Debug for Isolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Isolation").finish_non_exhaustive()
+    }
+}
+
+/// A room in which untrusted programs run. Dropping it kills them all.
+///
+/// Methods take `&self`, so that an `Arc<Sandbox>` can be awaited for events in one task and ordered about in another.
+pub struct Sandbox {
+    room: Box<dyn Room>,
+    listeners: Vec<TcpListener>,
+}
+
+pub(crate) trait Room: Send + Sync {
+    fn run(&self, program: Program) -> BoxFuture<'_, Result<ProcessId, RunError>>;
+    fn event(&self) -> BoxFuture<'_, Event>;
+    fn signal(&self, process: ProcessId, signal: i32) -> io::Result<()>;
+    fn clear(&self) -> BoxFuture<'_, io::Result<()>>;
+    fn mount(&self, mount: Mount) -> BoxFuture<'_, io::Result<()>>;
+    fn limit(&self, limits: Limits) -> io::Result<()>;
+    fn freeze(&self) -> io::Result<Freezing>;
+    fn thaw(&self) -> io::Result<()>;
+    fn usage(&self) -> io::Result<Usage>;
+    fn kill(&self) -> BoxFuture<'_, ()>;
+}
+
+impl Sandbox {
+    /// The host's sockets inside, in the order of `Spec::listen`, non-blocking. Empty from the second call on.
+    pub fn take_listeners(&mut self) -> Vec<TcpListener> {
+        std::mem::take(&mut self.listeners)
+    }
+
+    /// Starts a program by a fresh exec. Answers when the program's first instruction is due, or says why it is not.
+    pub async fn run(&self, program: Program) -> Result<ProcessId, RunError> {
+        self.room.run(program).await
+    }
+
+    /// What happened next. Each exit of a program that `run` started is told once, after the `run` that started it has
+    /// answered, also when the whole sandbox dies; orphans are reaped silently. After `Event::Gone` it answers `Gone` for ever. One task may wait at a
+    /// time. Cancelling the call loses nothing.
+    pub async fn event(&self) -> Event {
+        self.room.event().await
+    }
+
+    /// Sends a signal, such as 15 for SIGTERM, to one process. One that has gone already is no error.
+    pub fn signal(&self, process: ProcessId, signal: i32) -> io::Result<()> {
+        self.room.signal(process, signal)
+    }
+
+    /// Kills every process inside and answers when none is left. The room stays, with its `/tmp` and its listeners, and
+    /// may run programs again. The killed programs' exits are told as usual.
+    pub async fn clear(&self) -> io::Result<()> {
+        self.room.clear().await
+    }
+
+    /// Shows another directory of the host inside, as if it had been in the `Spec`.
+    pub async fn mount(&self, mount: Mount) -> io::Result<()> {
+        self.room.mount(mount).await
+    }
+
+    /// Other limits of memory, CPU and processes from now on. The rest stays as it was started.
+    pub fn limit(&self, limits: Limits) -> io::Result<()> {
+        self.room.limit(limits)
+    }
+
+    /// Stops every process inside where it stands, without its knowledge, our init too: `run` and `signal` take effect
+    /// after `thaw`. It takes effect within some milliseconds.
+    pub fn freeze(&self) -> io::Result<Freezing> {
+        self.room.freeze()
+    }
+
+    pub fn thaw(&self) -> io::Result<()> {
+        self.room.thaw()
+    }
+
+    /// What it holds and has used, from its cgroups. Cheap enough to ask after each invocation.
+    pub fn usage(&self) -> io::Result<Usage> {
+        self.room.usage()
+    }
+
+    /// Kills all that runs inside and answers when nothing is left of the sandbox on the host: no process, mount,
+    /// cgroup or uid. Frozen ones too. Its network ends with the last of its listeners. More calls do nothing.
+    pub async fn kill(&self) {
+        self.room.kill().await;
+    }
+}
+
+impl fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sandbox").finish_non_exhaustive()
+    }
+}
+
+/// A process that `run` started: its number inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProcessId(pub u32);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    Exited {
+        process: ProcessId,
+        exit: Exit,
+    },
+    /// The sandbox as a whole is no more: killed, or its init died.
+    Gone,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit {
+    pub status: Status,
+    /// The kernel killed something in this sandbox for memory since the exit before.
+    pub out_of_memory: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    Code(i32),
+    Signal(i32),
+}
+
+/// What `freeze` could do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freezing {
+    Done,
+    /// The host lends no freezer: the processes run on.
+    Unsupported,
+}
+
+/// `None` where the host does not count it for us.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    pub memory_bytes: Option<u64>,
+    /// The most it ever held, `/tmp` and page cache of its own included, as AWS's `Max Memory Used` does.
+    pub memory_peak_bytes: Option<u64>,
+    pub cpu: Option<Duration>,
+    pub processes: Option<u64>,
+    /// How often the kernel killed here for memory.
+    pub out_of_memory: Option<u64>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("accept the sandbox's description: {0}")]
+    Spec(&'static str),
+    #[error("{step}")]
+    Step {
+        /// What was being done, in words that fit "failed to ...".
+        step: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("give the sandbox a way to the internet: {0}")]
+    NoEgress(String),
+    #[error("reach the process that starts sandboxes")]
+    SpawnerGone,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The program was not found, may not be run, or is none.
+    #[error("run the program")]
+    Exec(#[source] io::Error),
+    #[error("accept the program: {0}")]
+    Program(&'static str),
+    #[error("run a program in a sandbox that is gone")]
+    Gone,
+}

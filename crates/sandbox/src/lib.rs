@@ -1,0 +1,39 @@
+//! The isolation seam: programs that nobody trusts run here, apart from the machine and from each other.
+//!
+//! `Isolation` is what the server holds; `Isolation::start(Spec)` gives a `Sandbox`: an empty room with its own files,
+//! processes, network and limits, in which `Sandbox::run` starts programs. Two backends pass one suite: real
+//! processes behind namespaces, cgroups, seccomp and Landlock (`process`), and a fake for tests of what lies above.
+//!
+//! Whoever builds a binary on this crate calls `take_over` as the first thing in `main`: the process backend starts
+//! its helper by running the same binary again.
+//!
+//! Invariants: a sandbox that is handed out is complete, never half confined. Dropping a `Sandbox` kills all that runs
+//! in it. When the server dies, however it dies, every sandbox dies with it. `unsafe` is in `sys` alone.
+//!
+//! Not here: what an invocation is (`runtime`), where code comes from. Not yet: Wasm, microVMs.
+
+mod fake;
+mod features;
+mod isolation;
+mod limits;
+mod message;
+mod process;
+mod spec;
+mod sys;
+
+pub use fake::{FakeProcess, fake};
+pub use features::{Feature, Features};
+pub use isolation::{Event, Exit, Freezing, Isolation, ProcessId, RunError, Sandbox, StartError, Status, Usage};
+pub use process::{IsolationError, Settings, processes, take_over};
+pub use spec::{Cpu, Grant, Limits, Mount, Network, Program, Spec};
+
+/// For this crate's own tests.
+#[cfg(feature = "testing")]
+pub mod testing {
+    pub use crate::process::Fault;
+
+    /// The error with which the syscall filter answers a syscall whatever its arguments, if it does.
+    pub fn refusal(number: u32) -> Option<i32> {
+        crate::process::refusal(number)
+    }
+}

@@ -1,0 +1,284 @@
+//! One sandbox from the server's side: commands to its init, news from it, and the kernel's handles on the rest.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use base::{BoxFuture, Spawn};
+use parking_lot::Mutex;
+use rustix::process::Signal;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot, watch};
+
+use crate::isolation::{Event, Exit, Freezing, ProcessId, Room, RunError, StartError, Status, Usage};
+use crate::limits::{GRANT_NUMBER_MAX, GRANTS_MAX, PROGRAMS_MAX};
+use crate::message::{self, Command, News};
+use crate::process::cgroup::Group;
+use crate::process::{Spawner, is_mountable, next, rlimits, transmit};
+use crate::spec::{Limits, Mount, Program};
+use crate::sys;
+
+pub struct ProcessRoom {
+    token: u64,
+    inner: Arc<Inner>,
+    events: AsyncMutex<mpsc::Receiver<Event>>,
+    gone: watch::Receiver<Option<u64>>,
+    limits: Mutex<Limits>,
+    spawner: Arc<Spawner>,
+}
+
+struct Inner {
+    control: AsyncFd<OwnedFd>,
+    /// The init's pidfd.
+    init: OwnedFd,
+    group: Group,
+    next: AtomicU64,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    is_gone: bool,
+    runs: HashMap<u64, oneshot::Sender<Result<ProcessId, RunError>>>,
+    clears: HashMap<u64, oneshot::Sender<()>>,
+    /// Programs whose exit has not been told.
+    running: BTreeSet<ProcessId>,
+    /// Programs asked for, less exits taken by the caller: what the queue of events must hold.
+    outstanding: usize,
+    /// Kills for memory that an exit has told of already.
+    out_of_memory: u64,
+}
+
+impl ProcessRoom {
+    /// Waits until the init has confined itself.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a sandbox, each of another kind")]
+    pub async fn open(
+        token: u64,
+        control: OwnedFd,
+        init: OwnedFd,
+        group: Group,
+        limits: Limits,
+        gone: watch::Receiver<Option<u64>>,
+        spawner: Arc<Spawner>,
+        spawn: &dyn Spawn,
+    ) -> Result<ProcessRoom, StartError> {
+        let step = |source| StartError::Step { step: "hear from the sandbox's init".to_owned(), source };
+        let control = sys::register(control).map_err(step)?;
+        let inner = Inner { control, init, group, next: AtomicU64::new(1), waiting: Mutex::default() };
+        let inner = Arc::new(inner);
+        let (tell, events) = mpsc::channel(PROGRAMS_MAX + 1);
+        let events = AsyncMutex::new(events);
+        // From here on, dropping it kills.
+        let room = ProcessRoom { token, inner, events, gone, limits: Mutex::new(limits), spawner };
+        match next(&room.inner.control).await {
+            Ok(Some((News::Up, _))) => {}
+            Ok(Some((News::Down { step, errno }, _))) => {
+                return Err(StartError::Step { step, source: io::Error::from_raw_os_error(errno) });
+            }
+            Ok(_) => return Err(step(io::ErrorKind::UnexpectedEof.into())),
+            Err(error) => return Err(step(error)),
+        }
+        let (inner, gone) = (Arc::clone(&room.inner), room.gone.clone());
+        spawn.spawn("sandbox", Box::pin(listen(inner, tell, gone)));
+        Ok(room)
+    }
+}
+
+/// Passes on what the init says until it is gone, and then that everything is.
+async fn listen(inner: Arc<Inner>, tell: mpsc::Sender<Event>, mut gone: watch::Receiver<Option<u64>>) {
+    while let Ok(Some((news, _))) = next::<News>(&inner.control).await {
+        inner.take(news, &tell);
+    }
+    // Whatever the init said last, nobody may live on after this.
+    inner.kill();
+    let out_of_memory = gone.wait_for(Option::is_some).await.ok().and_then(|gone| *gone).unwrap_or(0);
+    let running = {
+        let mut waiting = inner.waiting.lock();
+        waiting.is_gone = true;
+        waiting.runs.clear();
+        waiting.clears.clear();
+        std::mem::take(&mut waiting.running)
+    };
+    let exit = Exit { status: Status::Signal(libc::SIGKILL), out_of_memory: inner.is_news(out_of_memory) };
+    for process in running {
+        let _ = tell.try_send(Event::Exited { process, exit });
+    }
+    let _ = tell.try_send(Event::Gone);
+}
+
+impl Inner {
+    fn take(&self, news: News, tell: &mpsc::Sender<Event>) {
+        match news {
+            News::Running { request, process } => {
+                let process = ProcessId(process);
+                self.waiting.lock().running.insert(process);
+                self.answer(request, Ok(process));
+            }
+            News::NotRunning { request, errno } => {
+                self.answer(request, Err(RunError::Exec(io::Error::from_raw_os_error(errno))));
+            }
+            News::Exited { process, code, signal } => {
+                let status = signal.map_or(Status::Code(code.unwrap_or(0)), Status::Signal);
+                let process = ProcessId(process);
+                let out_of_memory = self.is_news(self.group.out_of_memory().unwrap_or(0));
+                // An init that tells more than it was asked to start is not believed.
+                if self.waiting.lock().running.remove(&process) {
+                    let _ = tell.try_send(Event::Exited { process, exit: Exit { status, out_of_memory } });
+                }
+            }
+            News::Cleared { request } => {
+                if let Some(answer) = self.waiting.lock().clears.remove(&request) {
+                    let _ = answer.send(());
+                }
+            }
+            News::Up | News::Down { .. } => {}
+        }
+    }
+
+    fn answer(&self, request: u64, result: Result<ProcessId, RunError>) {
+        let mut waiting = self.waiting.lock();
+        if result.is_err() {
+            waiting.outstanding = waiting.outstanding.saturating_sub(1);
+        }
+        if let Some(answer) = waiting.runs.remove(&request) {
+            let _ = answer.send(result);
+        }
+    }
+
+    /// Whether the kernel has killed here for memory since this was asked last.
+    fn is_news(&self, count: u64) -> bool {
+        let mut waiting = self.waiting.lock();
+        std::mem::replace(&mut waiting.out_of_memory, count) < count
+    }
+
+    /// The kernel kills the whole pid namespace with its init; frozen tasks of v1 die when they thaw.
+    fn kill(&self) {
+        let _ = rustix::process::pidfd_send_signal(&self.init, Signal::KILL);
+        let _ = self.group.freeze(false);
+    }
+}
+
+impl Drop for ProcessRoom {
+    fn drop(&mut self) {
+        self.inner.kill();
+    }
+}
+
+fn check(program: &Program) -> Result<(), RunError> {
+    if !program.argv.first().is_some_and(|path| path.starts_with('/')) {
+        return Err(RunError::Program("its path is absolute"));
+    }
+    if program.grants.len() > GRANTS_MAX || program.grants.iter().any(|grant| grant.at > GRANT_NUMBER_MAX) {
+        return Err(RunError::Program("it is given too many descriptors, or under too high numbers"));
+    }
+    Ok(())
+}
+
+impl Room for ProcessRoom {
+    fn run(&self, program: Program) -> BoxFuture<'_, Result<ProcessId, RunError>> {
+        Box::pin(async move {
+            check(&program)?;
+            let request = self.inner.next.fetch_add(1, Ordering::Relaxed);
+            let (answered, answer) = oneshot::channel();
+            {
+                let mut waiting = self.inner.waiting.lock();
+                if waiting.is_gone {
+                    return Err(RunError::Gone);
+                }
+                if waiting.outstanding >= PROGRAMS_MAX {
+                    return Err(RunError::Program("the sandbox runs too many, or nobody takes its events"));
+                }
+                waiting.outstanding += 1;
+                waiting.runs.insert(request, answered);
+            }
+            let has_memory_group = self.inner.group.out_of_memory().is_some();
+            let rlimits = rlimits(&self.limits.lock(), has_memory_group);
+            let Program { argv, env, directory, grants } = program;
+            let places = grants.iter().map(|grant| grant.at).collect();
+            let fds: Vec<_> = grants.iter().map(|grant| grant.fd.as_fd()).collect();
+            let command = Command::Run { request, argv, env, directory, places, rlimits };
+            match transmit(&self.inner.control, &command, &fds).await {
+                Ok(()) => answer.await.unwrap_or(Err(RunError::Gone)),
+                Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                    self.inner.answer(request, Err(RunError::Gone));
+                    Err(RunError::Program("its arguments and environment are too long"))
+                }
+                Err(_) => Err(RunError::Gone),
+            }
+        })
+    }
+
+    fn event(&self) -> BoxFuture<'_, Event> {
+        Box::pin(async move {
+            let event = self.events.lock().await.recv().await.unwrap_or(Event::Gone);
+            if event != Event::Gone {
+                let mut waiting = self.inner.waiting.lock();
+                waiting.outstanding = waiting.outstanding.saturating_sub(1);
+            }
+            event
+        })
+    }
+
+    fn signal(&self, process: ProcessId, signal: i32) -> io::Result<()> {
+        // The init reads faster than anybody orders; a full socket is an error like any other.
+        match message::send(&self.inner.control, &Command::Signal { process: process.0, signal }, &[]) {
+            Err(error) if error.raw_os_error() == Some(libc::EPIPE) => Ok(()),
+            other => other,
+        }
+    }
+
+    fn clear(&self) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async move {
+            let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
+            let request = self.inner.next.fetch_add(1, Ordering::Relaxed);
+            let (answered, answer) = oneshot::channel();
+            {
+                let mut waiting = self.inner.waiting.lock();
+                if waiting.is_gone {
+                    return Err(gone());
+                }
+                waiting.clears.insert(request, answered);
+            }
+            transmit(&self.inner.control, &Command::Clear { request }, &[]).await?;
+            // Who is frozen cannot die.
+            self.inner.group.freeze(false)?;
+            answer.await.map_err(|_| gone())
+        })
+    }
+
+    fn mount(&self, mount: Mount) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async move {
+            if !is_mountable(&mount) {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
+            self.spawner.mount(self.token, mount).await
+        })
+    }
+
+    fn limit(&self, limits: Limits) -> io::Result<()> {
+        self.inner.group.limit(&limits)?;
+        *self.limits.lock() = limits;
+        Ok(())
+    }
+
+    fn freeze(&self) -> io::Result<Freezing> {
+        self.inner.group.freeze(true)
+    }
+
+    fn thaw(&self) -> io::Result<()> {
+        self.inner.group.freeze(false).map(|_| ())
+    }
+
+    fn usage(&self) -> io::Result<Usage> {
+        Ok(self.inner.group.usage())
+    }
+
+    fn kill(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.inner.kill();
+            let _ = self.gone.clone().wait_for(Option::is_some).await;
+        })
+    }
+}

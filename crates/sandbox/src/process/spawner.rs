@@ -1,0 +1,381 @@
+//! The spawner: a process with one thread that makes sandboxes for a server with many.
+//!
+//! It is the server's own binary, run again. It takes orders over a socket on its standard input, makes what a sandbox
+//! needs outside (groups, network, detached mounts), and gives birth to the init, which confines itself. It buries
+//! what dies: a sandbox is reported gone when its groups are removed and its uid is free. When the server's end of the
+//! socket closes, it kills everything and goes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::ExitCode;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::Mode;
+use rustix::net::RecvFlags;
+use rustix::process::{DumpableBehavior, Gid, Pid, Resource, Rlimit, Signal, Uid, WaitOptions};
+use rustix::thread::{CapabilitySet, UnshareFlags};
+
+use crate::features::{EGRESS, Features};
+use crate::message::{self, Order, Report};
+use crate::process::cgroup::{Controller, Group, Trees};
+use crate::process::enter::{Entry, write_proc};
+use crate::process::network::Networks;
+use crate::process::step::{Failure, Step};
+use crate::process::template::{Template, attach, clone_tree, seal};
+use crate::process::{Settings, etc, init};
+use crate::spec::{Mount, Spec};
+use crate::sys::{self, Alone};
+
+/// How soon to try again to remove a group that the kernel still holds.
+const BURIAL_RETRY: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
+
+const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+
+/// The namespaces into which every init is born; its files and its network are the spawner's at that moment.
+const NAMESPACES: i32 = libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+
+pub fn main() -> ExitCode {
+    let Ok(socket) = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3) else { return ExitCode::FAILURE };
+    match begin(&socket) {
+        Ok((mut spawner, features)) => {
+            if spawner.report(&Report::Ready { features }, &[]).is_err() {
+                return ExitCode::FAILURE;
+            }
+            let served = spawner.serve();
+            spawner.end();
+            if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(failure) => {
+            let errno = failure.errno();
+            let _ = message::send(&socket, &Report::Refused { step: failure.step, errno }, &[]);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn begin(socket: &OwnedFd) -> Result<(Spawner, Features), Failure> {
+    let alone = Alone::prove().step("be alone in the spawner")?;
+    // The server ends us by closing the socket, in its own time: not the terminal, and not a service manager.
+    sys::block_signals(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP]).step("block signals")?;
+    let _ = rustix::process::setsid();
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    let order = message::receive(socket, RecvFlags::empty()).step("receive the settings")?;
+    let Some((Order::Begin { settings, server }, _)) = order else {
+        return Err(Failure { step: "receive the settings".to_owned(), source: io::ErrorKind::InvalidData.into() });
+    };
+    if let Some(user) = settings.as_user {
+        become_user(user).step("become an ordinary user")?;
+    }
+    let is_root = is_full_root();
+    // Two descriptors a sandbox; programs get a limit of their own.
+    let files = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files, maximum: files });
+    let trees = Trees::claim(server).step("claim control groups")?;
+    if !is_root {
+        own_user_namespace(&alone)?;
+    }
+    let nameservers =
+        if settings.nameservers.is_empty() { etc::host_nameservers() } else { settings.nameservers.clone() };
+    let networks = Networks::begin(&alone, is_root, &nameservers, &settings)?;
+    let template = Template::build(&alone, is_root, &nameservers)?;
+    let wants_landlock = sys::landlock_abi();
+    let features = features(is_root, &trees, wants_landlock.as_ref().err(), networks.no_egress());
+    let children = sys::signal_fd(libc::SIGCHLD).step("listen for exits")?;
+    let socket = socket.try_clone().step("keep the socket")?;
+    let wants_landlock = wants_landlock.is_ok();
+    let (cells, dead, slots) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
+    let spawner = Spawner {
+        alone,
+        socket,
+        children,
+        settings,
+        is_root,
+        trees,
+        networks,
+        template,
+        wants_landlock,
+        cells,
+        dead,
+        slots,
+        is_lost: false,
+        server,
+    };
+    Ok((spawner, features))
+}
+
+/// Root of the host, with what root can do: neither of a container's user namespace nor stripped. All others do as
+/// ordinary users do.
+fn is_full_root() -> bool {
+    let needed = CapabilitySet::SYS_ADMIN
+        | CapabilitySet::SYS_CHROOT
+        | CapabilitySet::SETUID
+        | CapabilitySet::SETGID
+        | CapabilitySet::MKNOD
+        | CapabilitySet::NET_ADMIN;
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let is_whole = map.split_whitespace().eq(["0", "0", "4294967295"]);
+    let held = rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(needed));
+    rustix::process::geteuid().is_root() && is_whole && held
+}
+
+fn become_user(user: u32) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
+    rustix::thread::set_thread_groups(&[])?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+    // A change of uid makes /proc/self root's.
+    Ok(rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)?)
+}
+
+/// Without root: a user namespace in which we are, and in it the rights over the namespaces that we make.
+fn own_user_namespace(alone: &Alone) -> Result<(), Failure> {
+    let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    sys::unshare(alone, UnshareFlags::NEWUSER).step("make a user namespace")?;
+    let proc = rustix::fs::open("/proc", rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC, Mode::empty());
+    let proc = proc.step("open /proc")?;
+    write_proc(&proc, "self/setgroups", "deny").step("deny setgroups")?;
+    write_proc(&proc, "self/uid_map", &format!("0 {uid} 1")).step("map the uid")?;
+    write_proc(&proc, "self/gid_map", &format!("0 {gid} 1")).step("map the gid")?;
+    sys::unshare(alone, UnshareFlags::NEWNS).step("make a mount namespace")
+}
+
+fn features(is_root: bool, trees: &Trees, no_landlock: Option<&io::Error>, no_egress: Option<&str>) -> Features {
+    let mut features = Features { is_root, list: Vec::new() };
+    let not_root = (!is_root).then(|| "lamp does not run as root".to_owned());
+    features.add("uid for each sandbox", not_root, "run lamp as root, if functions do not trust each other");
+    let delegate = "run lamp as root, or as a service whose cgroup is delegated (systemd: Delegate=yes)";
+    let missing = |controller| {
+        let found = trees.missing.iter().find(|(missing, _)| *missing == controller);
+        found.map(|(_, why)| why.clone())
+    };
+    features.add("memory limit", missing(Controller::Memory), delegate);
+    features.add("CPU share", missing(Controller::Cpu), delegate);
+    features.add("process limit", missing(Controller::Pids), delegate);
+    features.add("freezing", missing(Controller::Freezer), delegate);
+    let no_landlock = no_landlock.map(|error| format!("the kernel refuses: {error}"));
+    features.add("landlock", no_landlock, "boot a kernel with CONFIG_SECURITY_LANDLOCK and landlock in its lsm= list");
+    let remedy = "run lamp as root on a kernel with nftables, and `sysctl -w net.ipv4.ip_forward=1`";
+    features.add(EGRESS, no_egress.map(str::to_owned), remedy);
+    features
+}
+
+struct Spawner {
+    alone: Alone,
+    socket: OwnedFd,
+    children: OwnedFd,
+    settings: Settings,
+    is_root: bool,
+    trees: Trees,
+    networks: Networks,
+    template: Template,
+    wants_landlock: bool,
+    /// By the init's pid.
+    cells: BTreeMap<i32, Cell>,
+    /// Whose init is dead, and whose groups are not yet removed.
+    dead: Vec<Cell>,
+    slots: BTreeSet<u32>,
+    /// It could not go back to its own namespaces.
+    is_lost: bool,
+    #[cfg_attr(not(feature = "testing"), expect(dead_code, reason = "tests have it killed"))]
+    server: u32,
+}
+
+struct Cell {
+    token: u64,
+    slot: u32,
+    init: OwnedFd,
+    /// Its mount namespace.
+    files: OwnedFd,
+    group: Group,
+    /// When it died: how often the kernel had killed in it for memory.
+    out_of_memory: u64,
+}
+
+/// What is made outside before the init is born.
+struct Preparation {
+    entry: Entry,
+    control: (OwnedFd, OwnedFd),
+    listeners: Vec<OwnedFd>,
+    group: Group,
+    slot: u32,
+}
+
+impl Spawner {
+    fn report(&self, report: &Report, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        message::send(&self.socket, report, fds)
+    }
+
+    /// Until the server goes.
+    fn serve(&mut self) -> io::Result<()> {
+        loop {
+            let mut waited = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.children, PollFlags::IN)];
+            let timeout = match (self.networks.wants_more(), self.dead.is_empty()) {
+                (true, _) => Some(&AT_ONCE),
+                (false, false) => Some(&BURIAL_RETRY),
+                (false, true) => None,
+            };
+            let ready = rustix::io::retry_on_intr(|| poll(&mut waited, timeout))?;
+            let [orders, exits] = waited.map(|fd| !fd.revents().is_empty());
+            if ready == 0 {
+                // Nobody waits for us: the dearest part of the next start can be made now.
+                self.networks.make_one_ahead(&self.alone).map_err(|failure| failure.source)?;
+            }
+            if exits {
+                let mut pending = [0_u8; 128];
+                let _ = rustix::io::read(&self.children, &mut pending);
+                self.collect()?;
+            }
+            self.bury()?;
+            if orders {
+                let Some((order, _)) = message::receive(&self.socket, RecvFlags::empty())? else { return Ok(()) };
+                self.obey(order)?;
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Order) -> io::Result<()> {
+        let report = match order {
+            Order::Begin { .. } => return Ok(()),
+            Order::Start { token, spec } => match self.start(token, &spec) {
+                Ok(()) => return Ok(()),
+                Err(failure) => Report::NotStarted { token, errno: failure.errno(), step: failure.step },
+            },
+            Order::Mount { token, mount } => {
+                let errno = self.mount(token, &mount).err().map_or(0, |failure| failure.errno());
+                Report::Mounted { token, errno }
+            }
+        };
+        if self.is_lost {
+            // In a sandbox's namespaces, it would make the next one of the wrong parts.
+            return Err(io::Error::other("the way back is lost"));
+        }
+        self.report(&report, &[])
+    }
+
+    fn start(&mut self, token: u64, spec: &Spec) -> Result<(), Failure> {
+        #[cfg(feature = "testing")]
+        crate::process::step::fault::plan(self.settings.fault, token, self.server);
+        let slot = (0..).find(|slot| !self.slots.contains(slot)).unwrap_or(u32::MAX);
+        let group = self.trees.group(&format!("{}-{slot}", spec.name), &spec.limits);
+        let group = group.map_err(Failure::of("make control groups"))?;
+        let prepared = self.prepare(spec, group.clone(), slot);
+        let born = prepared.and_then(|prepared| self.give_birth(token, prepared));
+        // Back from the sandbox's namespaces, whatever came of it.
+        let home = self.template.leave().and_then(|()| self.networks.go_home());
+        self.is_lost = home.is_err();
+        if !self.cells.values().any(|cell| cell.slot == slot) {
+            group.remove();
+        }
+        home.and(born)
+    }
+
+    fn prepare(&mut self, spec: &Spec, group: Group, slot: u32) -> Result<Preparation, Failure> {
+        let mut mounts = Vec::with_capacity(spec.mounts.len());
+        for mount in &spec.mounts {
+            mounts.push((sealed(mount)?, mount.inside.to_string_lossy().into_owned()));
+        }
+        // At home: a socket keeps the network in which it was made, and this one outlives the sandbox at the server's end.
+        let control = message::pair().step("make a control socket")?;
+        let listeners = self.networks.prepare(&self.alone, spec.network, &spec.listen)?;
+        let entry = Entry {
+            doors: group.doors().step("open the control groups")?,
+            mounts,
+            limits: spec.limits.clone(),
+            host_id: self.is_root.then(|| self.settings.uid_base.saturating_add(slot)),
+            covers_proc: self.template.covers_proc,
+            wants_landlock: self.wants_landlock,
+        };
+        Ok(Preparation { entry, control, listeners, group, slot })
+    }
+
+    /// Leaves the caller in the sandbox's files.
+    fn give_birth(&mut self, token: u64, prepared: Preparation) -> Result<(), Failure> {
+        let Preparation { entry, control: (ours, theirs), listeners, group, slot } = prepared;
+        let files = self.template.enter_copy(&self.alone)?;
+        let v2 = entry.doors.v2.as_ref().map(AsFd::as_fd);
+        let born = sys::clone_into(&self.alone, NAMESPACES as u64, v2);
+        match born.map_err(Failure::of("start the sandbox's init"))? {
+            None => init::live(&self.alone, theirs, entry),
+            Some((pid, init)) => {
+                self.slots.insert(slot);
+                let mut fds = vec![ours.as_fd(), init.as_fd()];
+                fds.extend(listeners.iter().map(AsFd::as_fd));
+                let told = self.report(&Report::Started { token, group: group.clone() }, &fds);
+                self.cells.insert(pid.as_raw_pid(), Cell { token, slot, init, files, group, out_of_memory: 0 });
+                told.step("hand the sandbox out")
+            }
+        }
+    }
+
+    /// Shows a directory in a sandbox that runs already.
+    fn mount(&mut self, token: u64, mount: &Mount) -> Result<(), Failure> {
+        let cell = self.cells.values().find(|cell| cell.token == token);
+        let cell = cell.ok_or(io::Error::from_raw_os_error(libc::ESRCH)).step("find the sandbox")?;
+        let tree = sealed(mount)?;
+        self.template.enter(&cell.files)?;
+        let attached = attach(&tree, &mount.inside.to_string_lossy()).step("mount a directory of the host");
+        let home = self.template.leave();
+        self.is_lost = home.is_err();
+        home.and(attached)
+    }
+
+    /// Takes note of the dead.
+    fn collect(&mut self) -> io::Result<()> {
+        loop {
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, _))) => {
+                    if let Some(mut cell) = self.cells.remove(&pid.as_raw_pid()) {
+                        cell.out_of_memory = cell.group.out_of_memory().unwrap_or(0);
+                        self.dead.push(cell);
+                    }
+                }
+                Ok(None) | Err(rustix::io::Errno::CHILD) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Removes the groups of the dead, and reports those of whom nothing is left.
+    fn bury(&mut self) -> io::Result<()> {
+        let (gone, dead): (Vec<Cell>, Vec<Cell>) =
+            std::mem::take(&mut self.dead).into_iter().partition(|cell| cell.group.remove());
+        self.dead = dead;
+        for cell in gone {
+            self.slots.remove(&cell.slot);
+            self.report(&Report::Gone { token: cell.token, out_of_memory: cell.out_of_memory }, &[])?;
+        }
+        Ok(())
+    }
+
+    /// Kills every sandbox and gives all back.
+    fn end(&mut self) {
+        for cell in self.cells.values() {
+            let _ = rustix::process::pidfd_send_signal(&cell.init, Signal::KILL);
+            let _ = cell.group.freeze(false);
+        }
+        for pid in std::mem::take(&mut self.cells).into_iter().filter_map(|(pid, cell)| {
+            self.dead.push(cell);
+            Pid::from_raw(pid)
+        }) {
+            let _ = rustix::io::retry_on_intr(|| rustix::process::waitpid(Some(pid), WaitOptions::empty()));
+        }
+        const TRIES: usize = 500;
+        for _ in 0..TRIES {
+            self.dead.retain(|cell| !cell.group.remove());
+            if self.dead.is_empty() {
+                break;
+            }
+            let _ = poll(&mut [], Some(&BURIAL_RETRY));
+        }
+        self.trees.release();
+    }
+}
+
+/// A directory of the host, ready to be attached inside.
+fn sealed(mount: &Mount) -> Result<OwnedFd, Failure> {
+    let tree = clone_tree(&mount.host).step("open a directory to mount")?;
+    seal(&tree).step("make a directory read-only")?;
+    Ok(tree)
+}

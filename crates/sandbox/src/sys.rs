@@ -1,0 +1,266 @@
+//! The syscalls that no safe crate offers, one function each, typed in, `io::Result` out. The only file of this crate
+//! with `unsafe`.
+//!
+//! `fork` and `clone_into` are sound only in a process with one thread: another thread's locks would stay locked in the
+//! child for ever. `Alone` proves it.
+
+#![expect(unsafe_code, reason = "syscalls that neither std nor rustix offers")]
+
+use std::ffi::{CStr, CString};
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use rustix::process::Pid;
+use rustix::thread::UnshareFlags;
+use tokio::io::unix::AsyncFd;
+
+fn check(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Proof that this process has one thread, and will start no other.
+#[derive(Debug)]
+pub struct Alone(());
+
+impl Alone {
+    /// To be called first in `main`. Whoever holds it promises to start no thread.
+    pub fn prove() -> io::Result<Alone> {
+        match fs::read_dir("/proc/self/task")?.count() {
+            1 => Ok(Alone(())),
+            _ => Err(io::Error::other("the process has several threads already")),
+        }
+    }
+}
+
+/// libc's constant overflows its type.
+const CLONE_INTO_CGROUP: u64 = 1 << 33;
+
+/// A child in new namespaces and, on cgroup v2, in its group from its first instruction on: its pid and pidfd, and in
+/// the child `None`.
+pub fn clone_into(
+    _alone: &Alone,
+    namespaces: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> io::Result<Option<(Pid, OwnedFd)>> {
+    let mut pidfd: RawFd = -1;
+    // SAFETY: all zeroes is a valid `clone_args`: no stack, no tid, no TLS.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = namespaces | libc::CLONE_PIDFD as u64;
+    args.pidfd = &raw mut pidfd as u64;
+    args.exit_signal = libc::SIGCHLD as u64;
+    if let Some(group) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = group.as_raw_fd() as u64;
+    }
+    // SAFETY: without CLONE_VM the child gets a copy of this process's memory and runs on from here; there is one
+    // thread, so no lock is held by anybody who is not copied. `args` and `pidfd` outlive the call.
+    let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<libc::clone_args>()) })?;
+    // SAFETY: in the parent, the kernel has just made this descriptor, and nobody else knows its number.
+    Ok(Pid::from_raw(pid as i32).map(|pid| (pid, unsafe { OwnedFd::from_raw_fd(pidfd) })))
+}
+
+/// A plain child: its pid, and in the child `None`. By `clone`, because the sandbox's filter refuses `clone3`, whose
+/// flags it cannot read.
+pub fn fork(_alone: &Alone) -> io::Result<Option<Pid>> {
+    // SAFETY: as in `clone_into`; a null stack means that the child goes on with its copy of ours.
+    let pid = check(unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD as libc::c_ulong, 0, 0, 0, 0) })?;
+    Ok(Pid::from_raw(pid as i32))
+}
+
+/// Leaves namespaces of this process, which has one thread and shares no descriptors with anybody.
+pub fn unshare(_alone: &Alone, namespaces: UnshareFlags) -> io::Result<()> {
+    // SAFETY: unsafe in rustix for CLONE_FILES alone, which could take descriptors away from other threads; there are
+    // none.
+    Ok(unsafe { rustix::thread::unshare_unsafe(namespaces) }?)
+}
+
+/// Replaces this program. Returns only an error. Descriptors without close-on-exec stay open.
+pub fn execve(path: &CStr, argv: &[CString], env: &[CString]) -> io::Error {
+    let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
+        strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (argv, env) = (pointers(argv), pointers(env));
+    // SAFETY: both tables end with null and point to strings that outlive the call.
+    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), env.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Lets every descriptor from `first` on be closed by the next exec.
+pub fn close_on_exec_from(first: u32) -> io::Result<()> {
+    // SAFETY: only numbers are passed, and nothing is closed yet.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) })?;
+    Ok(())
+}
+
+/// Puts a copy of `fd` at the number `at`, without close-on-exec, in place of what was there.
+pub fn place(_alone: &Alone, fd: BorrowedFd<'_>, at: u16) -> io::Result<()> {
+    // SAFETY: only numbers are passed. What was open at `at` belonged to the program that this process is leaving.
+    check(i64::from(unsafe { libc::dup2(fd.as_raw_fd(), i32::from(at)) }) as libc::c_long)?;
+    Ok(())
+}
+
+/// Sets attributes of a mount and of all below it, and cuts them off from mounts made elsewhere.
+pub fn seal_mount(mount: BorrowedFd<'_>, attributes: u64) -> io::Result<()> {
+    mount_setattr(mount, attributes, libc::AT_RECURSIVE)
+}
+
+/// The same for this mount alone.
+pub fn seal_mount_alone(mount: BorrowedFd<'_>, attributes: u64) -> io::Result<()> {
+    mount_setattr(mount, attributes, 0)
+}
+
+fn mount_setattr(mount: BorrowedFd<'_>, attributes: u64, flags: i32) -> io::Result<()> {
+    // SAFETY: all zeroes is a valid `mount_attr`: it changes nothing.
+    let mut attr: libc::mount_attr = unsafe { std::mem::zeroed() };
+    attr.attr_set = attributes;
+    attr.propagation = libc::MS_PRIVATE;
+    let flags = libc::AT_EMPTY_PATH | flags;
+    // SAFETY: the path is a constant string, and `attr` outlives the call with the size that is passed.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attr,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    check(done)?;
+    Ok(())
+}
+
+/// Installs a seccomp filter, for good. Needs `no_new_privs`.
+pub fn filter(program: &[libc::sock_filter]) -> io::Result<()> {
+    let len = u16::try_from(program.len()).map_err(|_| io::Error::other("the filter is too long"))?;
+    let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
+    // SAFETY: the kernel copies `len` instructions, which outlive the call, and writes none.
+    check(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) })?;
+    Ok(())
+}
+
+/// Which signals wait for `signals` to be read, and which do nothing to this process.
+fn signal_set(signals: &[i32]) -> libc::sigset_t {
+    // SAFETY: all zeroes is a valid set on Linux, and `sigaddset` writes only into it.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    for signal in signals {
+        // SAFETY: `set` is a valid set that lives here.
+        unsafe { libc::sigaddset(&raw mut set, *signal) };
+    }
+    set
+}
+
+/// Blocks `blocked`, and nothing else, from now on. A program that is executed inherits it.
+pub fn block_signals(blocked: &[i32]) -> io::Result<()> {
+    let set = signal_set(blocked);
+    // SAFETY: `set` outlives the call; the old mask is not asked for.
+    check(i64::from(unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut()) }) as _)?;
+    Ok(())
+}
+
+/// Gives every signal its default meaning again, as a fresh program expects.
+pub fn default_signals() {
+    for signal in 1..=64 {
+        // SAFETY: the default action runs no code of ours. Signals that cannot be changed are refused, harmlessly.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
+/// A descriptor that is readable while `signal`, which must be blocked, is pending.
+pub fn signal_fd(signal: i32) -> io::Result<OwnedFd> {
+    let set = signal_set(&[signal]);
+    // SAFETY: `set` outlives the call; -1 asks for a new descriptor.
+    let fd =
+        check(i64::from(unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) }) as _)?;
+    // SAFETY: the kernel has just made this descriptor, and nobody else knows its number.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Sends SIGKILL to every process of this pid namespace but its init, which must be the caller.
+pub fn kill_everybody_else() -> io::Result<()> {
+    if std::process::id() != 1 {
+        return Err(io::Error::other("only an init may kill everybody"));
+    }
+    // SAFETY: only numbers are passed; pid 1 of a namespace reaches nobody outside of it.
+    check(i64::from(unsafe { libc::kill(-1, libc::SIGKILL) }) as _)?;
+    Ok(())
+}
+
+/// A non-blocking socket in the event loop of the caller's runtime.
+pub fn register(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    // SAFETY: an `OwnedFd` that nobody takes out stays open, at the same number, for as long as it is owned.
+    Ok(unsafe { AsyncFd::register(socket) }?)
+}
+
+/// `struct landlock_ruleset_attr` of ABI 6; older kernels take its beginning.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LandlockRules {
+    pub handled_access_fs: u64,
+    pub handled_access_net: u64,
+    pub scoped: u64,
+}
+
+#[repr(C, packed)]
+struct LandlockPath {
+    allowed_access: u64,
+    parent: RawFd,
+}
+
+/// The version of Landlock's interface.
+pub fn landlock_abi() -> io::Result<u32> {
+    const VERSION: u32 = 1;
+    // SAFETY: a null pointer of no length with this flag asks for the version alone.
+    let abi = check(unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0, VERSION) })?;
+    Ok(abi as u32)
+}
+
+/// A new ruleset; `bytes` of `rules` are known to this kernel.
+pub fn landlock_ruleset(rules: LandlockRules, bytes: usize) -> io::Result<OwnedFd> {
+    let bytes = bytes.min(size_of::<LandlockRules>());
+    // SAFETY: `rules` outlives the call and is at least `bytes` long.
+    let fd = check(unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, &raw const rules, bytes, 0) })?;
+    // SAFETY: the kernel has just made this descriptor, and nobody else knows its number.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Allows `access` below `parent`.
+pub fn landlock_allow(ruleset: BorrowedFd<'_>, parent: BorrowedFd<'_>, access: u64) -> io::Result<()> {
+    const PATH_BENEATH: u32 = 1;
+    let rule = LandlockPath { allowed_access: access, parent: parent.as_raw_fd() };
+    let fd = ruleset.as_raw_fd();
+    // SAFETY: `rule` has the kernel's layout and outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_landlock_add_rule, fd, PATH_BENEATH, &raw const rule, 0) })?;
+    Ok(())
+}
+
+/// Binds this thread and all its children to the ruleset, for good. Needs `no_new_privs`.
+pub fn landlock_restrict(ruleset: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: only numbers are passed.
+    check(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) })?;
+    Ok(())
+}
+
+/// Keeps the standard descriptors and a copy of `fd`, and closes all others. The caller must never again use or drop
+/// what owned them: it goes on from here as another program would.
+pub fn keep_only(_alone: &Alone, fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    const KEPT: RawFd = 3;
+    if fd.as_raw_fd() == KEPT {
+        close_from(KEPT as u32 + 1)?;
+        // SAFETY: the number is open, and its owner before is given up by contract.
+        return Ok(unsafe { OwnedFd::from_raw_fd(KEPT) });
+    }
+    // SAFETY: only numbers are passed. What was open at 3 is given up by contract.
+    check(i64::from(unsafe { libc::dup3(fd.as_raw_fd(), KEPT, libc::O_CLOEXEC) }) as _)?;
+    close_from(KEPT as u32 + 1)?;
+    // SAFETY: `dup3` has just made this descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(KEPT) })
+}
+
+fn close_from(first: u32) -> io::Result<()> {
+    // SAFETY: only numbers are passed. Their owners are given up by the contract of the only caller.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) })?;
+    Ok(())
+}

@@ -1,0 +1,168 @@
+//! What a sandbox may use, and what happens when it wants more.
+
+use std::time::Duration;
+
+use sandbox::{Cpu, Freezing, Status};
+
+use crate::common::{MIB, exit, isolation, output, shell, soon, spec, succeeded};
+
+/// Says so when the host lends us less than a test needs.
+macro_rules! needs {
+    ($features:expr, $name:expr) => {
+        if !$features.works($name) {
+            println!("skipped: this host has no {}", $name);
+            return;
+        }
+    };
+}
+
+/// The kernel lets the dying have a little more.
+const OVER: u64 = 2;
+
+#[tokio::test]
+async fn too_much_memory_is_told_as_such() {
+    let (isolation, features) = isolation().await;
+    needs!(features, "memory limit");
+    let mut small = spec("memory");
+    small.limits.memory_bytes = 64 * MIB;
+    let sandbox = soon(isolation.start(small)).await.unwrap();
+    // tail keeps what has no line ends.
+    soon(sandbox.run(shell("head -c 200M /dev/zero | tail -c 150M >/dev/null"))).await.unwrap();
+    let killed = exit(&sandbox).await;
+    assert!(killed.out_of_memory, "{killed:?}");
+    let usage = sandbox.usage().unwrap();
+    assert!(
+        usage.memory_peak_bytes.unwrap() > 60 * MIB && usage.memory_peak_bytes.unwrap() <= (64 + OVER) * MIB,
+        "{usage:?}"
+    );
+    assert_eq!(usage.out_of_memory, Some(1));
+    // It is told once, and the room is as good as new.
+    soon(sandbox.run(shell("exit 0"))).await.unwrap();
+    assert_eq!(exit(&sandbox).await, succeeded());
+    let mut larger = spec("").limits;
+    larger.memory_bytes = 256 * MIB;
+    sandbox.limit(larger).unwrap();
+    soon(sandbox.run(shell("head -c 200M /dev/zero | tail -c 150M >/dev/null"))).await.unwrap();
+    assert_eq!(exit(&sandbox).await, succeeded());
+}
+
+/// Bombs in memory, in `/tmp` and in both, all at once: each ends itself, and a neighbour notices nothing.
+#[tokio::test]
+async fn bombs_end_only_those_who_light_them() {
+    let (isolation, features) = isolation().await;
+    needs!(features, "memory limit");
+    let victim = soon(isolation.start(spec("victim"))).await.unwrap();
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let beats = "i=0; while [ $i -lt 50 ]; do echo beat; sleep 0.01; i=$((i+1)); done";
+    soon(victim.run(shell(beats).grant(1, writer))).await.unwrap();
+    let mut bombs = Vec::new();
+    for at in 0..6 {
+        let mut small = spec("bomb");
+        small.limits.memory_bytes = 32 * MIB;
+        let bomb = soon(isolation.start(small)).await.unwrap();
+        let script = match at % 3 {
+            0 => "head -c 200M /dev/zero | tail -c 150M",
+            1 => "exec head -c 200M /dev/zero >/tmp/bomb",
+            _ => "for i in 1 2 3 4; do (head -c 50M /dev/zero | tail -c 40M >/tmp/$i) & done; wait",
+        };
+        soon(bomb.run(shell(script))).await.unwrap();
+        bombs.push(bomb);
+    }
+    for bomb in &bombs {
+        // With /tmp full there may be no room left for anybody, our init included. The exit is told all the same.
+        let killed = exit(bomb).await;
+        assert!(killed.out_of_memory || bomb.usage().unwrap().out_of_memory > Some(0), "{killed:?}");
+        assert!(bomb.usage().unwrap().memory_peak_bytes.unwrap_or(0) <= (32 + OVER) * MIB);
+    }
+    assert_eq!(exit(&victim).await, succeeded());
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut reader, &mut text).unwrap();
+    assert_eq!(text.lines().count(), 50);
+}
+
+#[tokio::test]
+async fn descriptors_are_counted() {
+    let (isolation, _) = isolation().await;
+    let sandbox = soon(isolation.start(spec("files"))).await.unwrap();
+    // bash takes the next number that is free; the limit is 1,024.
+    let script = "exec bash -c 'i=0; while exec {fd}</dev/null; do i=$((i+1)); [ $i -gt 2000 ] && break; done 2>/dev/null; echo $i'";
+    let (text, _) = output(&sandbox, script).await;
+    let opened: u32 = text.trim().parse().unwrap_or_else(|_| panic!("{text}"));
+    assert!((900..1_024).contains(&opened), "{opened}");
+}
+
+#[tokio::test]
+async fn processes_are_counted() {
+    let (isolation, features) = isolation().await;
+    needs!(features, "process limit");
+    let mut small = spec("pids");
+    small.limits.processes = 20;
+    let sandbox = soon(isolation.start(small)).await.unwrap();
+    let script = "i=0; while [ $i -lt 100 ]; do sleep 100 & i=$((i+1)); done; true";
+    let (text, _) = output(&sandbox, &format!("({script}) 2>&1 | head -1; kill -9 -1")).await;
+    assert!(text.contains("ork"), "a fork bomb is told about: {text}");
+    soon(sandbox.clear()).await.unwrap();
+    assert_eq!(output(&sandbox, "echo alive").await, ("alive\n".to_owned(), succeeded()));
+}
+
+#[tokio::test]
+async fn tmp_ends_where_it_should() {
+    let (isolation, _) = isolation().await;
+    let mut small = spec("tmp");
+    small.limits.tmp_bytes = 8 * MIB;
+    small.limits.tmp_inodes = 100;
+    let sandbox = soon(isolation.start(small)).await.unwrap();
+    let bytes = "head -c 9M /dev/zero >/tmp/big 2>/dev/null && echo BAD; stat -c %s /tmp/big; rm /tmp/big";
+    assert_eq!(output(&sandbox, bytes).await.0, "8388608\n");
+    let inodes = "i=0; while [ $i -lt 200 ]; do true >/tmp/$i || break; i=$((i+1)); done 2>/dev/null; echo $((i > 90 && i < 100))";
+    assert_eq!(output(&sandbox, inodes).await.0, "1\n");
+}
+
+#[tokio::test]
+async fn a_frozen_sandbox_stands_still_and_can_be_killed() {
+    let (isolation, features) = isolation().await;
+    needs!(features, "freezing");
+    let sandbox = soon(isolation.start(spec("freeze"))).await.unwrap();
+    soon(sandbox.run(shell("while :; do :; done"))).await.unwrap();
+    let used = |sandbox: &sandbox::Sandbox| sandbox.usage().unwrap().cpu.unwrap();
+    while used(&sandbox) < Duration::from_millis(20) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(sandbox.freeze().unwrap(), Freezing::Done);
+    // The kernel freezes within some milliseconds; then the count stands.
+    let mut before = used(&sandbox);
+    let stands = loop {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let now = used(&sandbox);
+        if now == before {
+            break now;
+        }
+        before = now;
+    };
+    sandbox.thaw().unwrap();
+    while used(&sandbox) <= stands {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(sandbox.freeze().unwrap(), Freezing::Done);
+    soon(sandbox.clear()).await.unwrap();
+    assert_eq!(exit(&sandbox).await.status, Status::Signal(libc::SIGKILL));
+    assert_eq!(sandbox.freeze().unwrap(), Freezing::Done);
+    soon(sandbox.kill()).await;
+}
+
+#[tokio::test]
+async fn a_quota_of_cpu_is_kept() {
+    let (isolation, features) = isolation().await;
+    needs!(features, "CPU share");
+    let mut slow = spec("quota");
+    slow.limits.cpu = Cpu::Quota(100);
+    let sandbox = soon(isolation.start(slow)).await.unwrap();
+    soon(sandbox.run(shell("while :; do :; done"))).await.unwrap();
+    let begin = tokio::time::Instant::now();
+    let first = sandbox.usage().unwrap().cpu.unwrap();
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let used = sandbox.usage().unwrap().cpu.unwrap() - first;
+    let share = used.as_secs_f64() / begin.elapsed().as_secs_f64();
+    // A busy machine may give less, never more; a period's worth may fall on either side.
+    assert!(share < 0.15, "a tenth of a processor, not {share}");
+}

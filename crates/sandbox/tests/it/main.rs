@@ -1,0 +1,11 @@
+//! The tests of this crate that start sandboxes, in one binary.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
+
+mod attacks;
+mod common;
+mod egress;
+mod inside;
+mod leaks;
+mod limits;
+mod suite;

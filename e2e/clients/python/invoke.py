@@ -1,0 +1,140 @@
+"""boto3 runs functions: Python and Node.js by our own runtimes, a shell script by the Runtime API."""
+
+import base64
+import io
+import json
+import os
+import sys
+import zipfile
+
+import boto3
+import botocore.exceptions
+from botocore.config import Config
+
+ROLE = "arn:aws:iam::000000000000:role/r"
+ARN = "arn:aws:lambda:us-east-1:000000000000:function"
+awslambda = boto3.client("lambda", config=Config(retries={"total_max_attempts": 1}))
+
+
+def a_zip(name, text):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        entry = zipfile.ZipInfo(name)
+        entry.create_system, entry.external_attr = 3, 0o100755 << 16
+        archive.writestr(entry, text)
+    return buffer.getvalue()
+
+
+def make(name, runtime, handler, file, text, **more):
+    awslambda.create_function(
+        FunctionName=name, Runtime=runtime, Handler=handler, Role=ROLE, Code={"ZipFile": a_zip(file, text)}, **more
+    )
+
+
+def call(name, event=None, **more):
+    answer = awslambda.invoke(FunctionName=name, Payload=json.dumps(event), LogType="Tail", **more)
+    log = base64.b64decode(answer["LogResult"]).decode()
+    return answer, json.loads(answer["Payload"].read()), log
+
+
+def refused(code, words, run, **arguments):
+    try:
+        run(**arguments)
+    except botocore.exceptions.ClientError as error:
+        assert error.response["Error"]["Code"] == code, error
+        assert words in error.response["Error"]["Message"], error
+        return
+    raise AssertionError(f"{code} expected")
+
+
+# A function sees its event, its context, its variables; what it prints is in its log, between AWS's lines.
+PYTHON = """
+import os
+runs = 0
+def handler(event, context):
+    global runs
+    runs += 1
+    print("seen", event)
+    return {
+        "event": event, "runs": runs, "stage": os.environ["STAGE"], "request": context.aws_request_id,
+        "arn": context.invoked_function_arn, "version": context.function_version, "memory": context.memory_limit_in_mb,
+        "left": context.get_remaining_time_in_millis(), "uid": os.getuid(), "home": os.path.exists("/root"),
+        "role": os.environ["AWS_ACCESS_KEY_ID"][:4],
+    }
+"""
+make("py", "python3.13", "app.handler", "app.py", PYTHON, Environment={"Variables": {"STAGE": "one"}}, Publish=True)
+try:
+    answer, result, log = call("py", {"grüße": [1, None]})
+except botocore.exceptions.ClientError as error:
+    # A host without namespaces runs no functions, and says so. Whatever else it says is a fault.
+    if "running functions on this machine" not in str(error):
+        raise
+    print("skipped: this host lends no sandboxes")
+    sys.exit(0)
+assert answer["StatusCode"] == 200 and "FunctionError" not in answer, answer
+assert answer["ExecutedVersion"] == "$LATEST", answer
+request = answer["ResponseMetadata"]["RequestId"]
+assert result["event"] == {"grüße": [1, None]} and result["stage"] == "one" and result["request"] == request, result
+assert result["arn"] == f"{ARN}:py" and (result["version"], result["memory"]) == ("$LATEST", "128"), result
+assert 0 < result["left"] <= 3000 and result["role"] == "ASIA", result
+assert result["uid"] not in (0, 1000) and not result["home"], result
+assert f"START RequestId: {request} Version: $LATEST\n" in log and "seen {'grüße': [1, None]}\n" in log, log
+assert f"END RequestId: {request}\n" in log and "Memory Size: 128 MB" in log, log
+
+# It stays warm; a version and an alias have instances of their own; a new configuration has too.
+assert call("py")[1]["runs"] == 2
+awslambda.create_alias(FunctionName="py", Name="live", FunctionVersion="1")
+answer, result, _ = call("py", Qualifier="live")
+assert (answer["ExecutedVersion"], result["runs"], result["arn"]) == ("1", 1, f"{ARN}:py:live"), (answer, result)
+awslambda.update_function_configuration(FunctionName="py", Environment={"Variables": {"STAGE": "two"}})
+assert [call("py")[1]["stage"], call("py", Qualifier="1")[1]["stage"]] == ["two", "one"]
+
+# Failures are answers.
+make("raises", "python3.13", "app.handler", "app.py", "def handler(event, context): raise ValueError('no')")
+answer, result, log = call("raises")
+assert answer["FunctionError"] == "Unhandled" and (result["errorType"], result["errorMessage"]) == ("ValueError", "no"), result
+assert "[ERROR] ValueError: no" in log, log
+make("sleeps", "python3.13", "app.handler", "app.py", "import time\ndef handler(event, context): time.sleep(60)", Timeout=1)
+answer, result, log = call("sleeps")
+assert result["errorType"] == "Sandbox.Timedout" and result["errorMessage"].endswith("Task timed out after 1.00 seconds"), result
+assert "Status: timeout" in log, log
+make("exits", "python3.13", "app.handler", "app.py", "import os\ndef handler(event, context): os._exit(3)")
+for _ in range(2):
+    answer, result, _ = call("exits")
+    assert result["errorType"] == "Runtime.ExitError" and result["errorMessage"].endswith("exit status 3"), result
+make("missing", "python3.13", "nowhere.handler", "app.py", "")
+assert call("missing")[1]["errorType"] == "Runtime.ImportModuleError"
+
+# Another language, and none.
+make("js", "nodejs22.x", "index.handler", "index.js", "exports.handler = async (event) => ({ doubled: event.n * 2 });")
+assert call("js", {"n": 21})[1] == {"doubled": 42}
+SHELL = """#!/bin/bash
+api="http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation"
+while true; do
+    event=$(curl -sS -D /tmp/head "$api/next")
+    id=$(grep -i lambda-runtime-aws-request-id /tmp/head | tr -d '\\r' | cut -d' ' -f2)
+    curl -sS "$api/$id/response" -d "{\\"shell\\": $event}" > /dev/null
+done
+"""
+make("sh", "provided.al2023", "none", "bootstrap", SHELL)
+assert [call("sh", n)[1] for n in (1, 2)] == [{"shell": 1}, {"shell": 2}]
+
+# A function calls another through the platform's own API, with the key that it was given.
+CALLS = """
+import http.client, os
+def handler(event, context):
+    endpoint = os.environ["AWS_ENDPOINT_URL"]
+    connection = http.client.HTTPConnection(endpoint.removeprefix("http://"), timeout=5)
+    connection.request("GET", "/_lamp/health")
+    return [endpoint, connection.getresponse().status]
+"""
+make("calls", "python3.13", "app.handler", "app.py", CALLS)
+assert call("calls")[1] == [os.environ["AWS_ENDPOINT_URL"], 200], call("calls")[1]
+
+# What is refused runs nothing.
+refused("ResourceNotFoundException", f"Function not found: {ARN}:nobody:$LATEST", awslambda.invoke, FunctionName="nobody")
+refused("InvalidRequestContentException", "Could not parse request body into json", awslambda.invoke,
+        FunctionName="py", Payload=b"{")
+assert awslambda.invoke(FunctionName="py", InvocationType="DryRun")["StatusCode"] == 204
+awslambda.put_function_concurrency(FunctionName="py", ReservedConcurrentExecutions=0)
+refused("TooManyRequestsException", "Rate Exceeded.", awslambda.invoke, FunctionName="py")
