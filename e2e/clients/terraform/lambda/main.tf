@@ -41,7 +41,7 @@ data "aws_iam_policy_document" "lambda_may_assume" {
 
 resource "aws_iam_role" "orders" {
   name                 = "orders"
-  path                 = "/applications/"
+  path                 = "/service-role/"
   description          = var.change ? "May handle orders, and log" : "May handle orders"
   assume_role_policy   = data.aws_iam_policy_document.lambda_may_assume.json
   max_session_duration = var.change ? 7200 : 3600
@@ -101,7 +101,7 @@ resource "aws_lambda_layer_version_permission" "library" {
 resource "aws_lambda_code_signing_config" "ours" {
   description = "Who may sign"
   allowed_publishers {
-    signing_profile_version_arns = ["arn:aws:signer:${data.aws_region.here.name}:${local.account}:/signing-profiles/ours/0123456789"]
+    signing_profile_version_arns = ["arn:aws:signer:${data.aws_region.here.name}:${local.account}:/signing-profiles/orders/0123456789"]
   }
   policies {
     untrusted_artifact_on_deployment = "Warn"
@@ -141,7 +141,7 @@ resource "aws_lambda_function" "orders" {
     log_format            = "JSON"
     application_log_level = var.change ? "DEBUG" : "INFO"
     system_log_level      = "WARN"
-    log_group             = "/shop/orders"
+    log_group             = "/aws/lambda/all-orders"
   }
   tags = var.change ? { team = "shop", stage = "two" } : { team = "shop", old = "yes" }
 }
@@ -178,7 +178,7 @@ resource "aws_lambda_function" "image" {
   image_uri     = "${local.account}.dkr.ecr.${data.aws_region.here.name}.amazonaws.com/orders:1"
   image_config {
     command           = ["app.handler"]
-    entry_point       = ["/lambda-entrypoint.sh"]
+    entry_point       = ["python3", "-m", "awslambdaric"]
     working_directory = "/var/task"
   }
 }
