@@ -44,10 +44,7 @@ impl Paging {
     /// Where the list goes on, if it is not its beginning.
     pub fn position<K: TableKey>(&self, ctx: &Ctx, operation: &str) -> Result<Option<K>, AwsError> {
         let Some(marker) = &self.marker else { return Ok(None) };
-        let position = ctx.cloud.pages.open(&ctx.cx, operation, marker).ok_or_else(errors::invalid_marker)?;
-        let mut rest = position.as_slice();
-        let key = K::decode(&mut rest).filter(|_| rest.is_empty()).ok_or_else(errors::invalid_marker)?;
-        Ok(Some(key))
+        ctx.position(operation, marker).map(Some).ok_or_else(errors::invalid_marker)
     }
 
     /// A page of what one record holds. The marker counts items, so one that goes between two pages moves the rest.

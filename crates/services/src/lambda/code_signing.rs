@@ -274,7 +274,7 @@ pub async fn list_functions(ctx: Ctx, input: ListFunctionsByCodeSigningConfig) -
 }
 
 pub async fn put_of_function(ctx: Ctx, input: PutFunctionCodeSigningConfig) -> Result<FunctionCodeSigning, AwsError> {
-    let name = whole_function(&ctx, "PutFunctionCodeSigningConfig", &input.function_name)?;
+    let name = FunctionRef::parse(&ctx, "PutFunctionCodeSigningConfig", &input.function_name, None)?.whole()?;
     let arn = input.code_signing_config_arn;
     // Of two that are missing, AWS names the configuration.
     find(&ctx, &arn).await?.ok_or_else(|| errors::code_signing_config_not_found(&arn))?;
@@ -292,7 +292,7 @@ pub async fn put_of_function(ctx: Ctx, input: PutFunctionCodeSigningConfig) -> R
 }
 
 pub async fn get_of_function(ctx: Ctx, input: OfFunction) -> Result<FunctionCodeSigning, AwsError> {
-    let name = whole_function(&ctx, "GetFunctionCodeSigningConfig", &input.function_name)?;
+    let name = FunctionRef::parse(&ctx, "GetFunctionCodeSigningConfig", &input.function_name, None)?.whole()?;
     let function = function::find(&ctx, &name).await?;
     check_package(&function)?;
     let choice = CHOICES.get(&ctx.cloud.store, &ctx.scope(), function.incarnation).await?;
@@ -304,7 +304,7 @@ pub async fn get_of_function(ctx: Ctx, input: OfFunction) -> Result<FunctionCode
 
 /// Takes a function's configuration away. That it has none is no error, as on AWS.
 pub async fn delete_of_function(ctx: Ctx, input: OfFunction) -> Result<(), AwsError> {
-    let name = whole_function(&ctx, "DeleteFunctionCodeSigningConfig", &input.function_name)?;
+    let name = FunctionRef::parse(&ctx, "DeleteFunctionCodeSigningConfig", &input.function_name, None)?.whole()?;
     let scope = ctx.scope();
     let mut edit = ctx.edit(&FUNCTIONS, &scope, &name).await;
     loop {
@@ -417,15 +417,6 @@ fn arn(ctx: &Ctx, id: &str) -> String {
 /// The id in an ARN of this account and region.
 fn id_of<'a>(ctx: &Ctx, arn: &'a str) -> Option<&'a str> {
     arn.strip_prefix(self::arn(ctx, "").as_str())
-}
-
-/// The name of a function that is meant as a whole: its versions and aliases have no configuration of their own.
-fn whole_function(ctx: &Ctx, operation: &str, name: &str) -> Result<String, AwsError> {
-    let function = FunctionRef::parse(ctx, operation, name, None)?;
-    match function.qualifier {
-        None => Ok(function.name),
-        Some(_) => Err(errors::functions_only()),
-    }
 }
 
 impl CodeSigning {

@@ -113,16 +113,14 @@ pub async fn get_reserved(ctx: Ctx, input: OfFunction) -> Result<Concurrency, Aw
     Ok(Concurrency { reserved_concurrent_executions: function.reserved_concurrency })
 }
 
-async fn set_reserved(ctx: Ctx, operation: &str, name: &str, wanted: Option<u32>) -> Result<(), AwsError> {
-    let (ctx, asked) = FunctionRef::locate_whole(ctx, operation, name).await?;
-    if asked.qualifier.is_some() {
-        return Err(errors::functions_only());
-    }
+async fn set_reserved(ctx: Ctx, operation: &str, function: &str, wanted: Option<u32>) -> Result<(), AwsError> {
+    let (ctx, asked) = FunctionRef::locate_whole(ctx, operation, function).await?;
+    let name = asked.whole()?;
     let scope = ctx.scope();
-    let mut edit = ctx.edit_with(vec![account::turn(&ctx)], &FUNCTIONS, &scope, &asked.name).await;
+    let mut edit = ctx.edit_with(vec![account::turn(&ctx)], &FUNCTIONS, &scope, &name).await;
     loop {
         let (found, batch) = edit.read().await?;
-        let latest = || errors::function_not_found(&format!("{}:$LATEST", asked.arn(&ctx)));
+        let latest = || errors::function_not_found(&format!("{}:$LATEST", function::arn(&ctx, &name)));
         let function = found.ok_or_else(latest)?;
         let provisioned = function.provisioned_concurrency;
         if let Some(wanted) = wanted.filter(|wanted| *wanted < provisioned) {
@@ -137,7 +135,7 @@ async fn set_reserved(ctx: Ctx, operation: &str, name: &str, wanted: Option<u32>
             check_reservation(usage, &function, wanted)?;
             usage.recount(Share::of(&function), Share::of(&after))
         });
-        let batch = batch.await?.put(&FUNCTIONS, &scope, &asked.name, &after);
+        let batch = batch.await?.put(&FUNCTIONS, &scope, &name, &after);
         if edit.commit(batch).await? {
             return Ok(());
         }

@@ -115,6 +115,14 @@ impl FunctionRef {
         }
     }
 
+    /// The name, for what can be done to a function as a whole alone: not even `$LATEST` is that.
+    pub fn whole(self) -> Result<String, AwsError> {
+        match self.qualifier {
+            None => Ok(self.name),
+            Some(_) => Err(errors::functions_only()),
+        }
+    }
+
     /// What was asked for, as an ARN.
     pub fn arn(&self, ctx: &Ctx) -> String {
         let qualifier = self.qualifier.as_deref().map(|qualifier| format!(":{qualifier}")).unwrap_or_default();
