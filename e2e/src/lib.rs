@@ -188,8 +188,50 @@ pub fn run(mut command: Command) -> String {
     stdout
 }
 
+/// Terraform in a folder of its own with its AWS provider, against one server.
+pub struct Terraform<'a> {
+    lamp: &'a Lamp,
+    dir: TempDir,
+}
+
+impl<'a> Terraform<'a> {
+    /// Prepares a configuration, named below the clients' folder for Terraform. `None`, and a word about it, where
+    /// Terraform is not installed; its provider is in a mirror on this machine or within reach.
+    pub fn open(lamp: &'a Lamp, configuration: &str) -> Option<Self> {
+        if Command::new("terraform").arg("version").output().is_err() {
+            eprintln!("skipped: terraform is not installed");
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::copy(clients().join("terraform").join(configuration), dir.path().join("main.tf")).unwrap();
+        let terraform = Self { lamp, dir };
+        let mirror = terraform_mirror().map(|dir| format!("-plugin-dir={}", dir.display()));
+        terraform.run("init", &[mirror.as_deref().unwrap_or("-upgrade=false")]);
+        Some(terraform)
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Runs a command of Terraform's; fails with what it said if that is not a success.
+    pub fn run(&self, command: &str, arguments: &[&str]) -> String {
+        self.quiet(command, &[&["-no-color", "-input=false"], arguments].concat())
+    }
+
+    pub fn output(&self, name: &str) -> String {
+        self.quiet("output", &["-raw", name])
+    }
+
+    fn quiet(&self, command: &str, arguments: &[&str]) -> String {
+        let mut terraform = client(self.lamp, Path::new("terraform"));
+        terraform.arg(command).args(arguments).current_dir(self.dir());
+        run(terraform)
+    }
+}
+
 /// A folder with Terraform's AWS provider, where a distribution or an administrator puts one.
-pub fn terraform_mirror() -> Option<PathBuf> {
+fn terraform_mirror() -> Option<PathBuf> {
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     let usual = [home.join(".terraform.d/plugins"), "/usr/local/share/terraform/plugins".into()];
     let optional = std::fs::read_dir("/opt").into_iter().flatten().flatten().map(|entry| entry.path());

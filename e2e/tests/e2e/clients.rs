@@ -8,7 +8,7 @@ use aws_sdk_lambda::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_lambda::error::ProvideErrorMetadata;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::{FunctionCode, Runtime, State};
-use e2e::{Lamp, aws_cli, client, clients, python, run, terraform_mirror, tools};
+use e2e::{Lamp, Terraform, aws_cli, client, clients, python, run, tools};
 
 #[test]
 fn boto3() {
@@ -107,26 +107,13 @@ fn go_sdk() {
     run(client(&lamp, &tools().join("go/client")));
 }
 
-/// Where Terraform is installed, with its AWS provider in a mirror on this machine or within reach.
 #[test]
 fn terraform() {
-    if Command::new("terraform").arg("version").output().is_err() {
-        eprintln!("skipped: terraform is not installed");
-        return;
-    }
     let lamp = Lamp::start();
-    let work = tempfile::tempdir().unwrap();
-    std::fs::copy(clients().join("terraform/main.tf"), work.path().join("main.tf")).unwrap();
-    let run_in = |args: &[&str]| {
-        let mut command = client(&lamp, Path::new("terraform"));
-        command.args(args).current_dir(work.path());
-        run(command)
-    };
-    let mirror = terraform_mirror().map(|dir| format!("-plugin-dir={}", dir.display()));
-    run_in(&["init", "-no-color", "-input=false", mirror.as_deref().unwrap_or("-upgrade=false")]);
-    run_in(&["apply", "-no-color", "-input=false", "-auto-approve"]);
-    assert_eq!(run_in(&["output", "-raw", "arn"]), "arn:aws:iam::000000000000:root");
-    assert!(run_in(&["plan", "-no-color", "-input=false"]).contains("No changes"));
+    let Some(terraform) = Terraform::open(&lamp, "main.tf") else { return };
+    terraform.run("apply", &["-auto-approve"]);
+    assert_eq!(terraform.output("arn"), "arn:aws:iam::000000000000:root");
+    assert!(terraform.run("plan", &[]).contains("No changes"));
 }
 
 /// The documentation's examples are commands; they run as they stand.
