@@ -28,6 +28,8 @@ pub struct Cx {
     pub cause: Cause,
     /// `scheme://host:port` under which the client reached us, for the URLs that an answer carries.
     pub endpoint: Arc<str>,
+    /// What the client said of the trace that the request is part of, as `X-Amzn-Trace-Id`.
+    pub trace_header: Option<Arc<str>>,
     clock: Arc<dyn Clock>,
     chance: Arc<dyn Chance>,
 }
@@ -44,7 +46,8 @@ impl Cx {
     ) -> Self {
         let account = principal.account;
         let cause = Cause::origin(request_id.0);
-        Self { world: World::default(), account, region, principal, request_id, cause, endpoint, clock, chance }
+        let world = World::default();
+        Self { world, account, region, principal, request_id, cause, endpoint, trace_header: None, clock, chance }
     }
 
     /// The world's time.

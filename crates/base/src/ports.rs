@@ -59,8 +59,6 @@ pub struct FunctionSpec {
     pub logging: Logging,
     /// Whether it traces by itself, or only what its caller traces.
     pub is_traced: bool,
-    /// How many may run at once, where its owner has said it.
-    pub reserved_concurrency: Option<u32>,
 }
 
 /// Names stored code: its SHA-256, and how long it is.
@@ -96,7 +94,17 @@ pub struct Call {
     pub wants_log_tail: bool,
     /// Whether the caller takes the response piece by piece, without the limit of one that is buffered.
     pub is_streamed: bool,
+    pub concurrency: Concurrency,
     pub cause: Cause,
+}
+
+/// How many invocations may run at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Concurrency {
+    /// So many of this function: it has reserved them.
+    Reserved(u32),
+    /// So many of all the functions of its account and region that have not.
+    Shared(u32),
 }
 
 /// What a function answered.

@@ -40,6 +40,7 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     lamp.tasks.spawn("control", Box::pin(control.run()));
     lamp.tasks.spawn("collect blobs", Box::pin(collect_blobs(lamp.data.blobs.clone())));
     lamp.tasks.spawn("clear away", Box::pin(clear_away(lamp.cloud.clone())));
+    lamp.tasks.spawn("couriers", Box::pin(services::run_couriers(lamp.post())));
     announce(&config, &lamp)?;
     if config.is_open_to_all() {
         tracing::warn!(

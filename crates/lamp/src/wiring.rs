@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use base::{Chance, Clock, Spawn, SystemChance, SystemClock};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use services::{Cloud, Turns};
+use services::{CONCURRENCY_DEFAULT, Cloud, Post, Specs, Turns};
 use store::{Blobs, Store, Vault, data_dir, private_file};
 use wire::body::Bodies;
 use wire::hosts::Hosts;
@@ -79,6 +79,13 @@ impl Lamp {
         format!("{}://{address}", if self.is_tls { "https" } else { "http" })
     }
 
+    /// What takes events to functions.
+    pub fn post(&self) -> Post {
+        let Data { clock, chance, .. } = &self.data;
+        let spawn = Arc::new(self.tasks.clone());
+        Post { cloud: self.cloud.clone(), spawn, clock: clock.clone(), chance: chance.clone() }
+    }
+
     pub async fn build(config: &Config) -> Result<Self, Box<dyn Error>> {
         let data = Data::open(&config.data_dir).await?;
         let listener = Listener::bind(config.listen)
@@ -100,6 +107,8 @@ impl Lamp {
             vault: data.vault.clone(),
             pages: Pages::new(token_key.bytes())?,
             turns: Turns::default(),
+            specs: Specs::default(),
+            concurrency_max: CONCURRENCY_DEFAULT,
             links: token_key.links(),
         });
         let services = services::all(&cloud)?;

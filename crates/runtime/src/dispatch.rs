@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use base::ports::Concurrency;
 use base::{AccountId, Region, Uuid, World};
 
 /// Numbers instances, never twice.
@@ -42,8 +43,6 @@ pub enum Decision {
 
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// In one account and region.
-    pub concurrency_max: u32,
     /// Of the whole server, idle ones too.
     pub instances_max: usize,
 }
@@ -109,11 +108,11 @@ impl Dispatch {
     }
 
     /// Finds an instance for an invocation. Idle instances that must go are added to `ended`; they are forgotten here.
-    pub fn lend(&mut self, wanted: &Wanted, reserved: Option<u32>, ended: &mut Vec<InstanceId>) -> Decision {
+    pub fn lend(&mut self, wanted: &Wanted, concurrency: Concurrency, ended: &mut Vec<InstanceId>) -> Decision {
         if self.is_draining {
             return Decision::Throttled(CONCURRENCY);
         }
-        if let Err(reason) = self.admit(wanted, reserved) {
+        if let Err(reason) = self.admit(wanted, concurrency) {
             return Decision::Throttled(reason);
         }
         if self.instances.len() >= self.limits.instances_max && self.idle.is_empty() {
@@ -121,7 +120,7 @@ impl Dispatch {
         }
         self.supersede(wanted, ended);
         if let Some(instance) = self.pool(wanted).idle.get_mut(&wanted.tenant).and_then(Vec::pop) {
-            self.count(wanted, reserved, instance);
+            self.count(wanted, concurrency, instance);
             return Decision::Use(instance);
         }
         if self.instances.len() >= self.limits.instances_max
@@ -133,7 +132,7 @@ impl Dispatch {
         let instance = InstanceId(self.next);
         self.next = self.next.saturating_add(1);
         self.instances.insert(instance, Instance { wanted: wanted.clone(), state: State::Idle(0) });
-        self.count(wanted, reserved, instance);
+        self.count(wanted, concurrency, instance);
         let pool = self.pool(wanted);
         pool.instances = pool.instances.saturating_add(1);
         Decision::Start(instance)
@@ -195,14 +194,14 @@ impl Dispatch {
         self.instances.len()
     }
 
-    fn admit(&self, wanted: &Wanted, reserved: Option<u32>) -> Result<(), &'static str> {
+    fn admit(&self, wanted: &Wanted, concurrency: Concurrency) -> Result<(), &'static str> {
         let account = self.accounts.get(&wanted.scope);
         let function = account.and_then(|account| account.functions.get(&wanted.function));
         let running = function.map_or(0, |function| function.running);
         let unreserved_running = account.map_or(0, |account| account.unreserved_running);
-        match reserved {
-            Some(reserved) if running >= reserved => Err(RESERVED),
-            None if unreserved_running >= self.limits.concurrency_max => Err(CONCURRENCY),
+        match concurrency {
+            Concurrency::Reserved(reserved) if running >= reserved => Err(RESERVED),
+            Concurrency::Shared(shared) if unreserved_running >= shared => Err(CONCURRENCY),
             _ => Ok(()),
         }
     }
@@ -222,8 +221,8 @@ impl Dispatch {
         self.pool(wanted).release = Some(wanted.release);
     }
 
-    fn count(&mut self, wanted: &Wanted, reserved: Option<u32>, instance: InstanceId) {
-        let is_reserved = reserved.is_some();
+    fn count(&mut self, wanted: &Wanted, concurrency: Concurrency, instance: InstanceId) {
+        let is_reserved = matches!(concurrency, Concurrency::Reserved(_));
         let Some(found) = self.instances.get_mut(&instance) else { return };
         if let State::Idle(turn) = std::mem::replace(&mut found.state, State::Lent { is_reserved }) {
             self.idle.remove(&(turn, instance));
@@ -290,8 +289,10 @@ const RESERVED: &str = "ReservedFunctionConcurrentInvocationLimitExceeded";
 mod tests {
     use super::*;
 
-    fn dispatch(concurrency_max: u32, instances_max: usize) -> Dispatch {
-        Dispatch::new(Limits { concurrency_max, instances_max })
+    const SHARED: Concurrency = Concurrency::Shared(10);
+
+    fn dispatch(instances_max: usize) -> Dispatch {
+        Dispatch::new(Limits { instances_max })
     }
 
     fn wanted(function: &str, release: u8) -> Wanted {
@@ -306,9 +307,9 @@ mod tests {
 
     #[test]
     fn the_last_used_instance_comes_first() {
-        let mut dispatch = dispatch(10, 10);
+        let mut dispatch = dispatch(10);
         let mut ended = vec![];
-        let lend = |dispatch: &mut Dispatch| dispatch.lend(&wanted("f", 1), None, &mut Vec::new());
+        let lend = |dispatch: &mut Dispatch| dispatch.lend(&wanted("f", 1), SHARED, &mut Vec::new());
         assert_eq!(lend(&mut dispatch), Decision::Start(InstanceId(1)));
         assert_eq!(lend(&mut dispatch), Decision::Start(InstanceId(2)));
         assert!(dispatch.free(InstanceId(2)) && dispatch.free(InstanceId(1)) && dispatch.free(InstanceId(1)));
@@ -317,44 +318,44 @@ mod tests {
         assert_eq!(lend(&mut dispatch), Decision::Start(InstanceId(3)));
         // Another function never gets it, nor another tenant, nor another release.
         dispatch.free(InstanceId(1));
-        assert_eq!(dispatch.lend(&wanted("g", 1), None, &mut ended), Decision::Start(InstanceId(4)));
+        assert_eq!(dispatch.lend(&wanted("g", 1), SHARED, &mut ended), Decision::Start(InstanceId(4)));
         let tenant = Wanted { tenant: Some("t".into()), ..wanted("f", 1) };
-        assert_eq!(dispatch.lend(&tenant, None, &mut ended), Decision::Start(InstanceId(5)));
+        assert_eq!(dispatch.lend(&tenant, SHARED, &mut ended), Decision::Start(InstanceId(5)));
         assert_eq!(ended, []);
-        assert_eq!(dispatch.lend(&wanted("f", 2), None, &mut ended), Decision::Start(InstanceId(6)));
+        assert_eq!(dispatch.lend(&wanted("f", 2), SHARED, &mut ended), Decision::Start(InstanceId(6)));
         assert_eq!(ended, [InstanceId(1)]);
         assert!(!dispatch.free(InstanceId(3)), "of a release that is no more");
     }
 
     #[test]
     fn limits_hold_and_are_given_back() {
-        let mut dispatch = dispatch(2, 10);
-        let mut lend = |function: &str, reserved| dispatch.lend(&wanted(function, 1), reserved, &mut Vec::new());
-        assert_eq!(lend("zero", Some(0)), Decision::Throttled(RESERVED));
-        assert_eq!(lend("one", Some(1)), Decision::Start(InstanceId(1)));
-        assert_eq!(lend("one", Some(1)), Decision::Throttled(RESERVED));
-        assert_eq!(lend("f", None), Decision::Start(InstanceId(2)));
-        assert_eq!(lend("g", None), Decision::Start(InstanceId(3)));
-        assert_eq!(lend("h", None), Decision::Throttled(CONCURRENCY));
+        let mut dispatch = dispatch(10);
+        let mut lend = |function: &str, limit| dispatch.lend(&wanted(function, 1), limit, &mut Vec::new());
+        assert_eq!(lend("zero", Concurrency::Reserved(0)), Decision::Throttled(RESERVED));
+        assert_eq!(lend("one", Concurrency::Reserved(1)), Decision::Start(InstanceId(1)));
+        assert_eq!(lend("one", Concurrency::Reserved(1)), Decision::Throttled(RESERVED));
+        assert_eq!(lend("f", Concurrency::Shared(2)), Decision::Start(InstanceId(2)));
+        assert_eq!(lend("g", Concurrency::Shared(2)), Decision::Start(InstanceId(3)));
+        assert_eq!(lend("h", Concurrency::Shared(2)), Decision::Throttled(CONCURRENCY));
         dispatch.ended(InstanceId(2));
-        assert_eq!(dispatch.lend(&wanted("h", 1), None, &mut Vec::new()), Decision::Start(InstanceId(4)));
+        assert_eq!(dispatch.lend(&wanted("h", 1), SHARED, &mut Vec::new()), Decision::Start(InstanceId(4)));
     }
 
     #[test]
     fn a_full_server_ends_what_was_idle_longest() {
-        let mut dispatch = dispatch(10, 2);
+        let mut dispatch = dispatch(2);
         let mut ended = vec![];
-        dispatch.lend(&wanted("a", 1), None, &mut ended);
-        dispatch.lend(&wanted("b", 1), None, &mut ended);
-        assert_eq!(dispatch.lend(&wanted("c", 1), None, &mut ended), Decision::Throttled(CONCURRENCY));
+        dispatch.lend(&wanted("a", 1), SHARED, &mut ended);
+        dispatch.lend(&wanted("b", 1), SHARED, &mut ended);
+        assert_eq!(dispatch.lend(&wanted("c", 1), SHARED, &mut ended), Decision::Throttled(CONCURRENCY));
         dispatch.free(InstanceId(2));
         dispatch.free(InstanceId(1));
-        assert_eq!(dispatch.lend(&wanted("c", 1), None, &mut ended), Decision::Start(InstanceId(3)));
+        assert_eq!(dispatch.lend(&wanted("c", 1), SHARED, &mut ended), Decision::Start(InstanceId(3)));
         assert_eq!(ended, [InstanceId(2)]);
         dispatch.drain(&mut ended);
         assert_eq!(ended, [InstanceId(2), InstanceId(1)]);
         assert!(!dispatch.free(InstanceId(3)));
-        assert_eq!(dispatch.lend(&wanted("a", 1), None, &mut ended), Decision::Throttled(CONCURRENCY));
+        assert_eq!(dispatch.lend(&wanted("a", 1), SHARED, &mut ended), Decision::Throttled(CONCURRENCY));
     }
 
     /// Whatever happens: nothing runs over its limit, nothing is lent twice, and all counters return to nothing.
@@ -362,13 +363,13 @@ mod tests {
     fn books_are_kept_in_any_order() {
         use proptest::prelude::*;
         proptest!(|(steps in prop::collection::vec((0..4_u8, 0..3_u8, 0..2_u8, any::<prop::sample::Index>()), 0..200))| {
-            let mut dispatch = dispatch(4, 6);
+            let mut dispatch = dispatch(6);
             let mut lent: Vec<(InstanceId, u8)> = vec![];
             for (step, function, release, pick) in steps {
                 let name = ["f", "g", "reserved"][usize::from(function)];
-                let reserved = (function == 2).then_some(2);
+                let limit = if function == 2 { Concurrency::Reserved(2) } else { Concurrency::Shared(4) };
                 match step {
-                    0 | 1 => match dispatch.lend(&wanted(name, release), reserved, &mut Vec::new()) {
+                    0 | 1 => match dispatch.lend(&wanted(name, release), limit, &mut Vec::new()) {
                         Decision::Use(instance) | Decision::Start(instance) => {
                             prop_assert!(lent.iter().all(|(other, _)| *other != instance));
                             lent.push((instance, function));

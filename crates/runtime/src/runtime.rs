@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::ports::{Call, FunctionSpec, Invoke, InvokeError, Invoked, Telemetry};
+use base::ports::{Call, Concurrency, FunctionSpec, Invoke, InvokeError, Invoked, Telemetry};
 use base::{BoxFuture, Chance, Clock, Secret, Spawn, Uuid};
 use parking_lot::Mutex;
 use sandbox::{Isolation, Network};
@@ -34,8 +34,6 @@ pub struct Settings {
     pub network: Network,
     /// AWS's hard share of the CPU instead of a weight.
     pub is_cpu_hard: bool,
-    /// How many invocations may run at once in one account and region.
-    pub concurrency_max: u32,
     pub keep_alive: Duration,
     /// The port of 127.0.0.1 at which functions find the platform's own API.
     pub api_port: u16,
@@ -50,7 +48,6 @@ impl Settings {
             runtime_match: Match::Nearest,
             network: Network::Loopback,
             is_cpu_hard: false,
-            concurrency_max: limits::CONCURRENCY_DEFAULT,
             keep_alive: limits::KEEP_ALIVE_DEFAULT,
             api_port: 4566,
         }
@@ -139,10 +136,7 @@ impl Runtime {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(cache(error)),
             _ => crate::code::make_dir(&languages_dir).map_err(cache)?,
         }
-        let dispatch = Dispatch::new(dispatch::Limits {
-            concurrency_max: settings.concurrency_max,
-            instances_max: limits::INSTANCES_MAX,
-        });
+        let dispatch = Dispatch::new(dispatch::Limits { instances_max: limits::INSTANCES_MAX });
         let inner = Inner {
             code,
             languages: Languages::new(settings.clone(), languages_dir),
@@ -202,8 +196,7 @@ impl Inner {
         };
         let mut superseded = Vec::new();
         let mut books = self.books.lock();
-        let starting =
-            books.assign(&wanted, function.reserved_concurrency, Order::Invoke(call, reply), &mut superseded);
+        let starting = books.assign(&wanted, call.concurrency, Order::Invoke(call, reply), &mut superseded);
         drop(books);
         self.end(&superseded);
         if let Some((id, orders)) = starting {
@@ -241,12 +234,12 @@ impl Books {
     fn assign(
         &mut self,
         wanted: &Wanted,
-        reserved: Option<u32>,
+        concurrency: Concurrency,
         order: Order,
         ended: &mut Vec<InstanceId>,
     ) -> Option<(InstanceId, mpsc::Receiver<Order>)> {
         loop {
-            match self.dispatch.lend(wanted, reserved, ended) {
+            match self.dispatch.lend(wanted, concurrency, ended) {
                 Decision::Throttled(reason) => {
                     order.refuse(InvokeError::Throttled(reason));
                     return None;

@@ -10,6 +10,8 @@ use store::{Blobs, Scope, Store, Vault};
 use tokio::sync::{Mutex, MutexGuard};
 use wire::page::Pages;
 
+use crate::lambda::invoke::Specs;
+
 /// The parts of the platform that services use. One for the process.
 pub struct Cloud {
     pub store: Store,
@@ -21,6 +23,10 @@ pub struct Cloud {
     pub turns: Turns,
     /// Runs functions.
     pub functions: Arc<dyn Invoke>,
+    /// What runs, as values.
+    pub specs: Specs,
+    /// How many functions may run at once in one account and region.
+    pub concurrency_max: u32,
     /// Signs the links under which code can be fetched.
     pub links: ring::hmac::Key,
 }
@@ -67,5 +73,47 @@ impl Ctx {
     /// Where this request's resources live: world, account and region.
     pub fn scope(&self) -> Scope {
         Scope::from(&self.cx)
+    }
+}
+
+#[cfg(test)]
+pub mod testing {
+    use std::path::Path;
+
+    use base::ports::{Call, FunctionSpec, InvokeError, Invoked};
+    use base::{AccountId, BoxFuture, Chance, Clock, Principal, Region, RequestId, Seeded};
+    use ring::hmac;
+
+    use super::*;
+
+    /// A request's context in a cloud of its own, which keeps what it keeps in memory and in `dir`.
+    pub async fn ctx(dir: &Path, clock: Arc<dyn Clock>, functions: Arc<dyn Invoke>) -> Ctx {
+        let chance: Arc<dyn Chance> = Arc::new(Seeded::new(1));
+        let store = Store::memory(clock.clone());
+        let cloud = Cloud {
+            blobs: Blobs::open(&store, &dir.join("blobs"), clock.clone()).unwrap(),
+            vault: Vault::open(&store, &dir.join("master"), chance.clone()).await.unwrap(),
+            pages: Pages::new(&[0; 32]).unwrap(),
+            turns: Turns::default(),
+            functions,
+            specs: Specs::default(),
+            concurrency_max: 1_000,
+            links: hmac::Key::new(hmac::HMAC_SHA256, &[0; 32]),
+            store,
+        };
+        let account = AccountId::ZERO;
+        let principal = Principal { account, arn: String::new(), user_id: String::new(), access_key_id: None };
+        let (id, endpoint) = (RequestId(chance.uuid()), "http://127.0.0.1:4566".into());
+        let cx = Cx::new(Arc::new(principal), Region::default(), id, endpoint, clock, chance);
+        Ctx { cx, cloud: Arc::new(cloud) }
+    }
+
+    /// For tests that run none.
+    pub struct NoFunctions;
+
+    impl Invoke for NoFunctions {
+        fn invoke(&self, _: Arc<FunctionSpec>, _: Call) -> BoxFuture<'_, Result<Invoked, InvokeError>> {
+            Box::pin(async { Err(InvokeError::CannotRun("functions".into())) })
+        }
     }
 }

@@ -7,7 +7,7 @@ use base::AwsError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wire::schema::{self, LoadError, Summary};
-use wire::{Handler, Value};
+use wire::{Events, Handler, Output, Value};
 
 use crate::{Cloud, Ctx};
 
@@ -30,22 +30,37 @@ impl Service {
 
     /// Adds an operation. `run` takes the members that it implements. An input type denies the members that it does not
     /// know, so that what is not built is refused by name and never dropped.
-    pub fn operation<I, O, F>(mut self, name: &'static str, run: fn(Ctx, I) -> F) -> Self
+    pub fn operation<I, O, F>(self, name: &'static str, run: fn(Ctx, I) -> F) -> Self
     where
         I: DeserializeOwned + Send + 'static,
         O: Serialize + 'static,
         F: Future<Output = Result<O, AwsError>> + Send + 'static,
     {
-        let bind: Bound = Box::new(move |cloud| {
-            Arc::new(move |cx, input: Value| {
-                let ctx = Ctx { cx, cloud: cloud.clone() };
-                Box::pin(async move {
-                    let input = input.into_typed()?;
-                    let output = run(ctx, input).await?;
-                    Ok(Value::of(&output)?.into())
-                })
-            })
-        });
+        self.bind_operation(name, move |ctx, input: Value| async move {
+            let output = run(ctx, input.into_typed()?).await?;
+            Ok(Value::of(&output)?.into())
+        })
+    }
+
+    /// As [`operation`](Self::operation), for one whose answer goes on as a stream of events.
+    pub fn streaming_operation<I, O, F>(self, name: &'static str, run: fn(Ctx, I) -> F) -> Self
+    where
+        I: DeserializeOwned + Send + 'static,
+        O: Serialize + 'static,
+        F: Future<Output = Result<(O, Option<Events>), AwsError>> + Send + 'static,
+    {
+        self.bind_operation(name, move |ctx, input: Value| async move {
+            let (output, events) = run(ctx, input.into_typed()?).await?;
+            Ok(Output { events, ..Value::of(&output)?.into() })
+        })
+    }
+
+    fn bind_operation<F>(mut self, name: &'static str, run: impl Fn(Ctx, Value) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Output, AwsError>> + Send + 'static,
+    {
+        let bind: Bound =
+            Box::new(move |cloud| Arc::new(move |cx, input| Box::pin(run(Ctx { cx, cloud: cloud.clone() }, input))));
         self.operations.push((name, bind));
         self
     }

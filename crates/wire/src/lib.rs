@@ -23,5 +23,5 @@ pub mod sigv4;
 pub mod value;
 
 pub use blob::{Blob, Spool};
-pub use registry::{Handler, Output, Service};
+pub use registry::{Events, Handler, Output, Service};
 pub use value::Value;

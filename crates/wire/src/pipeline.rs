@@ -40,7 +40,7 @@ pub use auth::Mode;
 pub use builtin::{Access, Builtin, BuiltinRequest};
 
 use auth::Caller;
-use events::Events;
+use events::Encoded;
 
 const REQUEST_ID_NAMES: [&str; 2] = ["x-amzn-requestid", "x-amz-request-id"];
 
@@ -164,7 +164,8 @@ impl Pipeline {
         let caller = Caller::look_up(&*self.authority, self.mode, claim).await?;
         let asked = self.ask(exchange, &head, &caller, body).await?;
         let endpoint = endpoint(peer, admitted.authority);
-        let cx = self.context(exchange.request_id, &caller, admitted.authority, endpoint);
+        let mut cx = self.context(exchange.request_id, &caller, admitted.authority, endpoint);
+        cx.trace_header = trace_header(&parts.headers);
         exchange.account = Some(cx.account);
         let (asked, input) = self.input(asked, parts).await?;
         self.run_operation(exchange.request_id, &asked, cx, input).await
@@ -357,7 +358,7 @@ impl Pipeline {
         let Output { value, status, events } = handler(cx, input).await?;
         let response = protocol::encode(&service.model, operation, *protocol, &value, status, request_id)?;
         let Some(incoming) = events else { return Ok(output::reply(response)) };
-        let events = Events::new(&asked.route, &value, incoming).map_err(AwsError::internal)?;
+        let events = Encoded::new(&asked.route, &value, incoming).map_err(AwsError::internal)?;
         let events = events.ok_or_else(|| AwsError::internal("the model knows of no events of this operation"))?;
         Ok(response.map(|_| Reply::Stream(Box::new(events))))
     }
@@ -547,6 +548,13 @@ fn body_error(error: BodyError, operation: &'static str) -> AwsError {
 
 fn malformed_form() -> AwsError {
     AwsError::client(400, "MalformedInput", "The form is not UTF-8.")
+}
+
+/// What the client says of its trace, if it is of the form that AWS's tracers write.
+fn trace_header(headers: &HeaderMap) -> Option<Arc<str>> {
+    let text = headers.get("x-amzn-trace-id")?.to_str().ok()?;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"=;:-_ .".contains(&byte);
+    (text.len() <= limits::TRACE_HEADER_BYTES_MAX && text.bytes().all(is_plain)).then(|| text.into())
 }
 
 fn endpoint(peer: Peer, authority: &str) -> Arc<str> {

@@ -1,10 +1,11 @@
 //! Which operations exist and who handles them.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll, ready};
 
 use base::{AwsError, BoxFuture, Cx};
-use tokio::sync::mpsc;
 
 use crate::schema::Model;
 use crate::{Value, limits};
@@ -18,9 +19,63 @@ pub struct Output {
     pub value: Value,
     /// Overrides the model's status, where AWS answers several.
     pub status: Option<u16>,
-    /// Events that follow, for an operation whose output is an event stream. The bound of the channel is the
-    /// back-pressure: a slow client slows the producer.
-    pub events: Option<mpsc::Receiver<Result<Value, AwsError>>>,
+    /// Events that follow, for an operation whose output is an event stream.
+    pub events: Option<Events>,
+}
+
+/// Events, each made when the client has taken those before it: a slow client slows whoever makes them, and one that
+/// goes away drops them. An error ends them.
+pub struct Events(Box<dyn Poller>);
+
+type Made<S> = Option<(Result<Value, AwsError>, S)>;
+
+trait Poller: Send {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Value, AwsError>>>;
+}
+
+/// The state between two events, or the event in the making. Neither is there behind the last.
+struct Unfold<S, F> {
+    state: Option<S>,
+    making: Option<BoxFuture<'static, Made<S>>>,
+    next: F,
+}
+
+impl Events {
+    /// Makes event after event out of a state, until there is none.
+    pub fn unfold<S, F, Making>(state: S, mut next: F) -> Self
+    where
+        S: Send + 'static,
+        F: FnMut(S) -> Making + Send + 'static,
+        Making: Future<Output = Made<S>> + Send + 'static,
+    {
+        let next = move |state| -> BoxFuture<'static, Made<S>> { Box::pin(next(state)) };
+        Self(Box::new(Unfold { state: Some(state), making: None, next }))
+    }
+
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Value, AwsError>>> {
+        self.0.poll_next(cx)
+    }
+}
+
+impl<S: Send, F: FnMut(S) -> BoxFuture<'static, Made<S>> + Send> Poller for Unfold<S, F> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Value, AwsError>>> {
+        if let Some(state) = self.state.take() {
+            self.making = Some((self.next)(state));
+        }
+        let Some(making) = &mut self.making else { return Poll::Ready(None) };
+        let made = ready!(making.as_mut().poll(cx));
+        self.making = None;
+        Poll::Ready(made.map(|(event, state)| {
+            self.state = Some(state);
+            event
+        }))
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Events")
+    }
 }
 
 impl From<Value> for Output {

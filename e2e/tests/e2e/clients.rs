@@ -67,14 +67,6 @@ fn boto3_code_signing_and_capacity_providers() {
 }
 
 #[test]
-fn boto3_invokes() {
-    let lamp = Lamp::start();
-    let mut command = client(&lamp, &python());
-    command.arg(clients().join("python/invoke.py"));
-    run(command);
-}
-
-#[test]
 fn boto3_over_tls() {
     let lamp = Lamp::start_with(&["--tls-self-signed"]);
     let mut command = client(&lamp, &python());

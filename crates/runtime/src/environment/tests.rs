@@ -84,6 +84,7 @@ fn call() -> Box<Call> {
         tenant_id: None,
         wants_log_tail: false,
         is_streamed: false,
+        concurrency: base::ports::Concurrency::Shared(1),
         cause: Cause::origin(Uuid::NIL),
     })
 }

@@ -344,6 +344,7 @@ mod tests {
             tenant_id: None,
             wants_log_tail: false,
             is_streamed: false,
+            concurrency: base::ports::Concurrency::Shared(1),
             cause: Cause::origin(Uuid::NIL),
         }
     }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::ports::{
-    Call, CodeRef, FunctionSpec, Invoke, InvokeError, LogEvent, LogStream, Logging, ResponsePiece, Telemetry,
+    Call, CodeRef, Concurrency, FunctionSpec, Invoke, InvokeError, LogEvent, LogStream, Logging, ResponsePiece,
+    Telemetry,
 };
 use base::{
     AccountId, BoxFuture, Cause, Chance, Clock, Region, RequestId, Secret, Spawn, SystemChance, SystemClock, Uuid,
@@ -155,7 +156,6 @@ impl Bed {
                 system_level: None,
             },
             is_traced: false,
-            reserved_concurrency: None,
         }
     }
 
@@ -201,6 +201,7 @@ pub fn call(payload: &str) -> Call {
         tenant_id: None,
         wants_log_tail: true,
         is_streamed: false,
+        concurrency: Concurrency::Shared(1_000),
         cause: Cause::origin(Uuid::NIL),
     }
 }

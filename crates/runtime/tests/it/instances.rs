@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::ports::{Invoke, InvokeError, ResponsePiece};
+use base::ports::{Call, Concurrency, Invoke, InvokeError, ResponsePiece};
 use runtime::Settings;
 
 use crate::bed::{Bed, call};
@@ -18,14 +18,14 @@ def handler(event, context):
 
 #[tokio::test]
 async fn invocations_at_once_have_an_instance_each_and_limits_hold() {
-    let bed = Bed::with(|settings: &mut Settings| settings.concurrency_max = 3).await;
+    let bed = Bed::new().await;
     let function = bed.function("python3.13", "app.handler", &[("app.py", CODE)]).await;
-    let slow = r#"{"sleep": 0.5}"#;
+    let slow = || Call { concurrency: Concurrency::Shared(3), ..call(r#"{"sleep": 0.5}"#) };
     let answers = tokio::join!(
-        bed.call(&function, call(slow)),
-        bed.call(&function, call(slow)),
-        bed.call(&function, call(slow)),
-        bed.call(&function, call(slow)),
+        bed.call(&function, slow()),
+        bed.call(&function, slow()),
+        bed.call(&function, slow()),
+        bed.call(&function, slow()),
     );
     let mut bodies: Vec<String> = Vec::new();
     let mut throttled = 0;
@@ -45,8 +45,8 @@ async fn invocations_at_once_have_an_instance_each_and_limits_hold() {
     assert!(bodies.contains(&bed.invoke(&function, "{}").await.body), "an idle one is used again");
     let mut reserved = bed.function("python3.13", "app.handler", &[("app.py", CODE)]).await;
     reserved.name = "reserved".into();
-    reserved.reserved_concurrency = Some(0);
-    let refused = bed.call(&reserved, call("{}")).await.unwrap_err();
+    let none = Call { concurrency: Concurrency::Reserved(0), ..call("{}") };
+    let refused = bed.call(&reserved, none).await.unwrap_err();
     let InvokeError::Throttled(reason) = refused else { panic!("{refused:?}") };
     assert_eq!(reason, "ReservedFunctionConcurrentInvocationLimitExceeded");
 }

@@ -14,8 +14,8 @@ use crate::{Ctx, Service};
 
 /// Code that an account may store, zipped: AWS's 75 GB.
 pub const CODE_BYTES_MAX: u64 = 75 * 1024 * 1024 * 1024;
-/// Executions at the same time, over all functions.
-pub const CONCURRENCY_MAX: u32 = 1_000;
+/// Executions at the same time, over all functions, where the operator has not said otherwise.
+pub const CONCURRENCY_DEFAULT: u32 = 1_000;
 /// As many of them no function may reserve.
 pub const UNRESERVED_CONCURRENCY_MIN: u32 = 100;
 
@@ -56,14 +56,14 @@ impl Share {
 }
 
 impl Usage {
-    /// What AWS calls unreserved.
-    pub fn unreserved_concurrency(&self) -> u32 {
-        CONCURRENCY_MAX.saturating_sub(self.reserved_concurrency)
+    /// What AWS calls unreserved, of `limit` for the account.
+    pub fn unreserved_concurrency(&self, limit: u32) -> u32 {
+        limit.saturating_sub(self.reserved_concurrency)
     }
 
     /// What can still be set aside, and what must stay, together.
-    pub fn free_concurrency(&self) -> u32 {
-        self.unreserved_concurrency().saturating_sub(self.provisioned_concurrency)
+    pub fn free_concurrency(&self, limit: u32) -> u32 {
+        self.unreserved_concurrency(limit).saturating_sub(self.provisioned_concurrency)
     }
 
     /// Counts code that is to be stored.
@@ -115,6 +115,13 @@ pub async fn usage(ctx: &Ctx) -> Result<Usage, AwsError> {
     Ok(USAGE.get(&ctx.cloud.store, &ctx.scope(), ()).await?.map(|row| row.value).unwrap_or_default())
 }
 
+/// How many of the functions that reserve nothing may run at once.
+pub async fn unreserved_concurrency(ctx: &Ctx) -> Result<u32, AwsError> {
+    let limit = ctx.cloud.concurrency_max;
+    let usage = USAGE.get_shared(&ctx.cloud.store, &ctx.scope(), ()).await?;
+    Ok(usage.map_or(limit, |usage| usage.unreserved_concurrency(limit)))
+}
+
 /// Lets `batch` change the usage too; it holds only while nobody else changes it.
 pub async fn charge(
     ctx: &Ctx,
@@ -159,14 +166,14 @@ struct AccountUsage {
 }
 
 pub async fn get_settings(ctx: Ctx, _: GetAccountSettings) -> Result<AccountSettings, AwsError> {
-    let usage = usage(&ctx).await?;
+    let (usage, limit) = (usage(&ctx).await?, ctx.cloud.concurrency_max);
     Ok(AccountSettings {
         account_limit: AccountLimit {
             total_code_size: CODE_BYTES_MAX,
             code_size_unzipped: UNZIPPED_BYTES_MAX,
             code_size_zipped: ARCHIVE_BYTES_MAX,
-            concurrent_executions: CONCURRENCY_MAX,
-            unreserved_concurrent_executions: usage.unreserved_concurrency(),
+            concurrent_executions: limit,
+            unreserved_concurrent_executions: usage.unreserved_concurrency(limit),
         },
         account_usage: AccountUsage { total_code_size: usage.code_bytes, function_count: usage.function_count },
     })
@@ -187,9 +194,9 @@ mod tests {
         let mut usage = Usage::default();
         usage.recount(Share::default(), share(10, 0, 5)).unwrap();
         usage.recount(Share::default(), share(20, 600, 0)).unwrap();
-        assert_eq!((usage.function_count, usage.code_bytes, usage.free_concurrency()), (2, 30, 395));
+        assert_eq!((usage.function_count, usage.code_bytes, usage.free_concurrency(1_000)), (2, 30, 395));
         usage.recount(share(10, 0, 5), share(30, 100, 0)).unwrap();
-        assert_eq!((usage.code_bytes, usage.free_concurrency()), (50, 300));
+        assert_eq!((usage.code_bytes, usage.free_concurrency(1_000)), (50, 300));
         assert!(usage.clone().recount(Share::default(), share(CODE_BYTES_MAX, 0, 0)).is_err());
         usage.recount(share(30, 100, 0), Share::default()).unwrap();
         usage.recount(share(20, 600, 0), Share::default()).unwrap();

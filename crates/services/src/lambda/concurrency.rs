@@ -8,15 +8,16 @@ use base::{AwsError, Timestamp, Uuid};
 use serde::{Deserialize, Serialize};
 use store::{Record, Row, Scan, Table};
 
-use super::account::{self, CONCURRENCY_MAX, Share, UNRESERVED_CONCURRENCY_MIN, Usage};
+use super::account::{self, CONCURRENCY_DEFAULT, Share, UNRESERVED_CONCURRENCY_MIN};
 use super::function::{self, Concurrency, FUNCTIONS, Function};
 use super::name::FunctionRef;
 use super::{alias, errors, version};
 use crate::{Ctx, Service};
 
 const PAGE_MAX: usize = 50;
-/// More configurations than this no function can have: each takes one of the account's executions at least.
-const CONFIGS_MAX: usize = CONCURRENCY_MAX as usize;
+/// Configurations of one function that are looked at. More it cannot have unless the operator has raised the limit: each
+/// takes one of the account's executions at least.
+const CONFIGS_MAX: usize = CONCURRENCY_DEFAULT as usize;
 
 /// By the function's incarnation and the number of the version or the name of the alias.
 pub static PROVISIONED: Table<(Uuid, String), Provisioned> = Table::new("lambda_provisioned");
@@ -132,7 +133,7 @@ async fn set_reserved(ctx: Ctx, operation: &str, function: &str, wanted: Option<
         let mut after = function.clone();
         after.reserved_concurrency = wanted;
         let batch = account::charge(&ctx, batch, |usage| {
-            check_reservation(usage, &function, wanted)?;
+            check_reservation(usage.free_concurrency(ctx.cloud.concurrency_max), &function, wanted)?;
             usage.recount(Share::of(&function), Share::of(&after))
         });
         let batch = batch.await?.put(&FUNCTIONS, &scope, &name, &after);
@@ -142,12 +143,11 @@ async fn set_reserved(ctx: Ctx, operation: &str, function: &str, wanted: Option<
     }
 }
 
-/// Whether a function may reserve so much. It gives back what it has set aside now.
-fn check_reservation(usage: &Usage, function: &Function, wanted: Option<u32>) -> Result<(), AwsError> {
+/// Whether a function may reserve so much where `free` is left. It gives back what it has set aside now.
+fn check_reservation(free: u32, function: &Function, wanted: Option<u32>) -> Result<(), AwsError> {
     let has = function.reserved_concurrency.unwrap_or(function.provisioned_concurrency);
     let wanted = wanted.unwrap_or(0);
-    if wanted > has && usage.free_concurrency().saturating_add(has) < wanted.saturating_add(UNRESERVED_CONCURRENCY_MIN)
-    {
+    if wanted > has && free.saturating_add(has) < wanted.saturating_add(UNRESERVED_CONCURRENCY_MIN) {
         return Err(errors::untyped_invalid_parameter(format!(
             "Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution \
              below its minimum value of [{UNRESERVED_CONCURRENCY_MIN}]."
@@ -173,7 +173,7 @@ pub async fn put_provisioned(ctx: Ctx, input: PutProvisioned) -> Result<Provisio
         let mut after = function.clone();
         after.provisioned_concurrency = sum;
         let batch = account::charge(&ctx, batch, |usage| {
-            check_sum(&function, provisioned.executions, sum, usage)?;
+            check_sum(&function, provisioned.executions, sum, usage.free_concurrency(ctx.cloud.concurrency_max))?;
             usage.recount(Share::of(&function), Share::of(&after))
         });
         let key = (function.incarnation, input.qualifier.as_str());
@@ -321,8 +321,8 @@ async fn check_overlap(
     Ok(())
 }
 
-/// What a function provisions in all, `sum`, comes out of what it reserves, or out of what nobody does.
-fn check_sum(function: &Function, wanted: u32, sum: u32, usage: &Usage) -> Result<(), AwsError> {
+/// What a function provisions in all, `sum`, comes out of what it reserves, or out of what is `free`.
+fn check_sum(function: &Function, wanted: u32, sum: u32, free: u32) -> Result<(), AwsError> {
     if let Some(reserved) = function.reserved_concurrency {
         if sum > reserved {
             return Err(errors::invalid_parameter(
@@ -332,7 +332,7 @@ fn check_sum(function: &Function, wanted: u32, sum: u32, usage: &Usage) -> Resul
         }
         return Ok(());
     }
-    let unreserved = usage.free_concurrency().saturating_add(function.provisioned_concurrency);
+    let unreserved = free.saturating_add(function.provisioned_concurrency);
     if wanted > unreserved {
         return Err(errors::untyped_invalid_parameter(format!(
             "Specified ConcurrentExecutions for function is greater than account's unreserved concurrency \
@@ -360,26 +360,21 @@ mod tests {
 
     #[test]
     fn a_hundred_executions_stay_for_those_who_reserve_nothing() {
-        let usage = |reserved_concurrency, provisioned_concurrency| Usage {
-            reserved_concurrency,
-            provisioned_concurrency,
-            ..Usage::default()
-        };
         let function = |reserved_concurrency, provisioned_concurrency| Function {
             reserved_concurrency,
             provisioned_concurrency,
             ..function::testing::function()
         };
-        assert!(check_reservation(&usage(600, 0), &function(None, 0), Some(300)).is_ok());
-        assert!(check_reservation(&usage(600, 0), &function(None, 0), Some(301)).is_err());
-        assert!(check_reservation(&usage(600, 200), &function(None, 0), Some(101)).is_err());
-        assert!(check_reservation(&usage(0, 0), &function(None, 0), Some(u32::MAX)).is_err());
+        assert!(check_reservation(400, &function(None, 0), Some(300)).is_ok());
+        assert!(check_reservation(400, &function(None, 0), Some(301)).is_err());
+        assert!(check_reservation(200, &function(None, 0), Some(101)).is_err());
+        assert!(check_reservation(1_000, &function(None, 0), Some(u32::MAX)).is_err());
         // What it has itself does not count against it.
-        assert!(check_reservation(&usage(900, 0), &function(Some(600), 0), Some(600)).is_ok());
-        assert!(check_reservation(&usage(0, 900), &function(None, 900), Some(900)).is_ok());
-        assert!(check_sum(&function(None, 0), 900, 900, &usage(0, 0)).is_ok());
-        assert!(check_sum(&function(None, 0), 901, 901, &usage(0, 0)).is_err());
-        assert!(check_sum(&function(None, 0), 1, 1, &usage(0, 900)).is_err());
-        assert!(check_sum(&function(Some(5), 0), 6, 6, &usage(5, 0)).is_err());
+        assert!(check_reservation(100, &function(Some(600), 0), Some(600)).is_ok());
+        assert!(check_reservation(100, &function(None, 900), Some(900)).is_ok());
+        assert!(check_sum(&function(None, 0), 900, 900, 1_000).is_ok());
+        assert!(check_sum(&function(None, 0), 901, 901, 1_000).is_err());
+        assert!(check_sum(&function(None, 0), 1, 1, 100).is_err());
+        assert!(check_sum(&function(Some(5), 0), 6, 6, 995).is_err());
     }
 }

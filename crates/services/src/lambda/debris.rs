@@ -13,6 +13,7 @@ use super::capacity_provider;
 use super::concurrency::PROVISIONED;
 use super::event_invoke::EVENT_INVOKES;
 use super::function::Function;
+use super::invoke::event::EVENTS;
 use super::permission::POLICIES;
 use super::runtime_management::RUNTIME_UPDATES;
 use super::scaling::SCALING;
@@ -20,8 +21,8 @@ use super::url::URLS;
 use super::version::{self, VERSIONS};
 use crate::{Cloud, Ctx};
 
-/// Rows that are cleared in one commit.
-const STEP: usize = 500;
+/// Rows that are read and cleared in one commit. Some are as long as an event may be.
+const STEP: usize = 100;
 
 /// By incarnation.
 static DEBRIS: Table<Uuid, Debris> = Table::new("lambda_debris");
@@ -77,6 +78,7 @@ pub async fn clear(cloud: &Cloud, scope: &Scope, incarnation: Uuid) -> Result<()
     clear_table(cloud, scope, &RUNTIME_UPDATES, incarnation).await?;
     clear_table(cloud, scope, &SCALING, incarnation).await?;
     clear_table(cloud, scope, &EVENT_INVOKES, incarnation).await?;
+    clear_table(cloud, scope, &EVENTS, incarnation).await?;
     cloud.store.commit(Batch::new().delete(&DEBRIS, scope, incarnation)).await?;
     Ok(())
 }

@@ -300,6 +300,24 @@ pub fn no_json(complaint: &str) -> AwsError {
     ))
 }
 
+pub fn event_too_large(bytes_max: usize) -> AwsError {
+    let message = format!("Request must be smaller than {bytes_max} bytes for the InvokeFunction operation");
+    AwsError::client(413, "RequestEntityTooLargeException", message)
+}
+
+pub fn tenant_wanted() -> AwsError {
+    invalid_parameter(
+        "The invoked function is enabled with tenancy configuration. Add a valid tenant ID in your request and try again.",
+    )
+}
+
+/// In words of ours: nobody has recorded AWS's.
+pub fn tenant_unwanted() -> AwsError {
+    invalid_parameter(
+        "The invoked function is not enabled with tenancy configuration. Remove the tenant ID from your request and try again.",
+    )
+}
+
 /// Too many run already; `reason` is AWS's word for what there are too many of.
 pub fn rate_exceeded(reason: &str) -> AwsError {
     user(429, "TooManyRequestsException", "Rate Exceeded.").with_member("Reason", reason)

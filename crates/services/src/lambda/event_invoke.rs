@@ -1,15 +1,17 @@
 //! What becomes of asynchronous invocations: how often and how long they are tried, and who hears of the end.
 //!
 //! A configuration belongs to `$LATEST`, a version or an alias. It goes with its version or alias. Not there yet:
-//! asynchronous invocations.
+//! destinations are checked and kept, and nothing is sent to them.
 
 use std::fmt;
+use std::time::Duration;
 
 use base::{Arn, AwsError, Timestamp, Uuid};
 use serde::{Deserialize, Serialize};
 use store::{Record, Scan, Table};
 
 use super::function::{self, FUNCTIONS, Function, Named};
+use super::invoke::Policy;
 use super::name::FunctionRef;
 use super::{alias, errors, version};
 use crate::{Ctx, Service};
@@ -230,6 +232,19 @@ impl ChangeEventInvoke {
             modified: now,
         }
     }
+}
+
+/// How often and how long events of a version or an alias are tried.
+pub async fn policy(ctx: &Ctx, function: &Function, qualifier: Option<&str>) -> Result<Policy, AwsError> {
+    let key = (function.incarnation, qualifier.unwrap_or("$LATEST"));
+    let given = EVENT_INVOKES.get_shared(&ctx.cloud.store, &ctx.scope(), key).await?;
+    let (retries_max, age_max) =
+        given.map_or((None, None), |given| (given.retry_attempts_max, given.event_age_secs_max));
+    let default = Policy::default();
+    Ok(Policy {
+        retries_max: retries_max.unwrap_or(default.retries_max),
+        age_max: age_max.map_or(default.age_max, |secs| Duration::from_secs(secs.into())),
+    })
 }
 
 impl EventInvoke {

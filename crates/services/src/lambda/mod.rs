@@ -1,8 +1,8 @@
 //! AWS Lambda: functions and their code.
 //!
-//! Follows the Lambda API of 2015-03-31. Not there yet: invoking, polling event sources, code from S3.
+//! Follows the Lambda API of 2015-03-31. Not there yet: polling event sources, destinations, code from S3.
 
-mod account;
+pub(crate) mod account;
 mod alias;
 mod capacity_provider;
 pub(crate) mod code;
@@ -14,7 +14,7 @@ mod errors;
 mod event_invoke;
 mod event_source_mapping;
 mod function;
-mod invoke;
+pub(crate) mod invoke;
 mod layer;
 mod name;
 mod permission;

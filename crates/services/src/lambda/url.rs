@@ -327,48 +327,12 @@ impl Url {
 mod tests {
     use std::sync::Arc;
 
-    use base::{Clock, Cx, Principal, RequestId, Seeded, SystemClock};
-    use ring::hmac;
-    use store::{Blobs, Store, Vault};
+    use base::{Seeded, SystemClock};
     use wire::Value;
-    use wire::page::Pages;
 
     use super::super::{create, function};
     use super::*;
-    use crate::{Cloud, Turns};
-
-    async fn ctx(dir: &std::path::Path) -> Ctx {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let chance: Arc<dyn Chance> = Arc::new(Seeded::new(1));
-        let store = Store::memory(clock.clone());
-        let cloud = Cloud {
-            blobs: Blobs::open(&store, &dir.join("blobs"), clock.clone()).unwrap(),
-            vault: Vault::open(&store, &dir.join("master"), chance.clone()).await.unwrap(),
-            pages: Pages::new(&[0; 32]).unwrap(),
-            turns: Turns::default(),
-            functions: Arc::new(NoFunctions),
-            links: hmac::Key::new(hmac::HMAC_SHA256, &[0; 32]),
-            store,
-        };
-        let account = AccountId::ZERO;
-        let principal = Principal { account, arn: String::new(), user_id: String::new(), access_key_id: None };
-        let (id, endpoint) = (RequestId(chance.uuid()), "http://127.0.0.1:4566".into());
-        let cx = Cx::new(Arc::new(principal), Region::default(), id, endpoint, clock, chance);
-        Ctx { cx, cloud: Arc::new(cloud) }
-    }
-
-    /// These tests run none.
-    struct NoFunctions;
-
-    impl base::ports::Invoke for NoFunctions {
-        fn invoke(
-            &self,
-            _: Arc<base::ports::FunctionSpec>,
-            _: base::ports::Call,
-        ) -> base::BoxFuture<'_, Result<base::ports::Invoked, base::ports::InvokeError>> {
-            Box::pin(async { Err(base::ports::InvokeError::CannotRun("functions".into())) })
-        }
-    }
+    use crate::cloud::testing::{self, NoFunctions};
 
     fn input<T: serde::de::DeserializeOwned>(members: Vec<(&'static str, Value)>) -> T {
         Value::Map(members.into_iter().map(|(name, value)| (name.into(), value)).collect()).into_typed().unwrap()
@@ -386,7 +350,7 @@ mod tests {
     #[tokio::test]
     async fn what_leads_to_a_url_goes_with_the_url_or_its_function_and_not_with_its_alias() {
         let dir = tempfile::tempdir().unwrap();
-        let ctx = ctx(dir.path()).await;
+        let ctx = testing::ctx(dir.path(), Arc::new(SystemClock), Arc::new(NoFunctions)).await;
         let named = || vec![("FunctionName", text("f"))];
         let image = Value::Map(vec![("ImageUri".into(), text("000000000000.dkr.ecr.us-east-1.amazonaws.com/i:1"))]);
         let role = text("arn:aws:iam::000000000000:role/r");

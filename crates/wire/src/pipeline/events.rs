@@ -1,5 +1,5 @@
-//! An answer that goes on as a stream of events, each encoded when the connection asks for it. The connection asks
-//! when the client has taken what came before, so a slow client fills the handler's channel and slows the handler.
+//! An answer that goes on as a stream of events, each made and encoded when the connection asks for it. The connection
+//! asks when the client has taken what came before, so a slow client slows whoever makes the events.
 
 use std::collections::VecDeque;
 use std::io;
@@ -7,32 +7,27 @@ use std::task::{Context, Poll, ready};
 
 use base::AwsError;
 use bytes::Bytes;
-use tokio::sync::mpsc;
 
-use crate::Value;
 use crate::eventstream;
 use crate::protocol::EncodeError;
 use crate::route::Route;
 use crate::schema::ShapeId;
 use crate::server::Source;
+use crate::{Events, Value};
 
 /// Events on their way out.
-pub(super) struct Events {
+pub(super) struct Encoded {
     route: Route,
     stream: ShapeId,
     /// Frames that go before the first event.
     ready: VecDeque<Bytes>,
-    incoming: mpsc::Receiver<Result<Value, AwsError>>,
+    incoming: Events,
     has_ended: bool,
 }
 
-impl Events {
+impl Encoded {
     /// `output` is what the operation answered beside its events. `None` if the model knows of no stream there.
-    pub fn new(
-        route: &Route,
-        output: &Value,
-        incoming: mpsc::Receiver<Result<Value, AwsError>>,
-    ) -> Result<Option<Self>, EncodeError> {
+    pub fn new(route: &Route, output: &Value, incoming: Events) -> Result<Option<Self>, EncodeError> {
         let model = &route.service.model;
         let Some(operation) = route.operation() else { return Ok(None) };
         let Some(member) = eventstream::stream_member(model, operation) else { return Ok(None) };
@@ -54,7 +49,7 @@ impl Events {
     }
 }
 
-impl Source for Events {
+impl Source for Encoded {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         if let Some(frame) = self.ready.pop_front() {
             return Poll::Ready(Some(Ok(frame)));
@@ -62,7 +57,7 @@ impl Source for Events {
         if self.has_ended {
             return Poll::Ready(None);
         }
-        let event = ready!(self.incoming.poll_recv(cx));
+        let event = ready!(self.incoming.poll_next(cx));
         Poll::Ready(event.map(|event| self.frame(event).map_err(io::Error::other)))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::ports::{Authority, Credential};
-use base::{AccountId, AwsError, BoxFuture, Principal, Secret, Spawn, SystemChance, SystemClock};
+use base::{AccountId, AwsError, BoxFuture, Principal, Secret, SystemChance, SystemClock};
 use http::{Method, Response, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -19,7 +19,7 @@ use wire::pipeline::{Access, Builtin, BuiltinRequest, Mode, Pipeline};
 use wire::route::Router;
 use wire::schema::{self, Summary};
 use wire::server::{Listener, Reply, Server, Tasks, Tls};
-use wire::{Output, Service, Value};
+use wire::{Events, Output, Service, Value};
 
 pub const KEY: &str = "AKIALAMPLAMPLAMPLAMP";
 pub const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
@@ -141,18 +141,13 @@ fn router(gate: Arc<Semaphore>) -> Router {
         })
         .handle("GetFile", |_, input| async move { Ok(map(vec![("Name", input.get("Name").cloned().unwrap())])) })
         .handle("ReadFile", |_, _| async move {
-            let (sender, events) = tokio::sync::mpsc::channel(1);
-            let produce = async move {
-                let piece = |at: u8| {
-                    let bytes = Value::Blob(vec![at; 3].into());
-                    Value::Map(vec![("Piece".into(), Value::Map(vec![("Bytes".into(), bytes)]))])
-                };
-                for at in [b'a', b'b'] {
-                    sender.send(Ok(piece(at))).await.unwrap();
-                }
-                sender.send(Err(AwsError::client(410, "Gone", "the rest is gone"))).await.unwrap();
+            let piece = |at: u8| {
+                let bytes = Value::Blob(vec![at; 3].into());
+                Value::Map(vec![("Piece".into(), Value::Map(vec![("Bytes".into(), bytes)]))])
             };
-            Tasks::default().spawn("produce", Box::pin(produce));
+            let gone = AwsError::client(410, "Gone", "the rest is gone");
+            let rest = [Ok(piece(b'a')), Ok(piece(b'b')), Err(gone)].into_iter();
+            let events = Events::unfold(rest, |mut rest| async move { Some((rest.next()?, rest)) });
             Ok(Output { events: Some(events), ..Output::default() })
         })
         .limit_body("PutFile", FILE_BYTES_MAX);

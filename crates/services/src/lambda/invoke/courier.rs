@@ -1,0 +1,465 @@
+//! Takes events to their functions: one courier for each function that has events, as long as it has some.
+//!
+//! A courier runs what is due, oldest first, up to [`ATTEMPTS_MAX`] at once, waits for what is due later, and goes when
+//! nothing is left. [`retry`](super::retry) decides what becomes of an event after an attempt, and the store hears of it
+//! before the next. The store is also how couriers learn of events: by its hints, and at the start by looking.
+//!
+//! Invariant: one courier a function. What a crash interrupts is attempted again.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use base::{AwsError, Chance, Clock, Cx, Principal, RequestId, Spawn, Timestamp, Uuid};
+use store::{Batch, Change, Row, Scan, Scope};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::event::{EVENTS, Event};
+use super::retry::{self, Attempt, Reason, Verdict};
+use super::{locate, run, whole};
+use crate::lambda::event_invoke;
+use crate::lambda::function::FUNCTIONS;
+use crate::{Cloud, Ctx};
+
+/// Attempts of one function that run at once. They hold their events in memory.
+const ATTEMPTS_MAX: usize = 100;
+/// Events read in one step.
+const STEP: usize = 16;
+/// Hints that wait for a courier. More of them say nothing more than that it should look.
+const HINTS_MAX: usize = 64;
+/// How long a courier rests after the store failed it, and how long at most it sleeps: the world's clock may be moved.
+const REST: Duration = Duration::from_secs(1);
+const SLEEP_MAX: Duration = Duration::from_secs(30);
+
+type Key = (Uuid, (Timestamp, Uuid));
+
+/// What couriers stand on.
+pub struct Post {
+    pub cloud: Arc<Cloud>,
+    pub spawn: Arc<dyn Spawn>,
+    pub clock: Arc<dyn Clock>,
+    pub chance: Arc<dyn Chance>,
+}
+
+struct Office {
+    post: Post,
+    /// Where each courier takes hints: the due time of an event that has come.
+    rounds: Mutex<HashMap<Round, mpsc::Sender<Timestamp>>>,
+}
+
+/// A function's events: where it is, and its incarnation.
+type Round = (Scope, Uuid);
+
+/// Sends couriers for ever.
+pub async fn run_all(post: Post) {
+    let mut hints = EVENTS.watch_all(&post.cloud.store);
+    let office = Arc::new(Office { post, rounds: Mutex::default() });
+    let mut change = Change::Many;
+    loop {
+        match change {
+            Change::Many => {
+                while let Err(error) = office.look_everywhere().await {
+                    tracing::error!(%error, "failed to look for events");
+                    tokio::time::sleep(REST).await;
+                }
+            }
+            Change::Keys(keys) => {
+                for (scope, (incarnation, (due, _))) in keys.iter().filter_map(|key| EVENTS.parse_key(key).ok()) {
+                    office.send((scope, incarnation), due);
+                }
+            }
+        }
+        change = hints.changed().await;
+    }
+}
+
+impl Office {
+    /// Sends a courier to every function that has events.
+    async fn look_everywhere(self: &Arc<Self>) -> Result<(), store::Error> {
+        let mut after = None;
+        loop {
+            let page = EVENTS.scan_all(&self.post.cloud.store, after.as_ref(), 1).await?;
+            let Some(row) = page.rows.into_iter().next() else { return Ok(()) };
+            let (scope, (incarnation, (due, _))) = row.key;
+            self.send((scope.clone(), incarnation), due);
+            // On behind all of its events.
+            let last = (Timestamp::from_micros(i64::MAX), Uuid::from_bytes([0xff; 16]));
+            after = Some((scope, (incarnation, last)));
+        }
+    }
+
+    /// Tells a function's courier of an event, or sends one.
+    fn send(self: &Arc<Self>, round: Round, due: Timestamp) {
+        let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_told = rounds.get(&round).map(|courier| courier.try_send(due));
+        match is_told {
+            // One that has so many to read will look anyway.
+            Some(Ok(()) | Err(TrySendError::Full(_))) => {}
+            Some(Err(TrySendError::Closed(_))) | None => {
+                let (courier, hints) = mpsc::channel(HINTS_MAX);
+                rounds.insert(round.clone(), courier);
+                let (ended, ends) = mpsc::channel(ATTEMPTS_MAX);
+                let courier =
+                    Courier { office: self.clone(), round, hints, running: BTreeSet::new(), after: None, ended, ends };
+                self.post.spawn.spawn("courier", Box::pin(courier.run()));
+            }
+        }
+    }
+
+    /// Whether a courier that has nothing left may go: nobody has told it of anything meanwhile.
+    fn dismiss(&self, round: &Round, hints: &mut mpsc::Receiver<Timestamp>) -> bool {
+        let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
+        // Hints are sent under this lock.
+        if !hints.is_empty() {
+            return false;
+        }
+        rounds.remove(round);
+        true
+    }
+}
+
+struct Courier {
+    office: Arc<Office>,
+    round: Round,
+    hints: mpsc::Receiver<Timestamp>,
+    running: BTreeSet<Key>,
+    /// All that is due before this has been started.
+    after: Option<Key>,
+    ended: mpsc::Sender<Ended>,
+    ends: mpsc::Receiver<Ended>,
+}
+
+/// An attempt's event, and whether it is settled.
+type Ended = (Key, bool);
+
+/// What a look at the events found.
+enum Found {
+    /// As many as may run are running, or all that are due.
+    Next(Option<Timestamp>),
+    Nothing,
+}
+
+impl Courier {
+    async fn run(mut self) {
+        loop {
+            let wake = match self.start_due().await {
+                Ok(Found::Nothing) if self.running.is_empty() => {
+                    if self.office.dismiss(&self.round, &mut self.hints) {
+                        return;
+                    }
+                    None
+                }
+                Ok(Found::Nothing) => None,
+                Ok(Found::Next(due)) => due.map(|due| due.since(self.office.post.clock.now())),
+                Err(error) => {
+                    tracing::error!(%error, "failed to read events");
+                    Some(REST)
+                }
+            };
+            let sleep = wake.unwrap_or(SLEEP_MAX).min(SLEEP_MAX);
+            tokio::select! {
+                Some((ended, is_settled)) = self.ends.recv() => {
+                    self.running.remove(&ended);
+                    if !is_settled {
+                        self.after = None;
+                        tokio::time::sleep(REST).await;
+                    }
+                }
+                hint = self.hints.recv() => {
+                    // It may have been received before one that was started already.
+                    if hint.zip(self.after).is_some_and(|(due, (_, (reached, _)))| due <= reached) {
+                        self.after = None;
+                    }
+                }
+                () = tokio::time::sleep(sleep) => {}
+            }
+        }
+    }
+
+    /// Starts attempts of what is due, as many as may run.
+    async fn start_due(&mut self) -> Result<Found, store::Error> {
+        let (scope, incarnation) = (&self.round.0, self.round.1);
+        let now = self.office.post.clock.now();
+        let mut is_empty = self.running.is_empty();
+        loop {
+            if self.running.len() >= ATTEMPTS_MAX {
+                return Ok(Found::Next(None));
+            }
+            let mut scan = Scan::all(STEP).under::<Uuid>(incarnation);
+            if let Some(after) = self.after {
+                scan = scan.after(after);
+            }
+            let page = EVENTS.page(&self.office.post.cloud.store, scope, scan).await?;
+            for row in page.rows {
+                is_empty = false;
+                let (due, _) = row.key.1;
+                if due > now {
+                    return Ok(Found::Next(Some(due)));
+                }
+                if self.running.len() >= ATTEMPTS_MAX {
+                    return Ok(Found::Next(None));
+                }
+                self.after = Some(row.key);
+                if self.running.insert(row.key) {
+                    self.attempt(row);
+                }
+            }
+            if page.next.is_none() {
+                return Ok(if is_empty { Found::Nothing } else { Found::Next(None) });
+            }
+        }
+    }
+
+    fn attempt(&self, row: Row<Key, Event>) {
+        let (office, scope, ended) = (self.office.clone(), self.round.0.clone(), self.ended.clone());
+        let attempt = async move {
+            let key = row.key;
+            let settled = office.post.settle(&scope, row).await;
+            if let Err(error) = &settled {
+                tracing::error!(%error, "failed to write down what became of an event");
+            }
+            // The courier waits for all that it started.
+            ended.send((key, settled.is_ok())).await.ok();
+        };
+        self.office.post.spawn.spawn("an attempt of an event", Box::pin(attempt));
+    }
+}
+
+impl Post {
+    /// Tries an event once, and writes down what becomes of it. Where the store fails, the event is as it was.
+    async fn settle(&self, scope: &Scope, row: Row<Key, Event>) -> Result<(), AwsError> {
+        let Row { key, value: mut event, .. } = row;
+        let (incarnation, (_, id)) = key;
+        let batch = Batch::new().delete(&EVENTS, scope, key);
+        let found = FUNCTIONS.get_shared(&self.cloud.store, scope, &event.function).await?;
+        let found = found.filter(|function| function.incarnation == incarnation).zip(self.context(scope, id));
+        let Some((function, ctx)) = found else {
+            // It went while this was on its way, and its events with it.
+            self.cloud.store.commit(batch).await?;
+            return Ok(());
+        };
+        let policy = event_invoke::policy(&ctx, &function, event.qualifier.as_deref()).await?;
+        let attempt = match function.reserved_concurrency {
+            Some(0) => Attempt::Forbidden,
+            _ => attempt(&ctx, &event, id).await,
+        };
+        let now = ctx.cx.now();
+        let batch = match retry::decide(policy, now.since(event.received), event.failures, event.hold_ups, attempt) {
+            Verdict::Done => batch,
+            Verdict::Again(wait) => {
+                match attempt {
+                    Attempt::Failed => (event.failures, event.hold_ups) = (event.failures.saturating_add(1), 0),
+                    _ => event.hold_ups = event.hold_ups.saturating_add(1),
+                }
+                batch.put(&EVENTS, scope, (incarnation, (now.plus(wait), id)), &event)
+            }
+            Verdict::GiveUp(reason) => {
+                tell_lost(&event, id, reason);
+                batch
+            }
+        };
+        self.cloud.store.commit(batch).await?;
+        Ok(())
+    }
+
+    /// Events run in the name of their function's account. Functions are in regions, all of them.
+    fn context(&self, scope: &Scope, id: Uuid) -> Option<Ctx> {
+        let (account, region) = (scope.account, scope.region.clone()?);
+        let arn = format!("arn:{}:iam::{account}:root", region.partition());
+        let principal = Principal { account, arn, user_id: account.to_string(), access_key_id: None };
+        let (clock, chance) = (self.clock.clone(), self.chance.clone());
+        let mut cx = Cx::new(Arc::new(principal), region, RequestId(id), "".into(), clock, chance);
+        cx.world = scope.world;
+        Some(Ctx { cx, cloud: self.cloud.clone() })
+    }
+}
+
+fn tell_lost(event: &Event, id: Uuid, reason: Reason) {
+    let (function, reason) = (&event.function, reason.word());
+    tracing::warn!(function, %id, reason, "an asynchronous invocation is given up");
+}
+
+async fn attempt(ctx: &Ctx, event: &Event, id: Uuid) -> Attempt {
+    let attempted = async {
+        let asked = event.asked();
+        let tenant = event.tenant_id.as_deref();
+        let (ctx, asked, resolved) = locate(ctx.clone(), &asked.name, asked.qualifier.as_deref(), tenant).await?;
+        let (invoked, _) = run(&ctx, &asked, resolved, event.request(id)).await?;
+        whole(invoked).await
+    };
+    match attempted.await {
+        Ok((None, ..)) => Attempt::Succeeded,
+        Ok((Some(_), ..)) => Attempt::Failed,
+        Err(error) => {
+            tracing::debug!(function = event.function, %error, "an asynchronous invocation is held up");
+            Attempt::HeldUp
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::path::Path;
+
+    use base::ports::{Call, FunctionSpec, Invoke, InvokeError, Invoked, ResponsePiece, ResponseStream};
+    use base::{BoxFuture, ManualClock};
+    use wire::server::Tasks;
+
+    use super::*;
+    use crate::cloud::testing;
+    use crate::lambda::function::{self, Function};
+    use crate::lambda::invoke::{Request, event};
+
+    /// Answers as it was told to, and then well.
+    #[derive(Default)]
+    struct Told {
+        answers: Mutex<VecDeque<Answer>>,
+        calls: Mutex<Vec<Call>>,
+    }
+
+    enum Answer {
+        Error,
+        Throttled,
+    }
+
+    struct Empty;
+
+    impl ResponseStream for Empty {
+        fn next(&mut self) -> BoxFuture<'_, ResponsePiece> {
+            Box::pin(async { ResponsePiece::End { log_tail: None, error: None } })
+        }
+    }
+
+    impl Invoke for Told {
+        fn invoke(&self, _: Arc<FunctionSpec>, call: Call) -> BoxFuture<'_, Result<Invoked, InvokeError>> {
+            self.calls.lock().unwrap().push(call);
+            let function_error = match self.answers.lock().unwrap().pop_front() {
+                Some(Answer::Throttled) => return Box::pin(async { Err(InvokeError::Throttled("busy")) }),
+                Some(Answer::Error) => Some("Unhandled"),
+                None => None,
+            };
+            let invoked = Invoked { function_error, content_type: None, response: Box::new(Empty) };
+            Box::pin(async { Ok(invoked) })
+        }
+    }
+
+    struct Bed {
+        ctx: Ctx,
+        told: Arc<Told>,
+        clock: ManualClock,
+    }
+
+    impl Bed {
+        async fn new(dir: &Path) -> Bed {
+            let (told, clock) = (Arc::new(Told::default()), ManualClock::at(Timestamp::from_secs(1_000)));
+            let ctx = testing::ctx(dir, Arc::new(clock.clone()), told.clone()).await;
+            let bed = Bed { ctx, told, clock };
+            bed.keep(&function::testing::function()).await;
+            bed
+        }
+
+        async fn keep(&self, function: &Function) {
+            let batch = Batch::new().put(&FUNCTIONS, &self.ctx.scope(), "f", function);
+            self.ctx.cloud.store.commit(batch).await.unwrap();
+        }
+
+        /// Accepts an event with an id of its own.
+        async fn accept(&self) {
+            let mut ctx = self.ctx.clone();
+            ctx.cx.request_id = RequestId(ctx.cx.id());
+            let (asked, function) =
+                (crate::lambda::name::FunctionRef { name: "f".into(), qualifier: None }, function::testing::function());
+            event::accept(&ctx, &asked, &function, Request::new(&ctx, b"{}".to_vec())).await.unwrap();
+        }
+
+        async fn waiting(&self) -> Vec<Row<Key, Event>> {
+            let page = EVENTS.page(&self.ctx.cloud.store, &self.ctx.scope(), Scan::all(100)).await.unwrap();
+            page.rows
+        }
+
+        fn post(&self) -> Post {
+            let chance = Arc::new(base::Seeded::new(2));
+            let clock = Arc::new(self.clock.clone());
+            Post { cloud: self.ctx.cloud.clone(), spawn: Arc::new(Tasks::default()), clock, chance }
+        }
+
+        /// Tries the one event that waits, and says when it is due again and how it stands.
+        async fn settle(&self) -> Option<(u64, u32, u32)> {
+            let row = self.waiting().await.pop()?;
+            self.post().settle(&self.ctx.scope(), row).await.unwrap();
+            let row = self.waiting().await.pop()?;
+            let wait = row.key.1.0.since(self.clock.now());
+            Some((wait.as_secs(), row.value.failures, row.value.hold_ups))
+        }
+
+        fn tell(&self, answers: impl IntoIterator<Item = Answer>) {
+            self.told.answers.lock().unwrap().extend(answers);
+        }
+
+        fn calls(&self) -> usize {
+            self.told.calls.lock().unwrap().len()
+        }
+    }
+
+    #[tokio::test]
+    async fn what_becomes_of_an_event_is_written_down() {
+        let dir = tempfile::tempdir().unwrap();
+        let bed = Bed::new(dir.path()).await;
+        bed.accept().await;
+        bed.tell([
+            Answer::Throttled,
+            Answer::Throttled,
+            Answer::Error,
+            Answer::Throttled,
+            Answer::Error,
+            Answer::Error,
+        ]);
+        let mut seen = Vec::new();
+        while let Some(stands) = bed.settle().await {
+            bed.clock.advance(Duration::from_secs(stands.0));
+            seen.push(stands);
+        }
+        assert_eq!(seen, [(1, 0, 1), (2, 0, 2), (60, 1, 0), (1, 1, 1), (120, 2, 0)]);
+        let calls = bed.told.calls.lock().unwrap();
+        assert!(calls.len() == 6 && calls.iter().all(|call| call.request_id == calls[0].request_id));
+    }
+
+    #[tokio::test]
+    async fn an_event_goes_when_it_is_done_or_can_never_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let bed = Bed::new(dir.path()).await;
+        bed.accept().await;
+        assert_eq!((bed.settle().await, bed.calls()), (None, 1));
+        bed.accept().await;
+        bed.keep(&Function { reserved_concurrency: Some(0), ..function::testing::function() }).await;
+        assert_eq!((bed.settle().await, bed.calls()), (None, 1), "it reserves nothing");
+        bed.accept().await;
+        bed.keep(&Function { incarnation: bed.ctx.cx.id(), ..function::testing::function() }).await;
+        assert_eq!((bed.settle().await, bed.calls()), (None, 1), "it is another function");
+    }
+
+    #[tokio::test]
+    async fn couriers_find_what_was_there_and_hear_of_what_comes() {
+        let dir = tempfile::tempdir().unwrap();
+        let bed = Bed::new(dir.path()).await;
+        for _ in 0..40 {
+            bed.accept().await;
+        }
+        let mut changes = EVENTS.watch_all(&bed.ctx.cloud.store);
+        Tasks::default().spawn("couriers", Box::pin(run_all(bed.post())));
+        let all_gone = async |bed: &Bed, changes: &mut store::Watch| {
+            while !bed.waiting().await.is_empty() {
+                changes.changed().await;
+            }
+        };
+        all_gone(&bed, &mut changes).await;
+        assert_eq!(bed.calls(), 40);
+        for _ in 0..200 {
+            bed.accept().await;
+        }
+        all_gone(&bed, &mut changes).await;
+        assert_eq!(bed.calls(), 240);
+    }
+}

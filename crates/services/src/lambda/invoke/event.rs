@@ -1,0 +1,123 @@
+//! Events that wait for their function: what an asynchronous invocation leaves in the store before it is answered.
+//!
+//! Events lie by function and by when they are due, so those of one function are no burden to another's, and go with the
+//! function. Who takes them from here is [`courier`](super::courier). A function may see an event twice: it is done with
+//! only when the store has heard of it.
+//!
+//! Not there yet: dead-letter queues and destinations; how an event ended is told to the log alone.
+
+use base::{AwsError, Cause, RequestId, Timestamp, Uuid};
+use serde::{Deserialize, Serialize};
+use store::{Batch, Record, Table};
+use wire::Blob;
+
+use super::{Request, json, locate};
+use crate::lambda::errors;
+use crate::lambda::function::Function;
+use crate::lambda::name::FunctionRef;
+use crate::{Ctx, Service};
+
+/// What may be sent to a function that nobody waits for.
+const EVENT_BYTES_MAX: usize = 1024 * 1024;
+/// What AWS lets its older operation send.
+const INVOKE_ARGS_BYTES_MAX: u64 = 256 * 1024;
+
+/// By the function's incarnation, when it is due, and the id of its request.
+pub static EVENTS: Table<(Uuid, (Timestamp, Uuid)), Event> = Table::large("lambda_events");
+
+/// An event, and what has become of it so far.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Event {
+    pub function: String,
+    /// As it was asked for: which version that is shows when it runs.
+    pub qualifier: Option<String>,
+    /// JSON, as it was sent.
+    pub payload: String,
+    pub client_context: Option<String>,
+    pub trace_header: Option<String>,
+    pub tenant_id: Option<String>,
+    pub cause: Cause,
+    pub received: Timestamp,
+    /// How often the function failed with it.
+    pub failures: u32,
+    /// How often it could not run since.
+    pub hold_ups: u32,
+}
+
+impl Record for Event {
+    const VERSION: u8 = 1;
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct InvokeAsyncInput {
+    function_name: String,
+    invoke_args: Option<Blob>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InvokeAsyncOutput {
+    status: u16,
+}
+
+pub fn operations(service: Service) -> Service {
+    service.operation("InvokeAsync", invoke_async).body_bytes_max("InvokeAsync", INVOKE_ARGS_BYTES_MAX)
+}
+
+/// The operation of 2014, which AWS keeps for those who still have it.
+async fn invoke_async(ctx: Ctx, input: InvokeAsyncInput) -> Result<InvokeAsyncOutput, AwsError> {
+    let request = Request::new(&ctx, json(input.invoke_args.as_ref())?);
+    let (ctx, asked, resolved) = locate(ctx, &input.function_name, None, None).await?;
+    accept(&ctx, &asked, &resolved.function, request).await?;
+    Ok(InvokeAsyncOutput { status: 202 })
+}
+
+/// Keeps what is asked for. Once this has answered, it will be tried.
+pub(super) async fn accept(
+    ctx: &Ctx,
+    asked: &FunctionRef,
+    function: &Function,
+    request: Request,
+) -> Result<(), AwsError> {
+    if request.payload.len() > EVENT_BYTES_MAX {
+        return Err(errors::event_too_large(EVENT_BYTES_MAX));
+    }
+    let now = ctx.cx.now();
+    let event = Event {
+        function: asked.name.clone(),
+        qualifier: asked.qualifier.clone(),
+        // It has been read as JSON, which is UTF-8.
+        payload: String::from_utf8(request.payload).map_err(AwsError::internal)?,
+        client_context: request.client_context,
+        trace_header: request.trace_header,
+        tenant_id: request.tenant_id,
+        cause: request.cause,
+        received: now,
+        failures: 0,
+        hold_ups: 0,
+    };
+    let key = (function.incarnation, (now, request.id.0));
+    ctx.cloud.store.commit(Batch::new().put(&EVENTS, &ctx.scope(), key, &event)).await?;
+    Ok(())
+}
+
+impl Event {
+    pub(super) fn asked(&self) -> FunctionRef {
+        FunctionRef { name: self.function.clone(), qualifier: self.qualifier.clone() }
+    }
+
+    /// The invocation that it stands for. Every attempt has the id of the request that brought it, as on AWS.
+    pub(super) fn request(&self, id: Uuid) -> Request {
+        Request {
+            id: RequestId(id),
+            payload: self.payload.clone().into_bytes(),
+            client_context: self.client_context.clone(),
+            trace_header: self.trace_header.clone(),
+            tenant_id: self.tenant_id.clone(),
+            wants_log_tail: false,
+            is_streamed: false,
+            cause: self.cause,
+        }
+    }
+}

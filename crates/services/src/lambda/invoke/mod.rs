@@ -1,0 +1,320 @@
+//! Invoking: from a request to a [`FunctionSpec`](base::ports::FunctionSpec) and a [`Call`], and from what the function
+//! answered to what AWS shows.
+//!
+//! ```text
+//! Invoke ── request ── a function, a version, an event, all checked
+//!    ├─ RequestResponse: run ── spec (the release as a value) ── base::ports::Invoke ── the whole response
+//!    ├─ Event: event ── kept, synced, 202 ·· later, beside the requests: courier ── run ── retry (whether again, and when)
+//!    └─ InvokeWithResponseStream: run ── response_stream, piece by piece
+//! ```
+//!
+//! Which release runs is decided here (qualifier, alias, weights); how it runs is behind [`base::ports::Invoke`].
+
+pub mod courier;
+pub mod event;
+mod response_stream;
+mod retry;
+mod spec;
+
+use base::ports::{Call, Concurrency, InvokeError, Invoked, ResponsePiece};
+use base::{AwsError, Cause, RequestId};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use wire::Blob;
+
+use super::function::{self, Function, Resolved};
+use super::name::FunctionRef;
+use super::{account, alias, errors};
+use crate::{Ctx, Service};
+
+pub use retry::Policy;
+pub use spec::Specs;
+
+/// What a caller may send to a function that it waits for.
+const PAYLOAD_BYTES_MAX: usize = 6 * 1024 * 1024;
+/// What a function may answer when it does not stream, with AWS's hundred bytes of grace.
+const RESPONSE_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + 100;
+/// A client context, decoded.
+const CLIENT_CONTEXT_BYTES_MAX: usize = 3_583;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct InvokeInput {
+    function_name: String,
+    qualifier: Option<String>,
+    invocation_type: Option<String>,
+    log_type: Option<String>,
+    client_context: Option<String>,
+    tenant_id: Option<String>,
+    payload: Option<Blob>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InvokeOutput {
+    status_code: u16,
+    function_error: Option<&'static str>,
+    log_result: Option<String>,
+    payload: Option<Blob>,
+    executed_version: Option<String>,
+}
+
+pub fn operations(service: Service) -> Service {
+    service
+        .operation("Invoke", invoke)
+        .body_bytes_max("Invoke", PAYLOAD_BYTES_MAX as u64)
+        .with(event::operations)
+        .with(response_stream::operations)
+}
+
+pub async fn invoke(ctx: Ctx, input: InvokeInput) -> Result<InvokeOutput, AwsError> {
+    let request = Request {
+        client_context: input.client_context.as_deref().map(client_context).transpose()?,
+        tenant_id: input.tenant_id,
+        wants_log_tail: input.log_type.as_deref() == Some("Tail"),
+        ..Request::new(&ctx, json(input.payload.as_ref())?)
+    };
+    let (ctx, asked, function) =
+        locate(ctx, &input.function_name, input.qualifier.as_deref(), request.tenant_id.as_deref()).await?;
+    match input.invocation_type.as_deref() {
+        Some("DryRun") => return Ok(InvokeOutput::empty(204)),
+        Some("Event") => {
+            event::accept(&ctx, &asked, &function.function, request).await?;
+            return Ok(InvokeOutput::empty(202));
+        }
+        _ => {}
+    }
+    let (invoked, version) = run(&ctx, &asked, function, request).await?;
+    let (function_error, payload, log_tail) = whole(invoked).await?;
+    Ok(InvokeOutput {
+        status_code: 200,
+        function_error,
+        log_result: log_tail.map(|tail| STANDARD.encode(tail)),
+        payload: Some(payload.into()),
+        executed_version: Some(version),
+    })
+}
+
+impl InvokeOutput {
+    fn empty(status_code: u16) -> Self {
+        Self { status_code, function_error: None, log_result: None, payload: None, executed_version: None }
+    }
+}
+
+/// What is to be run, before it is known by which release.
+struct Request {
+    id: RequestId,
+    payload: Vec<u8>,
+    client_context: Option<String>,
+    /// Of the caller, if it traces.
+    trace_header: Option<String>,
+    tenant_id: Option<String>,
+    wants_log_tail: bool,
+    is_streamed: bool,
+    cause: Cause,
+}
+
+impl Request {
+    fn new(ctx: &Ctx, payload: Vec<u8>) -> Self {
+        Self {
+            id: ctx.cx.request_id,
+            payload,
+            client_context: None,
+            trace_header: ctx.cx.trace_header.as_deref().map(str::to_owned),
+            tenant_id: None,
+            wants_log_tail: false,
+            is_streamed: false,
+            cause: ctx.cx.cause,
+        }
+    }
+}
+
+/// Finds what is to be run, in its owner's account, and checks that it may be run for this tenant.
+async fn locate(
+    ctx: Ctx,
+    name: &str,
+    qualifier: Option<&str>,
+    tenant: Option<&str>,
+) -> Result<(Ctx, FunctionRef, Resolved), AwsError> {
+    let (ctx, asked) = FunctionRef::locate(ctx, "InvokeFunction", name, qualifier).await?;
+    let resolved = target(&ctx, &asked).await?;
+    match (&resolved.release().settings.tenancy, tenant) {
+        (Some(_), None) => Err(errors::tenant_wanted()),
+        (None, Some(_)) => Err(errors::tenant_unwanted()),
+        _ => Ok((ctx, asked, resolved)),
+    }
+}
+
+/// What a name and a qualifier mean for an invocation. Of an alias with a weight, chance decides.
+async fn target(ctx: &Ctx, asked: &FunctionRef) -> Result<Resolved, AwsError> {
+    let mut exact =
+        FunctionRef { qualifier: Some(asked.qualifier.clone().unwrap_or_else(|| "$LATEST".into())), ..asked.clone() };
+    let resolved = function::resolve(ctx, &exact).await?;
+    let Some(name) = exact.qualifier.as_deref().filter(|name| FunctionRef::is_alias(name)) else { return Ok(resolved) };
+    let Some(found) = alias::get_shared(ctx, &resolved.function, name).await? else { return Ok(resolved) };
+    let Some((other, weight)) = found.weights.first_key_value() else { return Ok(resolved) };
+    if dice(ctx) >= *weight {
+        return Ok(resolved);
+    }
+    exact.qualifier = Some(other.clone());
+    function::resolve(ctx, &exact).await
+}
+
+/// A number from 0 up to 1.
+fn dice(ctx: &Ctx) -> f64 {
+    let mut bytes = [0; 4];
+    ctx.cx.random().fill(&mut bytes);
+    f64::from(u32::from_le_bytes(bytes)) / (f64::from(u32::MAX) + 1.0)
+}
+
+/// Runs what was found; the answer is there when the response begins, with the number of the version that answers.
+async fn run(
+    ctx: &Ctx,
+    asked: &FunctionRef,
+    resolved: Resolved,
+    request: Request,
+) -> Result<(Invoked, String), AwsError> {
+    let spec = ctx.cloud.specs.of(ctx, &resolved).await?;
+    let call = Call {
+        request_id: request.id,
+        invoked_arn: asked.arn(ctx),
+        payload: request.payload,
+        client_context: request.client_context,
+        trace_header: Some(trace_header(ctx, request.trace_header.as_deref(), spec.is_traced)),
+        tenant_id: request.tenant_id,
+        wants_log_tail: request.wants_log_tail,
+        is_streamed: request.is_streamed,
+        concurrency: concurrency(ctx, &resolved.function).await?,
+        cause: request.cause,
+    };
+    let version = spec.version.clone();
+    let invoked = ctx.cloud.functions.invoke(spec, call).await.map_err(refused)?;
+    Ok((invoked, version))
+}
+
+async fn concurrency(ctx: &Ctx, function: &Function) -> Result<Concurrency, AwsError> {
+    Ok(match function.reserved_concurrency {
+        Some(reserved) => Concurrency::Reserved(reserved),
+        None => Concurrency::Shared(account::unreserved_concurrency(ctx).await?),
+    })
+}
+
+/// An event, which must be JSON. Nothing is an empty object.
+fn json(payload: Option<&Blob>) -> Result<Vec<u8>, AwsError> {
+    let bytes = match payload {
+        Some(payload) => payload.read_all().map_err(AwsError::internal)?.to_vec(),
+        None => Vec::new(),
+    };
+    if bytes.is_empty() {
+        return Ok(b"{}".to_vec());
+    }
+    match serde_json::from_slice::<serde::de::IgnoredAny>(&bytes) {
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(errors::no_json(&complaint(&bytes, &error))),
+    }
+}
+
+/// What AWS's parser says of a text that is no JSON, as far as it says it of the first character; else what ours says.
+fn complaint(bytes: &[u8], error: &serde_json::Error) -> String {
+    const WANTED: &str =
+        "expected a valid value (JSON String, Number, Array, Object or token 'null', 'true' or 'false')";
+    let start = bytes.iter().position(|byte| !byte.is_ascii_whitespace());
+    let what = match start.and_then(|at| bytes.get(at)) {
+        Some(byte) if byte.is_ascii_control() || *byte >= 0x80 => {
+            format!("Unexpected character ((CTRL-CHAR, code {byte})): {WANTED}")
+        }
+        Some(byte) if byte.is_ascii_punctuation() && !matches!(byte, b'{' | b'[' | b'"' | b'-') => {
+            format!("Unexpected character ('{}' (code {byte})): {WANTED}", char::from(*byte))
+        }
+        _ => error.to_string(),
+    };
+    let (line, column) = (error.line().max(1), error.column().max(1));
+    format!(
+        "{what}\n at [Source: REDACTED (`StreamReadFeature.INCLUDE_SOURCE_IN_LOCATION` disabled); \
+         line: {line}, column: {column}]"
+    )
+}
+
+fn client_context(text: &str) -> Result<String, AwsError> {
+    let decoded = STANDARD.decode(text).ok().filter(|bytes| bytes.len() <= CLIENT_CONTEXT_BYTES_MAX);
+    let text = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
+    text.filter(|text| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok())
+        .ok_or_else(|| errors::invalid_request_content("Client context must be a valid Base64-encoded JSON object."))
+}
+
+/// The header that ties what the function calls to this request: the caller's, where it sent one that names a trace.
+/// Whether the trace is sampled is the caller's decision before it is the function's.
+fn trace_header(ctx: &Ctx, sent: Option<&str>, is_traced: bool) -> String {
+    let part = |name: &str| sent?.split(';').find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='));
+    let hexadecimal = |id: base::Uuid, digits| -> String {
+        id.to_string().chars().filter(char::is_ascii_hexdigit).take(digits).collect()
+    };
+    let root = part("Root").map_or_else(
+        || format!("1-{:08x}-{}", ctx.cx.now().as_secs(), hexadecimal(ctx.cx.request_id.0, 24)),
+        str::to_owned,
+    );
+    let parent = part("Parent").map_or_else(|| hexadecimal(ctx.cx.id(), 16), str::to_owned);
+    let sampled = match part("Sampled") {
+        Some("1") => 1,
+        Some("0") => 0,
+        _ => u8::from(is_traced),
+    };
+    format!("Root={root};Parent={parent};Sampled={sampled}")
+}
+
+/// The whole of a response that is not streamed: what the function failed by, if it did, its answer, and its log's end.
+async fn whole(mut invoked: Invoked) -> Result<(Option<&'static str>, Vec<u8>, Option<Vec<u8>>), AwsError> {
+    let mut payload = Vec::new();
+    loop {
+        match invoked.response.next().await {
+            ResponsePiece::Bytes(bytes) if payload.is_empty() => payload = bytes,
+            ResponsePiece::Bytes(bytes) => {
+                // Whoever runs functions has this limit too; here it bounds what we hold.
+                if payload.len().saturating_add(bytes.len()) > RESPONSE_BYTES_MAX {
+                    return Err(AwsError::internal("a function answered more than it may"));
+                }
+                payload.extend_from_slice(&bytes);
+            }
+            ResponsePiece::End { log_tail, error } => {
+                return Ok(match error {
+                    Some((_, error)) => (Some(UNHANDLED), error.into_bytes(), log_tail),
+                    None => (invoked.function_error, payload, log_tail),
+                });
+            }
+        }
+    }
+}
+
+/// AWS's one word for a function that failed.
+const UNHANDLED: &str = "Unhandled";
+
+fn refused(error: InvokeError) -> AwsError {
+    match error {
+        InvokeError::Throttled(reason) => errors::rate_exceeded(reason),
+        InvokeError::CannotRun(why) => AwsError::not_built(why),
+        InvokeError::Internal(why) => AwsError::internal(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_json_is_refused_in_the_words_of_aws() {
+        let event = |bytes: &[u8]| json(Some(&Blob::from(bytes.to_vec())));
+        assert_eq!(event(b"").unwrap(), b"{}");
+        assert_eq!(event(br#"{"a": [1, null]}"#).unwrap(), br#"{"a": [1, null]}"#);
+        assert_eq!(
+            event(b"\x99\xeb,").unwrap_err().message,
+            "Could not parse request body into json: Could not parse payload into json: Unexpected character \
+             ((CTRL-CHAR, code 153)): expected a valid value (JSON String, Number, Array, Object or token 'null', 'true' \
+             or 'false')\n at [Source: REDACTED (`StreamReadFeature.INCLUDE_SOURCE_IN_LOCATION` disabled); line: 1, \
+             column: 1]"
+        );
+        for wrong in [b"{" as &[u8], b"hello", b"{}{}", b"'a'"] {
+            assert!(event(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

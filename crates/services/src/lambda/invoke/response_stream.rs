@@ -1,0 +1,115 @@
+//! Invoking with a response that goes to the caller as the function writes it.
+//!
+//! The response's pieces are events of the answer, each taken from the function when the caller has taken the one before.
+//! A function that does not stream answers in pieces too. How it ended is the last event.
+
+use base::AwsError;
+use base::ports::{Invoked, ResponsePiece};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use wire::{Blob, Events, Value};
+
+use super::{PAYLOAD_BYTES_MAX, Request, UNHANDLED, client_context, json, locate, run, whole};
+use crate::{Ctx, Service};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct InvokeWithResponseStreamInput {
+    function_name: String,
+    qualifier: Option<String>,
+    invocation_type: Option<String>,
+    log_type: Option<String>,
+    client_context: Option<String>,
+    tenant_id: Option<String>,
+    payload: Option<Blob>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InvokeWithResponseStreamOutput {
+    status_code: u16,
+    executed_version: Option<String>,
+}
+
+#[derive(Serialize)]
+enum Event {
+    PayloadChunk(PayloadChunk),
+    InvokeComplete(InvokeComplete),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct PayloadChunk {
+    payload: Blob,
+}
+
+#[derive(Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct InvokeComplete {
+    error_code: Option<&'static str>,
+    error_details: Option<String>,
+    log_result: Option<String>,
+}
+
+pub fn operations(service: Service) -> Service {
+    service
+        .streaming_operation("InvokeWithResponseStream", invoke)
+        .body_bytes_max("InvokeWithResponseStream", PAYLOAD_BYTES_MAX as u64)
+}
+
+async fn invoke(
+    ctx: Ctx,
+    input: InvokeWithResponseStreamInput,
+) -> Result<(InvokeWithResponseStreamOutput, Option<Events>), AwsError> {
+    let request = Request {
+        client_context: input.client_context.as_deref().map(client_context).transpose()?,
+        tenant_id: input.tenant_id,
+        wants_log_tail: input.log_type.as_deref() == Some("Tail"),
+        is_streamed: true,
+        ..Request::new(&ctx, json(input.payload.as_ref())?)
+    };
+    let (ctx, asked, function) =
+        locate(ctx, &input.function_name, input.qualifier.as_deref(), request.tenant_id.as_deref()).await?;
+    if input.invocation_type.as_deref() == Some("DryRun") {
+        return Ok((InvokeWithResponseStreamOutput { status_code: 204, executed_version: None }, None));
+    }
+    let (invoked, version) = run(&ctx, &asked, function, request).await?;
+    let output = InvokeWithResponseStreamOutput { status_code: 200, executed_version: Some(version) };
+    Ok((output, Some(Events::unfold(Some(invoked), next))))
+}
+
+/// The next event. Behind the last there is no response any more.
+async fn next(invoked: Option<Invoked>) -> Option<(Result<Value, AwsError>, Option<Invoked>)> {
+    let mut invoked = invoked?;
+    if invoked.function_error.is_some() {
+        // What would be the response is how it failed.
+        let ended = whole(invoked).await.map(|(_, error, log_tail)| {
+            let error_details = Some(String::from_utf8_lossy(&error).into_owned());
+            InvokeComplete { error_code: Some(UNHANDLED), error_details, log_result: log_tail.map(encoded) }
+        });
+        return Some((ended.and_then(|complete| value(&Event::InvokeComplete(complete))), None));
+    }
+    match invoked.response.next().await {
+        ResponsePiece::Bytes(bytes) => {
+            let chunk = value(&Event::PayloadChunk(PayloadChunk { payload: bytes.into() }));
+            Some((chunk, Some(invoked)))
+        }
+        ResponsePiece::End { log_tail, error } => {
+            let complete = InvokeComplete {
+                error_code: error.as_ref().map(|_| UNHANDLED),
+                error_details: error.map(|(_, details)| details),
+                log_result: log_tail.map(encoded),
+            };
+            Some((value(&Event::InvokeComplete(complete)), None))
+        }
+    }
+}
+
+fn value(event: &Event) -> Result<Value, AwsError> {
+    Ok(Value::of(event)?)
+}
+
+fn encoded(log_tail: Vec<u8>) -> String {
+    STANDARD.encode(log_tail)
+}

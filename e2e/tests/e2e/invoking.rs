@@ -1,0 +1,38 @@
+//! Functions run: asked for and waited for, streamed, and left to run later.
+
+use e2e::{Lamp, client, clients, python, run};
+
+#[test]
+fn boto3_invokes() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/invoke.py"));
+    run(command);
+}
+
+#[test]
+fn boto3_takes_responses_as_they_are_written() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/streams.py"));
+    run(command);
+}
+
+#[test]
+fn events_that_were_accepted_survive_kill_nine() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut lamp = Lamp::start_on(dir.path(), &[]);
+    let script = clients().join("python/events.py");
+    let mut send = client(&lamp, &python());
+    send.arg(&script).arg("send");
+    let said = run(send);
+    let sent = said.lines().last().unwrap_or_default().to_owned();
+    lamp.kill();
+    if !sent.starts_with('{') {
+        return;
+    }
+    let lamp = Lamp::start_on(dir.path(), &[]);
+    let mut seen = client(&lamp, &python());
+    seen.arg(&script).args(["seen", &sent]);
+    run(seen);
+}
