@@ -125,9 +125,9 @@ assert bad["Error"]["Message"].startswith(
 ), bad
 refused("InvalidParameterValueException", awslambda.create_function, FunctionName="x", Runtime="python3.13",
         Handler="app.handler", Role=ROLE, Code={"ZipFile": b"this is no zip"})
-not_built = refused("NotImplementedException", awslambda.invoke, FunctionName="f", InvocationType="Event")
+not_built = refused("NotImplementedException", awslambda.list_durable_executions_by_function, FunctionName="f")
 assert not_built["ResponseMetadata"]["HTTPStatusCode"] == 501
-assert "asynchronous invocation" in not_built["Error"]["Message"], not_built
+assert "ListDurableExecutionsByFunction" in not_built["Error"]["Message"], not_built
 
 refused_parameter = refused(
     "NotImplementedException", awslambda.create_function, FunctionName="x", Runtime="python3.13", Handler="app.handler",

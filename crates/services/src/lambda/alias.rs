@@ -257,6 +257,14 @@ fn version_not_found(ctx: &Ctx, function: &str, version: &str) -> AwsError {
 }
 
 impl Alias {
+    /// The version that one invocation gets: the other one as often as its weight says. `dice` answers from 0 up to 1.
+    pub fn choose(&self, dice: impl FnOnce() -> f64) -> &str {
+        match self.weights.first_key_value() {
+            Some((other, weight)) if dice() < *weight => other,
+            _ => &self.version,
+        }
+    }
+
     pub fn sends_to(&self, version: &str) -> bool {
         self.version == version || self.weights.contains_key(version)
     }

@@ -11,7 +11,7 @@ use store::{Record, Row, Scan, Table};
 use super::account::{self, CONCURRENCY_DEFAULT, Share, UNRESERVED_CONCURRENCY_MIN};
 use super::function::{self, Concurrency, FUNCTIONS, Function};
 use super::name::FunctionRef;
-use super::{alias, errors, version};
+use super::{alias, errors};
 use crate::{Ctx, Service};
 
 const PAGE_MAX: usize = 50;
@@ -164,7 +164,7 @@ pub async fn put_provisioned(ctx: Ctx, input: PutProvisioned) -> Result<Provisio
     let mut edit = ctx.edit_with(vec![account::turn(&ctx)], &FUNCTIONS, &scope, &asked.name).await;
     loop {
         let (found, batch) = edit.read().await?;
-        let function = found.ok_or_else(|| missing(&ctx, &asked, &input.qualifier))?;
+        let function = found.ok_or_else(|| asked.missing(&ctx))?;
         check_target(&ctx, &function, &asked, &input.qualifier).await?;
         let others: Vec<_> =
             all(&ctx, &function).await?.into_iter().filter(|row| row.key.1 != input.qualifier).collect();
@@ -206,7 +206,7 @@ pub async fn delete_provisioned(ctx: Ctx, input: OfQualifier) -> Result<(), AwsE
     let mut edit = ctx.edit_with(vec![account::turn(&ctx)], &FUNCTIONS, &scope, &asked.name).await;
     loop {
         let (found, batch) = edit.read().await?;
-        let mut function = found.ok_or_else(|| missing(&ctx, &asked, &input.qualifier))?;
+        let mut function = found.ok_or_else(|| asked.missing(&ctx))?;
         check_target(&ctx, &function, &asked, &input.qualifier).await?;
         let key = (function.incarnation, input.qualifier.as_str());
         let Some(row) = PROVISIONED.get(&ctx.cloud.store, &scope, key).await? else { return Ok(()) };
@@ -271,28 +271,15 @@ async fn existing(
     const ON_LATEST: &str = "The function resource provided must be an alias or a published version.";
     let asked = qualified(ctx, operation, &input.function_name, &input.qualifier, ON_LATEST)?;
     let found = FUNCTIONS.get_shared(&ctx.cloud.store, &ctx.scope(), &asked.name).await?;
-    let function = found.ok_or_else(|| missing(ctx, &asked, &input.qualifier))?;
+    let function = found.ok_or_else(|| asked.missing(ctx))?;
     Ok((asked, function))
 }
 
-fn missing(ctx: &Ctx, asked: &FunctionRef, qualifier: &str) -> AwsError {
-    if FunctionRef::is_alias(qualifier) {
-        errors::cannot_find_alias(&asked.arn(ctx))
-    } else {
-        errors::function_not_found(&asked.arn(ctx))
-    }
-}
-
 async fn check_target(ctx: &Ctx, function: &Function, asked: &FunctionRef, qualifier: &str) -> Result<(), AwsError> {
-    let there = if FunctionRef::is_alias(qualifier) {
-        alias::get_shared(ctx, function, qualifier).await?.is_some()
-    } else {
-        match qualifier.parse() {
-            Ok(number) => version::get_shared(ctx, function, number).await?.is_some(),
-            Err(_) => false,
-        }
-    };
-    if there { Ok(()) } else { Err(missing(ctx, asked, qualifier)) }
+    match function::qualified(ctx, function, qualifier).await? {
+        Some(_) => Ok(()),
+        None => Err(asked.missing(ctx)),
+    }
 }
 
 /// A version gets its provisioned concurrency under one name: its number, or that of one alias.

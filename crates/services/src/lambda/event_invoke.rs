@@ -10,10 +10,10 @@ use base::{Arn, AwsError, Timestamp, Uuid};
 use serde::{Deserialize, Serialize};
 use store::{Record, Scan, Table};
 
+use super::errors;
 use super::function::{self, FUNCTIONS, Function, Named};
 use super::invoke::Policy;
 use super::name::FunctionRef;
-use super::{alias, errors, version};
 use crate::{Ctx, Service};
 
 const PAGE_MAX: usize = 50;
@@ -115,7 +115,7 @@ async fn change(
     loop {
         let (found, batch) = edit.read().await?;
         let function = found.ok_or_else(errors::no_function_for_events)?;
-        if !has(ctx, &function, qualifier).await? {
+        if function::qualified(ctx, &function, qualifier).await?.is_none() {
             return Err(errors::no_function_for_events());
         }
         if let Some(destinations) = &input.destination_config {
@@ -195,17 +195,6 @@ fn arn(ctx: &Ctx, name: &str, qualifier: &str) -> String {
 
 fn not_configured(ctx: &Ctx, asked: &FunctionRef) -> AwsError {
     errors::event_invoke_not_configured(&arn(ctx, &asked.name, qualifier(asked)))
-}
-
-/// Whether a function has a version or an alias.
-async fn has(ctx: &Ctx, function: &Function, qualifier: &str) -> Result<bool, AwsError> {
-    if FunctionRef::is_alias(qualifier) {
-        return Ok(alias::get_shared(ctx, function, qualifier).await?.is_some());
-    }
-    match qualifier.parse() {
-        Ok(number) => Ok(version::get_shared(ctx, function, number).await?.is_some()),
-        Err(_) => Ok(qualifier == "$LATEST"),
-    }
 }
 
 impl ChangeEventInvoke {
@@ -316,7 +305,7 @@ async fn is_destination(ctx: &Ctx, arn: &Arn, function: &Function) -> Result<boo
     }
     match FUNCTIONS.get_shared(&ctx.cloud.store, &ctx.scope(), name).await? {
         None => Ok(false),
-        Some(found) => has(ctx, &found, qualifier).await,
+        Some(found) => Ok(function::qualified(ctx, &found, qualifier).await?.is_some()),
     }
 }
 

@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use store::{Batch, Record, Scan, Table};
 
 use super::account::Share;
+use super::alias::Alias;
 use super::code::{self, Code};
-use super::name::FunctionRef;
+use super::name::{FunctionRef, Qualifier};
 use super::release::{FunctionConfiguration, Phase, Release};
 use super::settings::Settings;
 use super::tag::Tags;
@@ -295,20 +296,46 @@ pub async fn find(ctx: &Ctx, name: &str) -> Result<Arc<Function>, AwsError> {
     found.ok_or_else(|| errors::function_not_found(&arn(ctx, name)))
 }
 
+/// A version or an alias of a function, as it is.
+pub enum Found {
+    Latest,
+    Version(u64, Arc<Release>),
+    Alias(Arc<Alias>),
+}
+
+/// Finds what a qualifier means for a function, if anything.
+pub async fn qualified(ctx: &Ctx, function: &Function, qualifier: &str) -> Result<Option<Found>, AwsError> {
+    Ok(match Qualifier::of(qualifier) {
+        Qualifier::Latest => Some(Found::Latest),
+        Qualifier::Version(number) => {
+            version::get_shared(ctx, function, number).await?.map(|release| Found::Version(number, release))
+        }
+        Qualifier::Alias(name) => alias::get_shared(ctx, function, name).await?.map(Found::Alias),
+        Qualifier::Nothing => None,
+    })
+}
+
 /// Finds what a name and a qualifier mean, or answers as AWS does where they mean nothing.
 pub async fn resolve(ctx: &Ctx, asked: &FunctionRef) -> Result<Resolved, AwsError> {
+    resolve_by(ctx, asked, |alias| alias.version.clone()).await
+}
+
+/// As [`resolve`]; `choose` says which version an alias stands for.
+pub async fn resolve_by(
+    ctx: &Ctx,
+    asked: &FunctionRef,
+    choose: impl FnOnce(&Alias) -> String,
+) -> Result<Resolved, AwsError> {
     let not_found = || errors::function_not_found(&asked.arn(ctx));
     let function = FUNCTIONS.get_shared(&ctx.cloud.store, &ctx.scope(), &asked.name).await?.ok_or_else(not_found)?;
-    let mut qualifier = asked.qualifier.clone();
-    if let Some(name) = qualifier.as_deref().filter(|qualifier| FunctionRef::is_alias(qualifier)) {
-        qualifier = Some(alias::get_shared(ctx, &function, name).await?.ok_or_else(not_found)?.version.clone());
+    let mut found = qualified(ctx, &function, asked.qualifier.as_deref().unwrap_or("$LATEST")).await?;
+    if let Some(Found::Alias(alias)) = found {
+        found = qualified(ctx, &function, &choose(&alias)).await?;
     }
-    let published = match qualifier.as_deref() {
-        None | Some("$LATEST") => None,
-        Some(number) => {
-            let number = version::number(number).ok_or_else(not_found)?;
-            Some((number, version::get_shared(ctx, &function, number).await?.ok_or_else(not_found)?))
-        }
+    let published = match found {
+        Some(Found::Latest) => None,
+        Some(Found::Version(number, release)) => Some((number, release)),
+        Some(Found::Alias(_)) | None => return Err(not_found()),
     };
     Ok(Resolved { function, published })
 }

@@ -45,7 +45,7 @@ impl FunctionRef {
         let asked = Self { name: parts.name.to_owned(), qualifier };
         // A number is written in one way, or it is no version's.
         match asked.qualifier.as_deref() {
-            Some(number) if is_number(number) && version::number(number).is_none() => {
+            Some(number) if is_number(number) && Qualifier::of(number) == Qualifier::Nothing => {
                 Err(errors::function_not_found(&asked.arn(ctx)))
             }
             _ => Ok(asked),
@@ -129,9 +129,33 @@ impl FunctionRef {
         format!("{}{qualifier}", function::arn(ctx, &self.name))
     }
 
-    /// Whether a qualifier is the name of an alias: it is neither a number nor `$LATEST`.
-    pub fn is_alias(qualifier: &str) -> bool {
-        !qualifier.starts_with('$') && !is_number(qualifier)
+    /// What AWS says when there is no such version or alias.
+    pub fn missing(&self, ctx: &Ctx) -> AwsError {
+        match self.qualifier.as_deref().map(Qualifier::of) {
+            Some(Qualifier::Alias(_)) => errors::cannot_find_alias(&self.arn(ctx)),
+            _ => errors::function_not_found(&self.arn(ctx)),
+        }
+    }
+}
+
+/// What a qualifier can mean. Whether there is such a thing is [`function::qualified`]'s to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Qualifier<'a> {
+    Latest,
+    Version(u64),
+    Alias(&'a str),
+    /// A number that is written as no version's is, or what begins as only `$LATEST` does.
+    Nothing,
+}
+
+impl<'a> Qualifier<'a> {
+    pub fn of(text: &'a str) -> Self {
+        match text {
+            "$LATEST" => Self::Latest,
+            number if is_number(number) => version::number(number).map_or(Self::Nothing, Self::Version),
+            text if text.contains('$') => Self::Nothing,
+            alias => Self::Alias(alias),
+        }
     }
 }
 

@@ -8,10 +8,10 @@ use base::{AwsError, Uuid};
 use serde::{Deserialize, Serialize};
 use store::{Record, Table};
 
+use super::errors;
 use super::function::{self, FUNCTIONS, Function};
 use super::name::FunctionRef;
 use super::policy::{Conditions, Policy, Principal, Statement};
-use super::{alias, errors, version};
 use crate::{Ctx, Service};
 
 /// By the function's incarnation and the qualifier.
@@ -224,19 +224,12 @@ async fn change(
 
 /// The revision of what is asked for, or AWS's words for that it is not there.
 async fn revision_of(ctx: &Ctx, asked: &FunctionRef, function: &Function) -> Result<Uuid, AwsError> {
-    let missing = || errors::function_not_found(&asked.arn(ctx));
-    match asked.qualifier.as_deref() {
-        None | Some("$LATEST") => Ok(function.latest.revision),
-        Some(number) if number.bytes().all(|digit| digit.is_ascii_digit()) => {
-            let number = number.parse().map_err(|_| missing())?;
-            Ok(version::get_shared(ctx, function, number).await?.ok_or_else(missing)?.revision)
-        }
-        // The pattern of qualifiers lets dollars through, which no alias has.
-        Some(name) if name.contains('$') => Err(missing()),
-        Some(name) => match alias::get_shared(ctx, function, name).await? {
-            Some(alias) => Ok(alias.revision),
-            None => Err(errors::resource_not_found(format!("Cannot find alias arn: {}", asked.arn(ctx)))),
-        },
+    let qualifier = asked.qualifier.as_deref().unwrap_or("$LATEST");
+    match function::qualified(ctx, function, qualifier).await? {
+        Some(function::Found::Latest) => Ok(function.latest.revision),
+        Some(function::Found::Version(_, release)) => Ok(release.revision),
+        Some(function::Found::Alias(alias)) => Ok(alias.revision),
+        None => Err(asked.missing(ctx)),
     }
 }
 

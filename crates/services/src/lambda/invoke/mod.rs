@@ -25,7 +25,7 @@ use wire::Blob;
 
 use super::function::{self, Function, Resolved};
 use super::name::FunctionRef;
-use super::{account, alias, errors};
+use super::{account, errors};
 use crate::{Ctx, Service};
 
 pub use retry::Policy;
@@ -148,17 +148,9 @@ async fn locate(
 
 /// What a name and a qualifier mean for an invocation. Of an alias with a weight, chance decides.
 async fn target(ctx: &Ctx, asked: &FunctionRef) -> Result<Resolved, AwsError> {
-    let mut exact =
+    let exact =
         FunctionRef { qualifier: Some(asked.qualifier.clone().unwrap_or_else(|| "$LATEST".into())), ..asked.clone() };
-    let resolved = function::resolve(ctx, &exact).await?;
-    let Some(name) = exact.qualifier.as_deref().filter(|name| FunctionRef::is_alias(name)) else { return Ok(resolved) };
-    let Some(found) = alias::get_shared(ctx, &resolved.function, name).await? else { return Ok(resolved) };
-    let Some((other, weight)) = found.weights.first_key_value() else { return Ok(resolved) };
-    if dice(ctx) >= *weight {
-        return Ok(resolved);
-    }
-    exact.qualifier = Some(other.clone());
-    function::resolve(ctx, &exact).await
+    function::resolve_by(ctx, &exact, |alias| alias.choose(|| dice(ctx)).to_owned()).await
 }
 
 /// A number from 0 up to 1.
