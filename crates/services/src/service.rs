@@ -20,12 +20,14 @@ pub struct Service {
     overlay: &'static str,
     operations: Vec<(&'static str, Bound)>,
     body_bytes_max: HashMap<&'static str, u64>,
+    actions: HashMap<&'static str, &'static str>,
 }
 
 impl Service {
     /// `model` and `overlay` are the folder's files of these names.
     pub fn new(name: &'static str, model: &'static str, overlay: &'static str) -> Self {
-        Self { name, model, overlay, operations: Vec::new(), body_bytes_max: HashMap::new() }
+        let (body_bytes_max, actions) = (HashMap::new(), HashMap::new());
+        Self { name, model, overlay, operations: Vec::new(), body_bytes_max, actions }
     }
 
     /// Adds an operation. `run` takes the members that it implements. An input type denies the members that it does not
@@ -76,15 +78,22 @@ impl Service {
         self
     }
 
+    /// Says what policies and messages call `operation`, where that is another name.
+    pub fn action(mut self, operation: &'static str, action: &'static str) -> Self {
+        self.actions.insert(operation, action);
+        self
+    }
+
     /// The service as the server routes to it. The whole description is read when the first request comes.
     pub(crate) fn bind(self, cloud: &Arc<Cloud>) -> Result<(Summary, Arc<wire::Service>), LoadError> {
-        let Self { name, model, overlay, operations, body_bytes_max } = self;
+        let Self { name, model, overlay, operations, body_bytes_max, actions } = self;
         let summary = Summary::read(name, model, overlay)?;
         #[expect(clippy::expect_used, reason = "the description is compiled in, and a test loads every one")]
         let load = move || schema::load(name, model, overlay).expect("a service's own description loads");
         let mut service = wire::Service::new(name, load);
         service.handlers = operations.into_iter().map(|(name, bind)| (name, bind(cloud.clone()))).collect();
         service.body_bytes_max = body_bytes_max;
+        service.actions = actions;
         Ok((summary, Arc::new(service)))
     }
 }

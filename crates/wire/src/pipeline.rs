@@ -263,9 +263,9 @@ impl Pipeline {
         bytes_max: u64,
         filter: Option<&mut dyn Filter>,
     ) -> Result<Received, AwsError> {
-        let operation = exchange.labels().operation;
+        let action = exchange.action();
         let received = self.bodies.read(pin!(body), bytes_max, filter).await;
-        let received = received.map_err(|error| body_error(error, operation))?;
+        let received = received.map_err(|error| body_error(error, action))?;
         exchange.body_bytes = received.blob.len();
         Ok(received)
     }
@@ -321,8 +321,9 @@ impl Pipeline {
                 let operation = operation_of(&asked.route)?.name;
                 let bytes_max = asked.route.service.body_limit(operation).min(limits::BODY_INFLATED_BYTES_MAX);
                 let held = self.bodies.hold_decoded(&mut asked.received, bytes_max);
-                held.map_err(|error| body_error(error, operation))?;
-                body::inflate(blob, bytes_max).await.map_err(|error| body_error(error, operation))
+                let action = asked.route.service.action(operation);
+                held.map_err(|error| body_error(error, action))?;
+                body::inflate(blob, bytes_max).await.map_err(|error| body_error(error, action))
             }
             b"" | b"identity" => Ok(blob),
             _ => {
@@ -415,6 +416,11 @@ impl Exchange {
     fn labels(&self) -> Labels {
         let Some(route) = &self.route else { return Labels::default() };
         Labels { service: route.service.name, operation: route.operation().map_or("", |operation| operation.name) }
+    }
+
+    /// What messages call the operation, once it is known.
+    fn action(&self) -> &'static str {
+        self.route.as_ref().map_or("", |route| route.service.action(self.labels().operation))
     }
 
     fn family(&self) -> Family {
@@ -528,14 +534,14 @@ impl Filter for Chunks {
     }
 }
 
-fn body_error(error: BodyError, operation: &'static str) -> AwsError {
+fn body_error(error: BodyError, action: &'static str) -> AwsError {
     match error {
         BodyError::TooLarge { bytes_max } => AwsError::client(
             413,
             "RequestEntityTooLargeException",
-            match operation {
+            match action {
                 "" => format!("Request must be smaller than {bytes_max} bytes"),
-                operation => format!("Request must be smaller than {bytes_max} bytes for the {operation} operation"),
+                action => format!("Request must be smaller than {bytes_max} bytes for the {action} operation"),
             },
         ),
         BodyError::Filter(error) => error,

@@ -91,12 +91,15 @@ pub struct Service {
     pub handlers: HashMap<&'static str, Handler>,
     /// Operations whose requests may be longer than [`limits::BODY_BYTES_MAX`], or must be shorter.
     pub body_bytes_max: HashMap<&'static str, u64>,
+    /// What policies and messages call operations, where that is another name.
+    pub actions: HashMap<&'static str, &'static str>,
 }
 
 impl Service {
     pub fn new(name: &'static str, model: impl FnOnce() -> Model + Send + 'static) -> Self {
         let model: Box<dyn FnOnce() -> Model + Send> = Box::new(model);
-        Self { name, model: LazyLock::new(model), handlers: HashMap::new(), body_bytes_max: HashMap::new() }
+        let (handlers, body_bytes_max, actions) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { name, model: LazyLock::new(model), handlers, body_bytes_max, actions }
     }
 
     /// Registers what runs `operation`.
@@ -111,6 +114,11 @@ impl Service {
     pub fn limit_body(mut self, operation: &'static str, bytes_max: u64) -> Self {
         self.body_bytes_max.insert(operation, bytes_max);
         self
+    }
+
+    /// The name of an operation in policies and messages.
+    pub fn action(&self, operation: &'static str) -> &'static str {
+        self.actions.get(operation).copied().unwrap_or(operation)
     }
 
     pub fn body_limit(&self, operation: &str) -> u64 {

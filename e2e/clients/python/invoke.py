@@ -92,3 +92,16 @@ refused("InvalidRequestContentException", "Could not parse request body into jso
 assert awslambda.invoke(FunctionName="py", InvocationType="DryRun")["StatusCode"] == 204
 awslambda.put_function_concurrency(FunctionName="py", ReservedConcurrentExecutions=0)
 refused("TooManyRequestsException", "Rate Exceeded.", awslambda.invoke, FunctionName="py")
+refused("RequestEntityTooLargeException", "Request must be smaller than 6291456 bytes for the InvokeFunction operation",
+        awslambda.invoke, FunctionName="py", Payload=b'"' + b"x" * 6291456 + b'"')
+
+# A caller's trace goes on in the function; whether it is sampled stays the caller's decision.
+TRACE = """
+import os
+def handler(event, context):
+    return os.environ["_X_AMZN_TRACE_ID"]
+"""
+make("trace", "python3.13", "app.handler", "app.py", TRACE)
+sent = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
+awslambda.meta.events.register("before-send.lambda.Invoke", lambda request, **_: request.headers.update({"X-Amzn-Trace-Id": sent}))
+assert call("trace")[1] == sent, call("trace")[1]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use store::{Batch, Record, Table};
 use wire::Blob;
 
-use super::{Request, json, locate};
+use super::{ACTION, Request, json, locate};
 use crate::lambda::errors;
 use crate::lambda::function::Function;
 use crate::lambda::name::FunctionRef;
@@ -62,7 +62,10 @@ pub struct InvokeAsyncOutput {
 }
 
 pub fn operations(service: Service) -> Service {
-    service.operation("InvokeAsync", invoke_async).body_bytes_max("InvokeAsync", INVOKE_ARGS_BYTES_MAX)
+    service
+        .operation("InvokeAsync", invoke_async)
+        .action("InvokeAsync", ACTION)
+        .body_bytes_max("InvokeAsync", INVOKE_ARGS_BYTES_MAX)
 }
 
 /// The operation of 2014, which AWS keeps for those who still have it.

@@ -31,6 +31,8 @@ use crate::{Ctx, Service};
 pub use retry::Policy;
 pub use spec::Specs;
 
+/// What policies and messages call every way to invoke.
+const ACTION: &str = "InvokeFunction";
 /// What a caller may send to a function that it waits for.
 const PAYLOAD_BYTES_MAX: usize = 6 * 1024 * 1024;
 /// What a function may answer when it does not stream, with AWS's hundred bytes of grace.
@@ -63,6 +65,7 @@ pub struct InvokeOutput {
 pub fn operations(service: Service) -> Service {
     service
         .operation("Invoke", invoke)
+        .action("Invoke", ACTION)
         .body_bytes_max("Invoke", PAYLOAD_BYTES_MAX as u64)
         .with(event::operations)
         .with(response_stream::operations)
@@ -137,7 +140,7 @@ async fn locate(
     qualifier: Option<&str>,
     tenant: Option<&str>,
 ) -> Result<(Ctx, FunctionRef, Resolved), AwsError> {
-    let (ctx, asked) = FunctionRef::locate(ctx, "InvokeFunction", name, qualifier).await?;
+    let (ctx, asked) = FunctionRef::locate(ctx, ACTION, name, qualifier).await?;
     let resolved = target(&ctx, &asked).await?;
     match (&resolved.release().settings.tenancy, tenant) {
         (Some(_), None) => Err(errors::tenant_wanted()),

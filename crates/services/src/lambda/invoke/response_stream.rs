@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use wire::{Blob, Events, Value};
 
-use super::{PAYLOAD_BYTES_MAX, Request, UNHANDLED, client_context, json, locate, run, whole};
+use super::{ACTION, PAYLOAD_BYTES_MAX, Request, UNHANDLED, client_context, json, locate, run, whole};
 use crate::{Ctx, Service};
 
 #[derive(Deserialize)]
@@ -55,6 +55,7 @@ struct InvokeComplete {
 pub fn operations(service: Service) -> Service {
     service
         .streaming_operation("InvokeWithResponseStream", invoke)
+        .action("InvokeWithResponseStream", ACTION)
         .body_bytes_max("InvokeWithResponseStream", PAYLOAD_BYTES_MAX as u64)
 }
 
