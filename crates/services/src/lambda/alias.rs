@@ -10,10 +10,9 @@ use store::{Record, Scan, Table};
 use super::account::{self, Share};
 use super::function::{self, FUNCTIONS, Function, check_revision};
 use super::name::FunctionRef;
-use super::{debris, errors, version};
+use super::{debris, errors, paging, version};
 use crate::{Ctx, Service};
 
-const PAGE_MAX: usize = 50;
 /// Rows read at once when all aliases of a function are looked through.
 const STEP: usize = 500;
 /// Aliases that a refusal names.
@@ -202,7 +201,7 @@ pub async fn list(ctx: Ctx, input: ListAliases) -> Result<AliasList, AwsError> {
     let (ctx, FunctionRef { name: function_name, .. }) =
         FunctionRef::locate_whole(ctx, "ListAliases", &input.function_name).await?;
     let function = function::find(&ctx, &function_name).await?;
-    let limit = input.max_items.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
+    let limit = paging::size(input.max_items);
     let wanted = |alias: &Alias| input.function_version.as_ref().is_none_or(|version| *version == alias.version);
     let mut scan = ctx
         .resume(OPERATION, Scan::all(STEP).under::<Uuid>(function.incarnation), input.marker.as_deref())

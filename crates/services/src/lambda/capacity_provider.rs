@@ -14,13 +14,12 @@ use serde::{Deserialize, Serialize};
 use store::{Batch, Record, Row, Scan, Scope, Table};
 use wire::value::With;
 
-use super::errors;
 use super::function::{self, Function};
 use super::release::Release;
 use super::tag::{self, Tags};
+use super::{errors, paging};
 use crate::{Ctx, Service};
 
-const PAGE_MAX: usize = 50;
 /// As many as AWS gives an account in a region.
 const PROVIDERS_MAX: usize = 1_000;
 /// What a provider may have if nobody says.
@@ -285,34 +284,29 @@ pub async fn delete(ctx: Ctx, input: NamedProvider) -> Result<CapacityProviderAn
 
 pub async fn list(ctx: Ctx, input: ListCapacityProviders) -> Result<CapacityProviderList, AwsError> {
     const OPERATION: &str = "lambda:ListCapacityProviders";
-    let scan = Scan::all(input.max_items.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX));
-    let scan = ctx.resume(OPERATION, scan, input.marker.as_deref()).ok_or_else(errors::invalid_marker)?;
+    let scan = Scan::all(paging::size(input.max_items));
+    let (rows, next_marker) = paging::page(&ctx, OPERATION, &PROVIDERS, scan, input.marker.as_deref()).await?;
     if input.state.is_some_and(|state| state != "Active") {
         // What is stored is active.
         return Ok(CapacityProviderList { capacity_providers: Vec::new(), next_marker: None });
     }
-    let page = PROVIDERS.page(&ctx.cloud.store, &ctx.scope(), scan).await?;
-    Ok(CapacityProviderList {
-        next_marker: ctx.marker(OPERATION, page.next.as_ref()),
-        capacity_providers: page.rows.into_iter().map(|row| row.value.show(&ctx, "Active")).collect(),
-    })
+    let capacity_providers = rows.into_iter().map(|row| row.value.show(&ctx, "Active")).collect();
+    Ok(CapacityProviderList { capacity_providers, next_marker })
 }
 
 pub async fn list_function_versions(ctx: Ctx, input: ListFunctionVersions) -> Result<FunctionVersionList, AwsError> {
     const OPERATION: &str = "lambda:ListFunctionVersionsByCapacityProvider";
     let name = name_of(&ctx, &input.capacity_provider_name)?;
     find(&ctx, &name).await?;
-    let scan = Scan::all(input.max_items.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX)).under::<String>(&name);
-    let scan = ctx.resume(OPERATION, scan, input.marker.as_deref()).ok_or_else(errors::invalid_marker)?;
-    let page = USERS.page(&ctx.cloud.store, &ctx.scope(), scan).await?;
-    let next_marker = ctx.marker(OPERATION, page.next.as_ref());
+    let scan = Scan::all(paging::size(input.max_items)).under::<String>(&name);
+    let (rows, next_marker) = paging::page(&ctx, OPERATION, &USERS, scan, input.marker.as_deref()).await?;
     let show = |row: Row<(String, Uuid, String), User>| FunctionVersion {
         function_arn: format!("{}:{}", function::arn(&ctx, &row.value.function), row.key.2),
         state: "Active",
     };
     Ok(FunctionVersionList {
         capacity_provider_arn: arn(&ctx, &name),
-        function_versions: page.rows.into_iter().map(show).collect(),
+        function_versions: rows.into_iter().map(show).collect(),
         next_marker,
     })
 }

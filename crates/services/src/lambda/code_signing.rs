@@ -11,13 +11,12 @@ use serde::{Deserialize, Serialize};
 use store::{Batch, Record, Scan, Table};
 
 use super::code::PackageType;
-use super::errors;
 use super::function::{self, FUNCTIONS, Function};
 use super::name::FunctionRef;
 use super::tag::{self, Tags};
+use super::{errors, paging};
 use crate::{Ctx, Service};
 
-const PAGE_MAX: usize = 50;
 /// How often another id is drawn if one is taken.
 const ID_ATTEMPTS_MAX: usize = 8;
 
@@ -251,26 +250,20 @@ pub async fn delete(ctx: Ctx, input: NamedConfig) -> Result<(), AwsError> {
 
 pub async fn list(ctx: Ctx, input: ListCodeSigningConfigs) -> Result<CodeSigningConfigList, AwsError> {
     const OPERATION: &str = "lambda:ListCodeSigningConfigs";
-    let scan = Scan::all(input.max_items.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX));
-    let scan = ctx.resume(OPERATION, scan, input.marker.as_deref()).ok_or_else(errors::invalid_marker)?;
-    let page = CONFIGS.page(&ctx.cloud.store, &ctx.scope(), scan).await?;
-    Ok(CodeSigningConfigList {
-        next_marker: ctx.marker(OPERATION, page.next.as_ref()),
-        code_signing_configs: page.rows.into_iter().map(|row| row.value.show(&ctx).code_signing_config).collect(),
-    })
+    let scan = Scan::all(paging::size(input.max_items));
+    let (rows, next_marker) = paging::page(&ctx, OPERATION, &CONFIGS, scan, input.marker.as_deref()).await?;
+    let code_signing_configs = rows.into_iter().map(|row| row.value.show(&ctx).code_signing_config).collect();
+    Ok(CodeSigningConfigList { code_signing_configs, next_marker })
 }
 
 pub async fn list_functions(ctx: Ctx, input: ListFunctionsByCodeSigningConfig) -> Result<FunctionArnList, AwsError> {
     const OPERATION: &str = "lambda:ListFunctionsByCodeSigningConfig";
     let arn = &input.code_signing_config_arn;
     let config = find(&ctx, arn).await?.ok_or_else(|| errors::code_signing_not_found(arn))?;
-    let scan = Scan::all(input.max_items.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX)).under::<String>(&config.id);
-    let scan = ctx.resume(OPERATION, scan, input.marker.as_deref()).ok_or_else(errors::invalid_marker)?;
-    let page = USERS.page(&ctx.cloud.store, &ctx.scope(), scan).await?;
-    Ok(FunctionArnList {
-        next_marker: ctx.marker(OPERATION, page.next.as_ref()),
-        function_arns: page.rows.into_iter().map(|row| function::arn(&ctx, &row.key.1)).collect(),
-    })
+    let scan = Scan::all(paging::size(input.max_items)).under::<String>(&config.id);
+    let (rows, next_marker) = paging::page(&ctx, OPERATION, &USERS, scan, input.marker.as_deref()).await?;
+    let function_arns = rows.into_iter().map(|row| function::arn(&ctx, &row.key.1)).collect();
+    Ok(FunctionArnList { function_arns, next_marker })
 }
 
 pub async fn put_of_function(ctx: Ctx, input: PutFunctionCodeSigningConfig) -> Result<FunctionCodeSigning, AwsError> {

@@ -11,10 +11,9 @@ use store::{Record, Row, Scan, Table};
 use super::account::{self, CONCURRENCY_DEFAULT, Share, UNRESERVED_CONCURRENCY_MIN};
 use super::function::{self, Concurrency, FUNCTIONS, Function};
 use super::name::FunctionRef;
-use super::{alias, errors};
+use super::{alias, errors, paging};
 use crate::{Ctx, Service};
 
-const PAGE_MAX: usize = 50;
 /// Configurations of one function that are looked at. More it cannot have unless the operator has raised the limit: each
 /// takes one of the account's executions at least.
 const CONFIGS_MAX: usize = CONCURRENCY_DEFAULT as usize;
@@ -224,15 +223,11 @@ pub async fn list_provisioned(ctx: Ctx, input: ListProvisioned) -> Result<Provis
     const OPERATION: &str = "lambda:ListProvisionedConcurrencyConfigs";
     let name = FunctionRef::parse(&ctx, "ListProvisionedConcurrencyConfigs", &input.function_name, None)?.name;
     let function = function::find(&ctx, &name).await?;
-    let scan = Scan::all(input.max_items.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX)).under::<Uuid>(function.incarnation);
-    let scan = ctx.resume(OPERATION, scan, input.marker.as_deref()).ok_or_else(errors::invalid_marker)?;
-    let page = PROVISIONED.page(&ctx.cloud.store, &ctx.scope(), scan).await?;
+    let scan = Scan::all(paging::size(input.max_items)).under::<Uuid>(function.incarnation);
+    let (rows, next_marker) = paging::page(&ctx, OPERATION, &PROVISIONED, scan, input.marker.as_deref()).await?;
     let show =
         |row: &Row<(Uuid, String), Provisioned>| row.value.show(Some(format!("{}:{}", function.arn(&ctx), row.key.1)));
-    Ok(ProvisionedList {
-        provisioned_concurrency_configs: page.rows.iter().map(show).collect(),
-        next_marker: ctx.marker(OPERATION, page.next.as_ref()),
-    })
+    Ok(ProvisionedList { provisioned_concurrency_configs: rows.iter().map(show).collect(), next_marker })
 }
 
 impl Provisioned {

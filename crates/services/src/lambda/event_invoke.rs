@@ -8,15 +8,13 @@ use std::time::Duration;
 
 use base::{Arn, AwsError, Timestamp, Uuid};
 use serde::{Deserialize, Serialize};
-use store::{Record, Scan, Table};
+use store::{Record, Row, Scan, Table};
 
-use super::errors;
 use super::function::{self, FUNCTIONS, Function, Named};
 use super::invoke::Policy;
 use super::name::FunctionRef;
+use super::{errors, paging};
 use crate::{Ctx, Service};
-
-const PAGE_MAX: usize = 50;
 
 /// By the function's incarnation and the qualifier, `$LATEST` being one.
 pub static EVENT_INVOKES: Table<(Uuid, String), EventInvoke> = Table::new("lambda_event_invokes");
@@ -171,18 +169,10 @@ pub async fn list(ctx: Ctx, input: ListEventInvokes) -> Result<EventInvokeList, 
     let name = FunctionRef::parse(&ctx, "ListFunctionEventInvokeConfigs", &input.function_name, None)?.name;
     let found = FUNCTIONS.get_shared(&ctx.cloud.store, &ctx.scope(), &name).await?;
     let function = found.ok_or_else(errors::no_function_for_events)?;
-    let limit = input.max_items.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
-    let scan = Scan::all(limit).under::<Uuid>(function.incarnation);
-    let scan = ctx.resume(OPERATION, scan, input.marker.as_deref()).ok_or_else(errors::invalid_marker)?;
-    let page = EVENT_INVOKES.page(&ctx.cloud.store, &ctx.scope(), scan).await?;
-    Ok(EventInvokeList {
-        next_marker: ctx.marker(OPERATION, page.next.as_ref()),
-        function_event_invoke_configs: page
-            .rows
-            .into_iter()
-            .map(|row| row.value.show(arn(&ctx, &name, &row.key.1)))
-            .collect(),
-    })
+    let scan = Scan::all(paging::size(input.max_items)).under::<Uuid>(function.incarnation);
+    let (rows, next_marker) = paging::page(&ctx, OPERATION, &EVENT_INVOKES, scan, input.marker.as_deref()).await?;
+    let show = |row: Row<(Uuid, String), EventInvoke>| row.value.show(arn(&ctx, &name, &row.key.1));
+    Ok(EventInvokeList { function_event_invoke_configs: rows.into_iter().map(show).collect(), next_marker })
 }
 
 fn qualifier(asked: &FunctionRef) -> &str {

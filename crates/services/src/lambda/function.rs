@@ -22,11 +22,9 @@ use super::name::{FunctionRef, Qualifier};
 use super::release::{FunctionConfiguration, Phase, Release};
 use super::settings::Settings;
 use super::tag::Tags;
-use super::{account, alias, capacity_provider, code_signing, debris, errors, version};
+use super::{account, alias, capacity_provider, code_signing, debris, errors, paging, version};
 use crate::edit::Edit;
 use crate::{Ctx, Service};
-
-const PAGE_MAX: usize = 50;
 
 pub static FUNCTIONS: Table<String, Function> = Table::large("lambda_functions");
 
@@ -225,24 +223,23 @@ pub async fn list(ctx: Ctx, input: ListFunctions) -> Result<FunctionList, AwsErr
     // Functions replicated from another region exist only for edge locations, which are not there.
     let replicas_of_other_region =
         input.master_region.as_deref().is_some_and(|region| region != "ALL" && region != ctx.cx.region.as_str());
-    let limit = input.max_items.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
-    let scan = Scan::all(limit);
+    let limit = paging::size(input.max_items);
     if input.function_version.as_deref() == Some("ALL") {
         return version::list_all(&ctx, limit, input.marker.as_deref(), replicas_of_other_region)
             .await
             .map(|(functions, next_marker)| FunctionList { functions, next_marker });
     }
-    let scan = ctx.resume(OPERATION, scan, input.marker.as_deref()).ok_or_else(errors::invalid_marker)?;
+    let (rows, next_marker) =
+        paging::page(&ctx, OPERATION, &FUNCTIONS, Scan::all(limit), input.marker.as_deref()).await?;
     if replicas_of_other_region {
         return Ok(FunctionList { functions: Vec::new(), next_marker: None });
     }
-    let page = FUNCTIONS.page(&ctx.cloud.store, &ctx.scope(), scan).await?;
-    let mut functions = Vec::with_capacity(page.rows.len());
-    for row in page.rows {
+    let mut functions = Vec::with_capacity(rows.len());
+    for row in rows {
         let latest = row.value.latest.clone();
         functions.push(latest.show(&ctx, &row.value, "$LATEST".into(), None, Phase::Listed).await?);
     }
-    Ok(FunctionList { functions, next_marker: ctx.marker(OPERATION, page.next.as_ref()) })
+    Ok(FunctionList { functions, next_marker })
 }
 
 /// Deletes a function with all that belongs to it, or one version of it.

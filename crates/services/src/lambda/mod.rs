@@ -17,6 +17,7 @@ mod function;
 pub(crate) mod invoke;
 mod layer;
 mod name;
+mod paging;
 mod permission;
 mod policy;
 mod recursion;

@@ -14,10 +14,9 @@ use store::{Batch, Record, Scan, Scope, Table};
 
 use super::function::{FUNCTIONS, Function, Named};
 use super::name::FunctionRef;
-use super::{alias, errors};
+use super::{alias, errors, paging};
 use crate::{Ctx, Service};
 
-const PAGE_MAX: usize = 50;
 /// What an id is made of; with five random bits a character, one of 32 has 160.
 const ID_ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 /// The names whose subdomains are this machine wherever they are resolved.
@@ -222,17 +221,15 @@ pub async fn list(ctx: Ctx, input: ListUrls) -> Result<UrlList, AwsError> {
     let name = FunctionRef::parse(&ctx, "ListFunctionUrlConfigs", &input.function_name, None)?.name;
     let found = FUNCTIONS.get_shared(&ctx.cloud.store, &ctx.scope(), &name).await?;
     let function = found.ok_or_else(errors::no_function_for_url)?;
-    let limit = input.max_items.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
-    let scan = Scan::all(limit).under::<Uuid>(function.incarnation);
-    let scan = ctx.resume(OPERATION, scan, input.marker.as_deref()).ok_or_else(errors::invalid_marker)?;
-    let page = URLS.page(&ctx.cloud.store, &ctx.scope(), scan).await?;
+    let scan = Scan::all(paging::size(input.max_items)).under::<Uuid>(function.incarnation);
+    let (rows, next_marker) = paging::page(&ctx, OPERATION, &URLS, scan, input.marker.as_deref()).await?;
     let arn = |alias: String| {
         let qualifier = Some(alias).filter(|alias| !alias.is_empty());
         FunctionRef { name: name.clone(), qualifier }.arn(&ctx)
     };
     Ok(UrlList {
-        next_marker: ctx.marker(OPERATION, page.next.as_ref()),
-        function_url_configs: page.rows.into_iter().map(|row| row.value.show_settled(&ctx, arn(row.key.1))).collect(),
+        next_marker,
+        function_url_configs: rows.into_iter().map(|row| row.value.show_settled(&ctx, arn(row.key.1))).collect(),
     })
 }
 

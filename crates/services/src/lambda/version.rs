@@ -10,10 +10,9 @@ use super::account::Share;
 use super::function::{self, FUNCTIONS, Function, check_revision};
 use super::name::FunctionRef;
 use super::release::{FunctionConfiguration, Phase, Pins, Release};
-use super::{account, alias, capacity_provider, debris, errors};
+use super::{account, alias, capacity_provider, debris, errors, paging};
 use crate::{Ctx, Service};
 
-const PAGE_MAX: usize = 50;
 /// In the position of a listing: nothing of the function is left to show.
 const ALL_SHOWN: u64 = u64::MAX;
 
@@ -188,7 +187,7 @@ pub async fn list(ctx: Ctx, input: ListVersions) -> Result<VersionList, AwsError
     let (ctx, FunctionRef { name, .. }) =
         FunctionRef::locate_whole(ctx, "ListVersionsByFunction", &input.function_name).await?;
     let function = function::find(&ctx, &name).await?;
-    let limit = input.max_items.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
+    let limit = paging::size(input.max_items);
     let scan = Scan::all(limit).under::<Uuid>(function.incarnation);
     let scan = ctx.resume(OPERATION, scan, input.marker.as_deref()).ok_or_else(errors::invalid_marker)?;
     let mut versions = Vec::new();

@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 use store::{Batch, Record, Scan, Sealed, Table};
 use wire::value::With;
 
-use super::errors;
 use super::function;
 use super::name::FunctionRef;
 use super::tag::{self, Tags};
+use super::{errors, paging};
 use crate::{Ctx, Service};
 
 mod filter;
@@ -260,18 +260,15 @@ pub async fn list(ctx: Ctx, input: ListEventSourceMappings) -> Result<EventSourc
     let (mappings, next_marker) = match (input.event_source_arn.as_deref().map(digest), target) {
         (None, None) => {
             const OPERATION: &str = "lambda:ListEventSourceMappings";
-            let scan = ctx.resume(OPERATION, Scan::all(limit), marker).ok_or_else(errors::invalid_marker)?;
-            let page = MAPPINGS.page(&ctx.cloud.store, &ctx.scope(), scan).await?;
-            let next = ctx.marker(OPERATION, page.next.as_ref());
-            (page.rows.into_iter().map(|row| row.value).collect(), next)
+            let (rows, next) = paging::page(&ctx, OPERATION, &MAPPINGS, Scan::all(limit), marker).await?;
+            (rows.into_iter().map(|row| row.value).collect(), next)
         }
         (None, Some(target)) => {
             const OPERATION: &str = "lambda:ListEventSourceMappings of a function";
             let scan = Scan::all(limit).under::<String>(&target);
-            let scan = ctx.resume(OPERATION, scan, marker).ok_or_else(errors::invalid_marker)?;
-            let page = BY_FUNCTION.page(&ctx.cloud.store, &ctx.scope(), scan).await?;
-            let uuids: Vec<Uuid> = page.rows.iter().map(|row| row.key.1).collect();
-            (find_all(&ctx, &uuids).await?, ctx.marker(OPERATION, page.next.as_ref()))
+            let (rows, next) = paging::page(&ctx, OPERATION, &BY_FUNCTION, scan, marker).await?;
+            let uuids: Vec<Uuid> = rows.iter().map(|row| row.key.1).collect();
+            (find_all(&ctx, &uuids).await?, next)
         }
         (Some(address), target) => {
             const OPERATION: &str = "lambda:ListEventSourceMappings of a source";
@@ -279,10 +276,9 @@ pub async fn list(ctx: Ctx, input: ListEventSourceMappings) -> Result<EventSourc
             if let Some(target) = &target {
                 scan = scan.under::<String>(target);
             }
-            let scan = ctx.resume(OPERATION, scan, marker).ok_or_else(errors::invalid_marker)?;
-            let page = CLAIMS.page(&ctx.cloud.store, &ctx.scope(), scan).await?;
-            let uuids: Vec<Uuid> = page.rows.iter().map(|row| row.value.uuid).collect();
-            (find_all(&ctx, &uuids).await?, ctx.marker(OPERATION, page.next.as_ref()))
+            let (rows, next) = paging::page(&ctx, OPERATION, &CLAIMS, scan, marker).await?;
+            let uuids: Vec<Uuid> = rows.iter().map(|row| row.value.uuid).collect();
+            (find_all(&ctx, &uuids).await?, next)
         }
     };
     // Filters that are sealed stay so in lists.

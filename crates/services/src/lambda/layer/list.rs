@@ -9,9 +9,8 @@ use store::Scan;
 
 use super::{LayerRef, LayerVersion, VERSIONS};
 use crate::Ctx;
-use crate::lambda::errors;
+use crate::lambda::{errors, paging};
 
-const PAGE_MAX: usize = 50;
 /// Versions read at once.
 const STEP: usize = 50;
 /// Reads of one listing.
@@ -82,7 +81,7 @@ struct Filter {
 pub async fn layers(ctx: Ctx, input: ListLayers) -> Result<LayerList, AwsError> {
     const OPERATION: &str = "lambda:ListLayers";
     let filter = Filter { runtime: input.compatible_runtime, architecture: input.compatible_architecture };
-    let limit = input.max_items.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
+    let limit = paging::size(input.max_items);
     let mut position = position(&ctx, OPERATION, input.marker.as_deref())?;
     let mut layers: Vec<LayerItem> = Vec::new();
     for _ in 0..READS_MAX {
@@ -124,7 +123,7 @@ pub async fn versions(ctx: Ctx, input: ListLayerVersions) -> Result<LayerVersion
     let layer = LayerRef::parse(&ctx, &input.layer_name)?;
     layer.check_own(&ctx, "ListLayerVersions", &layer.arn())?;
     let filter = Filter { runtime: input.compatible_runtime, architecture: input.compatible_architecture };
-    let limit = input.max_items.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
+    let limit = paging::size(input.max_items);
     let mut position = position(&ctx, OPERATION, input.marker.as_deref())?;
     let mut layer_versions = Vec::new();
     for _ in 0..READS_MAX {
