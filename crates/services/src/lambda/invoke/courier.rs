@@ -1,7 +1,7 @@
 //! Takes events to their functions: one courier for each function that has events, as long as it has some.
 //!
-//! A courier runs what is due, oldest first, up to [`ATTEMPTS_MAX`] at once, waits for what is due later, and goes when
-//! nothing is left. [`retry`](super::retry) decides what becomes of an event after an attempt, and the store hears of it
+//! A courier runs what is due, oldest first, waits for what is due later, and goes when nothing is left. How much it runs at
+//! once follows what the function bears: more with each event that ran, half as much when one was held up. [`retry`](super::retry) decides what becomes of an event after an attempt, and the store hears of it
 //! before the next. The store is also how couriers learn of events: by its hints, and at the start by looking.
 //!
 //! Invariant: one courier a function. What a crash interrupts is attempted again.
@@ -22,7 +22,8 @@ use crate::lambda::event_invoke;
 use crate::lambda::function::FUNCTIONS;
 use crate::{Cloud, Ctx};
 
-/// Attempts of one function that run at once. They hold their events in memory.
+/// Attempts of one function that run at once: at first, and at most. They hold their events in memory.
+const ATTEMPTS_FIRST: usize = 5;
 const ATTEMPTS_MAX: usize = 100;
 /// Events read in one step.
 const STEP: usize = 16;
@@ -100,8 +101,9 @@ impl Office {
                 let (courier, hints) = mpsc::channel(HINTS_MAX);
                 rounds.insert(round.clone(), courier);
                 let (ended, ends) = mpsc::channel(ATTEMPTS_MAX);
+                let (office, running) = (self.clone(), BTreeSet::new());
                 let courier =
-                    Courier { office: self.clone(), round, hints, running: BTreeSet::new(), after: None, ended, ends };
+                    Courier { office, round, hints, running, width: ATTEMPTS_FIRST, after: None, ended, ends };
                 self.post.spawn.spawn("courier", Box::pin(courier.run()));
             }
         }
@@ -124,14 +126,16 @@ struct Courier {
     round: Round,
     hints: mpsc::Receiver<Timestamp>,
     running: BTreeSet<Key>,
+    /// As many may run at once.
+    width: usize,
     /// All that is due before this has been started.
     after: Option<Key>,
     ended: mpsc::Sender<Ended>,
     ends: mpsc::Receiver<Ended>,
 }
 
-/// An attempt's event, and whether it is settled.
-type Ended = (Key, bool);
+/// An attempt's event, and how the attempt ended, if that could be written down.
+type Ended = (Key, Option<Attempt>);
 
 /// What a look at the events found.
 enum Found {
@@ -159,9 +163,10 @@ impl Courier {
             };
             let sleep = wake.unwrap_or(SLEEP_MAX).min(SLEEP_MAX);
             tokio::select! {
-                Some((ended, is_settled)) = self.ends.recv() => {
+                Some((ended, attempt)) = self.ends.recv() => {
                     self.running.remove(&ended);
-                    if !is_settled {
+                    self.width = width_after(self.width, attempt);
+                    if attempt.is_none() {
                         self.after = None;
                         tokio::time::sleep(REST).await;
                     }
@@ -183,7 +188,7 @@ impl Courier {
         let now = self.office.post.clock.now();
         let mut is_empty = self.running.is_empty();
         loop {
-            if self.running.len() >= ATTEMPTS_MAX {
+            if self.running.len() >= self.width {
                 return Ok(Found::Next(None));
             }
             let mut scan = Scan::all(STEP).under::<Uuid>(incarnation);
@@ -197,7 +202,7 @@ impl Courier {
                 if due > now {
                     return Ok(Found::Next(Some(due)));
                 }
-                if self.running.len() >= ATTEMPTS_MAX {
+                if self.running.len() >= self.width {
                     return Ok(Found::Next(None));
                 }
                 self.after = Some(row.key);
@@ -220,7 +225,7 @@ impl Courier {
                 tracing::error!(%error, "failed to write down what became of an event");
             }
             // The courier waits for all that it started.
-            ended.send((key, settled.is_ok())).await.ok();
+            ended.send((key, settled.ok())).await.ok();
         };
         self.office.post.spawn.spawn("an attempt of an event", Box::pin(attempt));
     }
@@ -228,7 +233,7 @@ impl Courier {
 
 impl Post {
     /// Tries an event once, and writes down what becomes of it. Where the store fails, the event is as it was.
-    async fn settle(&self, scope: &Scope, row: Row<Key, Event>) -> Result<(), AwsError> {
+    async fn settle(&self, scope: &Scope, row: Row<Key, Event>) -> Result<Attempt, AwsError> {
         let Row { key, value: mut event, .. } = row;
         let (incarnation, (_, id)) = key;
         let batch = Batch::new().delete(&EVENTS, scope, key);
@@ -237,7 +242,7 @@ impl Post {
         let Some((function, ctx)) = found else {
             // It went while this was on its way, and its events with it.
             self.cloud.store.commit(batch).await?;
-            return Ok(());
+            return Ok(Attempt::Forbidden);
         };
         let policy = event_invoke::policy(&ctx, &function, event.qualifier.as_deref()).await?;
         let attempt = match function.reserved_concurrency {
@@ -260,7 +265,7 @@ impl Post {
             }
         };
         self.cloud.store.commit(batch).await?;
-        Ok(())
+        Ok(attempt)
     }
 
     /// Events run in the name of their function's account. Functions are in regions, all of them.
@@ -272,6 +277,14 @@ impl Post {
         let mut cx = Cx::new(Arc::new(principal), region, RequestId(id), "".into(), clock, chance);
         cx.world = scope.world;
         Some(Ctx { cx, cloud: self.cloud.clone() })
+    }
+}
+
+/// How many attempts may run at once after one has ended so.
+fn width_after(width: usize, attempt: Option<Attempt>) -> usize {
+    match attempt {
+        Some(Attempt::Succeeded | Attempt::Failed | Attempt::Forbidden) => width.saturating_add(1).min(ATTEMPTS_MAX),
+        Some(Attempt::HeldUp) | None => (width / 2).max(1),
     }
 }
 
@@ -438,6 +451,14 @@ mod tests {
         bed.accept().await;
         bed.keep(&Function { incarnation: bed.ctx.cx.id(), ..function::testing::function() }).await;
         assert_eq!((bed.settle().await, bed.calls()), (None, 1), "it is another function");
+    }
+
+    #[test]
+    fn what_runs_at_once_follows_what_the_function_bears() {
+        assert_eq!(width_after(5, Some(Attempt::Succeeded)), 6);
+        assert_eq!(width_after(ATTEMPTS_MAX, Some(Attempt::Failed)), ATTEMPTS_MAX);
+        assert_eq!(width_after(7, Some(Attempt::HeldUp)), 3);
+        assert_eq!(width_after(1, None), 1);
     }
 
     #[tokio::test]
