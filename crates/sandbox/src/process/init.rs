@@ -14,7 +14,7 @@ use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
-use rustix::net::RecvFlags;
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socket_with};
 use rustix::process::{Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, WaitOptions, waitid};
 
 use crate::limits::GRANT_NUMBER_MAX;
@@ -111,6 +111,12 @@ impl Init<'_> {
                 }
                 self.reap(WaitIdOptions::empty())?;
                 self.tell(&News::Cleared { request })
+            }
+            Command::Socket { request } => {
+                // Whom it is connected to is the server's to say: a socket keeps the network in which it was made.
+                let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+                let fds: Vec<_> = socket.iter().map(AsFd::as_fd).collect();
+                send(&self.control, &News::Socket { request }, &fds)
             }
         }
     }
