@@ -11,10 +11,11 @@ use tokio::time::timeout;
 use crate::code::Lease;
 use crate::dispatch::InstanceId;
 use crate::environment::{Environment, Writer};
-use crate::http::Session;
+use crate::http::{Api, Identity};
 use crate::instance::{self, Body, Home, Order, Start};
 use crate::languages::{Family, Served};
 use crate::runtime::{Inner, Key};
+use crate::limits::EXTENSION_FILES_MAX;
 use crate::variables::{self, RUNTIME_API_PORT};
 use crate::{http, limits};
 
@@ -47,7 +48,9 @@ struct Made {
     sandbox: Sandbox,
     served: Served,
     start: Start,
-    api: Option<Session>,
+    api: Api,
+    /// Files of `/opt/extensions`.
+    extensions: Vec<String>,
     log: Arc<LogStream>,
     held: Vec<Box<dyn std::any::Any + Send>>,
 }
@@ -66,7 +69,8 @@ async fn make(inner: &Arc<Inner>, id: InstanceId, function: &FunctionSpec) -> Re
     let (code, key) = (code?, key.map_err(InvokeError::Internal)?);
     let log = Arc::new(log_stream(function, inner.parts.clock.now(), number));
     let start = start(function, &served, &code, &key, &log, inner.settings.api_port);
-    let spec = spec(inner, id, function, &served, &code, !start.is_framed);
+    let extensions = extensions(&code);
+    let spec = spec(inner, id, function, &served, &code);
     let started = timeout(limits::SANDBOX_START_TIMEOUT, parts.isolation.start(spec)).await;
     let started = started.map_err(|_| InvokeError::Internal("starting a sandbox took too long".to_owned()))?;
     let mut sandbox = started.map_err(|error| {
@@ -77,15 +81,18 @@ async fn make(inner: &Arc<Inner>, id: InstanceId, function: &FunctionSpec) -> Re
     if let Some(listener) = listeners.next() {
         held.push(parts.host.serve_api(function, number, listener));
     }
-    let api = match listeners.next() {
-        Some(listener) => {
-            let api = http::serve(listener, &parts.spawn);
-            let api = api.map_err(|error| InvokeError::Internal(format!("serve the Runtime API: {error}")))?;
-            Some(Session::new(api))
-        }
-        None => None,
+    let listener = listeners.next().ok_or_else(|| InvokeError::Internal("the sandbox has no Runtime API".to_owned()))?;
+    let served_api = http::serve(listener, &parts.spawn, &parts.chance);
+    let served_api = served_api.map_err(|error| InvokeError::Internal(format!("serve the Runtime API: {error}")))?;
+    let identity = Identity {
+        account: function.account.to_string(),
+        function_name: function.name.clone(),
+        version: function.version.clone(),
+        handler: function.handler.clone(),
     };
-    Ok(Made { sandbox, served, start, api, log, held })
+    let (clock, chance) = (Arc::clone(&parts.clock), Arc::clone(&parts.chance));
+    let api = Api::new(served_api, !start.is_framed, identity, clock, chance);
+    Ok(Made { sandbox, served, start, api, extensions, log, held })
 }
 
 async fn unpack(inner: &Inner, function: &FunctionSpec) -> Result<Code, InvokeError> {
@@ -104,7 +111,6 @@ fn spec(
     function: &FunctionSpec,
     served: &Served,
     code: &Code,
-    has_runtime_api: bool,
 ) -> Spec {
     let mut limits = Limits::for_memory(u64::from(function.memory_mb).saturating_mul(MEGABYTE));
     limits.tmp_bytes = u64::from(function.tmp_mb).saturating_mul(MEGABYTE);
@@ -123,11 +129,19 @@ fn spec(
     ];
     let mounts =
         shown.into_iter().filter_map(|(host, inside)| Some(Mount { host: host?.to_owned(), inside: inside.into() }));
-    let mut listen = vec![inner.settings.api_port];
-    if has_runtime_api {
-        listen.push(RUNTIME_API_PORT);
-    }
+    // Also where the runtime speaks frames: an extension within it may not.
+    let listen = vec![inner.settings.api_port, RUNTIME_API_PORT];
     Spec { name: format!("{name}-{}", id.0), mounts: mounts.collect(), limits, network: inner.settings.network, listen }
+}
+
+/// Every file there is an extension, whether it can be run or not.
+fn extensions(code: &Code) -> Vec<String> {
+    let Some(opt) = &code.opt else { return Vec::new() };
+    let entries = std::fs::read_dir(opt.path().join("extensions")).into_iter().flatten().flatten();
+    let files = entries.take(EXTENSION_FILES_MAX).filter(|entry| !entry.path().is_dir());
+    let mut names: Vec<String> = files.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
 }
 
 const MEGABYTE: u64 = 1024 * 1024;
@@ -136,6 +150,7 @@ fn start(function: &FunctionSpec, served: &Served, code: &Code, key: &Key, log: 
     let given =
         variables::Given { function, family: served.family, key, log, api_port, is_relocated: served.is_relocated };
     let env = variables::of(&given);
+    let extension_env = variables::of_extensions(&env);
     if served.family == Family::Provided {
         let opt = code.opt.as_ref().map(|lease| lease.path().join("bootstrap"));
         let places = [(Some(code.task.path().join("bootstrap")), "/var/task/bootstrap"), (opt, "/opt/bootstrap")];
@@ -144,6 +159,7 @@ fn start(function: &FunctionSpec, served: &Served, code: &Code, key: &Key, log: 
         return Start {
             argv: found.iter().map(|(_, inside)| (*inside).to_owned()).collect(),
             env,
+            extension_env,
             is_framed: false,
             has_log_pipe: false,
             missing: found.is_none().then(|| missing.to_owned()),
@@ -159,7 +175,7 @@ fn start(function: &FunctionSpec, served: &Served, code: &Code, key: &Key, log: 
     if let Some(wrapper) = wrapper {
         argv.insert(0, wrapper);
     }
-    Start { argv, env, is_framed: !is_wrapped, has_log_pipe: true, missing: None, is_wrapped }
+    Start { argv, env, extension_env, is_framed: !is_wrapped, has_log_pipe: true, missing: None, is_wrapped }
 }
 
 const WRAPPER: &str = "AWS_LAMBDA_EXEC_WRAPPER";
@@ -192,17 +208,22 @@ impl Made {
             runtime_version_arn: function.runtime_version_arn.clone(),
             memory_mb: function.memory_mb,
             logging: function.logging.clone(),
+            instance: self.log.name.clone(),
         };
         Body {
             sandbox: self.sandbox,
-            environment: Environment::new(function.timeout, writer),
+            environment: Environment::new(function.timeout, writer, self.extensions),
             start: self.start,
             api: self.api,
             orders,
             home: Box::new(Place { inner: Arc::clone(inner), id }),
             clock: Arc::clone(&parts.clock),
+            chance: Arc::clone(&parts.chance),
+            spawn: Arc::clone(&parts.spawn),
             telemetry: Arc::clone(&parts.telemetry),
             log: self.log,
+            is_json: function.logging.is_json,
+            is_traced: function.is_traced,
             keep_alive: inner.settings.keep_alive,
             held: self.held,
         }

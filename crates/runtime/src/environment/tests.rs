@@ -10,10 +10,18 @@ struct Bench {
     environment: Environment,
     now: Timestamp,
     out: Vec<Command>,
+    /// Types of the platform's events, and what programs wrote.
+    told: Vec<String>,
 }
 
 impl Bench {
     fn new() -> Bench {
+        Bench::with(&[])
+    }
+
+    /// With these files in `/opt/extensions`.
+    fn with(extensions: &[&str]) -> Bench {
+        let extensions = extensions.iter().map(|name| (*name).to_owned()).collect();
         let logging = Logging { group: "g".into(), is_json: false, application_level: None, system_level: None };
         let writer = Writer {
             function_name: "f".into(),
@@ -22,11 +30,13 @@ impl Bench {
             runtime_version_arn: "ARN".into(),
             memory_mb: 128,
             logging,
+            instance: "stream".into(),
         };
         Bench {
-            environment: Environment::new(Duration::from_secs(3), writer),
+            environment: Environment::new(Duration::from_secs(3), writer, extensions),
             now: Timestamp::from_secs(1_000),
             out: vec![],
+            told: vec![],
         }
     }
 
@@ -38,7 +48,15 @@ impl Bench {
     /// Steps, and shows the commands in short.
     fn step(&mut self, event: Event) -> String {
         self.environment.step(self.now, event, &mut self.out);
-        let shown: Vec<String> = self.out.drain(..).map(show).collect();
+        let mut shown = Vec::new();
+        for command in self.out.drain(..) {
+            match command {
+                Command::Tell(Told { what: What::Platform(kind, _), .. }) => self.told.push(kind.to_owned()),
+                Command::Tell(Told { what: What::Function(text) | What::Extension(text), .. }) => self.told.push(text),
+                Command::CloseTelemetry | Command::Flush => {}
+                other => shown.push(show(other)),
+            }
+        }
         shown.join("\n")
     }
 
@@ -68,6 +86,15 @@ fn show(command: Command) -> String {
         }
         Command::Answer(Answer::Piece(bytes)) => format!("Piece {}", String::from_utf8_lossy(&bytes)),
         Command::Answer(Answer::End { log_tail, error }) => format!("End {} {error:?}", log_tail.is_some()),
+        Command::StartExtension(name) => format!("StartExtension {name}"),
+        Command::Reply(ticket, Reply::Registered { .. }) => format!("{ticket} registered"),
+        Command::Reply(ticket, Reply::Invoke(invoke)) => format!("{ticket} INVOKE {}", invoke.time_left.as_millis()),
+        Command::Reply(ticket, Reply::Shutdown { reason, time_left }) => {
+            format!("{ticket} SHUTDOWN {} {}", reason.word(), time_left.as_millis())
+        }
+        Command::Reply(ticket, Reply::Refused { status, kind, message }) => {
+            format!("{ticket} {status} {kind}: {message}")
+        }
         other => format!("{other:?}"),
     }
 }
@@ -133,12 +160,12 @@ fn a_cold_invocation_and_a_warm_one() {
 fn the_tail_comes_with_the_end_of_the_log() {
     let mut bench = Bench::new();
     bench.step(Event::Begin);
-    assert_eq!(bench.step(Event::Output("in init\n".into())), "Log in init");
+    assert_eq!(bench.step(Event::Output(Source::Function, "in init\n".into())), "Log in init");
     assert_eq!(bench.said(Said::Ready), "Idle");
     let mut wanted = call();
     wanted.wants_log_tail = true;
     bench.step(Event::Invoke(wanted));
-    assert_eq!(bench.step(Event::Output("hello\n".into())), "Log hello");
+    assert_eq!(bench.step(Event::Output(Source::Function, "hello\n".into())), "Log hello");
     assert_eq!(bench.said(Said::Done), "");
     let over = bench.said(Said::Next);
     let tail = format!(
