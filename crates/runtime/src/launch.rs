@@ -14,8 +14,8 @@ use crate::environment::{Environment, Writer};
 use crate::http::{Api, Identity};
 use crate::instance::{self, Body, Home, Order, Start};
 use crate::languages::{Family, Served};
-use crate::runtime::{Inner, Key};
 use crate::limits::EXTENSION_FILES_MAX;
+use crate::runtime::{Inner, Key};
 use crate::variables::{self, RUNTIME_API_PORT};
 use crate::{http, limits};
 
@@ -81,7 +81,8 @@ async fn make(inner: &Arc<Inner>, id: InstanceId, function: &FunctionSpec) -> Re
     if let Some(listener) = listeners.next() {
         held.push(parts.host.serve_api(function, number, listener));
     }
-    let listener = listeners.next().ok_or_else(|| InvokeError::Internal("the sandbox has no Runtime API".to_owned()))?;
+    let listener =
+        listeners.next().ok_or_else(|| InvokeError::Internal("the sandbox has no Runtime API".to_owned()))?;
     let served_api = http::serve(listener, &parts.spawn, &parts.chance);
     let served_api = served_api.map_err(|error| InvokeError::Internal(format!("serve the Runtime API: {error}")))?;
     let identity = Identity {
@@ -105,13 +106,7 @@ async fn unpack(inner: &Inner, function: &FunctionSpec) -> Result<Code, InvokeEr
     unpacked.await.map_err(failed)
 }
 
-fn spec(
-    inner: &Inner,
-    id: InstanceId,
-    function: &FunctionSpec,
-    served: &Served,
-    code: &Code,
-) -> Spec {
+fn spec(inner: &Inner, id: InstanceId, function: &FunctionSpec, served: &Served, code: &Code) -> Spec {
     let mut limits = Limits::for_memory(u64::from(function.memory_mb).saturating_mul(MEGABYTE));
     limits.tmp_bytes = u64::from(function.tmp_mb).saturating_mul(MEGABYTE);
     // `/tmp` is memory here and disk on AWS: a function that fills it must not be killed for that.

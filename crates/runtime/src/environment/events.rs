@@ -23,8 +23,15 @@ pub enum Event {
     /// What `Clear` asked for is done.
     Cleared,
     /// An extension's program could not be run; why, and whether it was not allowed.
-    ExtensionNotStarted { name: String, why: String, is_forbidden: bool },
-    ExtensionExited { name: String, exit: Exit },
+    ExtensionNotStarted {
+        name: String,
+        why: String,
+        is_forbidden: bool,
+    },
+    ExtensionExited {
+        name: String,
+        exit: Exit,
+    },
     /// An extension asks something, and waits for `Reply` with this ticket.
     Asked(Ticket, Ask),
     /// Somebody inside wrote something, line end included. It comes before whatever they said after it.

@@ -340,7 +340,10 @@ pub mod tests {
             write(&Line::InitStart { phase: Phase::Init }),
             "INIT_START Runtime Version: python:3.13\tRuntime Version ARN: arn:aws:lambda:us-east-1::runtime:0\n"
         );
-        assert_eq!(write(&Line::Start { request_id: "ID", tenant_id: None, trace: None }), "START RequestId: ID Version: $LATEST\n");
+        assert_eq!(
+            write(&Line::Start { request_id: "ID", tenant_id: None, trace: None }),
+            "START RequestId: ID Version: $LATEST\n"
+        );
         let plain = "REPORT RequestId: ID\tDuration: 1.70 ms\tBilled Duration: 2 ms\tMemory Size: 128 MB\tMax Memory Used: 37 MB\t";
         assert_eq!(write(&report(None, None)), format!("{plain}\n"));
         assert_eq!(write(&report(None, Some(Failure::Handler("E")))), format!("{plain}\n"));

@@ -435,6 +435,7 @@ impl Environment {
         self.is_last = true;
         match self.state {
             State::Cold => self.end(out),
+            State::Ready if !self.extensions.is_any() => self.end(out),
             State::Starting(_) | State::Ready if self.in_hand.is_none() => self.shut_down(now, Reason::SpinDown, out),
             // The end follows from what goes on.
             State::Starting(_) | State::Ready | State::Busy | State::Stopping(_) | State::Clearing | State::Over => {}

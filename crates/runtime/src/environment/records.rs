@@ -32,8 +32,7 @@ impl Level {
 }
 
 /// AWS's reason, in its words.
-const DROPPED: &str =
-    "Some logs were dropped because the downstream consumer is slower than the logs production rate";
+const DROPPED: &str = "Some logs were dropped because the downstream consumer is slower than the logs production rate";
 
 impl Writer {
     /// A line's level in the log (`None`: it is not in any log), its type behind `platform.`, and its record.
@@ -153,9 +152,7 @@ fn judge(record: &mut Map<String, Value>, failure: Option<Failure<'_>>) {
 
 fn part(record: &mut Map<String, Value>, spans: &[Span]) {
     if !spans.is_empty() {
-        let span = |span: &Span| {
-            json!({ "name": span.name, "start": span.start.iso8601_millis(), "durationMs": rounded(span.took) })
-        };
+        let span = |span: &Span| json!({ "name": span.name, "start": span.start.iso8601_millis(), "durationMs": rounded(span.took) });
         record.insert("spans".into(), spans.iter().map(span).collect());
     }
 }

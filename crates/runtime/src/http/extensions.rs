@@ -61,12 +61,8 @@ impl Path {
         let ask = match self {
             Path::Register => registration(headers, body, id),
             Path::Next => identifier(headers).map(|id| Ask::Next { id }),
-            Path::InitError => {
-                failure(headers, "Extension.InitError").map(|(id, kind)| Ask::InitError { id, kind })
-            }
-            Path::ExitError => {
-                failure(headers, "Extension.ExitError").map(|(id, kind)| Ask::ExitError { id, kind })
-            }
+            Path::InitError => failure(headers, "Extension.InitError").map(|(id, kind)| Ask::InitError { id, kind }),
+            Path::ExitError => failure(headers, "Extension.ExitError").map(|(id, kind)| Ask::ExitError { id, kind }),
             Path::Subscribe(api) => identifier(headers).map(|id| Ask::Subscribe { id, api, body: body.to_vec() }),
         };
         match ask {
@@ -100,9 +96,9 @@ fn registration(headers: &HeaderMap, body: &[u8], id: Uuid) -> Result<Ask, Box<R
 fn identifier(headers: &HeaderMap) -> Result<Uuid, Box<Reply>> {
     match text(headers, IDENTIFIER).unwrap_or_default().as_str() {
         "" => Err(forbidden("Extension.MissingExtensionIdentifier", "Missing Lambda-Extension-Identifier header")),
-        id => id.parse().map_err(|()| {
-            forbidden("Extension.InvalidExtensionIdentifier", "Invalid Lambda-Extension-Identifier")
-        }),
+        id => id
+            .parse()
+            .map_err(|()| forbidden("Extension.InvalidExtensionIdentifier", "Invalid Lambda-Extension-Identifier")),
     }
 }
 

@@ -19,8 +19,8 @@ use std::sync::Arc;
 
 use ::http::header::CONTENT_TYPE;
 use ::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use base::{Chance, Clock, Timestamp};
 use base::ports::Call;
+use base::{Chance, Clock, Timestamp};
 use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};

@@ -174,8 +174,7 @@ impl Instance {
     /// its output last.
     async fn wait(&mut self, sandbox: &Sandbox, lines: &mut Vec<Written>) -> Happened {
         let timer = self.timer();
-        let (transport, output, caller, relay) =
-            (&mut self.transport, &mut self.output, &self.caller, &mut self.relay);
+        let (transport, output, caller, relay) = (&mut self.transport, &mut self.output, &self.caller, &mut self.relay);
         tokio::select! {
             biased;
             timer = due(timer) => Happened::Timer(timer),

@@ -230,15 +230,11 @@ mod tests {
         .unwrap();
         assert_eq!(found.schema, Schema::Telemetry20221213);
         assert_eq!(found.types, [Category::Platform, Category::Function]);
-        let buffering =
-            Buffering { items_max: 1_000, bytes_max: 262_144, timeout: Duration::from_millis(25) };
+        let buffering = Buffering { items_max: 1_000, bytes_max: 262_144, timeout: Duration::from_millis(25) };
         assert_eq!(found.buffering, buffering);
         assert_eq!(found.destination, Destination::Http { port: 8080, path: "/a?b".into(), is_put: false });
-        let found = parse(
-            Api::Logs,
-            r#"{"types":["extension"],"destination":{"protocol":"TCP","port":53000}}"#,
-        )
-        .unwrap();
+        let found =
+            parse(Api::Logs, r#"{"types":["extension"],"destination":{"protocol":"TCP","port":53000}}"#).unwrap();
         assert_eq!((found.schema, found.destination), (Schema::Logs20200815, Destination::Tcp { port: 53_000 }));
         assert_eq!((found.buffering.items_max, found.buffering.timeout), (10_000, Duration::from_secs(1)));
     }
