@@ -75,6 +75,14 @@ fn boto3_invokes() {
 }
 
 #[test]
+fn boto3_runs_extensions() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/extensions.py"));
+    run(command);
+}
+
+#[test]
 fn boto3_over_tls() {
     let lamp = Lamp::start_with(&["--tls-self-signed"]);
     let mut command = client(&lamp, &python());

@@ -169,6 +169,7 @@ impl Extensions {
         let surplus = self.names.get(EXTENSIONS_MAX);
         self.list.extend(surplus.map(|name| {
             let mut extension = Extension::started(name.clone(), true);
+            extension.is_alive = false;
             extension.fail(State::LaunchError, "TooManyExtensions");
             extension
         }));

@@ -26,7 +26,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::environment::{self, Ask, Breakage, Said, Ticket};
-use crate::limits::{CREDIT_BYTES, RESPONSE_BYTES_MAX};
+use crate::limits::{API_REQUESTS_MAX, CREDIT_BYTES, RESPONSE_BYTES_MAX};
 
 pub use extensions::Identity;
 pub use server::{Served, serve};
@@ -142,7 +142,9 @@ impl Api {
 
     /// Takes the requests that have come by now: their sender is gone and sends no more.
     pub fn read_out(&mut self) {
-        while let Ok(request) = self.served.requests.try_recv() {
+        // Others may go on asking, and are heard later.
+        for _ in 0..API_REQUESTS_MAX {
+            let Ok(request) = self.served.requests.try_recv() else { return };
             self.take(request);
         }
     }

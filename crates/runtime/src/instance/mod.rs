@@ -264,7 +264,7 @@ impl Instance {
     /// The last that it hears of from outside.
     fn retire(&mut self) -> Event {
         self.is_retiring = true;
-        self.wake();
+        self.idle_since = None;
         Event::Retire
     }
 
@@ -350,6 +350,8 @@ impl Instance {
             }
             Command::Reply(ticket, reply) => self.transport.reply(ticket, reply),
             Command::Signal(who, signal) => {
+                // It may be asked to end where it was stopped.
+                self.wake();
                 let process = self.processes.of(&who);
                 if let Some(Err(error)) = process.map(|process| self.sandbox.signal(process, signal)) {
                     tracing::debug!(%error, "failed to signal a program");
