@@ -88,6 +88,9 @@ pub const EXTENSIONS_MAX: usize = 10;
 pub const SHUTDOWN_EXTERNAL: Duration = Duration::from_millis(2_000);
 pub const SHUTDOWN_RUNTIME: Duration = Duration::from_millis(300);
 
+/// The part of it in which subscribers of telemetry get what is left, before they are told of the end.
+pub const SHUTDOWN_TELEMETRY: Duration = Duration::from_millis(500);
+
 /// Lambda's time for the shutdown of an environment with internal extensions alone.
 pub const SHUTDOWN_INTERNAL: Duration = Duration::from_millis(500);
 

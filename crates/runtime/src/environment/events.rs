@@ -36,6 +36,8 @@ pub enum Event {
     Asked(Ticket, Ask),
     /// Somebody inside wrote something, line end included. It comes before whatever they said after it.
     Output(Source, String),
+    /// What `Flush` asked for is done: subscribers of telemetry have all that was told.
+    Flushed,
     /// A subscriber of telemetry was too slow.
     Dropped(Dropped),
     /// Nobody needs the instance any more. Sent only after `Idle`.
@@ -108,7 +110,7 @@ pub enum Command {
     Subscribe(Wanted),
     /// Nobody else will subscribe.
     CloseTelemetry,
-    /// Telemetry is to go out now.
+    /// Telemetry is to go out now; then say `Flushed`.
     Flush,
     /// Kill all processes, then say `Cleared`.
     Clear,

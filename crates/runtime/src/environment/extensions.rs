@@ -208,6 +208,11 @@ impl Extensions {
         self.list.iter().any(|extension| extension.subscribed.is_some())
     }
 
+    /// Somebody subscribed to telemetry, in a program that lives when the runtime is gone.
+    pub fn is_any_listening(&self) -> bool {
+        self.list.iter().any(|extension| extension.subscribed.is_some() && extension.is_alive)
+    }
+
     /// What an extension said that it failed by, which is then the cause of what breaks.
     pub fn fatal(&self) -> Option<&str> {
         self.fatal.as_deref()
@@ -254,12 +259,16 @@ impl Extensions {
         }
     }
 
-    /// Tells those who want to know of the end and ask for events, each once. The programs of the others, which are to be killed.
-    pub fn shut_down(&mut self, reason: Reason, time_left: Duration, out: &mut Vec<Answered>) -> Vec<String> {
+    /// Tells those who want to know of the end and ask for events, each once.
+    pub fn shut_down(&mut self, reason: Reason, time_left: Duration, out: &mut Vec<Answered>) {
         for extension in self.list.iter_mut().filter(|extension| extension.wants(SHUTDOWN) && !extension.is_told_end) {
             extension.is_told_end = extension.waiting.is_some();
             extension.release(Reply::Shutdown { reason, time_left }, out);
         }
+    }
+
+    /// Programs that do not want to know of the end.
+    pub fn not_told_of_end(&self) -> Vec<String> {
         let others = self.list.iter().filter(|extension| extension.is_alive && !extension.wants(SHUTDOWN));
         others.map(|extension| extension.name.clone()).collect()
     }

@@ -144,6 +144,7 @@ impl Environment {
             Event::Cleared => self.cleared(now, out),
             Event::Output(source, text) => self.output(now, source, text, out),
             Event::Dropped(Dropped { records, bytes }) => self.log(now, &Line::LogsDropped { records, bytes }, out),
+            Event::Flushed => self.flushed(now, out),
             Event::Tick => self.tick(now, out),
             Event::Retire => self.retire(now, out),
             Event::Gone => self.gone(now, out),

@@ -461,6 +461,28 @@ fn an_environment_that_is_not_needed_ends_gently() {
 }
 
 #[test]
+fn subscribers_get_what_is_left_before_they_hear_of_the_end() {
+    for flushed in [Event::Flushed, Event::Tick] {
+        let mut bench = Bench::with(&["x"]);
+        bench.step(Event::Begin);
+        bench.step(register(1, "x", 1, &["SHUTDOWN"]));
+        let body = br#"{"types":["platform"],"destination":{"protocol":"TCP","port":5000}}"#.to_vec();
+        bench.step(Event::Asked(2, Ask::Subscribe { id: id(1), api: Api::Logs, body }));
+        bench.step(next(3, 1));
+        bench.said(Said::Ready);
+        assert_eq!(bench.step(Event::Flushed), "");
+        bench.step(invoke());
+        let over = bench.after(3_000).step(Event::Tick);
+        assert!(over.ends_with("\nSignal(Runtime, 15)"), "{over}");
+        assert_eq!(bench.step(exit(143)), "");
+        assert_eq!(bench.after(499).step(Event::Tick), "");
+        assert_eq!(bench.after(1).step(flushed), "3 SHUTDOWN timeout 1500");
+        assert_eq!(bench.step(Event::Flushed), "");
+        assert_eq!(bench.step(gone("x", 0)), "Clear");
+    }
+}
+
+#[test]
 fn one_that_does_not_want_to_know_of_the_end_is_killed() {
     let mut bench = Bench::with(&["x"]);
     bench.step(Event::Begin);

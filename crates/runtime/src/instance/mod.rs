@@ -98,6 +98,8 @@ struct Instance {
     is_traced: bool,
     keep_alive: Duration,
     relay: Relay,
+    /// Somebody waits until subscribers have everything.
+    is_flushing: bool,
     output: Output,
     processes: Processes,
     caller: Caller,
@@ -150,6 +152,7 @@ pub async fn run(body: Body) -> mpsc::Receiver<Order> {
         log: body.log,
         is_traced: body.is_traced,
         keep_alive: body.keep_alive,
+        is_flushing: false,
         output: Output::default(),
         processes: Processes::default(),
         caller: Caller::default(),
@@ -231,10 +234,7 @@ impl Instance {
             Happened::InSandbox(Happening::Gone) => Event::Gone,
             Happened::Output => return self.write(lines).await,
             Happened::Taken(bytes) => return self.transport.grant(bytes),
-            Happened::Delivered(subscriber) => match self.relay.take_sent(self.now(), subscriber) {
-                Some(dropped) => Event::Dropped(dropped),
-                None => return,
-            },
+            Happened::Delivered(subscriber) => return self.delivered(subscriber).await,
             Happened::Timer(Timer::Telemetry) => return self.relay.pump(self.now()),
             Happened::Timer(Timer::Deadline) => {
                 self.before_an_end(lines).await;
@@ -276,6 +276,20 @@ impl Instance {
                 Some(trace::sampled(call.trace_header.as_deref(), call.request_id, self.clock.now(), segment));
         }
         call
+    }
+
+    async fn delivered(&mut self, subscriber: usize) {
+        if let Some(dropped) = self.relay.take_sent(self.now(), subscriber) {
+            self.step(Event::Dropped(dropped)).await;
+        }
+        if self.is_flushing {
+            // What came meanwhile goes out as well.
+            self.relay.flush(self.now());
+            if self.relay.is_idle() {
+                self.is_flushing = false;
+                self.step(Event::Flushed).await;
+            }
+        }
     }
 
     fn wake(&mut self) {
@@ -364,7 +378,13 @@ impl Instance {
             Command::Tell(told) => self.relay.tell(self.now(), told),
             Command::Subscribe(wanted) => self.relay.subscribe(self.now(), wanted),
             Command::CloseTelemetry => self.relay.close(),
-            Command::Flush => self.relay.flush(self.now()),
+            Command::Flush => {
+                self.relay.flush(self.now());
+                self.is_flushing = !self.relay.is_idle();
+                if !self.is_flushing {
+                    events.push_back(Event::Flushed);
+                }
+            }
             Command::Clear => self.clear(events).await,
             Command::Idle => {
                 if self.home.free() {

@@ -352,3 +352,98 @@ for event in following(id):
     assert!(log.contains("asked to go\n") && log.contains("reason timeout True\n"), "{log}");
     assert_eq!(bed.invoke(&function, "{}").await.body, "\"fine\"");
 }
+
+#[tokio::test]
+async fn what_ended_is_told_before_the_end() {
+    let bed = Bed::new().await;
+    // Nothing is due by time: only what is flushed arrives.
+    let source = r#"
+id, _ = register("last", ["SHUTDOWN"])
+subscribe(id, listen(), buffering={"timeoutMs": 30000})
+for event in following(id):
+    heard = [json.loads(line) for line in open("/tmp/heard")]
+    print("heard", [told["record"]["status"] for told in heard if told["type"] in ("platform.runtimeDone", "platform.report")])
+    print("words", [told["record"] for told in heard if told["type"] == "function" and "going" in told["record"]])
+    sys.exit(0)
+"#;
+    let function = "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: (print('going', flush=True), sys.exit(0)))\n\
+                    def handler(event, context):\n    time.sleep(60)";
+    let mut function = with_extension(&bed, "last", source, function).await;
+    function.timeout = Duration::from_secs(1);
+    assert_eq!(error(&bed.invoke(&function, "{}").await).0, "Sandbox.Timedout");
+    let log = until_logged(&bed, "words ").await;
+    assert!(log.contains("heard ['timeout', 'timeout']\n") && log.contains("words ['going\\n']\n"), "{log}");
+}
+
+#[tokio::test]
+async fn who_is_too_slow_is_told_what_it_missed_and_holds_nobody_back() {
+    let bed = Bed::new().await;
+    let source = r#"
+id, _ = register("slow", ["INVOKE"])
+destination = listen()
+inner = BaseHTTPRequestHandler.send_response
+def send_response(self, *arguments):
+    while not os.path.exists("/tmp/go"):
+        time.sleep(0.01)
+    inner(self, *arguments)
+BaseHTTPRequestHandler.send_response = send_response
+subscribe(id, destination, types=["platform", "function"])
+for event in following(id):
+    pass
+"#;
+    let function = format!(
+        "{FUNCTION}
+inner = handler
+def handler(event, context):
+    if event.get('flood'):
+        for _ in range(3000):
+            print('x' * 1000)
+        return
+    if event.get('go'):
+        open('/tmp/go', 'w').close()
+    return {{'heard': [told for told in inner(event, context)['heard'] if told['type'] != 'function']}}
+"
+    );
+    let mut function = with_extension(&bed, "slow", source, &function).await;
+    function.timeout = Duration::from_secs(20);
+    assert_eq!(bed.invoke(&function, r#"{"flood": true}"#).await.failed, None);
+    let answer = bed.invoke(&function, r#"{"go": true, "until": ["platform.logsDropped", 1]}"#).await;
+    let answer: Value = serde_json::from_str(&answer.body).unwrap();
+    let dropped =
+        answer["heard"].as_array().unwrap().iter().find(|told| told["type"] == "platform.logsDropped").unwrap();
+    let record = &dropped["record"];
+    let reason = "Some logs were dropped because the downstream consumer is slower than the logs production rate";
+    assert_eq!(record["reason"], reason);
+    let (records, bytes) = (record["droppedRecords"].as_u64().unwrap(), record["droppedBytes"].as_u64().unwrap());
+    assert!((1_000..3_000).contains(&records) && bytes > records * 1_000, "{record}");
+    assert_eq!(bed.log().matches(&"x".repeat(1_000)).count(), 3_000, "the log has everything");
+}
+
+#[tokio::test]
+async fn a_custom_runtime_has_extensions_too() {
+    let bed = Bed::as_user().await;
+    let runtime = r#"#!/bin/bash
+api="http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation"
+while true; do
+    curl -sS -o /dev/null -D /tmp/head "$api/next"
+    id=$(grep -i lambda-runtime-aws-request-id /tmp/head | tr -d '\r' | cut -d' ' -f2)
+    curl -sS -o /dev/null "$api/$id/response" -d '"done"'
+done
+"#;
+    let extension = r#"#!/bin/bash
+api="http://$AWS_LAMBDA_RUNTIME_API/2020-01-01/extension"
+id=$(curl -sS -D - -o /dev/null "$api/register" -H "Lambda-Extension-Name: shell" -d '{"events": ["INVOKE"]}' |
+    grep -i lambda-extension-identifier | tr -d '\r' | cut -d' ' -f2)
+while curl -sS "$api/event/next" -H "Lambda-Extension-Identifier: $id" > /tmp/event; do
+    echo "seen $(grep -o '"eventType":"[A-Z]*"' /tmp/event)"
+done
+"#;
+    let mut function = bed.function("provided.al2023", "h", &[("bootstrap", runtime)]).await;
+    function.layers = vec![bed.code(&[("extensions/shell", extension)]).await];
+    for count in 1..=3 {
+        let answer = bed.invoke(&function, "{}").await;
+        assert_eq!(answer.body, "\"done\"", "{answer:?}\n{}", bed.log());
+        assert!(answer.tail.unwrap().contains("seen \"eventType\":\"INVOKE\"\n"));
+        assert_eq!(bed.log().matches("seen ").count(), count);
+    }
+}
