@@ -169,7 +169,7 @@ impl Environment {
             out.push(Command::Tell(Told { time: now, what }));
         }
         if source == Source::Extension || self.writer.admits(&text) {
-            self.write(text, out);
+            self.write(Some(text), out);
         }
     }
 
@@ -242,15 +242,14 @@ impl Environment {
 
     fn begin(&mut self, now: Timestamp, out: &mut Vec<Command>) {
         self.deadline = Some(now.plus(self.timeout));
-        let Some(mut invocation) = self.in_hand.take() else { return };
-        invocation.began = Some(now);
-        let Invocation { request_id, tenant_id, trace, .. } = &invocation;
-        let line = Line::Start { request_id, tenant_id: tenant_id.as_deref(), trace: trace.as_ref() };
-        let text = self.tell(now, &line, out);
-        self.in_hand = Some(invocation);
-        if let Some(text) = text {
-            self.write(text, out);
+        if let Some(invocation) = &mut self.in_hand {
+            invocation.began = Some(now);
         }
+        let text = self.in_hand.as_ref().and_then(|invocation| {
+            let Invocation { request_id, tenant_id, trace, .. } = invocation;
+            self.tell(now, &Line::Start { request_id, tenant_id: tenant_id.as_deref(), trace: trace.as_ref() }, out)
+        });
+        self.write(text, out);
     }
 
     /// Gives the invocation in hand to a runtime that is ready, and tells extensions.
@@ -328,12 +327,15 @@ impl Environment {
     }
 
     fn tell_extensions(&mut self, now: Timestamp, out: &mut Vec<Command>) {
-        let extensions = std::mem::replace(&mut self.extensions, Extensions::new(Vec::new()));
-        for standing in extensions.standing() {
-            let extensions::Standing { name, state, events, error_type } = standing;
-            self.log(now, &Line::Extension { name, state, events, error_type }, out);
-        }
-        self.extensions = extensions;
+        let standing = self.extensions.standing();
+        let lines = standing.map(|extensions::Standing { name, state, events, error_type }| Line::Extension {
+            name,
+            state,
+            events,
+            error_type,
+        });
+        let texts: Vec<_> = lines.map(|line| self.tell(now, &line, out)).collect();
+        texts.into_iter().for_each(|text| self.write(text, out));
     }
 
     fn runtime_done(&mut self, now: Timestamp, out: &mut Vec<Command>) {
@@ -344,9 +346,11 @@ impl Environment {
 
     /// Once, with the handler's error if there is no other.
     fn tell_runtime_done(&mut self, now: Timestamp, failure: Option<Failure<'_>>, out: &mut Vec<Command>) {
-        let Some(mut invocation) = self.in_hand.take() else { return };
-        if invocation.runtime_done.is_none() {
-            invocation.runtime_done = Some(now);
+        match &mut self.in_hand {
+            Some(invocation) if invocation.runtime_done.is_none() => invocation.runtime_done = Some(now),
+            _ => return,
+        }
+        let text = self.in_hand.as_ref().and_then(|invocation| {
             let line = Line::RuntimeDone {
                 request_id: &invocation.request_id,
                 tenant_id: invocation.tenant_id.as_deref(),
@@ -356,12 +360,9 @@ impl Environment {
                 spans: invocation.spans(),
                 trace: invocation.trace.as_ref(),
             };
-            if let Some(text) = self.tell(now, &line, out) {
-                invocation.tail.push(&text);
-                out.push(Command::Log(text));
-            }
-        }
-        self.in_hand = Some(invocation);
+            self.tell(now, &line, out)
+        });
+        self.write(text, out);
     }
 
     fn over_if_quiet(&mut self, now: Timestamp, out: &mut Vec<Command>) {
@@ -502,9 +503,8 @@ impl Environment {
     }
 
     fn log(&mut self, now: Timestamp, line: &Line<'_>, out: &mut Vec<Command>) {
-        if let Some(text) = self.tell(now, line, out) {
-            self.write(text, out);
-        }
+        let text = self.tell(now, line, out);
+        self.write(text, out);
     }
 
     /// Tells subscribers. What the log gets is the caller's to write.
@@ -515,7 +515,8 @@ impl Environment {
         self.writer.write(now, line)
     }
 
-    fn write(&mut self, text: String, out: &mut Vec<Command>) {
+    fn write(&mut self, text: Option<String>, out: &mut Vec<Command>) {
+        let Some(text) = text else { return };
         if let Some(invocation) = self.in_hand.as_mut().filter(|invocation| invocation.began.is_some()) {
             invocation.tail.push(&text);
         }

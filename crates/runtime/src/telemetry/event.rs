@@ -79,6 +79,7 @@ impl Told {
                     Api::Telemetry => !LOGS_ALONE.contains(kind),
                     Api::Logs => LOGS.contains(kind) || (*kind == "runtimeDone" && schema == Schema::Logs20210318),
                 };
+                let record = if schema.api() == Api::Logs { older(kind, record) } else { record.clone() };
                 let kind = format!("platform.{kind}");
                 return is_known.then(|| json!({ "time": time, "type": kind, "record": record }).to_string());
             }
@@ -91,6 +92,23 @@ impl Told {
         let record = object.map_or_else(|| text.as_str().into(), Value::Object);
         Some(json!({ "time": time, "type": kind, "record": record }).to_string())
     }
+}
+
+/// A record as the Logs API has it, which is older than parts of it.
+fn older(kind: &str, record: &Value) -> Value {
+    let (Value::Object(record), true) = (record, matches!(kind, "start" | "report" | "runtimeDone")) else {
+        return record.clone();
+    };
+    let known = |name: &str| match kind {
+        "start" => matches!(name, "requestId" | "version"),
+        "report" => matches!(name, "requestId" | "metrics" | "tracing"),
+        _ => matches!(name, "requestId" | "status"),
+    };
+    let kept = record.iter().filter(|(name, _)| known(name)).map(|(name, value)| match value.as_str() {
+        Some("error") if name == "status" => (name.clone(), "failure".into()),
+        _ => (name.clone(), value.clone()),
+    });
+    Value::Object(kept.collect())
 }
 
 #[cfg(test)]
@@ -115,6 +133,10 @@ mod tests {
             assert_eq!(event.render(Schema::Logs20200815, false).is_some(), logs, "{kind}");
             assert_eq!(event.render(Schema::Logs20210318, false).is_some(), later_logs, "{kind}");
         }
+        let done = told(What::Platform("runtimeDone", json!({"requestId": "ID", "status": "error", "spans": []})));
+        let older = done.render(Schema::Logs20210318, false).unwrap();
+        assert!(older.ends_with("\"record\":{\"requestId\":\"ID\",\"status\":\"failure\"}}"), "{older}");
+        assert!(done.render(new, false).unwrap().contains("\"status\":\"error\",\"spans\":[]"));
         let line = told(What::Function("{\"level\": \"INFO\"}\n".into()));
         assert_eq!(
             line.render(new, true).unwrap(),
