@@ -1,5 +1,6 @@
 //! From a release to an instance that can run it: code, interpreter, key, sandbox, environment.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use base::ports::{FunctionSpec, InvokeError, LogEvent, LogStream};
@@ -69,7 +70,7 @@ async fn make(inner: &Arc<Inner>, id: InstanceId, function: &FunctionSpec) -> Re
     let (code, key) = (code?, key.map_err(InvokeError::Internal)?);
     let log = Arc::new(log_stream(function, inner.parts.clock.now(), number));
     let start = start(function, &served, &code, &key, &log, inner.settings.api_port);
-    let extensions = extensions(&code);
+    let extensions = code.opt.as_ref().map_or_else(Vec::new, |lease| extensions(lease.path()));
     let spec = spec(inner, id, function, &served, &code);
     let started = timeout(limits::SANDBOX_START_TIMEOUT, parts.isolation.start(spec)).await;
     let started = started.map_err(|_| InvokeError::Internal("starting a sandbox took too long".to_owned()))?;
@@ -129,11 +130,14 @@ fn spec(inner: &Inner, id: InstanceId, function: &FunctionSpec, served: &Served,
     Spec { name: format!("{name}-{}", id.0), mounts: mounts.collect(), limits, network: inner.settings.network, listen }
 }
 
-/// Every file there is an extension, whether it can be run or not.
-fn extensions(code: &Code) -> Vec<String> {
-    let Some(opt) = &code.opt else { return Vec::new() };
-    let entries = std::fs::read_dir(opt.path().join("extensions")).into_iter().flatten().flatten();
-    let files = entries.take(EXTENSION_FILES_MAX).filter(|entry| !entry.path().is_dir());
+/// Every file there is an extension, whether it can be run or not. No link is followed: it would lead through the host.
+fn extensions(opt: &Path) -> Vec<String> {
+    let folder = opt.join("extensions");
+    if !std::fs::symlink_metadata(&folder).is_ok_and(|found| found.is_dir()) {
+        return Vec::new();
+    }
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().take(EXTENSION_FILES_MAX);
+    let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_dir()));
     let mut names: Vec<String> = files.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort();
     names
@@ -238,5 +242,26 @@ impl Home for Place {
 
     fn retire(&self) -> bool {
         self.inner.books.lock().dispatch.retire(self.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn extensions_are_files_of_one_folder_and_links_lead_nowhere() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(extensions(dir.path()).is_empty());
+        fs::create_dir_all(dir.path().join("real/extensions/folder")).unwrap();
+        fs::write(dir.path().join("real/extensions/b"), "").unwrap();
+        symlink("/etc", dir.path().join("real/extensions/a")).unwrap();
+        assert_eq!(extensions(&dir.path().join("real")), ["a", "b"]);
+        fs::create_dir(dir.path().join("linked")).unwrap();
+        symlink("/etc", dir.path().join("linked/extensions")).unwrap();
+        assert!(extensions(&dir.path().join("linked")).is_empty());
     }
 }
