@@ -1,5 +1,6 @@
 //! From a release to an instance that can run it: code, interpreter, key, sandbox, environment.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use base::ports::{FunctionSpec, InvokeError, LogEvent, LogStream};
@@ -11,9 +12,10 @@ use tokio::time::timeout;
 use crate::code::Lease;
 use crate::dispatch::InstanceId;
 use crate::environment::{Environment, Writer};
-use crate::http::Session;
+use crate::http::{Api, Identity};
 use crate::instance::{self, Body, Home, Order, Start};
 use crate::languages::{Family, Served};
+use crate::limits::EXTENSION_FILES_MAX;
 use crate::runtime::{Inner, Key};
 use crate::variables::{self, RUNTIME_API_PORT};
 use crate::{http, limits};
@@ -47,7 +49,9 @@ struct Made {
     sandbox: Sandbox,
     served: Served,
     start: Start,
-    api: Option<Session>,
+    api: Api,
+    /// Files of `/opt/extensions`.
+    extensions: Vec<String>,
     log: Arc<LogStream>,
     held: Vec<Box<dyn std::any::Any + Send>>,
 }
@@ -66,7 +70,8 @@ async fn make(inner: &Arc<Inner>, id: InstanceId, function: &FunctionSpec) -> Re
     let (code, key) = (code?, key.map_err(InvokeError::Internal)?);
     let log = Arc::new(log_stream(function, inner.parts.clock.now(), number));
     let start = start(function, &served, &code, &key, &log, inner.settings.api_port);
-    let spec = spec(inner, id, function, &served, &code, !start.is_framed);
+    let extensions = code.opt.as_ref().map_or_else(Vec::new, |lease| extensions(lease.path()));
+    let spec = spec(inner, id, function, &served, &code);
     let started = timeout(limits::SANDBOX_START_TIMEOUT, parts.isolation.start(spec)).await;
     let started = started.map_err(|_| InvokeError::Internal("starting a sandbox took too long".to_owned()))?;
     let mut sandbox = started.map_err(|error| {
@@ -77,15 +82,19 @@ async fn make(inner: &Arc<Inner>, id: InstanceId, function: &FunctionSpec) -> Re
     if let Some(listener) = listeners.next() {
         held.push(parts.host.serve_api(function, number, listener));
     }
-    let api = match listeners.next() {
-        Some(listener) => {
-            let api = http::serve(listener, &parts.spawn);
-            let api = api.map_err(|error| InvokeError::Internal(format!("serve the Runtime API: {error}")))?;
-            Some(Session::new(api))
-        }
-        None => None,
+    let listener =
+        listeners.next().ok_or_else(|| InvokeError::Internal("the sandbox has no Runtime API".to_owned()))?;
+    let served_api = http::serve(listener, &parts.spawn, &parts.chance);
+    let served_api = served_api.map_err(|error| InvokeError::Internal(format!("serve the Runtime API: {error}")))?;
+    let identity = Identity {
+        account: function.account.to_string(),
+        function_name: function.name.clone(),
+        version: function.version.clone(),
+        handler: function.handler.clone(),
     };
-    Ok(Made { sandbox, served, start, api, log, held })
+    let (clock, chance) = (Arc::clone(&parts.clock), Arc::clone(&parts.chance));
+    let api = Api::new(served_api, !start.is_framed, identity, clock, chance);
+    Ok(Made { sandbox, served, start, api, extensions, log, held })
 }
 
 async fn unpack(inner: &Inner, function: &FunctionSpec) -> Result<Code, InvokeError> {
@@ -98,14 +107,7 @@ async fn unpack(inner: &Inner, function: &FunctionSpec) -> Result<Code, InvokeEr
     unpacked.await.map_err(failed)
 }
 
-fn spec(
-    inner: &Inner,
-    id: InstanceId,
-    function: &FunctionSpec,
-    served: &Served,
-    code: &Code,
-    has_runtime_api: bool,
-) -> Spec {
+fn spec(inner: &Inner, id: InstanceId, function: &FunctionSpec, served: &Served, code: &Code) -> Spec {
     let mut limits = Limits::for_memory(u64::from(function.memory_mb).saturating_mul(MEGABYTE));
     limits.tmp_bytes = u64::from(function.tmp_mb).saturating_mul(MEGABYTE);
     // `/tmp` is memory here and disk on AWS: a function that fills it must not be killed for that.
@@ -123,11 +125,22 @@ fn spec(
     ];
     let mounts =
         shown.into_iter().filter_map(|(host, inside)| Some(Mount { host: host?.to_owned(), inside: inside.into() }));
-    let mut listen = vec![inner.settings.api_port];
-    if has_runtime_api {
-        listen.push(RUNTIME_API_PORT);
-    }
+    // Also where the runtime speaks frames: an extension within it may not.
+    let listen = vec![inner.settings.api_port, RUNTIME_API_PORT];
     Spec { name: format!("{name}-{}", id.0), mounts: mounts.collect(), limits, network: inner.settings.network, listen }
+}
+
+/// Every file there is an extension, whether it can be run or not. No link is followed: it would lead through the host.
+fn extensions(opt: &Path) -> Vec<String> {
+    let folder = opt.join("extensions");
+    if !std::fs::symlink_metadata(&folder).is_ok_and(|found| found.is_dir()) {
+        return Vec::new();
+    }
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().take(EXTENSION_FILES_MAX);
+    let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_dir()));
+    let mut names: Vec<String> = files.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
 }
 
 const MEGABYTE: u64 = 1024 * 1024;
@@ -136,6 +149,7 @@ fn start(function: &FunctionSpec, served: &Served, code: &Code, key: &Key, log: 
     let given =
         variables::Given { function, family: served.family, key, log, api_port, is_relocated: served.is_relocated };
     let env = variables::of(&given);
+    let extension_env = variables::of_extensions(&env);
     if served.family == Family::Provided {
         let opt = code.opt.as_ref().map(|lease| lease.path().join("bootstrap"));
         let places = [(Some(code.task.path().join("bootstrap")), "/var/task/bootstrap"), (opt, "/opt/bootstrap")];
@@ -144,6 +158,7 @@ fn start(function: &FunctionSpec, served: &Served, code: &Code, key: &Key, log: 
         return Start {
             argv: found.iter().map(|(_, inside)| (*inside).to_owned()).collect(),
             env,
+            extension_env,
             is_framed: false,
             has_log_pipe: false,
             missing: found.is_none().then(|| missing.to_owned()),
@@ -159,7 +174,7 @@ fn start(function: &FunctionSpec, served: &Served, code: &Code, key: &Key, log: 
     if let Some(wrapper) = wrapper {
         argv.insert(0, wrapper);
     }
-    Start { argv, env, is_framed: !is_wrapped, has_log_pipe: true, missing: None, is_wrapped }
+    Start { argv, env, extension_env, is_framed: !is_wrapped, has_log_pipe: true, missing: None, is_wrapped }
 }
 
 const WRAPPER: &str = "AWS_LAMBDA_EXEC_WRAPPER";
@@ -192,17 +207,21 @@ impl Made {
             runtime_version_arn: function.runtime_version_arn.clone(),
             memory_mb: function.memory_mb,
             logging: function.logging.clone(),
+            instance: self.log.name.clone(),
         };
         Body {
             sandbox: self.sandbox,
-            environment: Environment::new(function.timeout, writer),
+            environment: Environment::new(function.timeout, writer, self.extensions),
             start: self.start,
             api: self.api,
             orders,
             home: Box::new(Place { inner: Arc::clone(inner), id }),
             clock: Arc::clone(&parts.clock),
+            chance: Arc::clone(&parts.chance),
+            spawn: Arc::clone(&parts.spawn),
             telemetry: Arc::clone(&parts.telemetry),
             log: self.log,
+            is_json: function.logging.is_json,
             keep_alive: inner.settings.keep_alive,
             held: self.held,
         }
@@ -222,5 +241,26 @@ impl Home for Place {
 
     fn retire(&self) -> bool {
         self.inner.books.lock().dispatch.retire(self.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn extensions_are_files_of_one_folder_and_links_lead_nowhere() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(extensions(dir.path()).is_empty());
+        fs::create_dir_all(dir.path().join("real/extensions/folder")).unwrap();
+        fs::write(dir.path().join("real/extensions/b"), "").unwrap();
+        symlink("/etc", dir.path().join("real/extensions/a")).unwrap();
+        assert_eq!(extensions(&dir.path().join("real")), ["a", "b"]);
+        fs::create_dir(dir.path().join("linked")).unwrap();
+        symlink("/etc", dir.path().join("linked/extensions")).unwrap();
+        assert!(extensions(&dir.path().join("linked")).is_empty());
     }
 }

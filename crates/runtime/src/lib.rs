@@ -5,8 +5,9 @@
 //!    │ a new one: code (zips unpacked once), languages (which interpreter serves), variables (its environment)
 //!    └─ instance: a task that owns one sandbox and carries out what `environment` decides
 //!         environment   one instance's life, pure: step(now, event) -> commands; the words of reports and errors
-//!         frames, http  the two ways in which a runtime talks; to the environment they look the same
-//!         logs          pipes of the function's output, cut into events
+//!         frames, http  the two ways in which a runtime talks; to the environment they look the same. Extensions: http
+//!         logs          pipes of what programs write, cut into events
+//!         telemetry     the same and more, on its way to extensions that subscribed
 //!         response      a response on its way to the caller, with back-pressure
 //! ```
 //!
@@ -16,8 +17,8 @@
 //! another. A caller that goes away changes nothing for the function. Nothing that a function sends is trusted, kept or
 //! waited for beyond a named limit. Nothing is locked across I/O, and the warm path reads no store.
 //!
-//! Not here: what an API call means (`services::lambda`), HTTP of AWS's API (`wire`). Not yet: extensions, the Telemetry
-//! and Logs APIs, parked runtimes, several invocations at once.
+//! Not here: what an API call means (`services::lambda`), HTTP of AWS's API (`wire`). Not yet: parked
+//! runtimes, several invocations at once.
 
 mod code;
 mod dispatch;
@@ -31,6 +32,8 @@ pub mod limits;
 mod logs;
 mod response;
 mod runtime;
+mod telemetry;
+mod trace;
 mod variables;
 
 pub use languages::{Family, Interpreter};

@@ -77,3 +77,41 @@ pub const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// How long starting a sandbox may take.
 pub const SANDBOX_START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Lambda's limit of extensions, external and internal together.
+pub const EXTENSIONS_MAX: usize = 10;
+
+/// Lambda's time for the shutdown of an environment with external extensions, and the runtime's part of it.
+pub const SHUTDOWN_EXTERNAL: Duration = Duration::from_millis(2_000);
+pub const SHUTDOWN_RUNTIME: Duration = Duration::from_millis(300);
+
+/// The part of it in which subscribers of telemetry get what is left, before they are told of the end.
+pub const SHUTDOWN_TELEMETRY: Duration = Duration::from_millis(500);
+
+/// Lambda's time for the shutdown of an environment with internal extensions alone.
+pub const SHUTDOWN_INTERNAL: Duration = Duration::from_millis(500);
+
+/// A request of an extension: a name, a few events, a destination.
+pub const EXTENSION_BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// An extension's name: a file's.
+pub const EXTENSION_NAME_BYTES_MAX: usize = 255;
+
+/// Entries of `/opt/extensions` that are looked at.
+pub const EXTENSION_FILES_MAX: usize = 1_024;
+
+/// What an init tells before anybody has subscribed is kept up to here.
+pub const INIT_TELEMETRY_BYTES_MAX: usize = 1024 * 1024;
+
+/// How long a subscriber may take for one batch before it gets it again.
+pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long to wait before a batch is offered again, at first and at most.
+pub const DELIVERY_PAUSE_FIRST: Duration = Duration::from_millis(20);
+pub const DELIVERY_PAUSE_MAX: Duration = Duration::from_millis(1_000);
+
+/// What is read of a subscriber's reply.
+pub const DELIVERY_REPLY_BYTES_MAX: usize = 64 * 1024;
+
+/// How long an idle instance runs on for its subscribers' sake, until they have all that was told.
+pub const DELIVERY_BEFORE_FREEZE_MAX: Duration = Duration::from_millis(500);

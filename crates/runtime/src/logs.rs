@@ -15,13 +15,17 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::unix::pipe::Receiver;
 
+use crate::environment::Source;
 use crate::limits::{LOG_EVENT_BYTES_MAX, LOG_READ_BYTES};
 
-/// The host's ends of one runtime's pipes. Empty before the first start.
+/// The host's ends of the pipes of one runtime and its extensions. Empty before the first start.
 #[derive(Default)]
 pub struct Output {
     pipes: Vec<Pipe>,
 }
+
+/// An event, and who wrote it.
+pub type Written = (Source, String);
 
 /// What the runtime is given: standard output, standard error and the log pipe.
 pub struct Given {
@@ -30,7 +34,14 @@ pub struct Given {
     pub log: OwnedFd,
 }
 
+/// What an extension is given.
+pub struct GivenExtension {
+    pub output: OwnedFd,
+    pub error: OwnedFd,
+}
+
 struct Pipe {
+    source: Source,
     end: Receiver,
     cutter: Cutter,
     is_ended: bool,
@@ -38,20 +49,30 @@ struct Pipe {
 
 impl Output {
     /// Pipes for a runtime that is about to start.
-    pub fn open() -> io::Result<(Output, Given)> {
-        let (output_end, output) = pipe()?;
-        let (error_end, error) = pipe()?;
-        let (log_end, log) = pipe()?;
-        let mut pipes = Vec::new();
-        for (end, cutter) in [(output_end, Cutter::lines()), (error_end, Cutter::lines()), (log_end, Cutter::frames())]
-        {
-            pipes.push(Pipe { end: Receiver::from_owned_fd(end)?, cutter, is_ended: false });
-        }
-        Ok((Output { pipes }, Given { output, error, log }))
+    pub fn open_runtime(&mut self) -> io::Result<Given> {
+        Ok(Given {
+            output: self.open(Source::Function, Cutter::lines())?,
+            error: self.open(Source::Function, Cutter::lines())?,
+            log: self.open(Source::Function, Cutter::frames())?,
+        })
+    }
+
+    /// Pipes for an extension.
+    pub fn open_extension(&mut self) -> io::Result<GivenExtension> {
+        Ok(GivenExtension {
+            output: self.open(Source::Extension, Cutter::lines())?,
+            error: self.open(Source::Extension, Cutter::lines())?,
+        })
+    }
+
+    fn open(&mut self, source: Source, cutter: Cutter) -> io::Result<OwnedFd> {
+        let (ours, theirs) = pipe()?;
+        self.pipes.push(Pipe { source, end: Receiver::from_owned_fd(ours)?, cutter, is_ended: false });
+        Ok(theirs)
     }
 
     /// Waits until something was written, and adds the events that it makes. Cancelling it loses nothing.
-    pub async fn next(&mut self, events: &mut Vec<String>) {
+    pub async fn next(&mut self, events: &mut Vec<Written>) {
         std::future::poll_fn(|context| {
             let before = events.len();
             for pipe in self.pipes.iter_mut().filter(|pipe| !pipe.is_ended) {
@@ -66,14 +87,14 @@ impl Output {
     }
 
     /// Adds what has been written by now, half lines too.
-    pub fn read_out(&mut self, events: &mut Vec<String>) {
+    pub fn read_out(&mut self, events: &mut Vec<Written>) {
         for pipe in self.pipes.iter_mut().filter(|pipe| !pipe.is_ended) {
             // A writer that is faster than we are must not keep us here.
             for _ in 0..READS_MAX {
                 // The readiness that the event loop knows may be older than what is there, so the kernel is asked.
                 let mut buffer = [0; LOG_READ_BYTES];
                 match rustix::io::read(&pipe.end, &mut buffer) {
-                    Ok(count) if count > 0 => pipe.cutter.cut(buffer.get(..count).unwrap_or_default(), events),
+                    Ok(count) if count > 0 => pipe.cut(buffer.get(..count).unwrap_or_default(), events),
                     Err(rustix::io::Errno::INTR) => {}
                     Err(rustix::io::Errno::AGAIN) => break,
                     Ok(_) | Err(_) => {
@@ -82,7 +103,7 @@ impl Output {
                     }
                 }
             }
-            pipe.cutter.flush(events);
+            pipe.flush(events);
         }
     }
 }
@@ -92,20 +113,32 @@ const READS_MAX: usize = 8;
 
 impl Pipe {
     /// Reads until an event is whole, or nothing is there.
-    fn poll(&mut self, context: &mut Context<'_>, events: &mut Vec<String>) {
+    fn poll(&mut self, context: &mut Context<'_>, events: &mut Vec<Written>) {
         let before = events.len();
         let mut bytes = [0; LOG_READ_BYTES];
         while events.len() == before && !self.is_ended {
             let mut buffer = ReadBuf::new(&mut bytes);
             match Pin::new(&mut self.end).poll_read(context, &mut buffer) {
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => self.cutter.cut(buffer.filled(), events),
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => self.cut(buffer.filled(), events),
                 Poll::Ready(_) => {
                     self.is_ended = true;
-                    self.cutter.flush(events);
+                    self.flush(events);
                 }
                 Poll::Pending => return,
             }
         }
+    }
+
+    fn cut(&mut self, bytes: &[u8], events: &mut Vec<Written>) {
+        let mut texts = Vec::new();
+        self.cutter.cut(bytes, &mut texts);
+        events.extend(texts.into_iter().map(|text| (self.source, text)));
+    }
+
+    fn flush(&mut self, events: &mut Vec<Written>) {
+        let mut texts = Vec::new();
+        self.cutter.flush(&mut texts);
+        events.extend(texts.into_iter().map(|text| (self.source, text)));
     }
 }
 
@@ -237,15 +270,19 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_written_before_is_there_when_it_is_read_out() {
-        let (mut output, given) = Output::open().unwrap();
+        let mut output = Output::default();
+        let (given, extension) = (output.open_runtime().unwrap(), output.open_extension().unwrap());
         let mut events = Vec::new();
         rustix::io::write(&given.output, b"one\ntwo").unwrap();
         rustix::io::write(&given.error, b"three\n").unwrap();
+        rustix::io::write(&extension.output, b"four\n").unwrap();
         output.read_out(&mut events);
-        assert_eq!(events, ["one\n", "two\n", "three\n"]);
+        let function = |text: &str| (Source::Function, text.to_owned());
+        let written = [function("one\n"), function("two\n"), function("three\n"), (Source::Extension, "four\n".into())];
+        assert_eq!(events, written);
         events.clear();
-        rustix::io::write(&given.log, &frame(b"four")).unwrap();
+        rustix::io::write(&given.log, &frame(b"five")).unwrap();
         output.next(&mut events).await;
-        assert_eq!(events, ["four\n"]);
+        assert_eq!(events, [function("five\n")]);
     }
 }

@@ -74,6 +74,23 @@ pub fn of(given: &Given<'_>) -> BTreeMap<String, String> {
     variables
 }
 
+/// What of it AWS keeps from extensions.
+pub fn of_extensions(variables: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let is_kept = |name: &str| {
+        !name.starts_with('_')
+            && !name.starts_with("AWS_XRAY_")
+            && !matches!(
+                name,
+                "AWS_EXECUTION_ENV"
+                    | "AWS_LAMBDA_LOG_GROUP_NAME"
+                    | "AWS_LAMBDA_LOG_STREAM_NAME"
+                    | "LAMBDA_RUNTIME_DIR"
+                    | "LAMBDA_TASK_ROOT"
+            )
+    };
+    variables.iter().filter(|(name, _)| is_kept(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
 const LANG_LIBRARIES: &str = "/var/lang/lib";
 
 fn credentials(given: &Given<'_>, set: &mut impl FnMut(&str, &str)) {

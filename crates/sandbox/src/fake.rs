@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use base::BoxFuture;
 use parking_lot::Mutex;
+use tokio::net::TcpStream;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
 use crate::isolation::{
@@ -150,6 +151,11 @@ impl Room for FakeRoom {
             }
             Ok(())
         })
+    }
+
+    fn connect(&self, port: u16) -> BoxFuture<'_, io::Result<TcpStream>> {
+        // Fake programs are in the host's own network.
+        Box::pin(TcpStream::connect((Ipv4Addr::LOCALHOST, port)))
     }
 
     fn mount(&self, _mount: Mount) -> BoxFuture<'_, io::Result<()>> {

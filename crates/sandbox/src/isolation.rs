@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::BoxFuture;
+use tokio::net::TcpStream;
 
 use crate::spec::{Limits, Mount, Program, Spec};
 
@@ -49,6 +50,7 @@ pub(crate) trait Room: Send + Sync {
     fn event(&self) -> BoxFuture<'_, Event>;
     fn signal(&self, process: ProcessId, signal: i32) -> io::Result<()>;
     fn clear(&self) -> BoxFuture<'_, io::Result<()>>;
+    fn connect(&self, port: u16) -> BoxFuture<'_, io::Result<TcpStream>>;
     fn mount(&self, mount: Mount) -> BoxFuture<'_, io::Result<()>>;
     fn limit(&self, limits: Limits) -> io::Result<()>;
     fn freeze(&self) -> io::Result<Freezing>;
@@ -84,6 +86,11 @@ impl Sandbox {
     /// may run programs again. The killed programs' exits are told as usual.
     pub async fn clear(&self) -> io::Result<()> {
         self.room.clear().await
+    }
+
+    /// Connects to a program inside that listens on this port of its 127.0.0.1. A frozen sandbox answers after `thaw`.
+    pub async fn connect(&self, port: u16) -> io::Result<TcpStream> {
+        self.room.connect(port).await
     }
 
     /// Shows another directory of the host inside, as if it had been in the `Spec`.

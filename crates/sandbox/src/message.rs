@@ -88,6 +88,10 @@ pub enum Command {
     Clear {
         request: u64,
     },
+    /// Make a socket of this sandbox's network.
+    Socket {
+        request: u64,
+    },
 }
 
 /// Init to server.
@@ -114,6 +118,10 @@ pub enum News {
         signal: Option<i32>,
     },
     Cleared {
+        request: u64,
+    },
+    /// With the socket, unless there was none to be had.
+    Socket {
         request: u64,
     },
 }

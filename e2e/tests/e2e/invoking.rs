@@ -19,6 +19,14 @@ fn boto3_takes_responses_as_they_are_written() {
 }
 
 #[test]
+fn boto3_runs_extensions() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/extensions.py"));
+    run(command);
+}
+
+#[test]
 fn events_that_were_accepted_survive_kill_nine() {
     let dir = tempfile::tempdir().unwrap();
     let mut lamp = Lamp::start_on(dir.path(), &[]);

@@ -24,9 +24,43 @@ pub enum Breakage {
     TooLarge,
     /// It did not keep to the protocol; for the server's log.
     Protocol(&'static str),
+    /// An extension broke; its type, such as `Extension.Crash`, and AWS's words for it.
+    Extension {
+        kind: String,
+        message: String,
+    },
 }
 
 impl Breakage {
+    pub fn extension(kind: &str, message: String) -> Breakage {
+        Breakage::Extension { kind: kind.to_owned(), message }
+    }
+
+    /// An extension's process ended without being asked to.
+    pub fn crash(exit: Exit) -> Breakage {
+        let message = if exit.status == Status::Code(0) { "exit code 0".to_owned() } else { ended(exit) };
+        Breakage::extension("Extension.Crash", message)
+    }
+
+    /// The same, if an extension had said before that it failed.
+    pub fn blamed_on(self, fatal: Option<&str>) -> Breakage {
+        match (fatal, self) {
+            (Some(kind), Breakage::Exited(exit)) => Breakage::extension(kind, told(exit)),
+            (Some(kind), Breakage::Extension { message, .. }) => Breakage::extension(kind, message),
+            (_, breakage) => breakage,
+        }
+    }
+
+    /// What the Logs API tells of it.
+    pub fn fault(&self, request_id: &str) -> Option<String> {
+        let message = match self {
+            Breakage::Exited(exit) => told(*exit),
+            Breakage::NotStarted(message) | Breakage::Extension { message, .. } => message.clone(),
+            _ => return None,
+        };
+        Some(format!("RequestId: {request_id} Error: {message}\n{}\n", self.kind()))
+    }
+
     /// What the caller gets.
     pub fn body(&self, request_id: &str) -> Vec<u8> {
         let (kind, message) = match self {
@@ -42,6 +76,9 @@ impl Breakage {
                 "Sandbox.Timedout",
                 format!("RequestId: {request_id} Error: Task timed out after {:.2} seconds", timeout.as_secs_f64()),
             ),
+            Breakage::Extension { kind, message } => {
+                (kind.as_str(), format!("RequestId: {request_id} Error: {message}"))
+            }
             Breakage::NotStarted(why) => ("Runtime.InvalidEntrypoint", format!("RequestId: {request_id} Error: {why}")),
             Breakage::Exited(exit) => ("Runtime.ExitError", format!("RequestId: {request_id} Error: {}", told(*exit))),
             Breakage::Protocol(_) => (
@@ -62,7 +99,7 @@ impl Breakage {
             Breakage::Exited(exit) if exit.out_of_memory => "Runtime.OutOfMemory",
             Breakage::Exited(_) | Breakage::Protocol(_) => "Runtime.ExitError",
             Breakage::NotStarted(_) => "Runtime.InvalidEntrypoint",
-            Breakage::InitError { kind, .. } => kind,
+            Breakage::InitError { kind, .. } | Breakage::Extension { kind, .. } => kind,
             Breakage::TooLarge => "Function.ResponseSizeTooLarge",
         }
     }
@@ -79,10 +116,16 @@ impl Breakage {
 fn told(exit: Exit) -> String {
     match exit.status {
         Status::Code(0) => "Runtime exited without providing a reason".to_owned(),
-        Status::Code(code) => format!("Runtime exited with error: exit status {code}"),
+        _ => format!("Runtime exited with error: {}", ended(exit)),
+    }
+}
+
+fn ended(exit: Exit) -> String {
+    match exit.status {
+        Status::Code(code) => format!("exit status {code}"),
         Status::Signal(signal) => match signal_name(signal) {
-            Some(name) => format!("Runtime exited with error: signal: {name}"),
-            None => format!("Runtime exited with error: signal: signal {signal}"),
+            Some(name) => format!("signal: {name}"),
+            None => format!("signal: signal {signal}"),
         },
     }
 }

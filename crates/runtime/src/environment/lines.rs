@@ -1,5 +1,5 @@
 //! What the platform writes into a function's log: `START`, `REPORT` and their like, in AWS's exact words, as text or as
-//! the JSON events that AWS writes for functions with JSON logs.
+//! the JSON events that AWS writes for functions with JSON logs. `records` has those; subscribers of telemetry get them too.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -8,38 +8,98 @@ use std::time::Duration;
 use base::Timestamp;
 use base::ports::Logging;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::json;
+
+use super::records::Level;
+use crate::telemetry::{Api, Category, Told, What};
+use crate::trace::Trace;
 
 /// Something that the platform tells of an instance.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Line<'a> {
-    InitStart,
-    /// Only of an init that failed.
+    InitStart {
+        phase: Phase,
+    },
+    InitRuntimeDone {
+        phase: Phase,
+        failure: Option<Failure<'a>>,
+    },
+    /// Text logs have it only of an init that failed.
     InitReport {
         phase: Phase,
         took: Duration,
-        failure: Failure<'a>,
+        failure: Option<Failure<'a>>,
+    },
+    /// How far an extension came in an init that is over.
+    Extension {
+        name: &'a str,
+        state: &'static str,
+        events: Vec<&'static str>,
+        error_type: Option<&'a str>,
+    },
+    Subscribed {
+        api: Api,
+        name: &'a str,
+        types: &'a [Category],
     },
     Start {
         request_id: &'a str,
         tenant_id: Option<&'a str>,
+        trace: Option<&'a Trace>,
     },
-    /// The text form has no more than `END`.
+    /// The runtime is done; extensions may not be.
     RuntimeDone {
         request_id: &'a str,
         tenant_id: Option<&'a str>,
         took: Duration,
         produced_bytes: u64,
         failure: Option<Failure<'a>>,
+        spans: Vec<Span>,
+        trace: Option<&'a Trace>,
     },
-    Report {
+    /// Only as text, and in the Logs API.
+    End {
         request_id: &'a str,
-        took: Duration,
-        /// Of the init before this invocation, if it is told with it.
-        init: Option<Duration>,
-        memory_peak_bytes: Option<u64>,
-        failure: Option<Failure<'a>>,
     },
+    Report(Report<'a>),
+    /// Only in the Logs API: what the caller is told of a runtime that broke.
+    Fault {
+        text: String,
+    },
+    /// A subscriber was too slow.
+    LogsDropped {
+        records: u64,
+        bytes: u64,
+    },
+}
+
+/// The end of an invocation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report<'a> {
+    pub request_id: &'a str,
+    pub took: Duration,
+    /// Of the init before this invocation, if it is told with it.
+    pub init: Option<Duration>,
+    pub memory_peak_bytes: Option<u64>,
+    pub failure: Option<Failure<'a>>,
+    pub spans: Vec<Span>,
+    pub trace: Option<&'a Trace>,
+}
+
+/// A part of an invocation's time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Span {
+    pub name: &'static str,
+    pub start: Timestamp,
+    pub took: Duration,
+}
+
+impl Span {
+    /// From one moment to another, if both came.
+    pub fn between(name: &'static str, start: Option<Timestamp>, end: Option<Timestamp>) -> Option<Span> {
+        let (start, end) = (start?, end?);
+        Some(Span { name, start, took: end.since(start) })
+    }
 }
 
 /// When an init ran: before the first invocation, or again within one.
@@ -50,7 +110,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    fn word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             Phase::Init => "init",
             Phase::Invoke => "invoke",
@@ -61,21 +121,22 @@ impl Phase {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure<'a> {
     Timeout,
-    /// The runtime broke: an exit, a kill, an error that it posted in init. Its type, such as `Runtime.ExitError`.
+    /// The environment broke: an exit, a kill, an error posted in init, an extension. Its type, such as
+    /// `Runtime.ExitError`.
     Broke(&'a str),
     /// The handler failed, and the instance is fine. Text logs do not mark it.
     Handler(&'a str),
 }
 
 impl<'a> Failure<'a> {
-    fn status(self) -> &'static str {
+    pub fn status(self) -> &'static str {
         match self {
             Failure::Timeout => "timeout",
             Failure::Broke(_) | Failure::Handler(_) => "error",
         }
     }
 
-    fn error_type(self) -> Option<&'a str> {
+    pub fn error_type(self) -> Option<&'a str> {
         match self {
             Failure::Timeout => None,
             Failure::Broke(kind) | Failure::Handler(kind) => Some(kind),
@@ -93,18 +154,26 @@ pub struct Writer {
     pub runtime_version_arn: String,
     pub memory_mb: u32,
     pub logging: Logging,
+    /// The name of its log stream.
+    pub instance: String,
 }
 
 impl Writer {
     /// The event for the log, if this function's log has such lines.
     pub fn write(&self, now: Timestamp, line: &Line<'_>) -> Option<String> {
         if !self.logging.is_json {
-            return Some(self.text(line));
+            return self.text(line);
         }
         let (level, kind, record) = self.record(line);
         let least = self.logging.system_level.as_deref().map_or(Level::Info, Level::parse);
-        let event = json!({ "time": now.iso8601_millis(), "type": kind, "record": record });
-        (level >= least).then(|| format!("{event}\n"))
+        let event = json!({ "time": now.iso8601_millis(), "type": format!("platform.{kind}"), "record": record });
+        (level? >= least).then(|| format!("{event}\n"))
+    }
+
+    /// The same for subscribers of telemetry, who get all, whatever the log's level.
+    pub fn tell(&self, now: Timestamp, line: &Line<'_>) -> Told {
+        let (_, kind, record) = self.record(line);
+        Told { time: now, what: What::Platform(kind, record) }
     }
 
     /// Whether what the function wrote is important enough for its log. What does not tell its level and its time in
@@ -118,13 +187,13 @@ impl Writer {
         level >= importance(least)
     }
 
-    fn text(&self, line: &Line<'_>) -> String {
-        match line {
-            Line::InitStart => format!(
+    fn text(&self, line: &Line<'_>) -> Option<String> {
+        Some(match line {
+            Line::InitStart { phase: Phase::Init } => format!(
                 "INIT_START Runtime Version: {}\tRuntime Version ARN: {}\n",
                 self.runtime_version, self.runtime_version_arn
             ),
-            Line::InitReport { phase, took, failure } => {
+            Line::InitReport { phase, took, failure: Some(failure) } => {
                 let (took, phase, status) = (millis(*took), phase.word(), failure.status());
                 let mut text = format!("INIT_REPORT Init Duration: {took:.2} ms\tPhase: {phase}\tStatus: {status}");
                 if let Some(kind) = failure.error_type() {
@@ -132,26 +201,39 @@ impl Writer {
                 }
                 text + "\n"
             }
-            Line::Start { request_id, .. } => format!("START RequestId: {request_id} Version: {}\n", self.version),
-            Line::RuntimeDone { request_id, .. } => format!("END RequestId: {request_id}\n"),
-            Line::Report { request_id, took, init, memory_peak_bytes, failure } => {
-                self.report(request_id, *took, *init, *memory_peak_bytes, *failure)
+            Line::Extension { name, state, events, error_type } => {
+                let mut text = format!("EXTENSION\tName: {name}\tState: {state}\tEvents: [{}]", events.join(","));
+                if let Some(kind) = error_type {
+                    let _ = write!(text, "\tError Type: {kind}");
+                }
+                text + "\n"
             }
-        }
+            Line::Subscribed { api, name, types } => {
+                let word = match api {
+                    Api::Telemetry => "TELEMETRY",
+                    Api::Logs => "LOGS",
+                };
+                let types: Vec<_> = types.iter().map(|category| category.title()).collect();
+                format!("{word}\tName: {name}\tState: Subscribed\tTypes: [{}]\n", types.join(", "))
+            }
+            Line::Start { request_id, .. } => format!("START RequestId: {request_id} Version: {}\n", self.version),
+            Line::End { request_id } => format!("END RequestId: {request_id}\n"),
+            Line::Report(report) => self.report(report),
+            Line::InitStart { phase: Phase::Invoke }
+            | Line::InitRuntimeDone { .. }
+            | Line::InitReport { failure: None, .. }
+            | Line::RuntimeDone { .. }
+            | Line::Fault { .. }
+            | Line::LogsDropped { .. } => return None,
+        })
     }
 
-    fn report(
-        &self,
-        request_id: &str,
-        took: Duration,
-        init: Option<Duration>,
-        memory_peak_bytes: Option<u64>,
-        failure: Option<Failure<'_>>,
-    ) -> String {
+    fn report(&self, report: &Report<'_>) -> String {
+        let Report { request_id, took, init, memory_peak_bytes, failure, trace, .. } = report;
         let mut text = format!(
             "REPORT RequestId: {request_id}\tDuration: {:.2} ms\tBilled Duration: {} ms\tMemory Size: {} MB\t",
-            millis(took),
-            billed_millis(took, init),
+            millis(*took),
+            billed_millis(*took, *init),
             self.memory_mb
         );
         // Where the host does not count memory, none is claimed.
@@ -159,7 +241,10 @@ impl Writer {
             let _ = write!(text, "Max Memory Used: {megabytes} MB\t");
         }
         if let Some(init) = init {
-            let _ = write!(text, "Init Duration: {:.2} ms\t", millis(init));
+            let _ = write!(text, "Init Duration: {:.2} ms\t", millis(*init));
+        }
+        if let Some(Trace { root, segment, .. }) = trace {
+            let _ = write!(text, "\nXRAY TraceId: {root}\tSegmentId: {segment}\tSampled: true\t");
         }
         match failure {
             Some(Failure::Timeout) => text.push_str("Status: timeout"),
@@ -172,78 +257,8 @@ impl Writer {
     }
 
     /// What it used of its memory. What is in `/tmp` is counted with it, and AWS never tells of more than there is.
-    fn megabytes(&self, bytes: u64) -> u64 {
+    pub fn megabytes(&self, bytes: u64) -> u64 {
         bytes.div_ceil(1024 * 1024).min(self.memory_mb.into())
-    }
-
-    fn record(&self, line: &Line<'_>) -> (Level, &'static str, Value) {
-        let normal = |failure: bool, level| if failure { Level::Warn } else { level };
-        match line {
-            Line::InitStart => {
-                let record = json!({
-                    "initializationType": "on-demand",
-                    "phase": "init",
-                    "runtimeVersion": self.runtime_version,
-                    "runtimeVersionArn": self.runtime_version_arn,
-                    "functionName": self.function_name,
-                    "functionVersion": self.version,
-                    "instanceMaxMemory": u64::from(self.memory_mb).saturating_mul(1024 * 1024),
-                });
-                (Level::Info, "platform.initStart", record)
-            }
-            Line::InitReport { phase, took, failure } => {
-                let mut record = Map::new();
-                record.insert("initializationType".into(), "on-demand".into());
-                record.insert("phase".into(), phase.word().into());
-                tell(&mut record, Some(*failure));
-                record.insert("metrics".into(), json!({ "durationMs": rounded(*took) }));
-                (Level::Warn, "platform.initReport", record.into())
-            }
-            Line::Start { request_id, tenant_id } => {
-                let mut record = identity(request_id, *tenant_id);
-                record.insert("version".into(), self.version.as_str().into());
-                (Level::Info, "platform.start", record.into())
-            }
-            Line::RuntimeDone { request_id, tenant_id, took, produced_bytes, failure } => {
-                let mut record = identity(request_id, *tenant_id);
-                tell(&mut record, *failure);
-                let metrics = json!({ "durationMs": rounded(*took), "producedBytes": produced_bytes });
-                record.insert("metrics".into(), metrics);
-                (normal(failure.is_some(), Level::Debug), "platform.runtimeDone", record.into())
-            }
-            Line::Report { request_id, took, init, memory_peak_bytes, failure } => {
-                let mut record = identity(request_id, None);
-                tell(&mut record, *failure);
-                let mut metrics = Map::new();
-                metrics.insert("durationMs".into(), rounded(*took).into());
-                metrics.insert("billedDurationMs".into(), billed_millis(*took, *init).into());
-                metrics.insert("memorySizeMB".into(), self.memory_mb.into());
-                if let Some(bytes) = memory_peak_bytes {
-                    metrics.insert("maxMemoryUsedMB".into(), self.megabytes(*bytes).into());
-                }
-                if let Some(init) = init {
-                    metrics.insert("initDurationMs".into(), rounded(*init).into());
-                }
-                record.insert("metrics".into(), metrics.into());
-                (normal(failure.is_some(), Level::Info), "platform.report", record.into())
-            }
-        }
-    }
-}
-
-fn identity(request_id: &str, tenant_id: Option<&str>) -> Map<String, Value> {
-    let mut record = Map::new();
-    record.insert("requestId".into(), request_id.into());
-    if let Some(tenant_id) = tenant_id {
-        record.insert("tenantId".into(), tenant_id.into());
-    }
-    record
-}
-
-fn tell(record: &mut Map<String, Value>, failure: Option<Failure<'_>>) {
-    record.insert("status".into(), failure.map_or("success", Failure::status).into());
-    if let Some(kind) = failure.and_then(Failure::error_type) {
-        record.insert("errorType".into(), kind.into());
     }
 }
 
@@ -271,41 +286,18 @@ fn importance(level: &str) -> Option<u8> {
     u8::try_from(at).ok()
 }
 
-/// System log levels, least important first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Level {
-    Debug,
-    Info,
-    Warn,
-}
-
-impl Level {
-    fn parse(word: &str) -> Level {
-        match word {
-            "DEBUG" => Level::Debug,
-            "WARN" => Level::Warn,
-            _ => Level::Info,
-        }
-    }
-}
-
-fn millis(took: Duration) -> f64 {
+pub fn millis(took: Duration) -> f64 {
     took.as_secs_f64() * 1e3
 }
 
-fn rounded(took: Duration) -> f64 {
-    // Three decimals are the microseconds that we count.
-    (millis(took) * 1e3).round() / 1e3
-}
-
 /// AWS bills by the millisecond begun, the init before it included.
-fn billed_millis(took: Duration, init: Option<Duration>) -> u64 {
+pub fn billed_millis(took: Duration, init: Option<Duration>) -> u64 {
     let micros = took.saturating_add(init.unwrap_or_default()).as_micros();
     u64::try_from(micros.div_ceil(1_000)).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
     pub fn writer(logging: Logging) -> Writer {
@@ -316,6 +308,7 @@ mod tests {
             runtime_version_arn: "arn:aws:lambda:us-east-1::runtime:0".into(),
             memory_mb: 128,
             logging,
+            instance: "stream".into(),
         }
     }
 
@@ -323,18 +316,20 @@ mod tests {
         Logging { group: "g".into(), is_json: false, application_level: None, system_level: None }
     }
 
-    fn json(level: Option<&str>) -> Logging {
+    pub fn json(level: Option<&str>) -> Logging {
         Logging { is_json: true, system_level: level.map(str::to_owned), ..text() }
     }
 
-    fn report<'a>(init: Option<u64>, failure: Option<Failure<'a>>) -> Line<'a> {
-        Line::Report {
+    pub fn report<'a>(init: Option<u64>, failure: Option<Failure<'a>>) -> Line<'a> {
+        Line::Report(Report {
             request_id: "ID",
             took: Duration::from_micros(1_700),
             init: init.map(Duration::from_micros),
             memory_peak_bytes: Some(36 * 1024 * 1024 + 1),
             failure,
-        }
+            spans: vec![],
+            trace: None,
+        })
     }
 
     #[test]
@@ -342,10 +337,13 @@ mod tests {
         let writer = writer(text());
         let write = |line: &Line<'_>| writer.write(Timestamp::default(), line).unwrap();
         assert_eq!(
-            write(&Line::InitStart),
+            write(&Line::InitStart { phase: Phase::Init }),
             "INIT_START Runtime Version: python:3.13\tRuntime Version ARN: arn:aws:lambda:us-east-1::runtime:0\n"
         );
-        assert_eq!(write(&Line::Start { request_id: "ID", tenant_id: None }), "START RequestId: ID Version: $LATEST\n");
+        assert_eq!(
+            write(&Line::Start { request_id: "ID", tenant_id: None, trace: None }),
+            "START RequestId: ID Version: $LATEST\n"
+        );
         let plain = "REPORT RequestId: ID\tDuration: 1.70 ms\tBilled Duration: 2 ms\tMemory Size: 128 MB\tMax Memory Used: 37 MB\t";
         assert_eq!(write(&report(None, None)), format!("{plain}\n"));
         assert_eq!(write(&report(None, Some(Failure::Handler("E")))), format!("{plain}\n"));
@@ -360,7 +358,7 @@ mod tests {
         );
         let took = Duration::from_micros(9_999_790);
         assert_eq!(
-            write(&Line::InitReport { phase: Phase::Init, took, failure: Failure::Timeout }),
+            write(&Line::InitReport { phase: Phase::Init, took, failure: Some(Failure::Timeout) }),
             "INIT_REPORT Init Duration: 9999.79 ms\tPhase: init\tStatus: timeout\n"
         );
     }
@@ -390,23 +388,27 @@ mod tests {
     }
 
     #[test]
-    fn json_has_levels() {
-        let now = Timestamp::from_secs(0);
-        let done = Line::RuntimeDone {
-            request_id: "ID",
-            tenant_id: None,
-            took: Duration::from_millis(1),
-            produced_bytes: 2,
-            failure: None,
-        };
-        assert_eq!(writer(json(None)).write(now, &done), None);
+    fn extensions_and_traces_are_told() {
+        let writer = writer(text());
+        let write = |line: &Line<'_>| writer.write(Timestamp::default(), line);
+        let extension = |state, events, error_type| Line::Extension { name: "x", state, events, error_type };
         assert_eq!(
-            writer(json(Some("DEBUG"))).write(now, &done).unwrap(),
-            "{\"time\":\"1970-01-01T00:00:00.000Z\",\"type\":\"platform.runtimeDone\",\"record\":{\"requestId\":\"ID\",\
-             \"status\":\"success\",\"metrics\":{\"durationMs\":1.0,\"producedBytes\":2}}}\n"
+            write(&extension("Ready", vec!["INVOKE", "SHUTDOWN"], None)).unwrap(),
+            "EXTENSION\tName: x\tState: Ready\tEvents: [INVOKE,SHUTDOWN]\n"
         );
-        assert_eq!(writer(json(Some("WARN"))).write(now, &report(None, None)), None);
-        let failed = writer(json(Some("WARN"))).write(now, &report(None, Some(Failure::Timeout))).unwrap();
-        assert!(failed.contains("\"status\":\"timeout\""), "{failed}");
+        assert_eq!(
+            write(&extension("LaunchError", vec![], Some("PermissionDenied"))).unwrap(),
+            "EXTENSION\tName: x\tState: LaunchError\tEvents: []\tError Type: PermissionDenied\n"
+        );
+        assert_eq!(
+            write(&Line::Subscribed { api: Api::Telemetry, name: "x", types: &Category::ALL }).unwrap(),
+            "TELEMETRY\tName: x\tState: Subscribed\tTypes: [Platform, Function, Extension]\n"
+        );
+        let trace = Trace { header: String::new(), root: "1-2-3".into(), segment: "4".into() };
+        let Line::Report(report) = report(None, Some(Failure::Timeout)) else { panic!() };
+        let traced = Line::Report(Report { trace: Some(&trace), ..report });
+        let end = "Max Memory Used: 37 MB\t\nXRAY TraceId: 1-2-3\tSegmentId: 4\tSampled: true\tStatus: timeout\n";
+        assert!(write(&traced).unwrap().ends_with(end));
+        assert_eq!(write(&Line::LogsDropped { records: 1, bytes: 2 }), None);
     }
 }

@@ -2,24 +2,32 @@
 //! task that owns the sandbox (`instance`).
 //!
 //! ```text
-//!          Begin/Invoke            Ready                Invoke
-//!   Cold ───────────────> Starting ─────> Ready <──────────────> Busy
-//!    ^                        │             │        Next          │
-//!    └──── Cleared ──── Clearing <──────────┴── exit, timeout ─────┘
+//!          Begin/Invoke            all ready             Invoke
+//!   Cold ───────────────> Starting ─────────> Ready <──────────────> Busy
+//!    ^                        │                 │       all quiet      │
+//!    └── Cleared ── Clearing <── Stopping <─────┴──── exit, timeout ───┘
 //! ```
 //!
 //! As on AWS: the first init has ten seconds of its own; one that fails is repeated within the invocation that waits for
 //! it, under the function's timeout. After a timeout or a crash all processes are killed, `/tmp` and the log stay, and
-//! init repeats inside the next invocation. A response leaves as soon as it is whole; the invocation is over when the
-//! runtime asks for the next event, and only then comes the end of the log.
+//! init repeats inside the next invocation. Extensions start before the runtime, which waits until they have registered;
+//! init is over when the runtime and all of them ask for an event, an invocation when the runtime and those that were told
+//! of it do. A response leaves as soon as it is whole, with the log's end only when the invocation is over.
 //!
-//! Invariants: each invocation is answered exactly once, to the end. `Idle` is said only when none is in hand and no
-//! process of an earlier one is left running. What comes when it makes no sense breaks the instance, never the server.
+//! Invariants: each invocation is answered exactly once, to the end. `Idle` is said only when none is in hand, nobody
+//! works on one and no process of an earlier life is left running. What comes when it makes no sense breaks the instance,
+//! never the server.
 //!
-//! `lines` has the log's words, `failure` the caller's. Not yet: extensions (they hold back `Next`), SnapStart.
+//! `events` is what goes in and comes out, `invocation` what is in hand, `extensions` who registered, `shutdown` the end, `lines` and `records` the log's words,
+//! `failure` the caller's. Not yet: SnapStart.
 
+mod events;
+mod extensions;
 mod failure;
+mod invocation;
 mod lines;
+mod records;
+mod shutdown;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -30,105 +38,17 @@ use base::Timestamp;
 use base::ports::Call;
 use sandbox::{Exit, Status};
 
+pub use events::{Answer, Command, Event, Said, Source, Who};
+pub use extensions::{Ask, Invoke, Reply, Ticket};
 pub use failure::{Breakage, kind as error_kind};
 pub use lines::Writer;
-use lines::{Failure, Line, Phase};
-use tail::Tail;
 
-use crate::limits::{INIT_TIMEOUT, RESPONSE_BYTES_MAX, STARTS_MAX, STREAMED_BYTES_MAX};
-
-#[derive(Debug)]
-pub enum Event {
-    /// Begin the first init although no invocation waits.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for provisioned concurrency, which comes later"))]
-    Begin,
-    /// One more invocation, which the dispatcher sends only to an instance that is new or said `Idle`.
-    Invoke(Box<Call>),
-    /// The program that `Start` asked for could not be run; in AWS's words for it.
-    NotStarted(String),
-    Said(Said),
-    /// The runtime's process is gone.
-    Exited(Exit),
-    /// What `Clear` asked for is done.
-    Cleared,
-    /// The function wrote something, line end included. It comes before whatever the function said after it.
-    Output(String),
-    /// `deadline` may have passed.
-    Tick,
-    /// The sandbox is no more.
-    Gone,
-}
-
-/// What a runtime says, through whichever transport.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Said {
-    Ready,
-    InitError {
-        kind: String,
-        body: Vec<u8>,
-    },
-    /// The response begins. Need not be said before one that is not streamed.
-    Head {
-        content_type: Option<String>,
-        is_streamed: bool,
-    },
-    Bytes(Vec<u8>),
-    /// The response is whole.
-    Done,
-    /// The handler failed, before or in the middle of its response.
-    Failed {
-        kind: String,
-        body: Vec<u8>,
-    },
-    /// The invocation is over.
-    Next,
-    /// It broke the protocol, or hung up.
-    Broken(&'static str),
-}
-
-#[derive(Debug)]
-pub enum Command {
-    /// Run the runtime's program.
-    Start,
-    /// Give the runtime this invocation, to be over in `time_left`.
-    Hand {
-        call: Box<Call>,
-        time_left: Duration,
-    },
-    /// For whoever waits for the invocation in hand.
-    Answer(Answer),
-    Log(String),
-    /// Kill all processes, then say `Cleared`.
-    Clear,
-    /// Another invocation may come.
-    Idle,
-    /// The instance is used up: throw it away.
-    End,
-}
-
-/// Parts of one answer, in this order: `Whole`, or `Begin`, any number of `Piece`s, and `End`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    Whole {
-        function_error: Option<&'static str>,
-        content_type: Option<String>,
-        body: Vec<u8>,
-        log_tail: Option<Vec<u8>>,
-    },
-    Begin {
-        content_type: Option<String>,
-    },
-    Piece(Vec<u8>),
-    End {
-        log_tail: Option<Vec<u8>>,
-        error: Option<(String, String)>,
-    },
-    /// The invocation never began, as its instance was gone.
-    Lost,
-}
-
-/// AWS's one word for a function that failed.
-const UNHANDLED: &str = "Unhandled";
+use crate::limits::{INIT_TIMEOUT, STARTS_MAX};
+use crate::telemetry::{Dropped, Told, What};
+use extensions::{Extensions, Reason};
+use invocation::Invocation;
+use lines::{Failure, Line, Phase, Report, Span};
+use shutdown::Shutdown;
 
 pub struct Environment {
     timeout: Duration,
@@ -137,7 +57,17 @@ pub struct Environment {
     since: Timestamp,
     deadline: Option<Timestamp>,
     in_hand: Option<Invocation>,
-    /// How often the runtime was started.
+    extensions: Extensions,
+    /// Whether the runtime was started in this life.
+    is_runtime_started: bool,
+    is_runtime_alive: bool,
+    /// It asks for an event.
+    is_runtime_quiet: bool,
+    /// Somebody hears what is told, or may yet.
+    is_heard: bool,
+    /// After this life there is no other.
+    is_last: bool,
+    /// How often the environment was started.
     starts: u32,
     /// Of the first init, until an invocation's report tells it.
     init: Option<Duration>,
@@ -150,43 +80,14 @@ enum State {
     Starting(Phase),
     Ready,
     Busy,
+    Stopping(Shutdown),
     Clearing,
     Over,
 }
 
-struct Invocation {
-    /// Until it is handed to the runtime.
-    call: Option<Box<Call>>,
-    request_id: String,
-    tenant_id: Option<String>,
-    wants_tail: bool,
-    is_streamed: bool,
-    /// When `START` was written.
-    began: Option<Timestamp>,
-    response: Response,
-    produced_bytes: u64,
-    /// The type of the error that the handler answered with.
-    handler_error: Option<String>,
-    tail: Tail,
-}
-
-enum Response {
-    None,
-    Collecting {
-        content_type: Option<String>,
-        body: Vec<u8>,
-    },
-    /// The caller has its beginning. The limit is on all of it.
-    Streaming {
-        bytes_max: u64,
-    },
-    /// Whole, and waiting for the end of the log.
-    Kept(Answer),
-    Told,
-}
-
 impl Environment {
-    pub fn new(timeout: Duration, writer: Writer) -> Self {
+    /// `extensions` are the files of `/opt/extensions`.
+    pub fn new(timeout: Duration, writer: Writer, extensions: Vec<String>) -> Self {
         Self {
             timeout,
             writer,
@@ -194,6 +95,12 @@ impl Environment {
             since: Timestamp::default(),
             deadline: None,
             in_hand: None,
+            extensions: Extensions::new(extensions),
+            is_runtime_started: false,
+            is_runtime_alive: false,
+            is_runtime_quiet: false,
+            is_heard: false,
+            is_last: false,
             starts: 0,
             init: None,
             memory_peak_bytes: None,
@@ -216,49 +123,85 @@ impl Environment {
             Event::Begin if self.state == State::Cold && self.starts == 0 => self.start(now, Phase::Init, out),
             Event::Begin => {}
             Event::Invoke(call) => self.invoke(now, call, out),
-            Event::NotStarted(why) => self.broke(now, Breakage::NotStarted(why), out),
+            Event::NotStarted(why) => {
+                self.is_runtime_alive = false;
+                self.broke(now, Breakage::NotStarted(why), out);
+            }
             Event::Said(said) => self.said(now, said, out),
-            Event::Exited(exit) => self.broke(now, Breakage::Exited(exit), out),
+            Event::Exited(exit) => {
+                self.is_runtime_alive = false;
+                self.broke(now, Breakage::Exited(exit), out);
+            }
+            Event::ExtensionNotStarted { name, why, is_forbidden } => {
+                self.extensions.not_started(&name, is_forbidden);
+                self.broke(now, Breakage::extension("Extension.LaunchError", why), out);
+            }
+            Event::ExtensionExited { name, exit } => {
+                self.extensions.exited(&name);
+                self.broke(now, Breakage::crash(exit), out);
+            }
+            Event::Asked(ticket, ask) => self.asked(now, ticket, ask, out),
             Event::Cleared => self.cleared(now, out),
-            Event::Output(text) if !self.writer.admits(&text) => {}
-            Event::Output(text) => {
-                if let Some(invocation) = self.in_hand.as_mut().filter(|invocation| invocation.began.is_some()) {
-                    invocation.tail.push(&text);
-                }
-                out.push(Command::Log(text));
-            }
-            Event::Tick => {
-                if self.deadline.is_some_and(|deadline| deadline <= now) {
-                    let allowed = if self.state == State::Starting(Phase::Init) { INIT_TIMEOUT } else { self.timeout };
-                    self.broke(now, Breakage::Timeout(allowed), out);
-                }
-            }
+            Event::Output(source, text) => self.output(now, source, text, out),
+            Event::Dropped(Dropped { records, bytes }) => self.log(now, &Line::LogsDropped { records, bytes }, out),
+            Event::Flushed => self.flushed(now, out),
+            Event::Tick => self.tick(now, out),
+            Event::Retire => self.retire(now, out),
             Event::Gone => self.gone(now, out),
         }
     }
 
+    fn tick(&mut self, now: Timestamp, out: &mut Vec<Command>) {
+        match self.state {
+            _ if self.deadline.is_none_or(|deadline| deadline > now) => {}
+            State::Stopping(shutdown) => self.go_on_stopping(now, shutdown, out),
+            State::Starting(Phase::Init) => self.broke(now, Breakage::Timeout(INIT_TIMEOUT), out),
+            _ => self.broke(now, Breakage::Timeout(self.timeout), out),
+        }
+    }
+
+    fn output(&mut self, now: Timestamp, source: Source, text: String, out: &mut Vec<Command>) {
+        if self.is_heard {
+            let what = match source {
+                Source::Function => What::Function(text.clone()),
+                Source::Extension => What::Extension(text.clone()),
+            };
+            out.push(Command::Tell(Told { time: now, what }));
+        }
+        if source == Source::Extension || self.writer.admits(&text) {
+            self.write(Some(text), out);
+        }
+    }
+
+    fn asked(&mut self, now: Timestamp, ticket: Ticket, ask: Ask, out: &mut Vec<Command>) {
+        let mut replies = Vec::new();
+        let wanted = self.extensions.ask(ticket, ask, &mut replies);
+        if let Some(wanted) = wanted {
+            let (api, types) = (wanted.subscription.schema.api(), wanted.subscription.types.clone());
+            let name = wanted.name.clone();
+            out.push(Command::Subscribe(wanted));
+            self.log(now, &Line::Subscribed { api, name: &name, types: &types }, out);
+        }
+        reply(replies, out);
+        match self.state {
+            State::Starting(_) => self.go_on_starting(now, out),
+            State::Busy => self.over_if_quiet(now, out),
+            State::Stopping(shutdown) => self.go_on_stopping(now, shutdown, out),
+            State::Cold | State::Ready | State::Clearing | State::Over => {}
+        }
+    }
+
     fn invoke(&mut self, now: Timestamp, call: Box<Call>, out: &mut Vec<Command>) {
-        if self.in_hand.is_some() || matches!(self.state, State::Busy | State::Over) {
+        if self.in_hand.is_some() || self.is_last || matches!(self.state, State::Busy | State::Over) {
             out.push(Command::Answer(Answer::Lost));
             return;
         }
-        self.in_hand = Some(Invocation {
-            request_id: call.request_id.to_string(),
-            tenant_id: call.tenant_id.clone(),
-            wants_tail: call.wants_log_tail,
-            is_streamed: call.is_streamed,
-            call: Some(call),
-            began: None,
-            response: Response::None,
-            produced_bytes: 0,
-            handler_error: None,
-            tail: Tail::default(),
-        });
+        self.in_hand = Some(Invocation::new(call));
         match self.state {
             State::Cold if self.starts == 0 => self.start(now, Phase::Init, out),
             State::Cold => self.start_within(now, out),
             State::Ready => self.hand(now, out),
-            State::Starting(_) | State::Clearing | State::Busy | State::Over => {}
+            State::Starting(_) | State::Stopping(_) | State::Clearing | State::Busy | State::Over => {}
         }
     }
 
@@ -266,11 +209,29 @@ impl Environment {
         self.starts = self.starts.saturating_add(1);
         self.state = State::Starting(phase);
         self.since = now;
+        (self.is_runtime_started, self.is_runtime_quiet, self.is_heard) = (false, false, true);
         if phase == Phase::Init {
             self.deadline = Some(now.plus(INIT_TIMEOUT));
-            self.log(now, &Line::InitStart, out);
         }
-        out.push(Command::Start);
+        self.log(now, &Line::InitStart { phase }, out);
+        let (names, is_within_limit) = self.extensions.begin();
+        out.extend(names.into_iter().map(Command::StartExtension));
+        if !is_within_limit {
+            return self.broke(now, Breakage::extension("Extension.LaunchError", "ErrTooManyExtensions".into()), out);
+        }
+        self.go_on_starting(now, out);
+    }
+
+    /// The runtime starts when the extensions have registered, and init is over when all are ready.
+    fn go_on_starting(&mut self, now: Timestamp, out: &mut Vec<Command>) {
+        if !self.is_runtime_started && self.extensions.are_registered() {
+            (self.is_runtime_started, self.is_runtime_alive) = (true, true);
+            out.push(Command::Start);
+        }
+        let State::Starting(phase) = self.state else { return };
+        if self.is_runtime_quiet && self.extensions.are_ready() {
+            self.ready(now, phase, out);
+        }
     }
 
     /// Init again, silently, on the time of the invocation in hand.
@@ -283,159 +244,177 @@ impl Environment {
         self.deadline = Some(now.plus(self.timeout));
         if let Some(invocation) = &mut self.in_hand {
             invocation.began = Some(now);
-            let (request_id, tenant_id) = (invocation.request_id.clone(), invocation.tenant_id.clone());
-            self.log(now, &Line::Start { request_id: &request_id, tenant_id: tenant_id.as_deref() }, out);
         }
+        let text = self.in_hand.as_ref().and_then(|invocation| {
+            let Invocation { request_id, tenant_id, trace, .. } = invocation;
+            self.tell(now, &Line::Start { request_id, tenant_id: tenant_id.as_deref(), trace: trace.as_ref() }, out)
+        });
+        self.write(text, out);
     }
 
-    /// Gives the invocation in hand to a runtime that is ready.
+    /// Gives the invocation in hand to a runtime that is ready, and tells extensions.
     fn hand(&mut self, now: Timestamp, out: &mut Vec<Command>) {
         if self.in_hand.as_ref().is_some_and(|invocation| invocation.began.is_none()) {
             self.begin(now, out);
         }
         self.state = State::Busy;
+        self.is_runtime_quiet = false;
         let time_left = self.deadline.map_or(self.timeout, |deadline| deadline.since(now));
-        if let Some(call) = self.in_hand.as_mut().and_then(|invocation| invocation.call.take()) {
+        let Some(invocation) = &mut self.in_hand else { return };
+        invocation.handed = Some(now);
+        if self.extensions.is_any() {
+            let Invocation { request_id, invoked_arn, trace_header, .. } = &*invocation;
+            let (request_id, invoked_arn) = (request_id.clone(), invoked_arn.clone());
+            let mut replies = Vec::new();
+            let told = Invoke { request_id, invoked_arn, trace_header: trace_header.clone(), time_left };
+            self.extensions.invoke(&told, &mut replies);
+            reply(replies, out);
+        }
+        if let Some(call) = invocation.call.take() {
             out.push(Command::Hand { call, time_left });
         }
     }
 
     fn said(&mut self, now: Timestamp, said: Said, out: &mut Vec<Command>) {
-        match (self.state, said) {
-            (State::Starting(phase), Said::Ready) => self.ready(now, phase, out),
-            (State::Starting(_), Said::InitError { kind, body }) => {
+        match (self.state, said, &mut self.in_hand) {
+            (State::Starting(phase), Said::Ready, _) if !self.is_runtime_quiet => {
+                self.is_runtime_quiet = true;
+                self.extensions.close();
+                self.log(now, &Line::InitRuntimeDone { phase, failure: None }, out);
+                self.go_on_starting(now, out);
+            }
+            (State::Starting(_), Said::InitError { kind, body }, _) if !self.is_runtime_quiet => {
                 self.broke(now, Breakage::InitError { kind, body }, out);
             }
-            (State::Busy, Said::Head { content_type, is_streamed }) => self.head(content_type, is_streamed, out),
-            (State::Busy, Said::Bytes(bytes)) => self.bytes(bytes, out),
-            (State::Busy, Said::Done) => self.done(out),
-            (State::Busy, Said::Failed { kind, body }) => self.failed(kind, body, out),
-            (State::Busy, Said::Next) => self.next(now, out),
             // What it said before it was killed may arrive after.
-            (State::Cold | State::Clearing | State::Over, _) => {}
-            (_, Said::Broken(why)) => self.broke(now, Breakage::Protocol(why), out),
-            (State::Starting(_) | State::Ready | State::Busy, _) => {
-                self.broke(now, Breakage::Protocol("it said what was not its turn to say"), out);
-            }
+            (State::Cold | State::Stopping(_) | State::Clearing | State::Over, ..) => {}
+            (_, Said::Broken(why), _) => self.broke(now, Breakage::Protocol(why), out),
+            (State::Busy, said, Some(invocation)) if !self.is_runtime_quiet => match said {
+                Said::Head { content_type, is_streamed } => invocation.head(now, content_type, is_streamed, out),
+                Said::Bytes(bytes) => invocation.bytes(now, bytes, out),
+                Said::Done => invocation.done(now, out),
+                Said::Failed { kind, body } => invocation.failed(now, kind, body, out),
+                Said::Next if invocation.is_answered() => self.runtime_done(now, out),
+                Said::Next => {
+                    let why = "it asked for the next event before it answered this one";
+                    self.broke(now, Breakage::Protocol(why), out);
+                }
+                Said::Ready | Said::InitError { .. } | Said::Broken(_) => self.out_of_turn(now, out),
+            },
+            (State::Starting(_) | State::Ready | State::Busy, ..) => self.out_of_turn(now, out),
         }
+    }
+
+    fn out_of_turn(&mut self, now: Timestamp, out: &mut Vec<Command>) {
+        self.broke(now, Breakage::Protocol("it said what was not its turn to say"), out);
     }
 
     fn ready(&mut self, now: Timestamp, phase: Phase, out: &mut Vec<Command>) {
+        let took = now.since(self.since);
         if phase == Phase::Init {
-            self.init = Some(now.since(self.since));
+            self.init = Some(took);
         }
-        self.state = State::Ready;
+        self.tell_extensions(now, out);
+        self.log(now, &Line::InitReport { phase, took, failure: None }, out);
+        self.extensions.end_init();
+        out.push(Command::CloseTelemetry);
+        self.is_heard = self.extensions.is_any_subscribed();
         if self.in_hand.is_some() {
             self.hand(now, out);
         } else {
-            self.deadline = None;
-            out.push(Command::Idle);
+            self.idle(now, out);
         }
     }
 
-    fn head(&mut self, content_type: Option<String>, is_streamed: bool, out: &mut Vec<Command>) {
-        let Some(invocation) = &mut self.in_hand else { return };
-        if !matches!(invocation.response, Response::None) {
-            return;
-        }
-        if invocation.is_streamed {
-            let bytes_max = if is_streamed { STREAMED_BYTES_MAX } else { RESPONSE_BYTES_MAX };
-            invocation.response = Response::Streaming { bytes_max };
-            out.push(Command::Answer(Answer::Begin { content_type }));
-        } else {
-            invocation.response = Response::Collecting { content_type, body: Vec::new() };
-        }
+    fn tell_extensions(&mut self, now: Timestamp, out: &mut Vec<Command>) {
+        let standing = self.extensions.standing();
+        let lines = standing.map(|extensions::Standing { name, state, events, error_type }| Line::Extension {
+            name,
+            state,
+            events,
+            error_type,
+        });
+        let texts: Vec<_> = lines.map(|line| self.tell(now, &line, out)).collect();
+        texts.into_iter().for_each(|text| self.write(text, out));
     }
 
-    fn bytes(&mut self, bytes: Vec<u8>, out: &mut Vec<Command>) {
-        self.head(None, false, out);
-        let Some(invocation) = &mut self.in_hand else { return };
-        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        let bytes_max = match &invocation.response {
-            Response::Collecting { .. } => RESPONSE_BYTES_MAX,
-            Response::Streaming { bytes_max } => *bytes_max,
-            // The rest of what was too much already, or followed its own end.
-            Response::None | Response::Kept(_) | Response::Told => return,
-        };
-        invocation.produced_bytes = invocation.produced_bytes.saturating_add(length);
-        if invocation.produced_bytes > bytes_max {
-            let breakage = Breakage::TooLarge;
-            invocation.handler_error = Some(breakage.kind().to_owned());
-            let body = breakage.body(&invocation.request_id);
-            invocation.fail(breakage.kind(), body, out);
-            return;
-        }
-        match &mut invocation.response {
-            Response::Collecting { body, .. } if body.is_empty() => *body = bytes,
-            Response::Collecting { body, .. } => body.extend_from_slice(&bytes),
-            Response::Streaming { .. } => out.push(Command::Answer(Answer::Piece(bytes))),
-            Response::None | Response::Kept(_) | Response::Told => {}
-        }
+    fn runtime_done(&mut self, now: Timestamp, out: &mut Vec<Command>) {
+        self.is_runtime_quiet = true;
+        self.tell_runtime_done(now, None, out);
+        self.over_if_quiet(now, out);
     }
 
-    fn done(&mut self, out: &mut Vec<Command>) {
-        self.head(None, false, out);
-        let Some(invocation) = &mut self.in_hand else { return };
-        match std::mem::replace(&mut invocation.response, Response::Told) {
-            Response::Collecting { content_type, body } => {
-                let whole = Answer::Whole { function_error: None, content_type, body, log_tail: None };
-                invocation.answer(whole, out);
-            }
-            Response::Streaming { .. } => invocation.answer(Answer::End { log_tail: None, error: None }, out),
-            // Answered already: too large.
-            before @ (Response::None | Response::Kept(_) | Response::Told) => invocation.response = before,
+    /// Once, with the handler's error if there is no other.
+    fn tell_runtime_done(&mut self, now: Timestamp, failure: Option<Failure<'_>>, out: &mut Vec<Command>) {
+        match &mut self.in_hand {
+            Some(invocation) if invocation.runtime_done.is_none() => invocation.runtime_done = Some(now),
+            _ => return,
         }
+        let text = self.in_hand.as_ref().and_then(|invocation| {
+            let line = Line::RuntimeDone {
+                request_id: &invocation.request_id,
+                tenant_id: invocation.tenant_id.as_deref(),
+                took: invocation.runtime_took(),
+                produced_bytes: invocation.produced_bytes,
+                failure: failure.or(invocation.handler_error.as_deref().map(Failure::Handler)),
+                spans: invocation.spans(),
+                trace: invocation.trace.as_ref(),
+            };
+            self.tell(now, &line, out)
+        });
+        self.write(text, out);
     }
 
-    fn failed(&mut self, kind: String, body: Vec<u8>, out: &mut Vec<Command>) {
-        let Some(invocation) = &mut self.in_hand else { return };
-        if matches!(invocation.response, Response::Kept(_) | Response::Told) {
-            return;
-        }
-        let is_too_large = u64::try_from(body.len()).unwrap_or(u64::MAX) > RESPONSE_BYTES_MAX;
-        let (kind, body) = match Breakage::TooLarge {
-            breakage if is_too_large => (breakage.kind().to_owned(), breakage.body(&invocation.request_id)),
-            _ => (kind, body),
-        };
-        invocation.fail(&kind, body, out);
-        invocation.handler_error = Some(kind);
-    }
-
-    fn next(&mut self, now: Timestamp, out: &mut Vec<Command>) {
-        let response = self.in_hand.as_ref().map(|invocation| &invocation.response);
-        if !matches!(response, Some(Response::Kept(_) | Response::Told)) {
-            self.broke(now, Breakage::Protocol("it asked for the next event before it answered this one"), out);
+    fn over_if_quiet(&mut self, now: Timestamp, out: &mut Vec<Command>) {
+        if !self.is_runtime_quiet || !self.extensions.are_ready() {
             return;
         }
         self.finish(now, None, out);
+        self.idle(now, out);
+    }
+
+    /// All are quiet.
+    fn idle(&mut self, now: Timestamp, out: &mut Vec<Command>) {
         self.state = State::Ready;
         self.deadline = None;
+        if self.is_last {
+            return self.shut_down(now, Reason::SpinDown, out);
+        }
+        if self.is_heard {
+            out.push(Command::Flush);
+        }
         out.push(Command::Idle);
     }
 
-    /// Something ended what the runtime was doing.
+    /// Something ended what the runtime or an extension was doing.
     fn broke(&mut self, now: Timestamp, breakage: Breakage, out: &mut Vec<Command>) {
         if let Breakage::Protocol(why) = &breakage {
             tracing::debug!(function = self.writer.function_name, why, "a runtime broke the protocol");
         }
+        // What an extension said that it failed by is why the rest broke.
+        let breakage = breakage.blamed_on(self.extensions.fatal());
         match self.state {
+            State::Stopping(shutdown) => return self.go_on_stopping(now, shutdown, out),
             // Processes that were killed by us.
             State::Cold | State::Clearing | State::Over => return,
             // AWS's runtime interface waits on for one that died of a fault here, until the time is over.
             State::Starting(Phase::Invoke) if is_fault(&breakage) => return,
             State::Starting(phase) => {
-                let took = now.since(self.since);
-                self.log(now, &Line::InitReport { phase, took, failure: breakage.failure() }, out);
+                let (took, failure) = (now.since(self.since), Some(breakage.failure()));
+                if self.is_runtime_started && !self.is_runtime_quiet {
+                    self.log(now, &Line::InitRuntimeDone { phase, failure }, out);
+                }
+                self.tell_extensions(now, out);
+                self.log(now, &Line::InitReport { phase, took, failure }, out);
                 if phase == Phase::Invoke {
-                    self.finish(now, Some(breakage), out);
+                    self.finish(now, Some(&breakage), out);
                 }
             }
             State::Ready => {}
-            State::Busy => self.finish(now, Some(breakage), out),
+            State::Busy => self.finish(now, Some(&breakage), out),
         }
-        self.state = State::Clearing;
-        self.deadline = None;
-        out.push(Command::Clear);
+        let reason = if matches!(breakage, Breakage::Timeout(_)) { Reason::Timeout } else { Reason::Failure };
+        self.shut_down(now, reason, out);
     }
 
     fn cleared(&mut self, now: Timestamp, out: &mut Vec<Command>) {
@@ -443,14 +422,32 @@ impl Environment {
             return;
         }
         self.state = State::Cold;
+        self.extensions.end();
+        (self.is_runtime_alive, self.is_heard) = (false, false);
         if self.in_hand.is_some() {
             self.start_within(now, out);
-        } else if self.starts < STARTS_MAX {
+        } else if self.starts < STARTS_MAX && !self.is_last {
             out.push(Command::Idle);
         } else {
-            self.state = State::Over;
-            out.push(Command::End);
+            self.end(out);
         }
+    }
+
+    fn retire(&mut self, now: Timestamp, out: &mut Vec<Command>) {
+        self.is_last = true;
+        match self.state {
+            State::Cold => self.end(out),
+            State::Ready if !self.extensions.is_any() => self.end(out),
+            State::Starting(_) | State::Ready if self.in_hand.is_none() => self.shut_down(now, Reason::SpinDown, out),
+            // The end follows from what goes on.
+            State::Starting(_) | State::Ready | State::Busy | State::Stopping(_) | State::Clearing | State::Over => {}
+        }
+    }
+
+    fn end(&mut self, out: &mut Vec<Command>) {
+        self.state = State::Over;
+        self.deadline = None;
+        out.push(Command::End);
     }
 
     fn gone(&mut self, now: Timestamp, out: &mut Vec<Command>) {
@@ -459,103 +456,79 @@ impl Environment {
         }
         let exit = Exit { status: Status::Signal(SIGKILL), out_of_memory: false };
         match self.in_hand.as_ref().map(|invocation| invocation.began.is_some()) {
-            Some(true) => self.finish(now, Some(Breakage::Exited(exit)), out),
+            Some(true) => self.finish(now, Some(&Breakage::Exited(exit)), out),
             Some(false) => {
                 self.in_hand = None;
                 out.push(Command::Answer(Answer::Lost));
             }
             None => {}
         }
-        self.state = State::Over;
-        self.deadline = None;
-        out.push(Command::End);
+        self.end(out);
     }
 
     /// The invocation in hand is over: its report, and what the caller still has to get.
-    fn finish(&mut self, now: Timestamp, breakage: Option<Breakage>, out: &mut Vec<Command>) {
+    fn finish(&mut self, now: Timestamp, breakage: Option<&Breakage>, out: &mut Vec<Command>) {
+        let failure = breakage.map(Breakage::failure);
+        self.tell_runtime_done(now, failure, out);
         let Some(mut invocation) = self.in_hand.take() else { return };
-        let took = match &breakage {
+        let took = match breakage {
             // Not by how much the clock was read too late.
             Some(Breakage::Timeout(timeout)) => *timeout,
             _ => invocation.began.map_or(Duration::ZERO, |began| now.since(began)),
         };
-        let failure = match (&breakage, &invocation.handler_error) {
-            (Some(breakage), _) => Some(breakage.failure()),
-            (None, Some(kind)) => Some(Failure::Handler(kind)),
-            (None, None) => None,
-        };
-        let done = Line::RuntimeDone {
-            request_id: &invocation.request_id,
-            tenant_id: invocation.tenant_id.as_deref(),
-            took,
-            produced_bytes: invocation.produced_bytes,
-            failure,
-        };
-        let report = Line::Report {
+        let overhead = Span::between("extensionOverhead", invocation.runtime_done, Some(now));
+        let body = breakage.map(|breakage| (breakage.kind(), breakage.body(&invocation.request_id)));
+        let fault = breakage.filter(|_| self.is_heard).and_then(|breakage| breakage.fault(&invocation.request_id));
+        let end = Line::End { request_id: &invocation.request_id };
+        let report = Line::Report(Report {
             request_id: &invocation.request_id,
             took,
             init: self.init.take(),
             memory_peak_bytes: self.memory_peak_bytes,
-            failure,
-        };
-        for line in [done, report] {
-            if let Some(text) = self.writer.write(now, &line) {
+            failure: failure.or(invocation.handler_error.as_deref().map(Failure::Handler)),
+            spans: overhead.filter(|_| self.extensions.is_any()).into_iter().collect(),
+            trace: invocation.trace.as_ref(),
+        });
+        for line in fault.map(|text| Line::Fault { text }).into_iter().chain([end, report]) {
+            if let Some(text) = self.tell(now, &line, out) {
                 invocation.tail.push(&text);
                 out.push(Command::Log(text));
             }
         }
-        if let Some(breakage) = &breakage {
-            let body = breakage.body(&invocation.request_id);
+        if let Some((kind, body)) = body {
             // Nobody waits for the log's end any more: it has been written.
-            invocation.fail(breakage.kind(), body, out);
+            invocation.fail(kind, body, out);
         }
-        if let Response::Kept(mut answer) = std::mem::replace(&mut invocation.response, Response::Told) {
-            if let Answer::Whole { log_tail, .. } | Answer::End { log_tail, .. } = &mut answer {
-                *log_tail = Some(std::mem::take(&mut invocation.tail).into_bytes());
-            }
-            out.push(Command::Answer(answer));
-        }
+        invocation.tell(out);
     }
 
     fn log(&mut self, now: Timestamp, line: &Line<'_>, out: &mut Vec<Command>) {
-        if let Some(text) = self.writer.write(now, line) {
-            if let Some(invocation) = self.in_hand.as_mut().filter(|invocation| invocation.began.is_some()) {
-                invocation.tail.push(&text);
-            }
-            out.push(Command::Log(text));
+        let text = self.tell(now, line, out);
+        self.write(text, out);
+    }
+
+    /// Tells subscribers. What the log gets is the caller's to write.
+    fn tell(&self, now: Timestamp, line: &Line<'_>, out: &mut Vec<Command>) -> Option<String> {
+        if self.is_heard {
+            out.push(Command::Tell(self.writer.tell(now, line)));
         }
+        self.writer.write(now, line)
+    }
+
+    fn write(&mut self, text: Option<String>, out: &mut Vec<Command>) {
+        let Some(text) = text else { return };
+        if let Some(invocation) = self.in_hand.as_mut().filter(|invocation| invocation.began.is_some()) {
+            invocation.tail.push(&text);
+        }
+        out.push(Command::Log(text));
     }
 }
 
-impl Invocation {
-    /// Answers with an error, unless the answer is whole already.
-    fn fail(&mut self, kind: &str, body: Vec<u8>, out: &mut Vec<Command>) {
-        let error = |body: Vec<u8>| Some((kind.to_owned(), String::from_utf8_lossy(&body).into_owned()));
-        match std::mem::replace(&mut self.response, Response::Told) {
-            Response::None | Response::Collecting { .. } if !self.is_streamed => {
-                let content_type = Some("application/json".to_owned());
-                self.answer(Answer::Whole { function_error: Some(UNHANDLED), content_type, body, log_tail: None }, out);
-            }
-            Response::None | Response::Collecting { .. } => {
-                out.push(Command::Answer(Answer::Begin { content_type: None }));
-                self.answer(Answer::End { log_tail: None, error: error(body) }, out);
-            }
-            Response::Streaming { .. } => self.answer(Answer::End { log_tail: None, error: error(body) }, out),
-            before @ (Response::Kept(_) | Response::Told) => self.response = before,
-        }
-    }
-
-    /// The last part of the answer: at once, or with the end of the log where that is wanted.
-    fn answer(&mut self, answer: Answer, out: &mut Vec<Command>) {
-        if self.wants_tail {
-            self.response = Response::Kept(answer);
-        } else {
-            self.response = Response::Told;
-            out.push(Command::Answer(answer));
-        }
-    }
+fn reply(replies: Vec<extensions::Answered>, out: &mut Vec<Command>) {
+    out.extend(replies.into_iter().map(|(ticket, reply)| Command::Reply(ticket, reply)));
 }
 
+const SIGTERM: i32 = 15;
 const SIGKILL: i32 = 9;
 const SIGSEGV: i32 = 11;
 

@@ -2,6 +2,7 @@ use base::ports::Logging;
 use base::{Cause, RequestId, Uuid};
 
 use super::*;
+use crate::telemetry::Api;
 
 const ID: &str = "00000000-0000-0000-0000-000000000001";
 
@@ -10,10 +11,18 @@ struct Bench {
     environment: Environment,
     now: Timestamp,
     out: Vec<Command>,
+    /// Types of the platform's events, and what programs wrote.
+    told: Vec<String>,
 }
 
 impl Bench {
     fn new() -> Bench {
+        Bench::with(&[])
+    }
+
+    /// With these files in `/opt/extensions`.
+    fn with(extensions: &[&str]) -> Bench {
+        let extensions = extensions.iter().map(|name| (*name).to_owned()).collect();
         let logging = Logging { group: "g".into(), is_json: false, application_level: None, system_level: None };
         let writer = Writer {
             function_name: "f".into(),
@@ -22,11 +31,13 @@ impl Bench {
             runtime_version_arn: "ARN".into(),
             memory_mb: 128,
             logging,
+            instance: "stream".into(),
         };
         Bench {
-            environment: Environment::new(Duration::from_secs(3), writer),
+            environment: Environment::new(Duration::from_secs(3), writer, extensions),
             now: Timestamp::from_secs(1_000),
             out: vec![],
+            told: vec![],
         }
     }
 
@@ -38,7 +49,15 @@ impl Bench {
     /// Steps, and shows the commands in short.
     fn step(&mut self, event: Event) -> String {
         self.environment.step(self.now, event, &mut self.out);
-        let shown: Vec<String> = self.out.drain(..).map(show).collect();
+        let mut shown = Vec::new();
+        for command in self.out.drain(..) {
+            match command {
+                Command::Tell(Told { what: What::Platform(kind, _), .. }) => self.told.push(kind.to_owned()),
+                Command::Tell(Told { what: What::Function(text) | What::Extension(text), .. }) => self.told.push(text),
+                Command::CloseTelemetry | Command::Flush => {}
+                other => shown.push(show(other)),
+            }
+        }
         shown.join("\n")
     }
 
@@ -68,6 +87,15 @@ fn show(command: Command) -> String {
         }
         Command::Answer(Answer::Piece(bytes)) => format!("Piece {}", String::from_utf8_lossy(&bytes)),
         Command::Answer(Answer::End { log_tail, error }) => format!("End {} {error:?}", log_tail.is_some()),
+        Command::StartExtension(name) => format!("StartExtension {name}"),
+        Command::Reply(ticket, Reply::Registered { .. }) => format!("{ticket} registered"),
+        Command::Reply(ticket, Reply::Invoke(invoke)) => format!("{ticket} INVOKE {}", invoke.time_left.as_millis()),
+        Command::Reply(ticket, Reply::Shutdown { reason, time_left }) => {
+            format!("{ticket} SHUTDOWN {} {}", reason.word(), time_left.as_millis())
+        }
+        Command::Reply(ticket, Reply::Refused { status, kind, message }) => {
+            format!("{ticket} {status} {kind}: {message}")
+        }
         other => format!("{other:?}"),
     }
 }
@@ -134,12 +162,12 @@ fn a_cold_invocation_and_a_warm_one() {
 fn the_tail_comes_with_the_end_of_the_log() {
     let mut bench = Bench::new();
     bench.step(Event::Begin);
-    assert_eq!(bench.step(Event::Output("in init\n".into())), "Log in init");
+    assert_eq!(bench.step(Event::Output(Source::Function, "in init\n".into())), "Log in init");
     assert_eq!(bench.said(Said::Ready), "Idle");
     let mut wanted = call();
     wanted.wants_log_tail = true;
     bench.step(Event::Invoke(wanted));
-    assert_eq!(bench.step(Event::Output("hello\n".into())), "Log hello");
+    assert_eq!(bench.step(Event::Output(Source::Function, "hello\n".into())), "Log hello");
     assert_eq!(bench.said(Said::Done), "");
     let over = bench.said(Said::Next);
     let tail = format!(
@@ -340,43 +368,288 @@ fn an_instance_that_crashes_for_ever_is_used_up() {
     assert_eq!(bench.step(Event::Cleared), "End");
 }
 
-/// Whatever comes in whatever order: each invocation is answered once, and `Idle` is never said with one in hand.
+fn id(number: u8) -> Uuid {
+    Uuid::from_bytes([number; 16])
+}
+
+fn register(ticket: Ticket, name: &str, number: u8, events: &[&str]) -> Event {
+    let events = events.iter().map(|event| (*event).to_owned()).collect();
+    Event::Asked(ticket, Ask::Register { name: name.into(), events, id: id(number), wants_account: false })
+}
+
+fn next(ticket: Ticket, number: u8) -> Event {
+    Event::Asked(ticket, Ask::Next { id: id(number) })
+}
+
+fn gone(name: &str, code: i32) -> Event {
+    Event::ExtensionExited { name: name.into(), exit: Exit { status: Status::Code(code), out_of_memory: false } }
+}
+
+/// With two external extensions that are ready: one for all events, one for the end.
+fn extended() -> Bench {
+    let mut bench = Bench::with(&["all", "end"]);
+    bench.step(Event::Begin);
+    bench.step(register(1, "all", 1, &["SHUTDOWN", "INVOKE"]));
+    bench.step(register(2, "end", 2, &["SHUTDOWN"]));
+    for event in [next(3, 1), next(4, 2), Event::Said(Said::Ready)] {
+        bench.step(event);
+    }
+    bench
+}
+
+#[test]
+fn extensions_come_before_the_runtime_and_hold_init_and_invocations() {
+    let mut bench = Bench::with(&["all", "end"]);
+    assert_eq!(bench.step(invoke()), format!("{INIT_START}\nStartExtension all\nStartExtension end"));
+    assert_eq!(bench.step(register(1, "all", 1, &["SHUTDOWN", "INVOKE"])), "1 registered");
+    assert_eq!(bench.step(register(2, "end", 2, &["SHUTDOWN"])), "2 registered\nStart");
+    assert_eq!(bench.step(next(3, 1)), "");
+    assert_eq!(bench.after(80).said(Said::Ready), "");
+    let refused = "9 403 Extension.RegistrationClosed: Extension registration closed already";
+    assert_eq!(bench.step(register(9, "late", 9, &[])), refused);
+    assert_eq!(
+        bench.after(10).step(next(4, 2)),
+        format!(
+            "Log EXTENSION|Name: all|State: Ready|Events: [INVOKE,SHUTDOWN]\nLog EXTENSION|Name: end|State: Ready|Events: \
+             [SHUTDOWN]\nLog START RequestId: {ID} Version: $LATEST\n3 INVOKE 3000\nHand 3000"
+        )
+    );
+    assert_eq!(bench.said(Said::Bytes(b"1".to_vec())), "");
+    assert_eq!(bench.after(5).said(Said::Done), "Whole None 1");
+    // The response has left, and the invocation goes on.
+    assert_eq!(bench.after(5).said(Said::Next), "");
+    let over = bench.after(90).step(next(5, 1));
+    assert!(over.contains("|Duration: 100.00 ms|Billed Duration: 190 ms|"), "{over}");
+    assert!(over.starts_with("Log END") && over.ends_with("Init Duration: 90.00 ms|\nIdle"), "{over}");
+    let told = ["initStart", "initRuntimeDone", "extension", "extension", "initReport"];
+    assert_eq!(bench.told, told, "nobody subscribed");
+}
+
+#[test]
+fn an_extension_that_goes_on_uses_up_the_function_s_time() {
+    let mut bench = extended();
+    bench.step(invoke());
+    bench.said(Said::Done);
+    assert_eq!(bench.said(Said::Next), "");
+    let over = bench.after(3_000).step(Event::Tick);
+    assert!(over.contains("Status: timeout\nSignal(Runtime, 15)") && !over.contains("Whole"), "{over}");
+    assert_eq!(bench.after(100).step(exit(143)), "4 SHUTDOWN timeout 1900");
+    assert_eq!(bench.after(100).step(next(6, 1)), "6 SHUTDOWN timeout 1800");
+    assert_eq!(bench.step(gone("all", 0)), "");
+    assert_eq!(bench.step(gone("end", 0)), "Clear");
+    assert_eq!(bench.step(Event::Cleared), "Idle");
+    assert_eq!(
+        bench.step(invoke()),
+        format!("Log START RequestId: {ID} Version: $LATEST\nStartExtension all\nStartExtension end")
+    );
+}
+
+#[test]
+fn an_environment_that_is_not_needed_ends_gently() {
+    let mut bench = extended();
+    assert_eq!(bench.step(Event::Retire), "Signal(Runtime, 15)");
+    assert_eq!(bench.after(299).step(Event::Tick), "");
+    let late = "Signal(Runtime, 9)\n3 SHUTDOWN spindown 1700\n4 SHUTDOWN spindown 1700";
+    assert_eq!(bench.after(1).step(Event::Tick), late);
+    assert_eq!(bench.step(killed(9, false)), "");
+    assert_eq!(bench.step(gone("all", 0)), "");
+    assert_eq!(bench.step(invoke()), "Answer(Lost)");
+    assert_eq!(bench.after(1_700).step(Event::Tick), "Clear");
+    assert_eq!(bench.step(Event::Cleared), "End");
+    // Without extensions there is nothing gentle about it.
+    assert_eq!(Bench::warm().step(Event::Retire), "End");
+    assert_eq!(Bench::new().step(Event::Retire), "End");
+}
+
+#[test]
+fn subscribers_get_what_is_left_before_they_hear_of_the_end() {
+    for flushed in [Event::Flushed, Event::Tick] {
+        let mut bench = Bench::with(&["x"]);
+        bench.step(Event::Begin);
+        bench.step(register(1, "x", 1, &["SHUTDOWN"]));
+        let body = br#"{"types":["platform"],"destination":{"protocol":"TCP","port":5000}}"#.to_vec();
+        bench.step(Event::Asked(2, Ask::Subscribe { id: id(1), api: Api::Logs, body }));
+        bench.step(next(3, 1));
+        bench.said(Said::Ready);
+        assert_eq!(bench.step(Event::Flushed), "");
+        bench.step(invoke());
+        let over = bench.after(3_000).step(Event::Tick);
+        assert!(over.ends_with("\nSignal(Runtime, 15)"), "{over}");
+        assert_eq!(bench.step(exit(143)), "");
+        assert_eq!(bench.after(499).step(Event::Tick), "");
+        assert_eq!(bench.after(1).step(flushed), "3 SHUTDOWN timeout 1500");
+        assert_eq!(bench.step(Event::Flushed), "");
+        assert_eq!(bench.step(gone("x", 0)), "Clear");
+    }
+}
+
+#[test]
+fn one_that_does_not_want_to_know_of_the_end_is_killed() {
+    let mut bench = Bench::with(&["x"]);
+    bench.step(Event::Begin);
+    bench.step(register(1, "x", 1, &["INVOKE"]));
+    bench.step(next(2, 1));
+    bench.said(Said::Ready);
+    assert_eq!(bench.step(Event::Retire), "Signal(Runtime, 15)");
+    assert_eq!(bench.step(exit(0)), "Signal(Extension(\"x\"), 9)");
+    assert_eq!(bench.step(gone("x", 0)), "Clear");
+}
+
+#[test]
+fn an_internal_extension_has_half_a_second() {
+    let mut bench = Bench::new();
+    bench.step(Event::Begin);
+    assert_eq!(bench.step(register(1, "in", 1, &["INVOKE"])), "1 registered");
+    bench.said(Said::Ready);
+    assert!(bench.step(next(2, 1)).ends_with("\nIdle"));
+    assert_eq!(bench.step(Event::Retire), "Signal(Runtime, 15)");
+    assert_eq!(bench.after(499).step(Event::Tick), "");
+    assert_eq!(bench.after(1).step(Event::Tick), "Signal(Runtime, 9)\nClear");
+}
+
+#[test]
+fn what_an_extension_failed_by_is_told() {
+    let mut bench = extended();
+    bench.step(invoke());
+    let failed = Ask::ExitError { id: id(1), kind: "Extension.ExitError".into() };
+    assert_eq!(bench.step(Event::Asked(5, failed)), "Reply(5, Accepted)");
+    let over = bench.step(gone("all", 2));
+    let body =
+        format!("{{\"errorType\":\"Extension.ExitError\",\"errorMessage\":\"RequestId: {ID} Error: exit status 2\"}}");
+    assert!(over.contains("Error Type: Extension.ExitError\n") && over.contains(&body), "{over}");
+    let mut bench = Bench::with(&["x"]);
+    bench.step(invoke());
+    let why = "fork/exec /opt/extensions/x: permission denied".to_owned();
+    let report = bench.step(Event::ExtensionNotStarted { name: "x".into(), why, is_forbidden: true });
+    assert_eq!(
+        report,
+        "Log EXTENSION|Name: x|State: LaunchError|Events: []|Error Type: PermissionDenied\nLog INIT_REPORT Init Duration: \
+         0.00 ms|Phase: init|Status: error|Error Type: Extension.LaunchError\nClear"
+    );
+}
+
+#[test]
+fn requests_are_refused_in_aws_s_words() {
+    let mut bench = extended();
+    for (event, refusal) in [
+        (
+            next(5, 1),
+            format!(
+                "State transition from Ready to Ready failed for extension {}. Error: State transition is not allowed",
+                id(1)
+            ),
+        ),
+        (next(5, 7), format!("403 Extension.UnknownExtensionIdentifier: Unknown extension {}", id(7))),
+        (register(5, "all", 8, &["OTHER"]), "403 Extension.InvalidEventType: OTHER: ErrorInvalidEventType".into()),
+        (
+            register(5, "all", 8, &[]),
+            "403 Extension.InvalidExtensionState: State transition from Ready to Registered failed for extension all. \
+             Error: State transition is not allowed"
+                .into(),
+        ),
+        (
+            Event::Asked(5, Ask::InitError { id: id(2), kind: "E".into() }),
+            format!("State transition from Ready to InitError failed for extension {}. Error: ", id(2)),
+        ),
+    ] {
+        let found = bench.step(event);
+        assert!(found.starts_with("5 403 ") && found.contains(&refusal), "{found}");
+    }
+    let mut bench = Bench::new();
+    bench.step(Event::Begin);
+    for number in 0..10 {
+        let name = format!("x{number}");
+        assert_eq!(bench.step(register(1, &name, number, &[])), "1 registered");
+    }
+    let refused = "1 403 Extension.TooManyExtensions: Extension limit (10) reached";
+    assert_eq!(bench.step(register(1, "x10", 10, &[])), refused);
+}
+
+#[test]
+fn who_subscribes_hears_what_the_log_leaves_out() {
+    let mut bench = Bench::new();
+    bench.step(Event::Begin);
+    bench.step(register(1, "in", 1, &[]));
+    let body = br#"{"schemaVersion":"2022-12-13","types":["platform"],"destination":{"protocol":"TCP","port":5000}}"#;
+    let subscribe =
+        |ticket, api, body: &[u8]| Event::Asked(ticket, Ask::Subscribe { id: id(1), api, body: body.to_vec() });
+    let done = bench.step(subscribe(2, Api::Telemetry, body));
+    assert!(done.contains("Subscribe(") && done.contains("Log TELEMETRY|Name: in|State: Subscribed|Types: [Platform]"));
+    assert_eq!(bench.step(subscribe(3, Api::Telemetry, body)), "Reply(3, Subscribed)");
+    let other = br#"{"types":["platform"],"destination":{"protocol":"TCP","port":5000}}"#;
+    let refused = bench.step(subscribe(4, Api::Logs, other));
+    assert_eq!(refused, "4 400 Logs.ValidationError: the extension is subscribed by the Telemetry API already");
+    bench.step(next(5, 1));
+    bench.said(Said::Ready);
+    let late = bench.step(subscribe(6, Api::Telemetry, body));
+    assert_eq!(late, "6 403 Telemetry.SubscriptionClosed: Telemetry API subscription is closed");
+    bench.told.clear();
+    bench.step(invoke());
+    bench.step(Event::Output(Source::Function, "line\n".into()));
+    bench.respond(b"1");
+    bench.step(Event::Dropped(Dropped { records: 1, bytes: 2 }));
+    assert_eq!(bench.told, ["start", "line\n", "runtimeDone", "end", "report", "logsDropped"]);
+}
+
+/// Whatever comes in whatever order, with extensions or without: each invocation is answered once, no request twice, and
+/// `Idle` is never said with an invocation in hand or while somebody works on one.
 #[test]
 fn any_order_of_events_answers_each_invocation_once() {
     use proptest::prelude::*;
-    let event = prop_oneof![
-        3 => Just(0_u8), 2 => Just(1), 2 => Just(2), 2 => Just(3), 2 => Just(4), 2 => Just(5), 1 => Just(6), 1 => Just(7),
-        2 => Just(8), 1 => Just(9), 1 => Just(10), 1 => Just(11), 1 => Just(12),
-    ];
-    proptest!(|(events in prop::collection::vec((event, any::<bool>(), any::<bool>()), 0..60))| {
-        let mut bench = Bench::new();
-        let (mut open, mut asked, mut answered) = (false, 0, 0);
+    let external = prop::collection::vec(prop::sample::select(vec!["a", "b"]), 0..3);
+    proptest!(|(
+        mut external in external, events in prop::collection::vec((0..31_u8, any::<bool>(), any::<bool>()), 0..90),
+    )| {
+        external.sort_unstable();
+        external.dedup();
+        let mut bench = Bench::with(&external);
+        let (mut open, mut asked, mut answered, mut tickets) = (false, 0, 0, 0);
+        let mut waiting = std::collections::BTreeSet::new();
         for (event, wants_log_tail, is_streamed) in events {
+            tickets += 1;
+            let name = if wants_log_tail { "a" } else { "b" };
+            let number = u8::from(wants_log_tail);
             let event = match event {
-                0 if open => continue,
-                0 => {
+                0..=2 if open => continue,
+                0..=2 => {
                     (open, asked) = (true, asked + 1);
                     Event::Invoke(Box::new(Call { wants_log_tail, is_streamed, ..*call() }))
                 }
-                1 => Event::Said(Said::Ready),
-                2 => Event::Said(Said::Bytes(b"x".to_vec())),
-                3 => Event::Said(Said::Done),
-                4 => Event::Said(Said::Next),
-                5 => Event::Cleared,
-                6 => exit(1),
-                7 => Event::Tick,
-                8 => Event::Said(Said::Head { content_type: None, is_streamed: true }),
-                9 => Event::Said(Said::Failed { kind: "E".into(), body: vec![] }),
-                10 => Event::Said(Said::InitError { kind: "E".into(), body: vec![] }),
-                11 => Event::NotStarted("no".into()),
+                3..=4 => Event::Said(Said::Ready),
+                5..=6 => Event::Said(Said::Bytes(b"x".to_vec())),
+                7..=8 => Event::Said(Said::Done),
+                9..=11 => Event::Said(Said::Next),
+                12..=13 => Event::Cleared,
+                14 => exit(1),
+                15 => Event::Tick,
+                16 => Event::Said(Said::Head { content_type: None, is_streamed: true }),
+                17 => Event::Said(Said::Failed { kind: "E".into(), body: vec![] }),
+                18 => Event::Said(Said::InitError { kind: "E".into(), body: vec![] }),
+                19 => Event::NotStarted("no".into()),
+                20..=22 => register(tickets, name, number, if is_streamed { &["INVOKE"] } else { &["INVOKE", "SHUTDOWN"] }),
+                23..=26 => next(tickets, number),
+                27 => gone(name, 0),
+                28 => Event::Asked(tickets, Ask::ExitError { id: id(number), kind: "Extension.E".into() }),
+                29 if !open => Event::Retire,
                 _ => Event::Begin,
             };
+            if let Event::Asked(ticket, _) = &event {
+                waiting.insert(*ticket);
+            }
             bench.after(700);
             bench.environment.step(bench.now, event, &mut bench.out);
             for command in bench.out.drain(..) {
                 match command {
                     Command::Answer(Answer::Whole { .. } | Answer::End { .. } | Answer::Lost) => answered += 1,
-                    Command::Idle | Command::End => open = false,
+                    Command::Reply(ticket, _) => prop_assert!(waiting.remove(&ticket), "{} is answered twice", ticket),
+                    Command::Idle => {
+                        open = false;
+                        prop_assert!(bench.environment.in_hand.is_none());
+                        let is_cold = bench.environment.state == State::Cold;
+                        prop_assert!(is_cold || bench.environment.is_runtime_quiet);
+                        prop_assert!(is_cold || bench.environment.extensions.are_ready());
+                    }
+                    Command::End => open = false,
                     _ => {}
                 }
             }

@@ -1,29 +1,34 @@
-//! The Runtime API 2018-06-01, for custom runtimes and for whatever stands between a managed runtime and us.
+//! The HTTP APIs of one sandbox: the Runtime API 2018-06-01 for custom runtimes and for whatever stands between a managed
+//! runtime and us, and those of extensions (`extensions`).
 //!
-//! `server` speaks HTTP on the sandbox's own port and turns each request into a `Request`; `Session` is the API's state
-//! for the runtime that runs now: which invocation may be answered, who waits for the next. It answers requests at once,
-//! in AWS's words, and passes on what they mean as `Said`.
+//! `server` speaks HTTP on the sandbox's own port and turns each request into a `Request`; `Api` hands it on. `Session` is
+//! the Runtime API's state for the runtime that runs now: which invocation may be answered, who waits for the next. It
+//! answers requests at once, in AWS's words, and passes on what they mean as `Said`. What extensions ask is answered by
+//! `environment`. Beside a runtime that speaks frames there is no session: its requests come out of turn.
 //!
 //! Invariants: only the invocation in flight on this very sandbox is answered, once. What a killed process said, on
 //! whichever connection, is never taken for its successor's.
 //!
-//! Not yet: extensions, telemetry, logs, restore; they become further paths of `server` and a session each.
+//! Not yet: restore.
 
+mod extensions;
 mod server;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use ::http::header::CONTENT_TYPE;
 use ::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use base::Timestamp;
 use base::ports::Call;
+use base::{Chance, Clock, Timestamp};
 use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::environment::{Breakage, Said};
-use crate::limits::{CREDIT_BYTES, RESPONSE_BYTES_MAX};
+use crate::environment::{self, Ask, Breakage, Said, Ticket};
+use crate::limits::{API_REQUESTS_MAX, CREDIT_BYTES, RESPONSE_BYTES_MAX};
 
+pub use extensions::Identity;
 pub use server::{Served, serve};
 
 pub type Reply = Response<Bytes>;
@@ -43,6 +48,139 @@ pub enum Kind {
     Response { id: String, content_type: Option<String>, body: Body },
     Error { id: String, kind: String, body: Bytes },
     InitError { kind: String, body: Bytes },
+    Extension(Ask),
+}
+
+/// What was heard on the sandbox's port.
+pub enum Heard {
+    Said(Said),
+    Asked(Ticket, Ask),
+}
+
+/// All that is asked on one sandbox's port, and who waits for which answer.
+pub struct Api {
+    served: Served,
+    generation: u64,
+    /// Of a runtime that speaks HTTP.
+    runtime: Option<Session>,
+    asked: VecDeque<(Ticket, Ask)>,
+    waiting: BTreeMap<Ticket, oneshot::Sender<Reply>>,
+    next_ticket: Ticket,
+    identity: Identity,
+    clock: Arc<dyn Clock>,
+    chance: Arc<dyn Chance>,
+}
+
+impl Api {
+    pub fn new(
+        served: Served,
+        has_runtime: bool,
+        identity: Identity,
+        clock: Arc<dyn Clock>,
+        chance: Arc<dyn Chance>,
+    ) -> Api {
+        Api {
+            served,
+            generation: 0,
+            runtime: has_runtime.then(Session::default),
+            asked: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            next_ticket: 0,
+            identity,
+            clock,
+            chance,
+        }
+    }
+
+    /// The runtime that speaks HTTP, if it does.
+    pub fn runtime(&mut self) -> Option<&mut Session> {
+        self.runtime.as_mut()
+    }
+
+    /// All processes that spoke are dead. When this answers, nothing of what they said is heard any more, and what comes
+    /// from now on is said by others.
+    pub async fn reset(&mut self) {
+        self.generation = self.generation.saturating_add(1);
+        self.served.hang_up(self.generation).await;
+        if let Some(runtime) = &mut self.runtime {
+            *runtime = Session::default();
+        }
+        self.asked.clear();
+        self.waiting.clear();
+    }
+
+    /// What is heard next. Cancelling it loses nothing.
+    pub async fn next(&mut self) -> Heard {
+        loop {
+            if let Some(heard) = self.heard() {
+                return heard;
+            }
+            let piece = async {
+                match &mut self.runtime {
+                    Some(runtime) => runtime.next_piece().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                request = self.served.requests.recv() => match request {
+                    Some(request) => self.take(request),
+                    // The server is gone with the sandbox.
+                    None => return std::future::pending().await,
+                },
+                piece = piece => if let Some(runtime) = &mut self.runtime {
+                    runtime.piece(piece);
+                },
+            }
+        }
+    }
+
+    /// What has been heard already.
+    pub fn heard(&mut self) -> Option<Heard> {
+        let said = self.runtime.as_mut().and_then(|runtime| runtime.said.pop_front()).map(Heard::Said);
+        said.or_else(|| self.asked.pop_front().map(|(ticket, ask)| Heard::Asked(ticket, ask)))
+    }
+
+    /// Takes the requests that have come by now: their sender is gone and sends no more.
+    pub fn read_out(&mut self) {
+        // Others may go on asking, and are heard later.
+        for _ in 0..API_REQUESTS_MAX {
+            let Ok(request) = self.served.requests.try_recv() else { return };
+            self.take(request);
+        }
+    }
+
+    /// Answers an extension.
+    pub fn reply(&mut self, ticket: Ticket, with: environment::Reply) {
+        if let Some(waiting) = self.waiting.remove(&ticket) {
+            answer(waiting, extensions::render(with, &self.identity, self.clock.now(), &*self.chance));
+        }
+    }
+
+    fn take(&mut self, Request { generation, kind, reply }: Request) {
+        if generation != self.generation {
+            return;
+        }
+        match (kind, &mut self.runtime) {
+            (Kind::Extension(ask), _) => {
+                // Whoever hung up waits no longer.
+                self.waiting.retain(|_, waiting| !waiting.is_closed());
+                self.next_ticket = self.next_ticket.saturating_add(1);
+                self.waiting.insert(self.next_ticket, reply);
+                self.asked.push_back((self.next_ticket, ask));
+            }
+            (kind, Some(runtime)) => runtime.take(kind, reply),
+            (kind, None) => answer(reply, out_of_turn(&kind)),
+        }
+    }
+}
+
+/// For who speaks beside a runtime that speaks frames.
+fn out_of_turn(kind: &Kind) -> Reply {
+    match kind {
+        Kind::Response { .. } | Kind::Error { .. } => invalid_request_id(),
+        Kind::InitError { .. } => no_transition(State::Running, "InitError"),
+        Kind::Next | Kind::Extension(_) => no_transition(State::Running, "Ready"),
+    }
 }
 
 #[derive(Debug)]
@@ -63,10 +201,9 @@ pub enum Piece {
     End(Option<(String, Vec<u8>)>),
 }
 
-/// The API's state for one runtime process and its successors.
+/// The Runtime API's state for one runtime process.
+#[derive(Default)]
 pub struct Session {
-    served: Served,
-    generation: u64,
     state: State,
     said: VecDeque<Said>,
     /// Who waits for the next invocation.
@@ -85,8 +222,9 @@ struct Streamed {
     room: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum State {
+    #[default]
     Starting,
     Ready,
     Running,
@@ -106,32 +244,6 @@ impl State {
 }
 
 impl Session {
-    pub fn new(served: Served) -> Session {
-        Session {
-            served,
-            generation: 0,
-            state: State::Starting,
-            said: VecDeque::new(),
-            waiting: None,
-            untaken: None,
-            streamed: None,
-            id: String::new(),
-        }
-    }
-
-    /// All processes that spoke are dead. When this answers, nothing of what they said is heard any more, and what comes
-    /// from now on is said by others.
-    pub async fn reset(&mut self) {
-        self.generation = self.generation.saturating_add(1);
-        self.served.hang_up(self.generation).await;
-        self.state = State::Starting;
-        self.said.clear();
-        self.waiting = None;
-        self.untaken = None;
-        self.streamed = None;
-        self.id.clear();
-    }
-
     /// Gives the runtime its next invocation.
     pub fn invoke(&mut self, call: Call, deadline: Timestamp) {
         self.id = call.request_id.to_string();
@@ -153,45 +265,15 @@ impl Session {
         }
     }
 
-    /// What the runtime says next. Cancelling it loses nothing.
-    pub async fn next(&mut self) -> Said {
-        loop {
-            if let Some(said) = self.said.pop_front() {
-                return said;
-            }
-            let piece = async {
-                match &mut self.streamed {
-                    Some(streamed) if streamed.room > 0 => streamed.pieces.recv().await,
-                    _ => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                request = self.served.requests.recv() => match request {
-                    Some(request) => self.take(request),
-                    // The server is gone with the sandbox.
-                    None => return std::future::pending().await,
-                },
-                piece = piece => self.piece(piece),
-            }
+    /// The next piece of a response that is streamed, if there may be one.
+    async fn next_piece(&mut self) -> Option<Piece> {
+        match &mut self.streamed {
+            Some(streamed) if streamed.room > 0 => streamed.pieces.recv().await,
+            _ => std::future::pending().await,
         }
     }
 
-    /// What it has said already.
-    pub fn said(&mut self) -> Option<Said> {
-        self.said.pop_front()
-    }
-
-    /// Takes the requests that have come by now: their sender is gone and sends no more.
-    pub fn read_out(&mut self) {
-        while let Ok(request) = self.served.requests.try_recv() {
-            self.take(request);
-        }
-    }
-
-    fn take(&mut self, Request { generation, kind, reply }: Request) {
-        if generation != self.generation {
-            return;
-        }
+    fn take(&mut self, kind: Kind, reply: oneshot::Sender<Reply>) {
         match kind {
             Kind::Next => self.next_wanted(reply),
             Kind::InitError { kind, body } => {
@@ -200,7 +282,7 @@ impl Session {
                     self.said.push_back(Said::InitError { kind, body: body.into() });
                     answer(reply, accepted());
                 } else {
-                    answer(reply, self.no_transition("InitError"));
+                    answer(reply, no_transition(self.state, "InitError"));
                 }
             }
             Kind::Response { id, content_type, body } => {
@@ -217,6 +299,8 @@ impl Session {
                     answer(reply, accepted());
                 }
             },
+            // Not of the runtime's.
+            Kind::Extension(_) => {}
         }
     }
 
@@ -227,7 +311,7 @@ impl Session {
             // A client that connected anew.
             State::Ready => {}
             State::Running if self.untaken.is_some() => {}
-            State::Running | State::Answered => return answer(reply, self.no_transition("Ready")),
+            State::Running | State::Answered => return answer(reply, no_transition(self.state, "Ready")),
         }
         self.waiting = Some(reply);
         match self.untaken.take() {
@@ -241,8 +325,8 @@ impl Session {
         let is_last = !self.id.is_empty() && id == self.id;
         match self.state {
             State::Running if is_last => None,
-            State::Ready if is_last => Some(self.no_transition(to)),
-            _ => Some(refused(StatusCode::BAD_REQUEST, "InvalidRequestID", "Invalid request ID")),
+            State::Ready if is_last => Some(no_transition(self.state, to)),
+            _ => Some(invalid_request_id()),
         }
     }
 
@@ -309,14 +393,18 @@ impl Session {
             }
         }
     }
+}
 
-    fn no_transition(&self, to: &str) -> Reply {
-        let message = format!(
-            "State transition from {} to {to} failed for runtime. Error: State transition is not allowed",
-            self.state.word()
-        );
-        refused(StatusCode::FORBIDDEN, "InvalidStateTransition", &message)
-    }
+fn no_transition(from: State, to: &str) -> Reply {
+    let message = format!(
+        "State transition from {} to {to} failed for runtime. Error: State transition is not allowed",
+        from.word()
+    );
+    refused(StatusCode::FORBIDDEN, "InvalidStateTransition", &message)
+}
+
+fn invalid_request_id() -> Reply {
+    refused(StatusCode::BAD_REQUEST, "InvalidRequestID", "Invalid request ID")
 }
 
 /// Whoever asked may have gone.

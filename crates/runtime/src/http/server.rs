@@ -6,7 +6,7 @@ use std::net::TcpListener as StdTcpListener;
 use std::sync::Arc;
 
 use ::http::{HeaderMap, Method, Request as HttpRequest, Response, StatusCode};
-use base::Spawn;
+use base::{Chance, Spawn};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -16,11 +16,11 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
-use super::{Body, Kind, Piece, Reply, Request, refused};
+use super::{Body, Kind, Piece, Reply, Request, extensions, refused};
 use crate::environment::error_kind;
 use crate::limits::{
     ACCEPT_AGAIN_AFTER, API_CONNECTIONS_MAX, API_DRAIN_BYTES_MAX, API_HEAD_BYTES_MAX, API_REQUESTS_MAX,
-    RESPONSE_BYTES_MAX,
+    EXTENSION_BODY_BYTES_MAX, RESPONSE_BYTES_MAX,
 };
 
 /// A server's end for the session. Dropping it ends the server.
@@ -43,7 +43,7 @@ impl Served {
 }
 
 /// Serves until what it returns is dropped.
-pub fn serve(listener: StdTcpListener, spawn: &Arc<dyn Spawn>) -> io::Result<Served> {
+pub fn serve(listener: StdTcpListener, spawn: &Arc<dyn Spawn>, chance: &Arc<dyn Chance>) -> io::Result<Served> {
     let backlog = listener.try_clone()?;
     let listener = TcpListener::from_std(listener)?;
     let (requests, received) = mpsc::channel(API_REQUESTS_MAX);
@@ -55,6 +55,7 @@ pub fn serve(listener: StdTcpListener, spawn: &Arc<dyn Spawn>) -> io::Result<Ser
         generation: watch::Sender::new(0),
         requests,
         spawn: Arc::clone(spawn),
+        chance: Arc::clone(chance),
     };
     spawn.spawn("runtime api", Box::pin(server.run(hung_up)));
     Ok(Served { requests: received, hang_ups })
@@ -69,6 +70,8 @@ struct Server {
     generation: watch::Sender<u64>,
     requests: mpsc::Sender<Request>,
     spawn: Arc<dyn Spawn>,
+    /// Names extensions.
+    chance: Arc<dyn Chance>,
 }
 
 impl Server {
@@ -103,9 +106,9 @@ impl Server {
         stream.set_nodelay(true).ok();
         let mut ended = self.generation.subscribe();
         let generation = *ended.borrow_and_update();
-        let requests = self.requests.clone();
+        let (requests, chance) = (self.requests.clone(), Arc::clone(&self.chance));
         let connection = async move {
-            let service = service_fn(move |request| handle(request, generation, requests.clone()));
+            let service = service_fn(move |request| handle(request, generation, requests.clone(), Arc::clone(&chance)));
             let served =
                 http1::Builder::new().max_buf_size(API_HEAD_BYTES_MAX).serve_connection(TokioIo::new(stream), service);
             // What goes wrong on a connection is its peer's affair.
@@ -123,8 +126,9 @@ async fn handle(
     request: HttpRequest<Incoming>,
     generation: u64,
     requests: mpsc::Sender<Request>,
+    chance: Arc<dyn Chance>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    let reply = match route(request).await {
+    let reply = match route(request, &*chance).await {
         Routed::Refused(reply) => reply,
         Routed::Request(kind, stream) => {
             let (reply, replied) = oneshot::channel();
@@ -145,15 +149,21 @@ fn gone() -> Reply {
     refused(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", "Internal Server Error")
 }
 
-enum Routed {
+pub(super) enum Routed {
     Refused(Reply),
     /// With the body that is still to be passed on.
     Request(Kind, Option<(Incoming, mpsc::Sender<Piece>)>),
 }
 
-async fn route(request: HttpRequest<Incoming>) -> Routed {
+async fn route(request: HttpRequest<Incoming>, chance: &dyn Chance) -> Routed {
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
+    if let Some(routed) = extensions::route(&head.method, &path) {
+        return match small(body).await {
+            Some(body) => routed.read(&head.headers, &body, chance.uuid()),
+            None => truncated(),
+        };
+    }
     let path = path.strip_prefix("/2018-06-01/runtime/").unwrap_or_default();
     let parts: Vec<&str> = path.split('/').collect();
     match (&head.method, parts.as_slice()) {
@@ -219,6 +229,17 @@ async fn read(mut body: Incoming) -> Body {
     }
 }
 
+/// A body of an extension's.
+async fn small(mut body: Incoming) -> Option<Bytes> {
+    match Limited::new(&mut body, EXTENSION_BODY_BYTES_MAX).collect().await {
+        Ok(collected) => Some(collected.to_bytes()),
+        Err(_) => {
+            drain(body).await;
+            None
+        }
+    }
+}
+
 /// Reads what nobody wants, within bounds, so that its sender gets to read the reply.
 async fn drain(body: Incoming) {
     let mut body = Limited::new(body, API_DRAIN_BYTES_MAX);
@@ -259,7 +280,7 @@ fn error_type(headers: &HeaderMap, otherwise: &'static str) -> String {
     error_kind(&text(headers, "lambda-runtime-function-error-type").unwrap_or_default(), otherwise)
 }
 
-fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+pub(super) fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 

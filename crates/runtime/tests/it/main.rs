@@ -5,6 +5,7 @@
 mod bed;
 mod crashes;
 mod custom;
+mod extensions;
 mod instances;
 mod managed;
 mod zip;

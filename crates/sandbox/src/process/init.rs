@@ -1,5 +1,5 @@
 //! Pid 1 of a sandbox: a copy of the spawner that confined itself (`enter`) and then starts what the server tells it to,
-//! reaps, and reports each exit.
+//! reaps, and reports each exit. Sockets of the sandbox's network that the server wants come from here too.
 //!
 //! It is confined like the programs it starts, before it reads its first command, so there is no right in here to win
 //! by tricking it. It has no handler for any signal, and the kernel keeps from pid 1 what it does not handle. When the
@@ -14,7 +14,7 @@ use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
-use rustix::net::RecvFlags;
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socket_with};
 use rustix::process::{Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, WaitOptions, waitid};
 
 use crate::limits::GRANT_NUMBER_MAX;
@@ -111,6 +111,12 @@ impl Init<'_> {
                 }
                 self.reap(WaitIdOptions::empty())?;
                 self.tell(&News::Cleared { request })
+            }
+            Command::Socket { request } => {
+                // Whom it is connected to is the server's to say: a socket keeps the network in which it was made.
+                let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+                let fds: Vec<_> = socket.iter().map(AsFd::as_fd).collect();
+                send(&self.control, &News::Socket { request }, &fds)
             }
         }
     }

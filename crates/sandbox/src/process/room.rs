@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +11,7 @@ use base::{BoxFuture, Spawn};
 use parking_lot::Mutex;
 use rustix::process::Signal;
 use tokio::io::unix::AsyncFd;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot, watch};
 
 use crate::isolation::{Event, Exit, Freezing, ProcessId, Room, RunError, StartError, Status, Usage};
@@ -43,6 +45,7 @@ struct Waiting {
     is_gone: bool,
     runs: HashMap<u64, oneshot::Sender<Result<ProcessId, RunError>>>,
     clears: HashMap<u64, oneshot::Sender<()>>,
+    sockets: HashMap<u64, oneshot::Sender<OwnedFd>>,
     /// Programs whose exit has not been told.
     running: BTreeSet<ProcessId>,
     /// Programs asked for, less exits taken by the caller: what the queue of events must hold.
@@ -88,8 +91,8 @@ impl ProcessRoom {
 
 /// Passes on what the init says until it is gone, and then that everything is.
 async fn listen(inner: Arc<Inner>, tell: mpsc::Sender<Event>, mut gone: watch::Receiver<Option<u64>>) {
-    while let Ok(Some((news, _))) = next::<News>(&inner.control).await {
-        inner.take(news, &tell);
+    while let Ok(Some((news, fds))) = next::<News>(&inner.control).await {
+        inner.take(news, fds, &tell);
     }
     // Whatever the init said last, nobody may live on after this.
     inner.kill();
@@ -99,6 +102,7 @@ async fn listen(inner: Arc<Inner>, tell: mpsc::Sender<Event>, mut gone: watch::R
         waiting.is_gone = true;
         waiting.runs.clear();
         waiting.clears.clear();
+        waiting.sockets.clear();
         std::mem::take(&mut waiting.running)
     };
     let exit = Exit { status: Status::Signal(libc::SIGKILL), out_of_memory: inner.is_news(out_of_memory) };
@@ -109,7 +113,7 @@ async fn listen(inner: Arc<Inner>, tell: mpsc::Sender<Event>, mut gone: watch::R
 }
 
 impl Inner {
-    fn take(&self, news: News, tell: &mpsc::Sender<Event>) {
+    fn take(&self, news: News, fds: Vec<OwnedFd>, tell: &mpsc::Sender<Event>) {
         match news {
             News::Running { request, process } => {
                 let process = ProcessId(process);
@@ -131,6 +135,12 @@ impl Inner {
             News::Cleared { request } => {
                 if let Some(answer) = self.waiting.lock().clears.remove(&request) {
                     let _ = answer.send(());
+                }
+            }
+            News::Socket { request } => {
+                let answer = self.waiting.lock().sockets.remove(&request);
+                if let (Some(answer), Some(socket)) = (answer, fds.into_iter().next()) {
+                    let _ = answer.send(socket);
                 }
             }
             News::Up | News::Down { .. } => {}
@@ -245,6 +255,29 @@ impl Room for ProcessRoom {
             // Who is frozen cannot die.
             self.inner.group.freeze(false)?;
             answer.await.map_err(|_| gone())
+        })
+    }
+
+    fn connect(&self, port: u16) -> BoxFuture<'_, io::Result<TcpStream>> {
+        Box::pin(async move {
+            let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
+            let request = self.inner.next.fetch_add(1, Ordering::Relaxed);
+            let (answered, answer) = oneshot::channel();
+            {
+                let mut waiting = self.inner.waiting.lock();
+                if waiting.is_gone {
+                    return Err(gone());
+                }
+                // Whoever asked before and went away is forgotten.
+                waiting.sockets.retain(|_, answer| !answer.is_closed());
+                waiting.sockets.insert(request, answered);
+            }
+            transmit(&self.inner.control, &Command::Socket { request }, &[]).await?;
+            let socket = answer.await.map_err(|_| gone())?;
+            // An init that hands out something else gets an error from the kernel here, and no further.
+            rustix::io::ioctl_fionbio(&socket, true)?;
+            let socket = TcpSocket::from_std_stream(socket.into());
+            socket.connect((Ipv4Addr::LOCALHOST, port).into()).await
         })
     }
 

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 
 use sandbox::{Event, FakeProcess, Isolation, ProcessId, Program, RunError, Sandbox, Spec, Status};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::common::{MIB, isolation, isolation_without_root, shell, soon};
 
@@ -17,6 +18,8 @@ enum Act {
     Copy,
     /// Connects to 127.0.0.1:9001 and says hello.
     Call,
+    /// Listens on a port of 127.0.0.1 that it writes to descriptor 3, and sends back what the first caller sends.
+    Listen,
 }
 
 impl Act {
@@ -26,6 +29,9 @@ impl Act {
             Act::Exit(code) => format!("exit {code}"),
             Act::Hang => "sleep 1000".to_owned(),
             Act::Copy => "printf %s \"$GREETING\" >&4; cat <&3 >&4".to_owned(),
+            Act::Listen => "exec /usr/bin/python3 -c 'import socket,os\ns=socket.create_server((\"127.0.0.1\",0))\n\
+                            os.write(3,str(s.getsockname()[1]).encode())\nos.close(3)\nc,_=s.accept()\nc.sendall(c.recv(99))'"
+                .to_owned(),
             Act::Call => "exec 5<>/dev/tcp/127.0.0.1/9001 && echo hello >&5".to_owned(),
         };
         Program { argv: vec!["/bin/bash".into(), "-c".into(), script], ..shell("") }
@@ -46,7 +52,15 @@ fn pretend(mut process: FakeProcess) -> Status {
         to.write_all(process.env["GREETING"].as_bytes()).unwrap();
         std::io::copy(&mut from, &mut to).unwrap();
     }
-    if script.starts_with("exec") {
+    if script.contains("python3") {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut told = std::fs::File::from(process.grants.remove(&3).expect("it is granted"));
+        write!(told, "{}", listener.local_addr().unwrap().port()).unwrap();
+        drop(told);
+        let (mut caller, mut bytes) = (listener.accept().unwrap().0, [0; 99]);
+        let count = caller.read(&mut bytes).unwrap();
+        caller.write_all(&bytes[..count]).unwrap();
+    } else if script.starts_with("exec") {
         TcpStream::connect(process.listeners[&9001]).unwrap().write_all(b"hello\n").unwrap();
     }
     Status::Code(0)
@@ -112,6 +126,26 @@ async fn the_host_listens_inside(isolation: &Isolation) {
     assert_eq!(next_exit(&sandbox).await.1, Status::Code(0));
 }
 
+async fn the_host_connects_inside(isolation: &Isolation) {
+    let sandbox = soon(isolation.start(room("connect"))).await.unwrap();
+    let (mut told, port) = std::io::pipe().unwrap();
+    soon(sandbox.run(Act::Listen.program().grant(3, port))).await.unwrap();
+    let read = tokio::task::spawn_blocking(move || {
+        let mut text = String::new();
+        told.read_to_string(&mut text).unwrap();
+        text.parse::<u16>().unwrap()
+    });
+    let port = soon(read).await.unwrap();
+    let mut stream = soon(sandbox.connect(port)).await.unwrap();
+    stream.write_all(b"there and back").await.unwrap();
+    let mut text = String::new();
+    soon(stream.read_to_string(&mut text)).await.unwrap();
+    assert_eq!(text, "there and back");
+    assert_eq!(next_exit(&sandbox).await.1, Status::Code(0));
+    let refused = soon(sandbox.connect(port)).await.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+}
+
 async fn a_cleared_room_can_be_used_again(isolation: &Isolation) {
     let sandbox = soon(isolation.start(room("clear"))).await.unwrap();
     let mut hanging = Vec::new();
@@ -164,6 +198,7 @@ async fn laws(isolation: Isolation) {
     exits_are_told_once(&isolation).await;
     programs_have_what_they_are_given(&isolation).await;
     the_host_listens_inside(&isolation).await;
+    the_host_connects_inside(&isolation).await;
     a_cleared_room_can_be_used_again(&isolation).await;
     events_that_nobody_takes_are_bounded(&isolation).await;
     a_killed_sandbox_is_gone_for_ever(&isolation).await;

@@ -238,24 +238,22 @@ fn client_context(text: &str) -> Result<String, AwsError> {
         .ok_or_else(|| errors::invalid_request_content("Client context must be a valid Base64-encoded JSON object."))
 }
 
-/// The header that ties what the function calls to this request: the caller's, where it sent one that names a trace.
-/// Whether the trace is sampled is the caller's decision before it is the function's.
+/// The header that ties what the function calls to this request: the caller's, where it sent one that names a trace. What
+/// nobody has decided to sample, the function decides.
 fn trace_header(ctx: &Ctx, sent: Option<&str>, is_traced: bool) -> String {
-    let part = |name: &str| sent?.split(';').find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='));
-    let hexadecimal = |id: base::Uuid, digits| -> String {
-        id.to_string().chars().filter(char::is_ascii_hexdigit).take(digits).collect()
-    };
-    let root = part("Root").map_or_else(
-        || format!("1-{:08x}-{}", ctx.cx.now().as_secs(), hexadecimal(ctx.cx.request_id.0, 24)),
-        str::to_owned,
-    );
-    let parent = part("Parent").map_or_else(|| hexadecimal(ctx.cx.id(), 16), str::to_owned);
-    let sampled = match part("Sampled") {
-        Some("1") => 1,
-        Some("0") => 0,
-        _ => u8::from(is_traced),
-    };
-    format!("Root={root};Parent={parent};Sampled={sampled}")
+    let has = |name: &str| sent.is_some_and(|sent| sent.split(';').any(|part| part.trim().starts_with(name)));
+    let sampled = format!("Sampled={}", u8::from(is_traced));
+    match sent.filter(|_| has("Root=")) {
+        Some(sent) if has("Sampled=") => sent.to_owned(),
+        Some(sent) => format!("{sent};{sampled}"),
+        None => {
+            let hexadecimal = |id: base::Uuid, digits| -> String {
+                id.to_string().chars().filter(char::is_ascii_hexdigit).take(digits).collect()
+            };
+            let (root, parent) = (hexadecimal(ctx.cx.request_id.0, 24), hexadecimal(ctx.cx.id(), 16));
+            format!("Root=1-{:08x}-{root};Parent={parent};{sampled}", ctx.cx.now().as_secs())
+        }
+    }
 }
 
 /// The whole of a response that is not streamed: what the function failed by, if it did, its answer, and its log's end.

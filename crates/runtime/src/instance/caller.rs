@@ -1,0 +1,90 @@
+//! Who waits for the answer of the invocation in hand, and in which way.
+//!
+//! The end of an answer may be held back for a moment: whoever hears it and calls again finds this instance free.
+
+use base::ports::{InvokeError, Invoked};
+use tokio::time::Instant;
+
+use super::Reply;
+use crate::environment::Answer;
+use crate::limits::ANSWER_HELD_MAX;
+use crate::response::{Feed, Whole, stream};
+
+#[derive(Default)]
+pub struct Caller {
+    who: Who,
+    held: Option<(Answer, Instant)>,
+}
+
+#[derive(Default)]
+enum Who {
+    #[default]
+    Nobody,
+    Waiting(Reply),
+    Taking(Feed),
+}
+
+impl Caller {
+    pub fn waits(&mut self, reply: Reply) {
+        self.who = Who::Waiting(reply);
+    }
+
+    /// Takes the response piece by piece.
+    pub fn is_taking(&self) -> bool {
+        matches!(self.who, Who::Taking(_))
+    }
+
+    /// How many more bytes it has taken; waits until there are some. Cancelling it loses nothing.
+    pub async fn taken(&self) -> u64 {
+        match &self.who {
+            Who::Taking(feed) => feed.taken().await,
+            Who::Nobody | Who::Waiting(_) => std::future::pending().await,
+        }
+    }
+
+    /// Until when the end of an answer is held back.
+    pub fn held_until(&self) -> Option<Instant> {
+        self.held.as_ref().map(|(_, until)| *until)
+    }
+
+    pub fn answer(&mut self, answer: Answer) {
+        match answer {
+            Answer::Whole { .. } | Answer::End { .. } => {
+                let now = Instant::now();
+                self.held = Some((answer, now.checked_add(ANSWER_HELD_MAX).unwrap_or(now)));
+            }
+            Answer::Begin { .. } | Answer::Piece(_) | Answer::Lost => self.tell(answer),
+        }
+    }
+
+    pub fn answer_held(&mut self) {
+        if let Some((answer, _)) = self.held.take() {
+            self.tell(answer);
+        }
+    }
+
+    fn tell(&mut self, answer: Answer) {
+        // A caller that went away hears nothing.
+        match (std::mem::take(&mut self.who), answer) {
+            (Who::Waiting(reply), Answer::Whole { function_error, content_type, body, log_tail }) => {
+                let response = Box::new(Whole { body: Some(body), log_tail });
+                reply.send(Ok(Invoked { function_error, content_type, response })).ok();
+            }
+            (Who::Waiting(reply), Answer::Begin { content_type }) => {
+                let (feed, taking) = stream();
+                let response = Box::new(taking);
+                reply.send(Ok(Invoked { function_error: None, content_type, response })).ok();
+                self.who = Who::Taking(feed);
+            }
+            (Who::Waiting(reply), _) => {
+                reply.send(Err(InvokeError::Internal("the instance was gone".to_owned()))).ok();
+            }
+            (Who::Taking(feed), Answer::Piece(bytes)) => {
+                feed.push(bytes);
+                self.who = Who::Taking(feed);
+            }
+            (Who::Taking(feed), Answer::End { log_tail, error }) => feed.end(log_tail, error),
+            (Who::Taking(_) | Who::Nobody, _) => {}
+        }
+    }
+}

@@ -1,0 +1,484 @@
+//! One instance as it runs: the task that owns its sandbox, turns what happens there into events of `environment`, and
+//! carries out what that commands.
+//!
+//! Whatever the runtime wrote before it said something is read before that is acted upon, so the log of an invocation is
+//! whole when its report is written. A step never waits for the function, nor for the caller: it waits only for the
+//! sandbox to start or kill programs, and gives up the sandbox if that takes too long.
+//!
+//! `programs` starts what runs inside, `transport` hears it, `caller` has the answer's way out.
+
+mod caller;
+mod programs;
+mod transport;
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::ports::{Call, InvokeError, Invoked, LogEvent, LogStream, Telemetry};
+use base::{Chance, Clock, Spawn, Timestamp};
+use sandbox::{Event as Happening, Exit, ProcessId, Sandbox};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::environment::{Ask, Command, Environment, Event, Said, Ticket, Who};
+use crate::http::{Api, Heard};
+use crate::limits::{CLEAR_TIMEOUT, DELIVERY_BEFORE_FREEZE_MAX, FREEZE_AFTER};
+use crate::logs::{Output, Written};
+use crate::telemetry::Relay;
+use crate::trace;
+use caller::Caller;
+use programs::Processes;
+use transport::Transport;
+
+pub use programs::Start;
+
+/// Who waits for an invocation's answer.
+pub type Reply = oneshot::Sender<Result<Invoked, InvokeError>>;
+
+/// What the dispatcher sends.
+pub enum Order {
+    Invoke(Box<Call>, Reply),
+    /// Stop; sent only while idle.
+    End,
+}
+
+impl Order {
+    /// Tells who waits for it why it is not carried out.
+    pub fn refuse(self, why: InvokeError) {
+        if let Order::Invoke(_, reply) = self {
+            reply.send(Err(why)).ok();
+        }
+    }
+}
+
+/// The dispatcher, as an instance sees it.
+pub trait Home: Send + Sync {
+    /// The instance may take another invocation. Whether it is kept.
+    fn free(&self) -> bool;
+    /// It has been idle for long. Whether it may go; otherwise an invocation is on its way.
+    fn retire(&self) -> bool;
+}
+
+/// All that an instance is made of.
+pub struct Body {
+    pub sandbox: Sandbox,
+    pub environment: Environment,
+    pub start: Start,
+    /// What is spoken on the sandbox's own port.
+    pub api: Api,
+    pub orders: mpsc::Receiver<Order>,
+    pub home: Box<dyn Home>,
+    pub clock: Arc<dyn Clock>,
+    pub chance: Arc<dyn Chance>,
+    pub spawn: Arc<dyn Spawn>,
+    pub telemetry: Arc<dyn Telemetry>,
+    pub log: Arc<LogStream>,
+    /// Whether the log is JSON.
+    pub is_json: bool,
+    pub keep_alive: Duration,
+    /// What must live as long as it: code in the cache, its key, the platform's API inside.
+    pub held: Vec<Box<dyn Any + Send>>,
+}
+
+struct Instance {
+    sandbox: Arc<Sandbox>,
+    environment: Environment,
+    start: Start,
+    transport: Transport,
+    orders: mpsc::Receiver<Order>,
+    home: Box<dyn Home>,
+    clock: Arc<dyn Clock>,
+    chance: Arc<dyn Chance>,
+    telemetry: Arc<dyn Telemetry>,
+    log: Arc<LogStream>,
+    keep_alive: Duration,
+    relay: Relay,
+    /// Somebody waits until subscribers have everything.
+    is_flushing: bool,
+    output: Output,
+    processes: Processes,
+    caller: Caller,
+    idle_since: Option<Instant>,
+    is_frozen: bool,
+    /// It takes no more orders.
+    is_retiring: bool,
+    is_over: bool,
+    began: (Instant, Timestamp),
+}
+
+enum Happened {
+    Order(Option<Order>),
+    Said(Said),
+    Asked(Ticket, Ask),
+    InSandbox(Happening),
+    Output,
+    Taken(u64),
+    /// A subscriber has a batch.
+    Delivered(usize),
+    /// A timer is due.
+    Timer(Timer),
+}
+
+#[derive(Clone, Copy)]
+enum Timer {
+    Deadline,
+    HeldLong,
+    Telemetry,
+    IdleLong,
+    IdleShort,
+}
+
+/// Runs an instance to its end, and gives back where its orders come from. When this returns, nothing of it is left on
+/// the host.
+pub async fn run(body: Body) -> mpsc::Receiver<Order> {
+    let sandbox = Arc::new(body.sandbox);
+    let began = (Instant::now(), body.clock.now());
+    let mut instance = Instance {
+        relay: Relay::new(Arc::clone(&sandbox), body.spawn, body.is_json),
+        sandbox: Arc::clone(&sandbox),
+        environment: body.environment,
+        start: body.start,
+        transport: Transport::new(body.api),
+        orders: body.orders,
+        home: body.home,
+        clock: body.clock,
+        chance: body.chance,
+        telemetry: body.telemetry,
+        log: body.log,
+        keep_alive: body.keep_alive,
+        is_flushing: false,
+        output: Output::default(),
+        processes: Processes::default(),
+        caller: Caller::default(),
+        idle_since: None,
+        is_frozen: false,
+        is_retiring: false,
+        is_over: false,
+        began,
+    };
+    let mut lines = Vec::new();
+    while !instance.is_over {
+        let happened = instance.wait(&sandbox, &mut lines).await;
+        instance.react(happened, &mut lines).await;
+    }
+    sandbox.kill().await;
+    drop(body.held);
+    instance.orders
+}
+
+impl Instance {
+    /// What happens next. Time comes first, for what a function can do without end must not outlast its deadline, and
+    /// its output last.
+    async fn wait(&mut self, sandbox: &Sandbox, lines: &mut Vec<Written>) -> Happened {
+        let timer = self.timer();
+        let (transport, output, caller, relay) = (&mut self.transport, &mut self.output, &self.caller, &mut self.relay);
+        tokio::select! {
+            biased;
+            timer = due(timer) => Happened::Timer(timer),
+            heard = transport.next() => match heard {
+                Heard::Said(said) => Happened::Said(said),
+                Heard::Asked(ticket, ask) => Happened::Asked(ticket, ask),
+            },
+            happening = sandbox.event() => Happened::InSandbox(happening),
+            order = self.orders.recv(), if !self.is_retiring => Happened::Order(order),
+            bytes = caller.taken() => Happened::Taken(bytes),
+            subscriber = relay.sent() => Happened::Delivered(subscriber),
+            () = output.next(lines) => Happened::Output,
+        }
+    }
+
+    /// The timer that is due first.
+    fn timer(&self) -> Option<(Instant, Timer)> {
+        let idle = |after| self.idle_since.and_then(|since| since.checked_add(after));
+        // Who is to be stopped may have to take what it was told before.
+        let freeze_after = if self.relay.is_idle() { FREEZE_AFTER } else { DELIVERY_BEFORE_FREEZE_MAX };
+        let timers = [
+            (self.environment.deadline().map(|deadline| self.instant(deadline)), Timer::Deadline),
+            (self.caller.held_until(), Timer::HeldLong),
+            (self.relay.deadline().map(|deadline| self.instant(deadline)), Timer::Telemetry),
+            (idle(self.keep_alive), Timer::IdleLong),
+            (idle(freeze_after).filter(|_| !self.is_frozen), Timer::IdleShort),
+        ];
+        let timers = timers.into_iter().filter_map(|(at, timer)| Some((at?, timer)));
+        timers.min_by_key(|(at, _)| *at)
+    }
+
+    async fn react(&mut self, happened: Happened, lines: &mut Vec<Written>) {
+        let event = match happened {
+            Happened::Order(Some(Order::Invoke(call, reply))) => {
+                self.wake();
+                self.caller.waits(reply);
+                Event::Invoke(self.traced(call))
+            }
+            Happened::Order(Some(Order::End) | None) => self.retire(),
+            Happened::Said(said) => {
+                if let Said::Bytes(bytes) = &said {
+                    self.let_send(bytes.len());
+                }
+                if matches!(said, Said::Ready | Said::InitError { .. } | Said::Next) {
+                    self.before_an_end(lines).await;
+                }
+                Event::Said(said)
+            }
+            Happened::Asked(ticket, ask) => {
+                self.before_an_end(lines).await;
+                Event::Asked(ticket, ask)
+            }
+            Happened::InSandbox(Happening::Exited { process, exit }) => return self.exited(process, exit, lines).await,
+            Happened::InSandbox(Happening::Gone) => Event::Gone,
+            Happened::Output => return self.write(lines).await,
+            Happened::Taken(bytes) => return self.transport.grant(bytes),
+            Happened::Delivered(subscriber) => return self.delivered(subscriber).await,
+            Happened::Timer(Timer::Telemetry) => return self.relay.pump(self.now()),
+            Happened::Timer(Timer::Deadline) => {
+                self.before_an_end(lines).await;
+                Event::Tick
+            }
+            Happened::Timer(Timer::HeldLong) => return self.caller.answer_held(),
+            Happened::Timer(Timer::IdleLong) => {
+                // Otherwise an invocation is on its way.
+                self.idle_since = None;
+                if !self.home.retire() {
+                    return;
+                }
+                self.retire()
+            }
+            Happened::Timer(Timer::IdleShort) => {
+                // Where the host lends no freezer it runs on.
+                if let Err(error) = self.sandbox.freeze() {
+                    tracing::debug!(%error, "failed to freeze an instance");
+                }
+                self.is_frozen = true;
+                return;
+            }
+        };
+        self.step(event).await;
+    }
+
+    /// The last that it hears of from outside.
+    fn retire(&mut self) -> Event {
+        self.is_retiring = true;
+        self.idle_since = None;
+        Event::Retire
+    }
+
+    /// With a segment of its own, if it is sampled.
+    fn traced(&self, mut call: Box<Call>) -> Box<Call> {
+        if trace::is_wanted(call.trace_header.as_deref()) {
+            let segment = self.chance.random_u64().to_le_bytes();
+            call.trace_header =
+                Some(trace::sampled(call.trace_header.as_deref(), call.request_id, self.clock.now(), segment));
+        }
+        call
+    }
+
+    async fn delivered(&mut self, subscriber: usize) {
+        if let Some(dropped) = self.relay.take_sent(self.now(), subscriber) {
+            self.step(Event::Dropped(dropped)).await;
+        }
+        if self.is_flushing {
+            // What came meanwhile goes out as well.
+            self.relay.flush(self.now());
+            if self.relay.is_idle() {
+                self.is_flushing = false;
+                self.step(Event::Flushed).await;
+            }
+        }
+    }
+
+    fn wake(&mut self) {
+        self.idle_since = None;
+        if self.is_frozen {
+            self.is_frozen = false;
+            if let Err(error) = self.sandbox.thaw() {
+                tracing::warn!(%error, "failed to thaw an instance");
+            }
+        }
+    }
+
+    /// Takes note of what was written and held up to now.
+    async fn before_an_end(&mut self, lines: &mut Vec<Written>) {
+        self.output.read_out(lines);
+        self.write(lines).await;
+        let peak_bytes = self.sandbox.usage().ok().and_then(|usage| usage.memory_peak_bytes);
+        self.environment.note_memory(peak_bytes);
+    }
+
+    async fn write(&mut self, lines: &mut Vec<Written>) {
+        for (source, text) in lines.drain(..) {
+            self.step(Event::Output(source, text)).await;
+        }
+    }
+
+    async fn exited(&mut self, process: ProcessId, exit: Exit, lines: &mut Vec<Written>) {
+        let Some(who) = self.processes.take(process) else { return };
+        self.transport.read_out();
+        while let Some(heard) = self.transport.heard() {
+            self.before_an_end(lines).await;
+            let event = match heard {
+                Heard::Said(said) => Event::Said(said),
+                Heard::Asked(ticket, ask) => Event::Asked(ticket, ask),
+            };
+            self.step(event).await;
+        }
+        self.before_an_end(lines).await;
+        let event = match who {
+            Who::Runtime => Event::Exited(exit),
+            Who::Extension(name) => Event::ExtensionExited { name, exit },
+        };
+        self.step(event).await;
+    }
+
+    /// A response that nobody takes in pieces is taken as it comes.
+    fn let_send(&mut self, bytes: usize) {
+        if !self.caller.is_taking() {
+            self.transport.grant(u64::try_from(bytes).unwrap_or(u64::MAX));
+        }
+    }
+
+    /// Steps the environment, and carries out its commands and what follows from them.
+    async fn step(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        let mut commands = Vec::new();
+        while let Some(event) = events.pop_front() {
+            self.environment.step(self.now(), event, &mut commands);
+            for command in commands.drain(..) {
+                self.carry_out(command, &mut events).await;
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, command: Command, events: &mut VecDeque<Event>) {
+        match command {
+            Command::Start => events.extend(self.start().await),
+            Command::StartExtension(name) => events.extend(self.start_extension(name).await),
+            Command::Hand { call, time_left } => {
+                let deadline = self.clock.now().plus(time_left);
+                self.transport.invoke(*call, deadline);
+            }
+            Command::Reply(ticket, reply) => self.transport.reply(ticket, reply),
+            Command::Signal(who, signal) => {
+                // It may be asked to end where it was stopped.
+                self.wake();
+                let process = self.processes.of(&who);
+                if let Some(Err(error)) = process.map(|process| self.sandbox.signal(process, signal)) {
+                    tracing::debug!(%error, "failed to signal a program");
+                }
+            }
+            Command::Answer(answer) => self.caller.answer(answer),
+            Command::Log(message) => {
+                self.telemetry.log(&self.log, LogEvent { time: self.clock.now(), message });
+            }
+            Command::Tell(told) => self.relay.tell(self.now(), told),
+            Command::Subscribe(wanted) => self.relay.subscribe(self.now(), wanted),
+            Command::CloseTelemetry => self.relay.close(),
+            Command::Flush => {
+                self.relay.flush(self.now());
+                self.is_flushing = !self.relay.is_idle();
+                if !self.is_flushing {
+                    events.push_back(Event::Flushed);
+                }
+            }
+            Command::Clear => self.clear(events).await,
+            Command::Idle => {
+                if self.home.free() {
+                    self.idle_since = Some(Instant::now());
+                } else {
+                    events.push_back(self.retire());
+                }
+                self.caller.answer_held();
+            }
+            Command::End => {
+                self.is_over = true;
+                self.caller.answer_held();
+            }
+        }
+    }
+
+    async fn start(&mut self) -> Option<Event> {
+        if let Some(missing) = &self.start.missing {
+            return Some(Event::NotStarted(missing.clone()));
+        }
+        let (program, connection) = match self.start.runtime(&mut self.output) {
+            Ok(made) => made,
+            Err(error) => return Some(no_pipes(&error)),
+        };
+        if let Some(connection) = connection {
+            self.transport.connect(connection);
+        }
+        match timeout(CLEAR_TIMEOUT, self.sandbox.run(program)).await {
+            Ok(Ok(process)) => {
+                self.processes.add(process, Who::Runtime);
+                None
+            }
+            Ok(Err(error)) => Some(self.start.not_started(&error)),
+            Err(_) => Some(Event::Gone),
+        }
+    }
+
+    async fn start_extension(&mut self, name: String) -> Option<Event> {
+        let program = match self.start.extension(&name, &mut self.output) {
+            Ok(program) => program,
+            Err(error) => return Some(no_pipes(&error)),
+        };
+        match timeout(CLEAR_TIMEOUT, self.sandbox.run(program)).await {
+            Ok(Ok(process)) => {
+                self.processes.add(process, Who::Extension(name));
+                None
+            }
+            Ok(Err(error)) => Some(programs::extension_not_started(name, &error)),
+            Err(_) => Some(Event::Gone),
+        }
+    }
+
+    async fn clear(&mut self, events: &mut VecDeque<Event>) {
+        self.processes.clear();
+        match timeout(CLEAR_TIMEOUT, self.sandbox.clear()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!(%error, "failed to kill the processes of an instance");
+                return events.push_back(Event::Gone);
+            }
+            Err(_) => {
+                tracing::error!("failed to kill the processes of an instance in time");
+                return events.push_back(Event::Gone);
+            }
+        }
+        // The last words of the dead.
+        let mut lines = Vec::new();
+        std::mem::take(&mut self.output).read_out(&mut lines);
+        events.extend(lines.into_iter().map(|(source, text)| Event::Output(source, text)));
+        self.transport.reset().await;
+        self.relay.reset();
+        events.push_back(Event::Cleared);
+    }
+
+    /// The machine's time, that never goes back while the instance lives.
+    fn now(&self) -> Timestamp {
+        let (instant, timestamp) = self.began;
+        timestamp.plus(instant.elapsed())
+    }
+
+    fn instant(&self, moment: Timestamp) -> Instant {
+        let (instant, timestamp) = self.began;
+        let after = moment.since(timestamp);
+        instant.checked_add(after).unwrap_or(instant)
+    }
+}
+
+fn no_pipes(error: &std::io::Error) -> Event {
+    tracing::error!(%error, "failed to open pipes for a program");
+    Event::Gone
+}
+
+async fn due(timer: Option<(Instant, Timer)>) -> Timer {
+    match timer {
+        Some((at, timer)) => {
+            sleep_until(at).await;
+            timer
+        }
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,74 @@
+//! What is heard from inside: the runtime, by frames or over HTTP, and extensions, over HTTP always.
+
+use base::Timestamp;
+use base::ports::Call;
+
+use crate::environment::{Reply, Ticket};
+use crate::frames::Connection;
+use crate::http::{Api, Heard};
+
+pub struct Transport {
+    pub api: Api,
+    /// Of a runtime that speaks frames, while it lives.
+    frames: Option<Connection>,
+}
+
+impl Transport {
+    pub fn new(api: Api) -> Transport {
+        Transport { api, frames: None }
+    }
+
+    pub fn connect(&mut self, frames: Connection) {
+        self.frames = Some(frames);
+    }
+
+    /// All who spoke are dead.
+    pub async fn reset(&mut self) {
+        self.frames = None;
+        self.api.reset().await;
+    }
+
+    /// What is heard next. Cancelling it loses nothing.
+    pub async fn next(&mut self) -> Heard {
+        let Some(frames) = &mut self.frames else { return self.api.next().await };
+        tokio::select! {
+            biased;
+            said = frames.next() => Heard::Said(said),
+            heard = self.api.next() => heard,
+        }
+    }
+
+    /// What was heard already.
+    pub fn heard(&mut self) -> Option<Heard> {
+        let said = self.frames.as_mut().and_then(Connection::said).map(Heard::Said);
+        said.or_else(|| self.api.heard())
+    }
+
+    /// Takes what was said before now: who said it is gone.
+    pub fn read_out(&mut self) {
+        if let Some(frames) = &mut self.frames {
+            frames.read_out();
+        }
+        self.api.read_out();
+    }
+
+    pub fn invoke(&mut self, call: Call, deadline: Timestamp) {
+        if let Some(frames) = &mut self.frames {
+            frames.invoke(&call, deadline);
+        } else if let Some(runtime) = self.api.runtime() {
+            runtime.invoke(call, deadline);
+        }
+    }
+
+    pub fn grant(&mut self, bytes: u64) {
+        if let Some(frames) = &mut self.frames {
+            frames.grant(bytes);
+        } else if let Some(runtime) = self.api.runtime() {
+            runtime.grant(bytes);
+        }
+    }
+
+    pub fn reply(&mut self, ticket: Ticket, reply: Reply) {
+        self.api.reply(ticket, reply);
+    }
+}

@@ -1,0 +1,115 @@
+//! Carries batches to a listener inside the sandbox, and again until it takes them.
+//!
+//! A batch over HTTP is a JSON array, over TCP a line an event. A listener that is not there yet, breaks off or answers
+//! with an error gets the batch again after a pause; over TCP nobody says that it has read anything. The task ends with
+//! the receiver of what it has sent.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use sandbox::Sandbox;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use super::subscription::Destination;
+use crate::limits::{DELIVERY_PAUSE_FIRST, DELIVERY_PAUSE_MAX, DELIVERY_REPLY_BYTES_MAX, DELIVERY_TIMEOUT};
+
+pub async fn deliver(
+    sandbox: Arc<Sandbox>,
+    name: String,
+    destination: Destination,
+    mut batches: mpsc::Receiver<Vec<String>>,
+    sent: mpsc::Sender<usize>,
+    subscriber: usize,
+) {
+    let mut way = Way { sandbox, destination, stream: None };
+    let carry = async {
+        while let Some(batch) = batches.recv().await {
+            let body = way.body(&batch);
+            let mut pause = DELIVERY_PAUSE_FIRST;
+            while let Err(error) = way.carry(&body).await {
+                tracing::debug!(extension = name, %error, "failed to deliver telemetry");
+                sleep(pause).await;
+                pause = pause.saturating_mul(2).min(DELIVERY_PAUSE_MAX);
+            }
+            if sent.send(subscriber).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = sent.closed() => {}
+        () = carry => {}
+    }
+}
+
+struct Way {
+    sandbox: Arc<Sandbox>,
+    destination: Destination,
+    /// Over TCP, which is one stream for all.
+    stream: Option<TcpStream>,
+}
+
+impl Way {
+    fn body(&self, batch: &[String]) -> Bytes {
+        match self.destination {
+            Destination::Http { .. } => format!("[{}]", batch.join(",")).into(),
+            Destination::Tcp { .. } => batch.iter().flat_map(|event| [event.as_str(), "\n"]).collect::<String>().into(),
+        }
+    }
+
+    async fn carry(&mut self, body: &Bytes) -> io::Result<()> {
+        let once = async {
+            match self.destination.clone() {
+                Destination::Http { port, path, is_put } => self.request(port, &path, is_put, body).await,
+                Destination::Tcp { port } => self.write(port, body).await,
+            }
+        };
+        timeout(DELIVERY_TIMEOUT, once).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    async fn request(&self, port: u16, path: &str, is_put: bool, body: &Bytes) -> io::Result<()> {
+        let stream = self.sandbox.connect(port).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        let request = Request::builder()
+            .method(if is_put { Method::PUT } else { Method::POST })
+            .uri(path)
+            .header("host", format!("sandbox.localdomain:{port}"))
+            .header("content-type", "application/json")
+            .body(Full::new(body.clone()))
+            .map_err(io::Error::other)?;
+        let exchange = async {
+            let reply = sender.send_request(request).await.map_err(io::Error::other)?;
+            let status = reply.status();
+            // Read, so that its sender may finish it; what it says is nobody's affair.
+            Limited::new(reply.into_body(), DELIVERY_REPLY_BYTES_MAX).collect().await.ok();
+            if status.is_success() { Ok(()) } else { Err(io::Error::other(format!("it answered {status}"))) }
+        };
+        tokio::pin!(exchange);
+        tokio::select! {
+            biased;
+            done = &mut exchange => done,
+            // The connection may end with the reply that it brought.
+            _ = connection => timeout(Duration::ZERO, exchange).await.unwrap_or_else(|_| Err(io::ErrorKind::UnexpectedEof.into())),
+        }
+    }
+
+    async fn write(&mut self, port: u16, body: &Bytes) -> io::Result<()> {
+        let mut stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => self.sandbox.connect(port).await?,
+        };
+        stream.write_all(body).await?;
+        // Kept only while it is whole.
+        self.stream = Some(stream);
+        Ok(())
+    }
+}

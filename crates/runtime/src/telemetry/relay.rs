@@ -1,0 +1,148 @@
+//! The subscribers of one instance, and who gets what is told.
+//!
+//! Owned by the instance's task, which tells it what `environment` tells, and looks after its timer.
+
+use std::sync::Arc;
+
+use base::{Spawn, Timestamp};
+use sandbox::Sandbox;
+use tokio::sync::mpsc;
+
+use super::buffer::{Buffer, Dropped};
+use super::delivery::deliver;
+use super::event::Told;
+use super::subscription::Subscription;
+use crate::limits::{EXTENSIONS_MAX, INIT_TELEMETRY_BYTES_MAX};
+
+/// A subscription that was granted, and to whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    pub name: String,
+    pub subscription: Subscription,
+}
+
+pub struct Relay {
+    sandbox: Arc<Sandbox>,
+    spawn: Arc<dyn Spawn>,
+    /// Whether the function's log is JSON.
+    is_json: bool,
+    /// What this init has told so far, for who subscribes late in it.
+    told: Vec<Told>,
+    told_bytes: usize,
+    is_open: bool,
+    subscribers: Vec<Subscriber>,
+    /// Deliveries end when the receiver goes.
+    sent: (mpsc::Sender<usize>, mpsc::Receiver<usize>),
+}
+
+struct Subscriber {
+    subscription: Subscription,
+    buffer: Buffer,
+    batches: mpsc::Sender<Vec<String>>,
+}
+
+impl Relay {
+    pub fn new(sandbox: Arc<Sandbox>, spawn: Arc<dyn Spawn>, is_json: bool) -> Relay {
+        Relay {
+            sandbox,
+            spawn,
+            is_json,
+            told: Vec::new(),
+            told_bytes: 0,
+            is_open: true,
+            subscribers: Vec::new(),
+            sent: mpsc::channel(EXTENSIONS_MAX),
+        }
+    }
+
+    pub fn tell(&mut self, now: Timestamp, told: Told) {
+        for subscriber in &mut self.subscribers {
+            subscriber.tell(now, &told, self.is_json);
+        }
+        if self.is_open && self.told_bytes < INIT_TELEMETRY_BYTES_MAX {
+            self.told_bytes = self.told_bytes.saturating_add(told.size());
+            self.told.push(told);
+        }
+        self.pump(now);
+    }
+
+    /// One more of at most one an extension. It gets what was told before, too.
+    pub fn subscribe(&mut self, now: Timestamp, wanted: Wanted) {
+        let (batches, received) = mpsc::channel(1);
+        let Wanted { name, subscription } = wanted;
+        let (sandbox, sent) = (Arc::clone(&self.sandbox), self.sent.0.clone());
+        let task = deliver(sandbox, name, subscription.destination.clone(), received, sent, self.subscribers.len());
+        self.spawn.spawn("telemetry", Box::pin(task));
+        let buffer = Buffer::new(subscription.buffering);
+        let mut subscriber = Subscriber { subscription, buffer, batches };
+        for told in &self.told {
+            subscriber.tell(now, told, self.is_json);
+        }
+        self.subscribers.push(subscriber);
+    }
+
+    /// Nobody else subscribes in this life of the environment.
+    pub fn close(&mut self) {
+        self.is_open = false;
+        self.told = Vec::new();
+        self.told_bytes = 0;
+    }
+
+    /// All who listened are dead.
+    pub fn reset(&mut self) {
+        self.subscribers.clear();
+        self.sent = mpsc::channel(EXTENSIONS_MAX);
+        self.close();
+        self.is_open = true;
+    }
+
+    /// Lets everything go out that is there.
+    pub fn flush(&mut self, now: Timestamp) {
+        self.subscribers.iter_mut().for_each(|subscriber| subscriber.buffer.flush());
+        self.pump(now);
+    }
+
+    /// Nothing is kept or on its way.
+    pub fn is_idle(&self) -> bool {
+        self.subscribers.iter().all(|subscriber| subscriber.buffer.is_empty())
+    }
+
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.subscribers.iter().filter_map(|subscriber| subscriber.buffer.deadline()).min()
+    }
+
+    /// Sends what is due.
+    pub fn pump(&mut self, now: Timestamp) {
+        for subscriber in &mut self.subscribers {
+            if let Some(batch) = subscriber.buffer.take(now) {
+                // There is room: one batch is on its way at a time.
+                subscriber.batches.try_send(batch).ok();
+            }
+        }
+    }
+
+    /// Waits until some subscriber has taken a batch. Cancelling it loses nothing.
+    pub async fn sent(&mut self) -> usize {
+        match self.sent.1.recv().await {
+            Some(subscriber) => subscriber,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// What a subscriber that took a batch has missed.
+    pub fn take_sent(&mut self, now: Timestamp, subscriber: usize) -> Option<Dropped> {
+        let dropped = self.subscribers.get_mut(subscriber).and_then(|subscriber| subscriber.buffer.sent());
+        self.pump(now);
+        dropped
+    }
+}
+
+impl Subscriber {
+    fn tell(&mut self, now: Timestamp, told: &Told, is_json: bool) {
+        if self.subscription.types.contains(&told.category())
+            && let Some(event) = told.render(self.subscription.schema, is_json)
+        {
+            self.buffer.push(now, event);
+        }
+    }
+}
