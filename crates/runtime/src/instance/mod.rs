@@ -173,20 +173,20 @@ pub async fn run(body: Body) -> mpsc::Receiver<Order> {
 }
 
 impl Instance {
-    /// What happens next. Time comes first, for what a function can do without end must not outlast its deadline, and
-    /// its output last.
+    /// What happens next. Time comes first, then what the host says: what programs inside can do without end must not
+    /// outlast a deadline, nor keep an invocation waiting. Their output comes last.
     async fn wait(&mut self, sandbox: &Sandbox, lines: &mut Vec<Written>) -> Happened {
         let timer = self.timer();
         let (transport, output, caller, relay) = (&mut self.transport, &mut self.output, &self.caller, &mut self.relay);
         tokio::select! {
             biased;
             timer = due(timer) => Happened::Timer(timer),
+            happening = sandbox.event() => Happened::InSandbox(happening),
+            order = self.orders.recv(), if !self.is_retiring => Happened::Order(order),
             heard = transport.next() => match heard {
                 Heard::Said(said) => Happened::Said(said),
                 Heard::Asked(ticket, ask) => Happened::Asked(ticket, ask),
             },
-            happening = sandbox.event() => Happened::InSandbox(happening),
-            order = self.orders.recv(), if !self.is_retiring => Happened::Order(order),
             bytes = caller.taken() => Happened::Taken(bytes),
             subscriber = relay.sent() => Happened::Delivered(subscriber),
             () = output.next(lines) => Happened::Output,
