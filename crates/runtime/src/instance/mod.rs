@@ -371,7 +371,7 @@ impl Instance {
                     tracing::debug!(%error, "failed to signal a program");
                 }
             }
-            Command::Answer(answer) => self.caller.answer(answer),
+            Command::Answer(answer) => self.caller.answer(answer, self.environment.is_ending()),
             Command::Log(message) => {
                 self.telemetry.log(&self.log, LogEvent { time: self.clock.now(), message });
             }
