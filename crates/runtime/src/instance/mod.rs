@@ -26,7 +26,7 @@ use crate::environment::{Ask, Command, Environment, Event, Said, Ticket, Who};
 use crate::http::{Api, Heard};
 use crate::limits::{CLEAR_TIMEOUT, DELIVERY_BEFORE_FREEZE_MAX, FREEZE_AFTER};
 use crate::logs::{Output, Written};
-use crate::telemetry::Relay;
+use crate::telemetry::{Relay, Sent};
 use crate::trace;
 use caller::Caller;
 use programs::Processes;
@@ -118,8 +118,8 @@ enum Happened {
     InSandbox(Happening),
     Output,
     Taken(u64),
-    /// A subscriber has a batch.
-    Delivered(usize),
+    /// A subscriber is done with a batch.
+    Delivered(Sent),
     /// A timer is due.
     Timer(Timer),
 }
@@ -188,7 +188,7 @@ impl Instance {
                 Heard::Asked(ticket, ask) => Happened::Asked(ticket, ask),
             },
             bytes = caller.taken() => Happened::Taken(bytes),
-            subscriber = relay.sent() => Happened::Delivered(subscriber),
+            sent = relay.sent() => Happened::Delivered(sent),
             () = output.next(lines) => Happened::Output,
         }
     }
@@ -234,7 +234,7 @@ impl Instance {
             Happened::InSandbox(Happening::Gone) => Event::Gone,
             Happened::Output => return self.write(lines).await,
             Happened::Taken(bytes) => return self.transport.grant(bytes),
-            Happened::Delivered(subscriber) => return self.delivered(subscriber).await,
+            Happened::Delivered(sent) => return self.delivered(sent).await,
             Happened::Timer(Timer::Telemetry) => return self.relay.pump(self.now()),
             Happened::Timer(Timer::Deadline) => {
                 self.before_an_end(lines).await;
@@ -278,8 +278,8 @@ impl Instance {
         call
     }
 
-    async fn delivered(&mut self, subscriber: usize) {
-        if let Some(dropped) = self.relay.take_sent(self.now(), subscriber) {
+    async fn delivered(&mut self, sent: Sent) {
+        if let Some(dropped) = self.relay.take_sent(self.now(), sent) {
             self.step(Event::Dropped(dropped)).await;
         }
         if self.is_flushing {
