@@ -110,6 +110,9 @@ pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
 pub const DELIVERY_PAUSE_FIRST: Duration = Duration::from_millis(20);
 pub const DELIVERY_PAUSE_MAX: Duration = Duration::from_millis(1_000);
 
+/// How often a batch is offered: some ten seconds, in which whoever subscribes first may begin to listen.
+pub const DELIVERY_TRIES_MAX: u32 = 16;
+
 /// What is read of a subscriber's reply.
 pub const DELIVERY_REPLY_BYTES_MAX: usize = 64 * 1024;
 

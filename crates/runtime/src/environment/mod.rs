@@ -112,6 +112,11 @@ impl Environment {
         self.deadline
     }
 
+    /// Its processes are being ended; `Idle` or `End` follows within the limits of a shutdown.
+    pub fn is_ending(&self) -> bool {
+        matches!(self.state, State::Stopping(_) | State::Clearing)
+    }
+
     /// The most memory that the sandbox ever held, to be told before an event that may end an invocation.
     pub fn note_memory(&mut self, peak_bytes: Option<u64>) {
         self.memory_peak_bytes = peak_bytes;

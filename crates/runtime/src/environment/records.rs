@@ -196,6 +196,15 @@ mod tests {
              \"start\":\"1970-01-01T00:00:00.000Z\",\"durationMs\":1.5}]}}\n"
         );
         assert_eq!(writer(json(Some("WARN"))).write(now, &report(None, None)), None);
+        let quiet = Line::InitReport { phase: Phase::Init, took: Duration::from_millis(3), failure: None };
+        assert_eq!(writer(json(None)).write(now, &quiet), None);
+        let told = writer(json(Some("DEBUG"))).write(now, &quiet).unwrap();
+        let record = "{\"initializationType\":\"on-demand\",\"phase\":\"init\",\"status\":\"success\",\"metrics\":{\"durationMs\":3.0}}";
+        assert!(told.contains(&format!("\"type\":\"platform.initReport\",\"record\":{record}")), "{told}");
+        let dropped = writer(json(Some("WARN"))).write(now, &Line::LogsDropped { records: 1, bytes: 2 }).unwrap();
+        assert!(dropped.contains("\"droppedRecords\":1,\"droppedBytes\":2"), "{dropped}");
+        let again = Line::InitStart { phase: Phase::Invoke };
+        assert_eq!(writer(json(Some("DEBUG"))).write(now, &again), None, "it is silent");
         let failed = writer(json(Some("WARN"))).write(now, &report(None, Some(Failure::Timeout))).unwrap();
         assert!(failed.contains("\"status\":\"timeout\""), "{failed}");
     }

@@ -1,6 +1,6 @@
 //! Who waits for the answer of the invocation in hand, and in which way.
 //!
-//! The end of an answer may be held back for a moment: whoever hears it and calls again finds this instance free.
+//! The end of an answer may be held back: whoever hears it and calls again finds this instance free.
 
 use base::ports::{InvokeError, Invoked};
 use tokio::time::Instant;
@@ -13,7 +13,8 @@ use crate::response::{Feed, Whole, stream};
 #[derive(Default)]
 pub struct Caller {
     who: Who,
-    held: Option<(Answer, Instant)>,
+    /// And until when, if not until the instance is free.
+    held: Option<(Answer, Option<Instant>)>,
 }
 
 #[derive(Default)]
@@ -44,14 +45,15 @@ impl Caller {
 
     /// Until when the end of an answer is held back.
     pub fn held_until(&self) -> Option<Instant> {
-        self.held.as_ref().map(|(_, until)| *until)
+        self.held.as_ref().and_then(|(_, until)| *until)
     }
 
-    pub fn answer(&mut self, answer: Answer) {
+    /// What a broken environment answers waits until that is cleared away, which is soon; a response only for a moment.
+    pub fn answer(&mut self, answer: Answer, is_broken: bool) {
         match answer {
             Answer::Whole { .. } | Answer::End { .. } => {
-                let now = Instant::now();
-                self.held = Some((answer, now.checked_add(ANSWER_HELD_MAX).unwrap_or(now)));
+                let until = Instant::now().checked_add(ANSWER_HELD_MAX).filter(|_| !is_broken);
+                self.held = Some((answer, until));
             }
             Answer::Begin { .. } | Answer::Piece(_) | Answer::Lost => self.tell(answer),
         }

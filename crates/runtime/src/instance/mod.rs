@@ -26,7 +26,7 @@ use crate::environment::{Ask, Command, Environment, Event, Said, Ticket, Who};
 use crate::http::{Api, Heard};
 use crate::limits::{CLEAR_TIMEOUT, DELIVERY_BEFORE_FREEZE_MAX, FREEZE_AFTER};
 use crate::logs::{Output, Written};
-use crate::telemetry::Relay;
+use crate::telemetry::{Relay, Sent};
 use crate::trace;
 use caller::Caller;
 use programs::Processes;
@@ -115,8 +115,8 @@ enum Happened {
     InSandbox(Happening),
     Output,
     Taken(u64),
-    /// A subscriber has a batch.
-    Delivered(usize),
+    /// A subscriber is done with a batch.
+    Delivered(Sent),
     /// A timer is due.
     Timer(Timer),
 }
@@ -169,22 +169,22 @@ pub async fn run(body: Body) -> mpsc::Receiver<Order> {
 }
 
 impl Instance {
-    /// What happens next. Time comes first, for what a function can do without end must not outlast its deadline, and
-    /// its output last.
+    /// What happens next. Time comes first, then what the host says: what programs inside can do without end must not
+    /// outlast a deadline, nor keep an invocation waiting. Their output comes last.
     async fn wait(&mut self, sandbox: &Sandbox, lines: &mut Vec<Written>) -> Happened {
         let timer = self.timer();
         let (transport, output, caller, relay) = (&mut self.transport, &mut self.output, &self.caller, &mut self.relay);
         tokio::select! {
             biased;
             timer = due(timer) => Happened::Timer(timer),
+            happening = sandbox.event() => Happened::InSandbox(happening),
+            order = self.orders.recv(), if !self.is_retiring => Happened::Order(order),
             heard = transport.next() => match heard {
                 Heard::Said(said) => Happened::Said(said),
                 Heard::Asked(ticket, ask) => Happened::Asked(ticket, ask),
             },
-            happening = sandbox.event() => Happened::InSandbox(happening),
-            order = self.orders.recv(), if !self.is_retiring => Happened::Order(order),
             bytes = caller.taken() => Happened::Taken(bytes),
-            subscriber = relay.sent() => Happened::Delivered(subscriber),
+            sent = relay.sent() => Happened::Delivered(sent),
             () = output.next(lines) => Happened::Output,
         }
     }
@@ -230,7 +230,7 @@ impl Instance {
             Happened::InSandbox(Happening::Gone) => Event::Gone,
             Happened::Output => return self.write(lines).await,
             Happened::Taken(bytes) => return self.transport.grant(bytes),
-            Happened::Delivered(subscriber) => return self.delivered(subscriber).await,
+            Happened::Delivered(sent) => return self.delivered(sent).await,
             Happened::Timer(Timer::Telemetry) => return self.relay.pump(self.now()),
             Happened::Timer(Timer::Deadline) => {
                 self.before_an_end(lines).await;
@@ -274,8 +274,8 @@ impl Instance {
         call
     }
 
-    async fn delivered(&mut self, subscriber: usize) {
-        if let Some(dropped) = self.relay.take_sent(self.now(), subscriber) {
+    async fn delivered(&mut self, sent: Sent) {
+        if let Some(dropped) = self.relay.take_sent(self.now(), sent) {
             self.step(Event::Dropped(dropped)).await;
         }
         if self.is_flushing {
@@ -367,7 +367,7 @@ impl Instance {
                     tracing::debug!(%error, "failed to signal a program");
                 }
             }
-            Command::Answer(answer) => self.caller.answer(answer),
+            Command::Answer(answer) => self.caller.answer(answer, self.environment.is_ending()),
             Command::Log(message) => {
                 self.telemetry.log(&self.log, LogEvent { time: self.clock.now(), message });
             }

@@ -82,10 +82,15 @@ impl Buffer {
         Some(std::mem::take(&mut self.events))
     }
 
-    /// The batch has arrived. What was dropped since the last time is told now, when there is room for the telling.
-    pub fn sent(&mut self) -> Option<Dropped> {
+    /// The batch is done with: taken, or lost. What was missed since the last time is told now, when there is room for the
+    /// telling.
+    pub fn sent(&mut self, lost: Dropped) -> Option<Dropped> {
         self.is_sending = false;
-        let dropped = std::mem::take(&mut self.dropped);
+        let before = std::mem::take(&mut self.dropped);
+        let dropped = Dropped {
+            records: before.records.saturating_add(lost.records),
+            bytes: before.bytes.saturating_add(lost.bytes),
+        };
         (dropped.records > 0).then_some(dropped)
     }
 }
@@ -114,19 +119,21 @@ mod tests {
         assert_eq!(buffer.take(at(100)).unwrap(), ["a"]);
         buffer.push(at(100), "b".into());
         assert_eq!((buffer.deadline(), buffer.take(at(900))), (None, None), "one is on its way");
-        assert_eq!(buffer.sent(), None);
+        assert_eq!(buffer.sent(Dropped::default()), None);
         buffer.push(at(101), "c".into());
         assert_eq!(buffer.take(at(102)), None);
         buffer.flush();
         assert_eq!(buffer.take(at(102)).unwrap(), ["b", "c"]);
-        buffer.sent();
+        buffer.sent(Dropped::default());
         buffer.push(at(103), "0123456789".into());
         assert_eq!(buffer.take(at(103)).unwrap().len(), 1);
-        buffer.sent();
+        buffer.sent(Dropped::default());
         (0..3).for_each(|_| buffer.push(at(104), "d".into()));
         assert_eq!(buffer.take(at(104)).unwrap().len(), 3);
-        buffer.sent();
+        buffer.sent(Dropped::default());
         assert!(buffer.is_empty());
+        let lost = Dropped { records: 3, bytes: 3 };
+        assert_eq!(buffer.sent(lost), Some(lost));
     }
 
     proptest! {
@@ -145,7 +152,7 @@ mod tests {
                     2 => buffer.flush(),
                     _ if is_out => {
                         is_out = false;
-                        dropped += buffer.sent().map_or(0, |dropped| dropped.records);
+                        dropped += buffer.sent(Dropped::default()).map_or(0, |dropped| dropped.records);
                     }
                     _ => {}
                 }
@@ -156,7 +163,7 @@ mod tests {
                     taken += batch.len();
                 }
             }
-            dropped += buffer.sent().map_or(0, |dropped| dropped.records);
+            dropped += buffer.sent(Dropped::default()).map_or(0, |dropped| dropped.records);
             buffer.flush();
             taken += buffer.take(at(now)).map_or(0, |batch| batch.len());
             prop_assert_eq!(pushed, taken + usize::try_from(dropped).unwrap());

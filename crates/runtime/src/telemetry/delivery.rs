@@ -1,4 +1,4 @@
-//! Carries batches to a listener inside the sandbox, and again until it takes them.
+//! Carries batches to a listener inside the sandbox, and again until it takes them or has refused them too often.
 //!
 //! A batch over HTTP is a JSON array, over TCP a line an event. A listener that is not there yet, breaks off or answers
 //! with an error gets the batch again after a pause; over TCP nobody says that it has read anything. The task ends with
@@ -19,28 +19,37 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
+use super::buffer::Dropped;
 use super::subscription::Destination;
-use crate::limits::{DELIVERY_PAUSE_FIRST, DELIVERY_PAUSE_MAX, DELIVERY_REPLY_BYTES_MAX, DELIVERY_TIMEOUT};
+use crate::limits::{
+    DELIVERY_PAUSE_FIRST, DELIVERY_PAUSE_MAX, DELIVERY_REPLY_BYTES_MAX, DELIVERY_TIMEOUT, DELIVERY_TRIES_MAX,
+};
 
 pub async fn deliver(
     sandbox: Arc<Sandbox>,
     name: String,
     destination: Destination,
     mut batches: mpsc::Receiver<Vec<String>>,
-    sent: mpsc::Sender<usize>,
+    sent: mpsc::Sender<Sent>,
     subscriber: usize,
 ) {
     let mut way = Way { sandbox, destination, stream: None };
     let carry = async {
         while let Some(batch) = batches.recv().await {
             let body = way.body(&batch);
-            let mut pause = DELIVERY_PAUSE_FIRST;
+            let (mut pause, mut tries, mut lost) = (DELIVERY_PAUSE_FIRST, 1_u32, Dropped::default());
             while let Err(error) = way.carry(&body).await {
                 tracing::debug!(extension = name, %error, "failed to deliver telemetry");
+                // Who says nothing may have been stopped; that is no refusal.
+                tries = tries.saturating_add(u32::from(error.kind() != io::ErrorKind::TimedOut));
+                if tries > DELIVERY_TRIES_MAX {
+                    lost = Dropped { records: number(batch.len()), bytes: number(body.len()) };
+                    break;
+                }
                 sleep(pause).await;
                 pause = pause.saturating_mul(2).min(DELIVERY_PAUSE_MAX);
             }
-            if sent.send(subscriber).await.is_err() {
+            if sent.send(Sent { subscriber, lost }).await.is_err() {
                 return;
             }
         }
@@ -49,6 +58,18 @@ pub async fn deliver(
         () = sent.closed() => {}
         () = carry => {}
     }
+}
+
+/// A subscriber is done with a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Sent {
+    pub subscriber: usize,
+    /// All of it, if it would not take it.
+    pub lost: Dropped,
+}
+
+fn number(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 struct Way {
@@ -111,5 +132,32 @@ impl Way {
         // Kept only while it is whole.
         self.stream = Some(stream);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sandbox::{Spec, Status};
+
+    use super::*;
+
+    /// Time passes as fast as nobody works; nobody listens at a port that was given back.
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_that_nobody_takes_is_given_up_and_the_next_is_tried() {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let isolation = sandbox::fake(|_| Status::Code(0));
+        let sandbox = Arc::new(isolation.start(Spec::new("telemetry", 1)).await.unwrap());
+        let ((batches, received), (sent, mut done)) = (mpsc::channel(1), mpsc::channel(1));
+        let destination = Destination::Http { port, path: "/".into(), is_put: false };
+        let delivering = deliver(sandbox, "x".into(), destination, received, sent, 3);
+        let watching = async move {
+            for _ in 0..2 {
+                batches.send(vec!["{}".into(), "{}".into()]).await.unwrap();
+                let Sent { subscriber, lost } = done.recv().await.unwrap();
+                assert_eq!((subscriber, lost), (3, Dropped { records: 2, bytes: 7 }));
+            }
+            drop(done);
+        };
+        tokio::join!(delivering, watching);
     }
 }

@@ -18,6 +18,7 @@ mod relay;
 mod subscription;
 
 pub use buffer::Dropped;
+pub use delivery::Sent;
 pub use event::{Category, Told, What};
 pub use relay::{Relay, Wanted};
 pub use subscription::{Api, Refusal, Subscription};

@@ -9,7 +9,7 @@ use sandbox::Sandbox;
 use tokio::sync::mpsc;
 
 use super::buffer::{Buffer, Dropped};
-use super::delivery::deliver;
+use super::delivery::{Sent, deliver};
 use super::event::Told;
 use super::subscription::Subscription;
 use crate::limits::{EXTENSIONS_MAX, INIT_TELEMETRY_BYTES_MAX};
@@ -32,7 +32,7 @@ pub struct Relay {
     is_open: bool,
     subscribers: Vec<Subscriber>,
     /// Deliveries end when the receiver goes.
-    sent: (mpsc::Sender<usize>, mpsc::Receiver<usize>),
+    sent: (mpsc::Sender<Sent>, mpsc::Receiver<Sent>),
 }
 
 struct Subscriber {
@@ -121,17 +121,17 @@ impl Relay {
         }
     }
 
-    /// Waits until some subscriber has taken a batch. Cancelling it loses nothing.
-    pub async fn sent(&mut self) -> usize {
+    /// Waits until some subscriber is done with a batch. Cancelling it loses nothing.
+    pub async fn sent(&mut self) -> Sent {
         match self.sent.1.recv().await {
-            Some(subscriber) => subscriber,
+            Some(sent) => sent,
             None => std::future::pending().await,
         }
     }
 
-    /// What a subscriber that took a batch has missed.
-    pub fn take_sent(&mut self, now: Timestamp, subscriber: usize) -> Option<Dropped> {
-        let dropped = self.subscribers.get_mut(subscriber).and_then(|subscriber| subscriber.buffer.sent());
+    /// What a subscriber that is done with a batch has missed.
+    pub fn take_sent(&mut self, now: Timestamp, Sent { subscriber, lost }: Sent) -> Option<Dropped> {
+        let dropped = self.subscribers.get_mut(subscriber).and_then(|subscriber| subscriber.buffer.sent(lost));
         self.pump(now);
         dropped
     }
