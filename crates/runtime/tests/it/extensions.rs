@@ -281,8 +281,15 @@ for event in following(id):
     open("/tmp/crashed", "w").close()
     sys.exit(7)
 "#;
-    let function = "import time\ndef handler(event, context):\n    time.sleep(0.3)\n    return 'fine'";
-    let function = with_extension(&bed, "weak", source, function).await;
+    // The first one lasts until the extension is gone, the second finds what the first left.
+    let function = "import os, time
+def handler(event, context):
+    if not os.path.exists('/tmp/first'):
+        open('/tmp/first', 'w').close()
+        time.sleep(60)
+    return 'fine'";
+    let mut function = with_extension(&bed, "weak", source, function).await;
+    function.timeout = Duration::from_secs(90);
     let answer = bed.invoke(&function, "{}").await;
     assert_eq!(error(&answer), ("Extension.Crash".into(), "exit status 7".into()));
     assert!(answer.tail.unwrap().ends_with("\tStatus: error\tError Type: Extension.Crash\n"));
