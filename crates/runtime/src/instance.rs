@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::environment::{Answer, Command, Environment, Event, Said};
 use crate::frames::Connection;
 use crate::http::Session;
+use crate::languages::Advice;
 use crate::limits::{ANSWER_HELD_MAX, CLEAR_TIMEOUT, FREEZE_AFTER};
 use crate::logs::Output;
 use crate::response::{Feed, Whole, stream};
@@ -78,6 +79,8 @@ pub struct Body {
     pub telemetry: Arc<dyn Telemetry>,
     pub log: Arc<LogStream>,
     pub keep_alive: Duration,
+    /// For functions that miss what AWS ships.
+    pub advice: Advice,
     /// What must live as long as it: code in the cache, its key, the platform's API inside.
     pub held: Vec<Box<dyn Any + Send>>,
 }
@@ -98,6 +101,7 @@ struct Instance {
     telemetry: Arc<dyn Telemetry>,
     log: Arc<LogStream>,
     keep_alive: Duration,
+    advice: Advice,
     output: Output,
     process: Option<ProcessId>,
     caller: Caller,
@@ -144,7 +148,7 @@ enum Timer {
 /// Runs an instance to its end, and gives back where its orders come from. When this returns, nothing of it is left on
 /// the host.
 pub async fn run(body: Body) -> mpsc::Receiver<Order> {
-    let Body { sandbox, environment, start, api, orders, home, clock, telemetry, log, keep_alive, held } = body;
+    let Body { sandbox, environment, start, api, orders, home, clock, telemetry, log, keep_alive, advice, held } = body;
     let sandbox = Arc::new(sandbox);
     let began = (Instant::now(), clock.now());
     let mut instance = Instance {
@@ -158,6 +162,7 @@ pub async fn run(body: Body) -> mpsc::Receiver<Order> {
         telemetry,
         log,
         keep_alive,
+        advice,
         output: Output::default(),
         process: None,
         caller: Caller::Nobody,
@@ -225,6 +230,7 @@ impl Instance {
                 if matches!(said, Said::Ready | Said::InitError { .. } | Said::Next) {
                     self.before_an_end(lines).await;
                 }
+                self.advise(&said).await;
                 Event::Said(said)
             }
             Happened::InSandbox(Happening::Exited { process, exit }) => return self.exited(process, exit, lines).await,
@@ -289,10 +295,21 @@ impl Instance {
             if matches!(said, Said::InitError { .. } | Said::Next) {
                 self.before_an_end(lines).await;
             }
+            self.advise(&said).await;
             self.step(Event::Said(said)).await;
         }
         self.before_an_end(lines).await;
         self.step(Event::Exited(exit)).await;
+    }
+
+    /// Says in the log of a function that misses an SDK how to put it in place.
+    async fn advise(&mut self, said: &Said) {
+        if let Said::InitError { body, .. } | Said::Failed { body, .. } = said
+            && let Some(advice) = self.advice.on(body)
+        {
+            tracing::warn!(stream = self.log.name, "{advice}");
+            self.step(Event::Output(format!("{advice}\n"))).await;
+        }
     }
 
     /// A response that nobody takes in pieces is taken as it comes.

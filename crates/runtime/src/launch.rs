@@ -13,7 +13,7 @@ use crate::dispatch::InstanceId;
 use crate::environment::{Environment, Writer};
 use crate::http::Session;
 use crate::instance::{self, Body, Home, Order, Start};
-use crate::languages::{Family, Served};
+use crate::languages::{Advice, Family, Served};
 use crate::runtime::{Inner, Key};
 use crate::variables::{self, RUNTIME_API_PORT};
 use crate::{http, limits};
@@ -204,6 +204,11 @@ impl Made {
             telemetry: Arc::clone(&parts.telemetry),
             log: self.log,
             keep_alive: inner.settings.keep_alive,
+            advice: Advice {
+                family: self.served.family,
+                runtime: function.runtime.clone(),
+                add: inner.settings.add_sdk.clone(),
+            },
             held: self.held,
         }
     }

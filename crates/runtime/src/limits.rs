@@ -80,3 +80,9 @@ pub const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// How long starting a sandbox may take.
 pub const SANDBOX_START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How far into the words of a function's error is looked for an SDK that it misses.
+pub const ERROR_BYTES_READ: usize = 8 * 1024;
+
+/// How much of a missing package's name is repeated.
+pub const PACKAGE_CHARS_MAX: usize = 100;

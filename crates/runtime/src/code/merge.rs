@@ -12,9 +12,14 @@ pub fn lay_over(above: &Path, target: &Path) -> io::Result<()> {
     lay(above, target, |source, place| fs::hard_link(source, place))
 }
 
-/// The same by copies that everybody may read: for what lies elsewhere.
+/// The same for what others put there: files that everybody may read are linked if they can be, others copied so that
+/// everybody may.
 pub fn copy_over(above: &Path, target: &Path) -> io::Result<()> {
     lay(above, target, |source, place| {
+        let is_public = fs::metadata(source)?.permissions().mode() & 0o004 != 0;
+        if is_public && fs::hard_link(source, place).is_ok() {
+            return Ok(());
+        }
         fs::copy(source, place)?;
         let mode = if fs::metadata(source)?.permissions().mode() & 0o100 == 0 { 0o644 } else { 0o755 };
         fs::set_permissions(place, fs::Permissions::from_mode(mode))
