@@ -5,11 +5,14 @@ mod cli;
 mod config;
 mod control;
 mod credentials;
+mod doctor;
 mod functions;
 mod keys;
 mod log;
 mod platform;
 mod root;
+mod runtimes;
+mod sandboxes;
 mod start;
 mod wiring;
 
@@ -32,6 +35,8 @@ fn main() -> ExitCode {
     rustix::process::umask(Mode::from_raw_mode(0o077));
     let done = match Cli::parse().command {
         Command::Start(settings) => start::run(settings),
+        Command::Doctor(options) => return doctor::run(options),
+        Command::Runtimes(options) => runtimes::run(options),
         Command::Backup(options) => backup::back_up(options),
         Command::Restore(options) => backup::restore(options),
         Command::RotateKey(place) => backup::rotate_key(place),

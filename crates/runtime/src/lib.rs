@@ -33,5 +33,5 @@ mod response;
 mod runtime;
 mod variables;
 
-pub use languages::{Family, Interpreter, Offer, RUNTIMES, Sdk, Serving, survey};
+pub use languages::{Family, Interpreter, Offer, RUNTIMES, Sdk, Serving, has_interpreter, survey};
 pub use runtime::{Host, Key, Match, NewError, Parts, Runtime, Settings};

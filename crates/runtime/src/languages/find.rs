@@ -189,7 +189,7 @@ fn names(family: Family, (major, minor, _): (u32, u32, u32)) -> Vec<String> {
 /// The interpreter of a folder that says its version in its name.
 fn at(family: Family, said: (u32, u32, u32), prefix: &Path) -> Option<Interpreter> {
     let programs = names(family, said).into_iter().map(|name| prefix.join("bin").join(name));
-    let program = programs.into_iter().find(|program| is_program(program))?;
+    let program = programs.into_iter().find(|program| is_program(program) && is_inside(prefix, program))?;
     let is_whole = said.2 != 0 && family != Family::Java;
     let full_version = if is_whole { said } else { version_of(family, prefix, &program)? };
     Some(Interpreter { family, full_version, prefix: prefix.to_owned(), program })
@@ -197,9 +197,10 @@ fn at(family: Family, said: (u32, u32, u32), prefix: &Path) -> Option<Interprete
 
 /// The interpreter of a folder that the operator named, whatever version it has.
 fn named(family: Family, (major, minor): Version, folder: &Path) -> Option<Interpreter> {
-    let any = [names(family, (major, minor, 0)), names(family, (major, 0, 0)), vec![format!("{}3", family.word())]];
-    let programs = any.into_iter().flatten().map(|name| folder.join("bin").join(name));
-    let program = programs.into_iter().find(|program| is_program(program))?;
+    let other = (family == Family::Python).then(|| "python3".to_owned());
+    let mut programs =
+        names(family, (major, minor, 0)).into_iter().chain(other).map(|name| folder.join("bin").join(name));
+    let program = programs.find(|program| is_program(program) && is_inside(folder, program))?;
     let full_version = version_of(family, folder, &program)?;
     Some(Interpreter { family, full_version, prefix: folder.to_owned(), program })
 }
@@ -252,6 +253,13 @@ fn release(text: &str) -> Option<(u32, u32, u32)> {
 fn ask(program: &Path) -> Option<(u32, u32, u32)> {
     let said = Command::new(program).arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     numbers(&String::from_utf8_lossy(said.stdout.get(..64.min(said.stdout.len()))?))
+}
+
+/// Whether a sandbox that is shown a folder, and `/usr` always, finds the program in it: a virtual environment's is
+/// elsewhere.
+fn is_inside(prefix: &Path, program: &Path) -> bool {
+    let real = fs::canonicalize(prefix).ok().zip(fs::canonicalize(program).ok());
+    real.is_some_and(|(prefix, program)| program.starts_with(prefix) || program.starts_with("/usr"))
 }
 
 fn is_program(path: &Path) -> bool {

@@ -152,6 +152,11 @@ impl Family {
     }
 }
 
+/// Whether `runtime` is a name that means something, and its functions need an interpreter of this machine.
+pub fn has_interpreter(runtime: &str) -> bool {
+    Family::of(runtime).is_some_and(|(family, _)| family != Family::Provided)
+}
+
 enum Bootstrap {
     File { name: &'static str, text: &'static str },
     Java,
