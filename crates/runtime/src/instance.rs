@@ -109,6 +109,8 @@ struct Instance {
     held_answer: Option<(Answer, Instant)>,
     idle_since: Option<Instant>,
     is_frozen: bool,
+    /// It misses what the next instance may find.
+    is_outdated: bool,
     is_over: bool,
     began: (Instant, Timestamp),
 }
@@ -169,6 +171,7 @@ pub async fn run(body: Body) -> mpsc::Receiver<Order> {
         held_answer: None,
         idle_since: None,
         is_frozen: false,
+        is_outdated: false,
         is_over: false,
         began,
     };
@@ -230,7 +233,7 @@ impl Instance {
                 if matches!(said, Said::Ready | Said::InitError { .. } | Said::Next) {
                     self.before_an_end(lines).await;
                 }
-                self.advise(&said).await;
+                self.advise(&said, lines).await;
                 Event::Said(said)
             }
             Happened::InSandbox(Happening::Exited { process, exit }) => return self.exited(process, exit, lines).await,
@@ -295,20 +298,25 @@ impl Instance {
             if matches!(said, Said::InitError { .. } | Said::Next) {
                 self.before_an_end(lines).await;
             }
-            self.advise(&said).await;
+            self.advise(&said, lines).await;
             self.step(Event::Said(said)).await;
         }
         self.before_an_end(lines).await;
         self.step(Event::Exited(exit)).await;
     }
 
-    /// Says in the log of a function that misses an SDK how to put it in place.
-    async fn advise(&mut self, said: &Said) {
+    /// Says in the log of a function that misses an SDK how to put it in place, and lets this instance, which could not
+    /// see it, go.
+    async fn advise(&mut self, said: &Said, lines: &mut Vec<String>) {
         if let Said::InitError { body, .. } | Said::Failed { body, .. } = said
             && let Some(advice) = self.advice.on(body)
         {
             tracing::warn!(stream = self.log.name, "{advice}");
+            // After what the function says of its error itself.
+            self.output.read_out(lines);
+            self.write(lines).await;
             self.step(Event::Output(format!("{advice}\n"))).await;
+            self.is_outdated = true;
         }
     }
 
@@ -338,10 +346,10 @@ impl Instance {
                     }
                     Command::Clear => events.push_back(self.clear().await),
                     Command::Idle => {
-                        if self.home.free() {
+                        let is_kept = self.home.free();
+                        self.is_over |= !is_kept || (self.is_outdated && self.home.retire());
+                        if !self.is_over {
                             self.idle_since = Some(Instant::now());
-                        } else {
-                            self.is_over = true;
                         }
                         self.answer_held();
                     }

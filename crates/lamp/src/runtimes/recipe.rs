@@ -173,15 +173,16 @@ fn node(interpreter: &Interpreter, packages: &[String], into: &Path) -> Result<(
     prune(&into.join("node_modules")).map_err(write)
 }
 
-/// Takes away what no program loads: types, and maps of sources.
+/// Takes away what Node.js never loads: types, maps of sources, and what is for other bundlers.
 fn prune(modules: &Path) -> io::Result<()> {
     let mut folders = vec![modules.to_owned()];
     while let Some(folder) = folders.pop() {
+        let is_common = is_loaded_from_common(&folder);
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
             let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
             match entry.file_type()?.is_dir() {
-                true if name == "dist-types" => fs::remove_dir_all(path)?,
+                true if name == "dist-types" || (name == "dist-es" && is_common) => fs::remove_dir_all(path)?,
                 true => folders.push(path),
                 false if [".d.ts", ".map", ".md"].iter().any(|end| name.ends_with(end)) => fs::remove_file(path)?,
                 false => {}
@@ -189,6 +190,22 @@ fn prune(modules: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether Node.js takes a package from its `dist-cjs`, by `import` too.
+fn is_loaded_from_common(package: &Path) -> bool {
+    let about = fs::read(package.join("package.json")).ok();
+    let about: Option<Value> = about.and_then(|about| serde_json::from_slice(&about).ok());
+    let Some(about) = about else { return false };
+    let is_common =
+        |entry: &Value| entry.as_str().is_some_and(|entry| entry.trim_start_matches("./").starts_with("dist-cjs/"));
+    match about.get("exports").and_then(Value::as_object) {
+        None => is_common(&about["main"]),
+        // What is under `node` goes before what is under `import`.
+        Some(exports) => {
+            exports.values().all(|export| is_common(&export["node"]) || !export.to_string().contains("dist-es/"))
+        }
+    }
 }
 
 fn ruby(interpreter: &Interpreter, packages: &[String], into: &Path) -> Result<(), RecipeError> {
@@ -227,7 +244,7 @@ fn run(tool: &str, command: &mut Command) -> Result<(), RecipeError> {
 
 /// What a failing program said last is why it failed.
 fn last_lines(said: &[u8]) -> String {
-    const LINES: usize = 12;
+    const LINES: usize = 6;
     let said = String::from_utf8_lossy(said);
     let lines: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
     let last = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default();
@@ -275,21 +292,33 @@ mod tests {
     fn why_it_failed_is_in_the_last_lines() {
         let said: String = (1..=20).map(|number| format!("line {number}\n\n")).collect();
         let last = last_lines(said.as_bytes());
-        assert!(last.starts_with("  line 9\n") && last.ends_with("  line 20"), "{last}");
+        assert!(last.starts_with("  line 15\n") && last.ends_with("  line 20"), "{last}");
     }
 
     #[test]
-    fn only_what_programs_load_is_kept() {
+    fn only_what_node_loads_is_kept() {
         let dir = tempfile::tempdir().unwrap();
-        for path in ["a/dist-types/x.js", "a/dist-cjs/index.js", "a/dist-cjs/index.d.ts", "a/index.js.map", "a/LICENSE"]
-        {
+        let write = |path: &str, text: &str| {
             let path = dir.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, "").unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let files = ["dist-types/x.js", "dist-cjs/index.js", "dist-cjs/index.d.ts", "index.js.map", "dist-es/index.js"];
+        for (package, about) in [
+            ("main", r#"{"main": "./dist-cjs/index.js", "module": "./dist-es/index.js"}"#),
+            (
+                "node",
+                r#"{"exports": {".": {"node": "./dist-cjs/a.js", "import": "./dist-es/a.js"}, "./package.json": "./package.json"}}"#,
+            ),
+            ("import", r#"{"main": "./dist-cjs/index.js", "exports": {".": {"import": "./dist-es/index.js"}}}"#),
+        ] {
+            write(&format!("{package}/package.json"), about);
+            files.iter().for_each(|file| write(&format!("{package}/{file}"), ""));
         }
         prune(dir.path()).unwrap();
-        let is_there = |path: &str| dir.path().join(path).exists();
-        assert!(is_there("a/dist-cjs/index.js") && is_there("a/LICENSE"));
-        assert!(!["a/dist-types", "a/dist-cjs/index.d.ts", "a/index.js.map"].map(is_there).contains(&true));
+        let left = |package: &str| files.map(|file| dir.path().join(package).join(file).exists());
+        assert_eq!(left("main"), [false, true, false, false, false]);
+        assert_eq!(left("node"), [false, true, false, false, false]);
+        assert_eq!(left("import"), [false, true, false, false, true]);
     }
 }
