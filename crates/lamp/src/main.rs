@@ -16,6 +16,7 @@ mod sandboxes;
 mod start;
 mod wiring;
 
+use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -34,19 +35,26 @@ fn main() -> ExitCode {
     // All that is written is the owner's alone: data, keys, sockets, backups.
     rustix::process::umask(Mode::from_raw_mode(0o077));
     let done = match Cli::parse().command {
+        Command::Doctor(options) => doctor::run(options),
+        command => run(command).map(|()| ExitCode::SUCCESS),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("lamp: failed to {}", base::with_causes(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Box<dyn Error>> {
+    match command {
         Command::Start(settings) => start::run(settings),
-        Command::Doctor(options) => return doctor::run(options),
         Command::Runtimes(options) => runtimes::run(options),
         Command::Backup(options) => backup::back_up(options),
         Command::Restore(options) => backup::restore(options),
         Command::RotateKey(place) => backup::rotate_key(place),
         Command::Credentials(place) => credentials::print(place),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("lamp: failed to {}", base::with_causes(&*error));
-            ExitCode::FAILURE
-        }
+        Command::Doctor(options) => doctor::run(options).map(drop),
     }
 }

@@ -45,7 +45,7 @@ impl Sandboxes {
         };
         let network = network(functions.network, &features)?;
         if let (None, Network::Loopback, Some((missing, remedy))) = (functions.network, network, no_egress(&features)) {
-            tracing::info!("functions have no way to the internet: {missing}; {remedy}");
+            tracing::info!("functions have no way to the internet: {missing}; {remedy}, or start with --may-forward");
         }
         Ok(Some(Self { isolation, features, network }))
     }
