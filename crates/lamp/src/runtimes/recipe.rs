@@ -58,7 +58,7 @@ const NODE: [&str; 42] = [
     "@aws-sdk/util-dynamodb",
 ];
 
-const RUBY: [&str; 28] = [
+const RUBY: [&str; 29] = [
     "aws-sdk-apigateway",
     "aws-sdk-apigatewaymanagementapi",
     "aws-sdk-bedrockruntime",
@@ -87,6 +87,8 @@ const RUBY: [&str; 28] = [
     "aws-sdk-ssm",
     "aws-sdk-states",
     "aws-sdk-xray",
+    // By which the SDK reads XML: Ruby has its own where AWS's GEM_PATH does not lead.
+    "rexml",
 ];
 
 /// The last release of the SDK for each of these versions of Node.js and those before.

@@ -41,9 +41,7 @@ impl Unserved {
             Unserved::Unknown(_) => "use another runtime".to_owned(),
             Unserved::Missing { family, .. } => family.install().to_owned(),
             Unserved::Named { runtime, .. } => format!("name the folder that has bin, under [runtimes], {runtime}"),
-            Unserved::NotExact { runtime, .. } => {
-                format!("install {runtime}'s version, or set runtime_match = \"nearest\"")
-            }
+            Unserved::NotExact { .. } => "install the very version, or set runtime_match = \"nearest\"".to_owned(),
             Unserved::Closed { prefix, .. } => format!("chmod -R o+rX {}", prefix.display()),
         }
     }
