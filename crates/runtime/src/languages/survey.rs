@@ -69,8 +69,14 @@ fn offer(settings: &Settings, found: &[Interpreter], runtime: &str) -> Option<Of
         }
         None => Family::of(runtime)?,
     };
+    let is_compiler = |found: &Interpreter| found.family == Family::Java && found.prefix.join("bin/javac").exists();
     let serving = match choice::choose(found, settings, runtime, family, version) {
         _ if family == Family::Provided => Serving::Own,
+        // Our part of the runtime is compiled on this machine.
+        Ok(_) if family == Family::Java && !found.iter().any(is_compiler) => Serving::None {
+            reason: "only a JRE found, without javac".to_owned(),
+            remedy: Family::Java.install().to_owned(),
+        },
         Ok(interpreter) => Serving::By {
             is_other_version: interpreter.version() != version,
             sdk: sdk::of(&settings.sdk_dir, runtime, family, interpreter),
