@@ -28,14 +28,16 @@ pub fn checks(data_dir: &Path) -> Vec<Check> {
     let descriptors = getrlimit(Resource::Nofile).maximum;
     let processes = getrlimit(Resource::Nproc).current.filter(|_| !rustix::process::geteuid().is_root());
     let newest = newest(data_dir);
-    let keeper = keeper(Path::new("/proc"), Path::new("/run/systemd/timesync/synchronized").exists());
+    // Where the kernel does not say, systemd may.
+    let is_synchronised =
+        sandbox::is_clock_synchronised().unwrap_or(false) || Path::new("/run/systemd/timesync/synchronized").exists();
     let mut checks = vec![
         kernel(read("/proc/sys/kernel/osrelease").trim()),
         memory(&read("/proc/meminfo")),
         limits(descriptors, processes),
     ];
     checks.extend(disk(data_dir));
-    checks.push(clock(SystemClock.now(), newest, keeper.as_deref()));
+    checks.push(clock(SystemClock.now(), newest, is_synchronised, keeper(Path::new("/proc")).as_deref()));
     checks
 }
 
@@ -154,32 +156,34 @@ fn newest(data_dir: &Path) -> Option<Timestamp> {
     Some(Timestamp::from_secs(seconds))
 }
 
-/// What keeps the clock right; `None` if nothing known does.
-fn keeper(proc: &Path, is_synchronized: bool) -> Option<String> {
+/// A program of this machine that keeps the clock right.
+fn keeper(proc: &Path) -> Option<String> {
     const KEEPERS: [&str; 7] =
         ["systemd-timesyn", "chronyd", "ntpd", "openntpd", "ntp-daemon", "phc2sys", "VBoxService"];
-    if is_synchronized {
-        return Some("systemd-timesyncd, synchronised".to_owned());
-    }
     let comms = fs::read_dir(proc).ok()?.flatten().map(|entry| -> PathBuf { entry.path().join("comm") });
     let names = comms.filter_map(|comm| fs::read_to_string(comm).ok());
     let mut found = names.map(|name| name.trim().to_owned()).filter(|name| KEEPERS.contains(&name.as_str()));
     found.next()
 }
 
-fn clock(now: Timestamp, newest: Option<Timestamp>, keeper: Option<&str>) -> Check {
+fn clock(now: Timestamp, newest: Option<Timestamp>, is_synchronised: bool, keeper: Option<&str>) -> Check {
     const NAME: &str = "clock";
     let ahead = newest.map(|newest| newest.since(now)).unwrap_or_default();
+    let now = now.iso8601();
     if ahead > CLOCK_SLACK {
-        let found = format!("{}: {} s before the data was written last", now.iso8601(), ahead.as_secs());
+        let found = format!("{now}: {} s before the data was written last", ahead.as_secs());
         return Check::warn(NAME, found, "set the clock: it went back, and leases and signatures go by it");
     }
-    match keeper {
-        Some(keeper) => Check::ok(NAME, format!("{}, kept by {keeper}", now.iso8601())),
-        None => {
+    match (is_synchronised, keeper) {
+        (true, _) => Check::ok(NAME, format!("{now}, synchronised")),
+        (false, Some(keeper)) => {
+            let found = format!("{now}: not synchronised, although {keeper} runs");
+            Check::warn(NAME, found, format!("see why {keeper} finds no time: signatures may be 15 minutes off"))
+        }
+        (false, None) => {
             let remedy =
                 "if nothing outside keeps it, run systemd-timesyncd or chrony: signatures may be 15 minutes off";
-            Check::warn(NAME, format!("{}: no program here keeps it", now.iso8601()), remedy)
+            Check::warn(NAME, format!("{now}: not synchronised, and no program here keeps it"), remedy)
         }
     }
 }
@@ -216,13 +220,12 @@ mod tests {
     #[test]
     fn a_clock_that_went_back_is_told() {
         let at = Timestamp::from_secs;
-        let state = |newest, keeper| clock(at(1000), newest, keeper).state;
-        assert_eq!(state(Some(at(999)), Some("chronyd")), State::Ok);
-        assert_eq!(state(Some(at(1001)), Some("chronyd")), State::Ok);
-        assert_eq!(state(None, None), State::Warn);
-        assert!(
-            clock(at(1000), Some(at(1600)), Some("chronyd")).found.ends_with("600 s before the data was written last")
-        );
+        let check = |newest, is_synchronised, keeper| clock(at(1000), newest, is_synchronised, keeper);
+        assert_eq!(check(Some(at(999)), true, None).state, State::Ok);
+        assert_eq!(check(Some(at(1001)), true, None).state, State::Ok);
+        assert_eq!(check(None, false, None).state, State::Warn);
+        assert!(check(None, false, Some("chronyd")).found.ends_with("not synchronised, although chronyd runs"));
+        assert!(check(Some(at(1600)), true, None).found.ends_with("600 s before the data was written last"));
     }
 
     #[test]
