@@ -7,6 +7,7 @@ mod machine;
 mod place;
 mod running;
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -20,7 +21,7 @@ use crate::config::Config;
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     pub state: State,
     pub found: String,
     /// What the operator can do about it; only where something is to be done.
@@ -37,16 +38,16 @@ pub enum State {
 }
 
 impl Check {
-    pub fn ok(name: &'static str, found: impl Into<String>) -> Self {
-        Self { name, state: State::Ok, found: found.into(), remedy: None }
+    pub fn ok(name: impl Into<Cow<'static, str>>, found: impl Into<String>) -> Self {
+        Self { name: name.into(), state: State::Ok, found: found.into(), remedy: None }
     }
 
-    pub fn warn(name: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { name, state: State::Warn, found: found.into(), remedy: Some(remedy.into()) }
+    pub fn warn(name: impl Into<Cow<'static, str>>, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { name: name.into(), state: State::Warn, found: found.into(), remedy: Some(remedy.into()) }
     }
 
-    pub fn fail(name: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { name, state: State::Fail, found: found.into(), remedy: Some(remedy.into()) }
+    pub fn fail(name: impl Into<Cow<'static, str>>, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { name: name.into(), state: State::Fail, found: found.into(), remedy: Some(remedy.into()) }
     }
 }
 

@@ -89,14 +89,9 @@ async fn trial(isolation: &Isolation) -> Result<(), String> {
 
 /// A limit or a fence that the host lends or not.
 fn limit(feature: &Feature) -> Check {
-    // The few names that there are.
-    let name = ["uid for each sandbox", "memory limit", "CPU share", "process limit", "freezing", "landlock"]
-        .into_iter()
-        .find(|name| *name == feature.name);
-    let (name, prefix) = name.map_or(("further", format!("{}: ", feature.name)), |name| (name, String::new()));
     match &feature.missing {
-        None => Check::ok(name, format!("{prefix}lent")),
-        Some(missing) => Check::warn(name, format!("{prefix}{missing}"), &feature.remedy),
+        None => Check::ok(feature.name.clone(), "lent"),
+        Some(missing) => Check::warn(feature.name.clone(), missing, &feature.remedy),
     }
 }
 
@@ -203,10 +198,13 @@ mod tests {
 
     #[test]
     fn what_is_not_lent_says_what_helps() {
-        let lent = limit(&Feature { name: "memory limit".into(), missing: None, remedy: "run".into() });
-        assert_eq!((lent.name, lent.state, lent.remedy), ("memory limit", State::Ok, None));
-        let unknown = limit(&Feature { name: "novelty".into(), missing: Some("old".into()), remedy: "boot".into() });
-        assert_eq!((unknown.state, unknown.found.as_str()), (State::Warn, "novelty: old"));
+        let feature = |missing: Option<&str>| Feature {
+            name: "memory limit".into(),
+            missing: missing.map(Into::into),
+            remedy: "run as root".into(),
+        };
+        assert_eq!(limit(&feature(None)), Check::ok("memory limit", "lent"));
+        assert_eq!(limit(&feature(Some("denied"))), Check::warn("memory limit", "denied", "run as root"));
     }
 
     #[test]
@@ -247,7 +245,7 @@ mod tests {
         assert_eq!(check.found, "python 3.12.1 3.13.0, nodejs 22.1.0, java none, ruby none");
         assert_eq!((check.state, check.remedy.as_deref()), (State::Warn, Some("no java found: install")));
         let sdks = sdks(&offers, "lamp runtimes add");
-        assert_eq!(sdks.iter().map(|check| check.name).collect::<Vec<_>>(), ["boto3", "@aws-sdk"]);
+        assert_eq!(sdks.iter().map(|check| &*check.name).collect::<Vec<_>>(), ["boto3", "@aws-sdk"]);
         assert_eq!((sdks[0].state, sdks[0].found.as_str()), (State::Ok, "for python3.13"));
         assert!(sdks[1].remedy.as_deref().unwrap().starts_with("lamp runtimes add nodejs22.x,"));
     }
