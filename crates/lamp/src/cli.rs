@@ -3,12 +3,16 @@
 //! Every setting of the server is a flag, an environment variable and a key of the configuration file; the first
 //! that is given wins, in this order.
 
+pub mod functions;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
+
+use functions::{FunctionFlags, InterpreterFlags};
 
 #[derive(Parser)]
 #[command(name = "lamp", version, about = "The serverless cloud in one binary, behind the AWS API")]
@@ -21,6 +25,10 @@ pub struct Cli {
 pub enum Command {
     /// Start the server
     Start(Settings),
+    /// Tell what this machine lends, what is missing, and how to get it
+    Doctor(Doctor),
+    /// Tell which of AWS's runtimes this machine serves, and put AWS's SDKs in place
+    Runtimes(Runtimes),
     /// Copy a server's data, running or not, into a new directory
     Backup(Backup),
     /// Make a data directory from a backup
@@ -65,6 +73,8 @@ pub struct Settings {
     /// Serve TLS with a certificate that the server makes for itself
     #[arg(long, env = "LAMP_TLS_SELF_SIGNED", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub tls_self_signed: Option<bool>,
+    #[command(flatten)]
+    pub functions: FunctionFlags,
 }
 
 /// Where a server's data is; the same for every command.
@@ -76,6 +86,58 @@ pub struct Place {
     /// Configuration file
     #[arg(long, env = "LAMP_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct Doctor {
+    /// What the server is, or would be, started with
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Runtimes {
+    #[command(subcommand)]
+    pub change: Option<RuntimesChange>,
+    #[command(flatten)]
+    pub place: Place,
+    #[command(flatten)]
+    pub interpreters: InterpreterFlags,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Subcommand)]
+pub enum RuntimesChange {
+    /// Put the SDK in place that AWS ships with a runtime, or bring it up to date
+    Add(AddRuntime),
+    /// Take away what `add` put in place
+    Remove(RemoveRuntime),
+}
+
+#[derive(Args)]
+pub struct AddRuntime {
+    /// A runtime, such as python3.13, or a language for all its versions, such as nodejs
+    pub name: String,
+    /// A further package of the language, such as @aws-sdk/client-sfn
+    #[arg(long = "package", value_name = "NAME")]
+    pub packages: Vec<String>,
+    #[command(flatten)]
+    pub place: Place,
+    #[command(flatten)]
+    pub interpreters: InterpreterFlags,
+}
+
+#[derive(Args)]
+pub struct RemoveRuntime {
+    pub name: String,
+    #[command(flatten)]
+    pub place: Place,
 }
 
 #[derive(Args)]

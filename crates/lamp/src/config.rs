@@ -1,12 +1,16 @@
 //! The server's configuration: flags, then environment, then file, then defaults, checked into typed values once.
 
+pub mod functions;
+
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::cli::functions::{FunctionFlags, InterpreterFlags};
 use crate::cli::{Address, AuthMode, LogFormat, Place, Settings};
+use functions::{Functions, FunctionsSection, RuntimesSection};
 
 pub const PORT: u16 = 4566;
 
@@ -26,6 +30,15 @@ pub enum ConfigError {
     Name(String),
     #[error("admit the origin {0:?}: an origin is `scheme://host` or `scheme://host:port`, without a path")]
     Origin(String),
+    #[error("run {wanted} invocations at once: concurrency is from 1 to {max}")]
+    Concurrency { wanted: u32, max: u32 },
+    #[error(
+        "understand {0:?} under [runtimes]: it takes a runtime and the folder that has its bin, such as \
+         \"python3.13\" = \"/opt/python3.13\""
+    )]
+    Runtime(String),
+    #[error("use {folder} for {runtime}, as [runtimes] says")]
+    RuntimeFolder { runtime: String, folder: PathBuf, source: std::io::Error },
 }
 
 /// What `lamp start` runs with.
@@ -39,6 +52,7 @@ pub struct Config {
     pub names: Vec<String>,
     pub origins: Vec<String>,
     pub tls: Option<Tls>,
+    pub functions: Functions,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +69,8 @@ struct File {
     auth: AuthSection,
     storage: StorageSection,
     log: LogSection,
+    functions: FunctionsSection,
+    runtimes: RuntimesSection,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -128,7 +144,14 @@ impl Config {
             names,
             origins,
             tls: tls.settle()?,
+            functions: Functions::settle(given.functions, file.functions, file.runtimes)?,
         })
+    }
+
+    /// For a command that is not the server: what the server would run with, as far as the file and these flags say.
+    pub fn of(place: Place, interpreters: InterpreterFlags) -> Result<Self, ConfigError> {
+        let functions = FunctionFlags { interpreters, ..FunctionFlags::default() };
+        Self::new(Settings { place, functions, ..Settings::default() })
     }
 }
 
@@ -188,6 +211,7 @@ fn settle_data_dir(place: Place, storage: StorageSection) -> Result<PathBuf, Con
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::functions::{Cpu, Isolation, Network, RuntimeMatch};
 
     fn with_file(text: &str, given: Settings) -> Result<Config, ConfigError> {
         let dir = tempfile::tempdir().unwrap();
@@ -234,6 +258,34 @@ mod tests {
     }
 
     #[test]
+    fn functions_run_as_configured() {
+        let functions = |file: &str| with_file(file, Settings::default()).unwrap().functions;
+        let file = "[functions]\nisolation = 'process'\nnetwork = 'none'\nallowed_networks = ['10.0.0.0/8']\n\
+                    nameservers = ['10.0.0.2']\nmay_forward = true\ncpu = 'quota'\nconcurrency = 7\n\
+                    keep_alive = '90s'\nruntime_match = 'exact'\n";
+        let read = functions(file);
+        assert_eq!((read.isolation, read.network, read.cpu), (Isolation::Process, Some(Network::None), Cpu::Quota));
+        assert_eq!((read.allowed_networks.len(), read.nameservers.len(), read.may_forward), (1, 1, true));
+        assert_eq!((read.concurrency, read.keep_alive.as_secs()), (7, 90));
+        assert_eq!(read.interpreters.runtime_match, RuntimeMatch::Exact);
+        let default = functions("");
+        assert_eq!((default.isolation, default.network, default.may_forward), (Isolation::Auto, None, false));
+        assert_eq!((default.concurrency, default.keep_alive.as_secs()), (1000, 600));
+
+        let flags = FunctionFlags { network: Some(Network::Egress), concurrency: Some(8), ..FunctionFlags::default() };
+        let over = with_file(file, Settings { functions: flags, ..Settings::default() }).unwrap().functions;
+        assert_eq!((over.network, over.concurrency, over.cpu), (Some(Network::Egress), 8, Cpu::Quota));
+    }
+
+    #[test]
+    fn a_runtime_may_be_named_with_quotes_or_without() {
+        for file in ["[runtimes]\n'python3.13' = '/usr'", "[runtimes]\npython3.13 = '/usr'"] {
+            let named = with_file(file, Settings::default()).unwrap().functions.interpreters.named;
+            assert_eq!(named, [("python3.13".to_owned(), PathBuf::from("/usr"))].into());
+        }
+    }
+
+    #[test]
     fn relative_directories_are_settled_at_once() {
         let place = Place { data_dir: Some("lamp-data".into()), config: None };
         assert!(data_dir(place).unwrap().is_absolute());
@@ -252,5 +304,13 @@ mod tests {
         for bad in ["foo", "*", "https://a.org/path", "https://*.org"] {
             assert!(told(&format!("server.origins = ['{bad}']")).starts_with("admit the origin"), "{bad}");
         }
+        assert!(told("functions.concurrency = 0").contains("from 1 to 10000"));
+        assert!(told("functions.keep_alive = '10'").contains("such as 90s, 10m or 1h"));
+        assert!(told("functions.allowed_networks = ['10.0.0.1/8']").contains("write 10.0.0.0/8"));
+        assert!(told("functions.isolation = 'docker'").contains("expected one of `auto`, `process`, `none`"));
+        for bad in ["cobol = '/usr'", "'python3.13' = 1", "python3.13.1 = '/usr'", "'provided.al2' = '/usr'"] {
+            assert!(told(&format!("[runtimes]\n{bad}")).contains("under [runtimes]"), "{bad}");
+        }
+        assert!(told("[runtimes]\njava21 = '/no/where'").starts_with("use /no/where for java21"));
     }
 }

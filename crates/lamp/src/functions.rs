@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base::ports::{
@@ -15,6 +15,10 @@ use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+
+use crate::cli::Place;
+use crate::cli::functions::{Cpu, RuntimeMatch};
+use crate::config::{self, Config};
 
 /// Connections that one instance may have to the API at once.
 const API_CONNECTIONS_MAX: usize = 256;
@@ -164,9 +168,31 @@ impl Telemetry for ServerLog {
     }
 }
 
-/// How functions run on this machine, with what is kept below the data directory.
-pub fn settings(data_dir: &Path, api: SocketAddr) -> runtime::Settings {
-    let mut settings = runtime::Settings::new(data_dir.join("cache"), data_dir.join("sdk"));
-    settings.api_port = api.port();
-    settings
+/// How functions run as configured, with what is kept below the data directory.
+pub fn settings(config: &Config) -> runtime::Settings {
+    let functions = &config.functions;
+    let runtime_match = match functions.interpreters.runtime_match {
+        RuntimeMatch::Nearest => runtime::Match::Nearest,
+        RuntimeMatch::Exact => runtime::Match::Exact,
+    };
+    runtime::Settings {
+        interpreters: functions.interpreters.named.clone(),
+        runtime_match,
+        is_cpu_hard: functions.cpu == Cpu::Quota,
+        keep_alive: functions.keep_alive,
+        add_sdk: add_sdk(&config.data_dir),
+        ..runtime::Settings::new(config.data_dir.join("cache"), sdk_dir(&config.data_dir))
+    }
+}
+
+/// Where AWS's SDKs are kept.
+pub fn sdk_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("sdk")
+}
+
+/// The command that puts an SDK in place for a server on this data directory, but for the runtime's name.
+fn add_sdk(data_dir: &Path) -> String {
+    let is_usual = config::data_dir(Place::default()).is_ok_and(|usual| usual == data_dir);
+    let place = if is_usual { String::new() } else { format!(" --data-dir '{}'", data_dir.display()) };
+    format!("lamp runtimes add{place}")
 }

@@ -5,14 +5,18 @@ mod cli;
 mod config;
 mod control;
 mod credentials;
+mod doctor;
 mod functions;
 mod keys;
 mod log;
 mod platform;
 mod root;
+mod runtimes;
+mod sandboxes;
 mod start;
 mod wiring;
 
+use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -31,17 +35,26 @@ fn main() -> ExitCode {
     // All that is written is the owner's alone: data, keys, sockets, backups.
     rustix::process::umask(Mode::from_raw_mode(0o077));
     let done = match Cli::parse().command {
-        Command::Start(settings) => start::run(settings),
-        Command::Backup(options) => backup::back_up(options),
-        Command::Restore(options) => backup::restore(options),
-        Command::RotateKey(place) => backup::rotate_key(place),
-        Command::Credentials(place) => credentials::print(place),
+        Command::Doctor(options) => doctor::run(options),
+        command => run(command).map(|()| ExitCode::SUCCESS),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("lamp: failed to {}", base::with_causes(&*error));
             ExitCode::FAILURE
         }
+    }
+}
+
+fn run(command: Command) -> Result<(), Box<dyn Error>> {
+    match command {
+        Command::Start(settings) => start::run(settings),
+        Command::Runtimes(options) => runtimes::run(options),
+        Command::Backup(options) => backup::back_up(options),
+        Command::Restore(options) => backup::restore(options),
+        Command::RotateKey(place) => backup::rotate_key(place),
+        Command::Credentials(place) => credentials::print(place),
+        Command::Doctor(options) => doctor::run(options).map(drop),
     }
 }

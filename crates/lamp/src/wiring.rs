@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use base::{Chance, Clock, Spawn, SystemChance, SystemClock};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use services::{CONCURRENCY_DEFAULT, Cloud, Post, Specs, Turns};
+use services::{Cloud, Post, Specs, Turns};
 use store::{Blobs, Store, Vault, data_dir, private_file};
 use wire::body::Bodies;
 use wire::hosts::Hosts;
@@ -26,6 +26,7 @@ use crate::functions::{self, Keys, Unable};
 use crate::keys::TokenKey;
 use crate::platform::{self, Platform};
 use crate::root::Root;
+use crate::sandboxes::Sandboxes;
 
 /// What is kept in a data directory, open.
 pub struct Data {
@@ -108,7 +109,7 @@ impl Lamp {
             pages: Pages::new(token_key.bytes())?,
             turns: Turns::default(),
             specs: Specs::default(),
-            concurrency_max: CONCURRENCY_DEFAULT,
+            concurrency_max: config.functions.concurrency,
             links: token_key.links(),
         });
         let services = services::all(&cloud)?;
@@ -154,23 +155,23 @@ async fn runtime(
     keys: Arc<Keys>,
     spawn: Arc<dyn Spawn>,
 ) -> Result<Option<Arc<runtime::Runtime>>, Box<dyn Error>> {
-    let isolation = match sandbox::processes(sandbox::Settings::default(), spawn.clone()).await {
-        Ok((isolation, _features)) => isolation,
-        Err(error) => {
-            tracing::warn!("functions cannot run here: failed to {}", base::with_causes(&error));
-            return Ok(None);
-        }
+    let Some(sandboxes) = Sandboxes::open(&config.functions, spawn.clone()).await? else { return Ok(None) };
+    let settings = runtime::Settings {
+        network: sandboxes.network,
+        has_own_users: sandboxes.features.is_root,
+        api_port: api.port(),
+        ..functions::settings(config)
     };
     let parts = runtime::Parts {
         blobs: data.blobs.clone(),
-        isolation,
+        isolation: sandboxes.isolation,
         clock: data.clock.clone(),
         chance: data.chance.clone(),
         host: Arc::new(functions::Host { keys, api, spawn: spawn.clone() }),
         spawn,
         telemetry: Arc::new(functions::ServerLog),
     };
-    Ok(Some(runtime::Runtime::new(functions::settings(&config.data_dir, api), parts)?))
+    Ok(Some(runtime::Runtime::new(settings, parts)?))
 }
 
 /// As many connections as the process may have descriptors for, less what everything else needs.

@@ -14,7 +14,7 @@ use crate::dispatch::InstanceId;
 use crate::environment::{Environment, Writer};
 use crate::http::{Api, Identity};
 use crate::instance::{self, Body, Home, Order, Start};
-use crate::languages::{Family, Served};
+use crate::languages::{Advice, Family, Served};
 use crate::limits::EXTENSION_FILES_MAX;
 use crate::runtime::{Inner, Key};
 use crate::variables::{self, RUNTIME_API_PORT};
@@ -223,6 +223,11 @@ impl Made {
             log: self.log,
             is_json: function.logging.is_json,
             keep_alive: inner.settings.keep_alive,
+            advice: Advice {
+                family: self.served.family,
+                runtime: function.runtime.clone(),
+                add: inner.settings.add_sdk.clone(),
+            },
             held: self.held,
         }
     }

@@ -36,5 +36,5 @@ mod telemetry;
 mod trace;
 mod variables;
 
-pub use languages::{Family, Interpreter};
+pub use languages::{Family, Interpreter, Offer, RUNTIMES, Sdk, Serving, has_interpreter, survey};
 pub use runtime::{Host, Key, Match, NewError, Parts, Runtime, Settings};

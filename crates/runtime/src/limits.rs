@@ -118,3 +118,9 @@ pub const DELIVERY_REPLY_BYTES_MAX: usize = 64 * 1024;
 
 /// How long an idle instance runs on for its subscribers' sake, until they have all that was told.
 pub const DELIVERY_BEFORE_FREEZE_MAX: Duration = Duration::from_millis(500);
+
+/// How far into the words of a function's error is looked for an SDK that it misses.
+pub const ERROR_BYTES_READ: usize = 8 * 1024;
+
+/// How much of a missing package's name is repeated.
+pub const PACKAGE_CHARS_MAX: usize = 100;

@@ -17,7 +17,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use crate::code::CodeCache;
 use crate::dispatch::{self, Decision, Dispatch, InstanceId, Wanted};
 use crate::instance::{Order, Reply};
-use crate::languages::{Interpreter, Languages};
+use crate::languages::Languages;
 use crate::{launch, limits};
 
 /// What an operator may choose.
@@ -31,6 +31,10 @@ pub struct Settings {
     /// Interpreters that are not where they are looked for: a runtime's name, and the folder that has `bin`.
     pub interpreters: BTreeMap<String, PathBuf>,
     pub runtime_match: Match,
+    /// Functions run under users of their own, who read of an interpreter what everybody may.
+    pub has_own_users: bool,
+    /// How the operator is told to put an SDK in place; a runtime's name goes behind it.
+    pub add_sdk: String,
     pub network: Network,
     /// AWS's hard share of the CPU instead of a weight.
     pub is_cpu_hard: bool,
@@ -46,6 +50,8 @@ impl Settings {
             sdk_dir,
             interpreters: BTreeMap::new(),
             runtime_match: Match::Nearest,
+            has_own_users: true,
+            add_sdk: "lamp runtimes add".to_owned(),
             network: Network::Loopback,
             is_cpu_hard: false,
             keep_alive: limits::KEEP_ALIVE_DEFAULT,
@@ -146,11 +152,6 @@ impl Runtime {
             instance_ended: Notify::new(),
         };
         Ok(Arc::new(Runtime(Arc::new(inner))))
-    }
-
-    /// The interpreters of this machine, for `lamp runtimes` and `lamp doctor`.
-    pub async fn interpreters(&self) -> Arc<Vec<Interpreter>> {
-        self.0.languages.found().await
     }
 
     /// Takes no more invocations, waits for those that run, and ends every instance. Cancelling it is safe: sandboxes

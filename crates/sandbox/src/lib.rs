@@ -26,6 +26,8 @@ pub use features::{Feature, Features};
 pub use isolation::{Event, Exit, Freezing, Isolation, ProcessId, RunError, Sandbox, StartError, Status, Usage};
 pub use process::{IsolationError, Settings, processes, take_over};
 pub use spec::{Cpu, Grant, Limits, Mount, Network, Program, Spec};
+/// For `lamp doctor`. Not about sandboxes: here since this is the crate that may ask the kernel anything.
+pub use sys::is_clock_synchronised;
 
 /// For this crate's own tests.
 #[cfg(feature = "testing")]

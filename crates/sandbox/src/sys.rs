@@ -264,3 +264,12 @@ fn close_from(first: u32) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) })?;
     Ok(())
 }
+
+/// Whether the kernel takes the host's clock for synchronised: what keeps it, here or outside a container, tells it so.
+pub fn is_clock_synchronised() -> io::Result<bool> {
+    // SAFETY: it is made of numbers, of which any may be 0.
+    let mut read: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: `read` has the kernel's layout and outlives the call; with no mode set it is only written to.
+    let state = check(i64::from(unsafe { libc::adjtimex(&raw mut read) }) as _)?;
+    Ok(state != libc::c_long::from(libc::TIME_ERROR) && read.status & libc::STA_UNSYNC == 0)
+}

@@ -5,5 +5,6 @@ mod control_plane;
 mod durability;
 mod iam;
 mod invoking;
+mod runtimes;
 mod server;
 mod terraform;

@@ -12,9 +12,14 @@ pub fn lay_over(above: &Path, target: &Path) -> io::Result<()> {
     lay(above, target, |source, place| fs::hard_link(source, place))
 }
 
-/// The same by copies that everybody may read: for what lies elsewhere.
+/// The same for what others put there: files that everybody may read are linked if they can be, others copied so that
+/// everybody may.
 pub fn copy_over(above: &Path, target: &Path) -> io::Result<()> {
     lay(above, target, |source, place| {
+        let is_public = fs::metadata(source)?.permissions().mode() & 0o004 != 0;
+        if is_public && fs::hard_link(source, place).is_ok() {
+            return Ok(());
+        }
         fs::copy(source, place)?;
         let mode = if fs::metadata(source)?.permissions().mode() & 0o100 == 0 { 0o644 } else { 0o755 };
         fs::set_permissions(place, fs::Permissions::from_mode(mode))
@@ -94,5 +99,25 @@ mod tests {
         assert_eq!(fs::read_link(dir("opt/link")).unwrap(), Path::new("/opt/same"));
         assert_eq!(fs::read_to_string(dir("a/same")).unwrap(), "a");
         assert_eq!(size(&dir("opt")).unwrap(), 1 + 1 + 1 + 10 + 9);
+    }
+
+    #[test]
+    fn what_others_put_there_is_linked_or_copied_for_all_to_read() {
+        use std::os::unix::fs::MetadataExt;
+
+        let temporary = tempfile::tempdir().unwrap();
+        let (theirs, ours) = (temporary.path().join("theirs"), temporary.path().join("ours"));
+        make_dir(&theirs).unwrap();
+        make_dir(&ours).unwrap();
+        for (name, mode) in [("public", 0o644), ("closed", 0o600), ("program", 0o700)] {
+            fs::write(theirs.join(name), name).unwrap();
+            fs::set_permissions(theirs.join(name), fs::Permissions::from_mode(mode)).unwrap();
+        }
+        copy_over(&theirs, &ours).unwrap();
+        let found = |dir: &Path, name: &str| fs::metadata(dir.join(name)).unwrap();
+        assert_eq!(found(&ours, "public").ino(), found(&theirs, "public").ino());
+        assert_eq!(found(&ours, "closed").mode() & 0o777, 0o644);
+        assert_eq!(found(&ours, "program").mode() & 0o777, 0o755);
+        assert_eq!(found(&theirs, "closed").mode() & 0o777, 0o600);
     }
 }

@@ -22,8 +22,9 @@ use sandbox::{Event as Happening, Exit, ProcessId, Sandbox};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::environment::{Ask, Command, Environment, Event, Said, Ticket, Who};
+use crate::environment::{Ask, Command, Environment, Event, Said, Source, Ticket, Who};
 use crate::http::{Api, Heard};
+use crate::languages::Advice;
 use crate::limits::{CLEAR_TIMEOUT, DELIVERY_BEFORE_FREEZE_MAX, FREEZE_AFTER};
 use crate::logs::{Output, Written};
 use crate::telemetry::{Relay, Sent};
@@ -78,6 +79,8 @@ pub struct Body {
     /// Whether the log is JSON.
     pub is_json: bool,
     pub keep_alive: Duration,
+    /// For functions that miss what AWS ships.
+    pub advice: Advice,
     /// What must live as long as it: code in the cache, its key, the platform's API inside.
     pub held: Vec<Box<dyn Any + Send>>,
 }
@@ -94,6 +97,7 @@ struct Instance {
     telemetry: Arc<dyn Telemetry>,
     log: Arc<LogStream>,
     keep_alive: Duration,
+    advice: Advice,
     relay: Relay,
     /// Somebody waits until subscribers have everything.
     is_flushing: bool,
@@ -102,6 +106,8 @@ struct Instance {
     caller: Caller,
     idle_since: Option<Instant>,
     is_frozen: bool,
+    /// It misses what the next instance may find.
+    is_outdated: bool,
     /// It takes no more orders.
     is_retiring: bool,
     is_over: bool,
@@ -148,12 +154,14 @@ pub async fn run(body: Body) -> mpsc::Receiver<Order> {
         telemetry: body.telemetry,
         log: body.log,
         keep_alive: body.keep_alive,
+        advice: body.advice,
         is_flushing: false,
         output: Output::default(),
         processes: Processes::default(),
         caller: Caller::default(),
         idle_since: None,
         is_frozen: false,
+        is_outdated: false,
         is_retiring: false,
         is_over: false,
         began,
@@ -220,6 +228,7 @@ impl Instance {
                 if matches!(said, Said::Ready | Said::InitError { .. } | Said::Next) {
                     self.before_an_end(lines).await;
                 }
+                self.advise(&said, lines).await;
                 Event::Said(said)
             }
             Happened::Asked(ticket, ask) => {
@@ -318,7 +327,10 @@ impl Instance {
         while let Some(heard) = self.transport.heard() {
             self.before_an_end(lines).await;
             let event = match heard {
-                Heard::Said(said) => Event::Said(said),
+                Heard::Said(said) => {
+                    self.advise(&said, &mut Vec::new()).await;
+                    Event::Said(said)
+                }
                 Heard::Asked(ticket, ask) => Event::Asked(ticket, ask),
             };
             self.step(event).await;
@@ -329,6 +341,21 @@ impl Instance {
             Who::Extension(name) => Event::ExtensionExited { name, exit },
         };
         self.step(event).await;
+    }
+
+    /// Says in the log of a function that misses an SDK how to put it in place, and lets this instance, which could not
+    /// see it, go.
+    async fn advise(&mut self, said: &Said, lines: &mut Vec<Written>) {
+        if let Said::InitError { body, .. } | Said::Failed { body, .. } = said
+            && let Some(advice) = self.advice.on(body)
+        {
+            tracing::warn!(stream = self.log.name, "{advice}");
+            // After what the function says of its error itself.
+            self.output.read_out(lines);
+            self.write(lines).await;
+            self.step(Event::Output(Source::Function, format!("{advice}\n"))).await;
+            self.is_outdated = true;
+        }
     }
 
     /// A response that nobody takes in pieces is taken as it comes.
@@ -383,10 +410,11 @@ impl Instance {
             }
             Command::Clear => self.clear(events).await,
             Command::Idle => {
-                if self.home.free() {
-                    self.idle_since = Some(Instant::now());
-                } else {
+                let is_kept = self.home.free();
+                if !is_kept || (self.is_outdated && self.home.retire()) {
                     events.push_back(self.retire());
+                } else {
+                    self.idle_since = Some(Instant::now());
                 }
                 self.caller.answer_held();
             }

@@ -1,10 +1,9 @@
 //! Looks for interpreters: on the path, where Debian and others install them, and where version managers keep them.
 //!
-//! Versions are read off names wherever names have them; only a bare `node` or `ruby` is asked.
+//! Versions are read off names and files wherever those have them whole; else the interpreter is asked.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -32,23 +31,35 @@ impl Interpreter {
         }
     }
 
-    /// Whether programs under another uid can run it. What lies above its prefix does not matter: the prefix itself is
-    /// what a sandbox shows.
-    pub fn check_readable(&self) -> io::Result<()> {
-        for (path, bits) in [(&self.prefix, 0o005), (&self.program, 0o005)] {
-            if fs::metadata(path)?.permissions().mode() & bits != bits {
-                let remedy = format!("other users may not read it; run: chmod -R o+rX {}", self.prefix.display());
-                return Err(io::Error::new(io::ErrorKind::PermissionDenied, remedy));
-            }
-        }
-        Ok(())
+    /// Such as `3.13.0`.
+    pub fn words(&self) -> String {
+        let (major, minor, patch) = self.full_version;
+        format!("{major}.{minor}.{patch}")
+    }
+
+    /// What of it programs under another uid cannot read. What lies above its prefix does not matter: the prefix itself
+    /// is what a sandbox shows.
+    pub fn closed(&self) -> Option<PathBuf> {
+        let (major, minor, _) = self.full_version;
+        // The first file that Python reads tells whether those below can be read as well.
+        let library = format!("lib/python{major}.{minor}/encodings/__init__.py");
+        let within = ["", "bin", "lib"].map(|name| self.prefix.join(name));
+        let needed = within.into_iter().chain([self.program.clone(), self.prefix.join(library)]);
+        needed.into_iter().find(|path| {
+            // What this interpreter does not have it does not need.
+            fs::metadata(path).is_ok_and(|metadata| {
+                let bits = if metadata.is_dir() || *path == self.program { 0o005 } else { 0o004 };
+                metadata.permissions().mode() & bits != bits
+            })
+        })
     }
 }
 
 /// Where to look.
 #[derive(Debug, Clone)]
 pub struct Places {
-    home: Option<PathBuf>,
+    /// The folders of version managers, a version each.
+    kept: Vec<(Family, PathBuf, &'static str)>,
     path: Vec<PathBuf>,
     /// Named by the operator: a runtime, and the folder that has `bin`.
     named: Vec<(String, PathBuf)>,
@@ -56,40 +67,56 @@ pub struct Places {
 
 impl Places {
     pub fn of_this_machine(named: &BTreeMap<String, PathBuf>) -> Places {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let mut path: Vec<PathBuf> = std::env::split_paths(&path).collect();
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let folder = |name: &str| variable(name).map(PathBuf::from).filter(|folder| folder.is_absolute());
+        let mut path: Vec<PathBuf> = std::env::split_paths(&variable("PATH").unwrap_or_default()).collect();
         // A service's path may be short.
-        for usual in ["/usr/local/bin", "/usr/bin"] {
-            if !path.iter().any(|place| place == Path::new(usual)) {
-                path.push(usual.into());
-            }
-        }
+        path.extend(["/usr/local/bin", "/usr/bin"].map(PathBuf::from));
+        path.extend(folder("JAVA_HOME").map(|home| home.join("bin")));
         Places {
-            home: std::env::var_os("HOME").map(PathBuf::from),
+            kept: kept(folder("HOME").as_deref(), folder),
             path,
             named: named.iter().map(|(runtime, folder)| (runtime.clone(), folder.clone())).collect(),
         }
     }
 }
 
-/// Below the home folder: one folder a version, each with `bin`, or with it below `inner`.
-const VERSION_MANAGERS: &[(Family, &str, &str)] = &[
-    (Family::Python, ".pyenv/versions", ""),
-    (Family::Python, ".local/share/uv/python", ""),
-    (Family::Python, ".local/share/mise/installs/python", ""),
-    (Family::Python, ".asdf/installs/python", ""),
-    (Family::Node, ".nvm/versions/node", ""),
-    (Family::Node, ".local/share/fnm/node-versions", "installation"),
-    (Family::Node, ".volta/tools/image/node", ""),
-    (Family::Node, ".local/share/mise/installs/node", ""),
-    (Family::Node, ".asdf/installs/nodejs", ""),
-    (Family::Ruby, ".rbenv/versions", ""),
-    (Family::Ruby, ".local/share/mise/installs/ruby", ""),
-    (Family::Ruby, ".asdf/installs/ruby", ""),
-    (Family::Java, ".sdkman/candidates/java", ""),
-    (Family::Java, ".local/share/mise/installs/java", ""),
-    (Family::Java, ".asdf/installs/java", ""),
+/// A version manager's folder: whose, the variable that moves it, where it is below the home folder otherwise, what of it
+/// has a folder for each version, and what of those has `bin`.
+struct Kept(Family, &'static str, &'static str, &'static str, &'static str);
+
+const VERSION_MANAGERS: &[Kept] = &[
+    Kept(Family::Python, "PYENV_ROOT", ".pyenv", "versions", ""),
+    Kept(Family::Python, "UV_PYTHON_INSTALL_DIR", ".local/share/uv/python", "", ""),
+    Kept(Family::Python, "MISE_DATA_DIR", ".local/share/mise", "installs/python", ""),
+    Kept(Family::Python, "ASDF_DATA_DIR", ".asdf", "installs/python", ""),
+    Kept(Family::Node, "NVM_DIR", ".nvm", "versions/node", ""),
+    Kept(Family::Node, "FNM_DIR", ".local/share/fnm", "node-versions", "installation"),
+    Kept(Family::Node, "VOLTA_HOME", ".volta", "tools/image/node", ""),
+    Kept(Family::Node, "N_PREFIX", "/usr/local", "n/versions/node", ""),
+    Kept(Family::Node, "MISE_DATA_DIR", ".local/share/mise", "installs/node", ""),
+    Kept(Family::Node, "ASDF_DATA_DIR", ".asdf", "installs/nodejs", ""),
+    Kept(Family::Ruby, "RBENV_ROOT", ".rbenv", "versions", ""),
+    Kept(Family::Ruby, "rvm_path", ".rvm", "rubies", ""),
+    Kept(Family::Ruby, "", ".rubies", "", ""),
+    Kept(Family::Ruby, "", "/opt/rubies", "", ""),
+    Kept(Family::Ruby, "MISE_DATA_DIR", ".local/share/mise", "installs/ruby", ""),
+    Kept(Family::Ruby, "ASDF_DATA_DIR", ".asdf", "installs/ruby", ""),
+    Kept(Family::Java, "SDKMAN_DIR", ".sdkman", "candidates/java", ""),
+    Kept(Family::Java, "MISE_DATA_DIR", ".local/share/mise", "installs/java", ""),
+    Kept(Family::Java, "ASDF_DATA_DIR", ".asdf", "installs/java", ""),
+    Kept(Family::Java, "", "/usr/lib/jvm", "", ""),
 ];
+
+fn kept(home: Option<&Path>, variable: impl Fn(&str) -> Option<PathBuf>) -> Vec<(Family, PathBuf, &'static str)> {
+    let folder = |Kept(family, moved_by, usual, versions, inner): &Kept| {
+        // An absolute place is one without a home folder too.
+        let usual = home.unwrap_or(Path::new("")).join(usual);
+        let root = variable(moved_by).or_else(|| usual.is_absolute().then_some(usual))?;
+        Some((*family, root.join(versions), *inner))
+    };
+    VERSION_MANAGERS.iter().filter_map(folder).collect()
+}
 
 /// Every interpreter in those places, each once; those that the operator named first.
 pub fn all(places: &Places) -> Vec<Interpreter> {
@@ -99,15 +126,11 @@ pub fn all(places: &Places) -> Vec<Interpreter> {
             add(&mut found, named(family, version, folder));
         }
     }
-    if let Some(home) = &places.home {
-        for (family, folder, inner) in VERSION_MANAGERS {
-            for (name, folder) in folders(&home.join(folder)) {
-                add(&mut found, numbers(&name).and_then(|version| at(*family, version, &folder.join(inner))));
-            }
+    for (family, parent, inner) in &places.kept {
+        for (name, folder) in folders(parent) {
+            let version = numbers(&name).unwrap_or_default();
+            add(&mut found, at(*family, version, &folder.join(inner)));
         }
-    }
-    for (name, folder) in folders(Path::new("/usr/lib/jvm")) {
-        add(&mut found, numbers(&name).and_then(|version| at(Family::Java, version, &folder)));
     }
     for folder in places.path.iter().filter(|folder| !folder.ends_with("shims")) {
         on_path(folder, &mut found);
@@ -117,11 +140,16 @@ pub fn all(places: &Places) -> Vec<Interpreter> {
 
 fn add(found: &mut Vec<Interpreter>, more: Option<Interpreter>) {
     if let Some(more) = more
+        && more.version() >= more.family.oldest()
         && found.len() < INTERPRETERS_MAX
-        && !found.iter().any(|had| had.program == more.program)
+        && !knows(found, &more.program)
     {
         found.push(more);
     }
+}
+
+fn knows(found: &[Interpreter], program: &Path) -> bool {
+    found.iter().any(|had| had.program == program)
 }
 
 fn folders(parent: &Path) -> Vec<(String, PathBuf)> {
@@ -158,18 +186,23 @@ fn names(family: Family, (major, minor, _): (u32, u32, u32)) -> Vec<String> {
     }
 }
 
-fn at(family: Family, full_version: (u32, u32, u32), prefix: &Path) -> Option<Interpreter> {
-    let programs = names(family, full_version).into_iter().map(|name| prefix.join("bin").join(name));
-    let program = programs.into_iter().find(|program| is_program(program))?;
+/// The interpreter of a folder that says its version in its name.
+fn at(family: Family, said: (u32, u32, u32), prefix: &Path) -> Option<Interpreter> {
+    let programs = names(family, said).into_iter().map(|name| prefix.join("bin").join(name));
+    let program = programs.into_iter().find(|program| is_program(program) && is_inside(prefix, program))?;
+    let is_whole = said.2 != 0 && family != Family::Java;
+    let full_version = if is_whole { said } else { version_of(family, prefix, &program)? };
     Some(Interpreter { family, full_version, prefix: prefix.to_owned(), program })
 }
 
+/// The interpreter of a folder that the operator named, whatever version it has.
 fn named(family: Family, (major, minor): Version, folder: &Path) -> Option<Interpreter> {
-    let found = at(family, (major, minor, 0), folder);
-    if found.is_none() {
-        tracing::warn!(folder = %folder.display(), "no {} {major} is in the folder's bin", family.word());
-    }
-    found
+    let other = (family == Family::Python).then(|| "python3".to_owned());
+    let mut programs =
+        names(family, (major, minor, 0)).into_iter().chain(other).map(|name| folder.join("bin").join(name));
+    let program = programs.find(|program| is_program(program) && is_inside(folder, program))?;
+    let full_version = version_of(family, folder, &program)?;
+    Some(Interpreter { family, full_version, prefix: folder.to_owned(), program })
 }
 
 fn on_path(folder: &Path, found: &mut Vec<Interpreter>) {
@@ -178,32 +211,55 @@ fn on_path(folder: &Path, found: &mut Vec<Interpreter>) {
     names.sort();
     for name in names {
         let family = match name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.') {
-            "python" => Family::Python,
+            // `python3` is a link to what has more of the version in its name.
+            "python" if name.contains('.') => Family::Python,
             "ruby" => Family::Ruby,
             "node" => Family::Node,
+            "java" => Family::Java,
             _ => continue,
         };
-        let version = match numbers(&name) {
-            Some(version) if name.contains('.') => Some(version),
-            // `python3` is a link to what has the whole version in its name.
-            _ if family == Family::Python => None,
-            _ => ask(&folder.join(&name)),
-        };
-        add(found, version.and_then(|version| real(family, version, &folder.join(&name))));
+        add(found, real(family, &folder.join(&name), found));
     }
 }
 
-/// The interpreter that a path leads to in the end.
-fn real(family: Family, full_version: (u32, u32, u32), path: &Path) -> Option<Interpreter> {
+/// The interpreter that a path leads to in the end, unless it is known.
+fn real(family: Family, path: &Path, found: &[Interpreter]) -> Option<Interpreter> {
     let program = fs::canonicalize(path).ok()?;
     let prefix = program.parent()?.parent()?.to_owned();
-    is_program(&program).then_some(Interpreter { family, full_version, prefix, program })
+    if !is_program(&program) || knows(found, &program) {
+        return None;
+    }
+    let full_version = version_of(family, &prefix, &program)?;
+    Some(Interpreter { family, full_version, prefix, program })
+}
+
+/// The whole version, by what the interpreter's folder or the interpreter itself says.
+fn version_of(family: Family, prefix: &Path, program: &Path) -> Option<(u32, u32, u32)> {
+    match family {
+        // To ask a Java machine takes as long as to run a function.
+        Family::Java => release(&fs::read_to_string(prefix.join("release")).ok()?),
+        _ => ask(program),
+    }
+}
+
+/// The version in the file that every JDK has in its folder.
+fn release(text: &str) -> Option<(u32, u32, u32)> {
+    let version = text.lines().find_map(|line| line.strip_prefix("JAVA_VERSION="))?.trim_matches('"');
+    // Before 9 they began with 1.
+    numbers(version.strip_prefix("1.").unwrap_or(version))
 }
 
 /// What the program says of itself.
 fn ask(program: &Path) -> Option<(u32, u32, u32)> {
     let said = Command::new(program).arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     numbers(&String::from_utf8_lossy(said.stdout.get(..64.min(said.stdout.len()))?))
+}
+
+/// Whether a sandbox that is shown a folder, and `/usr` always, finds the program in it: a virtual environment's is
+/// elsewhere.
+fn is_inside(prefix: &Path, program: &Path) -> bool {
+    let real = fs::canonicalize(prefix).ok().zip(fs::canonicalize(program).ok());
+    real.is_some_and(|(prefix, program)| program.starts_with(prefix) || program.starts_with("/usr"))
 }
 
 fn is_program(path: &Path) -> bool {
@@ -214,9 +270,9 @@ fn is_program(path: &Path) -> bool {
 mod tests {
     use super::*;
 
-    fn program(path: &Path) {
+    fn program(path: &Path, says: &str) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, "#!/bin/sh\necho v20.20.2\n").unwrap();
+        fs::write(path, format!("#!/bin/sh\necho {says}\n")).unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
@@ -224,15 +280,20 @@ mod tests {
     fn interpreters_are_found_where_they_are_kept() {
         let home = tempfile::tempdir().unwrap();
         let below = |path: &str| home.path().join(path);
-        program(&below(".pyenv/versions/3.13.0/bin/python3.13"));
-        program(&below(".pyenv/shims/python3.12"));
-        program(&below(".nvm/versions/node/v22.12.0/bin/node"));
-        program(&below(".sdkman/candidates/java/21.0.5-tem/bin/java"));
-        program(&below("bin/node"));
-        program(&below("bin/python3.11"));
-        program(&below("named/bin/python3.9"));
+        program(&below(".pyenv/versions/3.13.1/bin/python3.13"), "");
+        program(&below(".pyenv/shims/python3.12"), "Python 3.12.0");
+        program(&below(".nvm/versions/node/v22.12.1/bin/node"), "");
+        program(&below("sdkman/candidates/java/21.0.5-tem/bin/java"), "");
+        fs::write(below("sdkman/candidates/java/21.0.5-tem/release"), "JAVA_VERSION=\"21.0.5\"\n").unwrap();
+        program(&below("bin/node"), "v20.20.2");
+        program(&below("bin/python3.11"), "Python 3.11.7");
+        program(&below("jdk/bin/java"), "");
+        fs::write(below("jdk/release"), "JAVA_VERSION=\"17\"\n").unwrap();
+        std::os::unix::fs::symlink(below("jdk/bin/java"), below("bin/java")).unwrap();
+        program(&below("named/bin/python3"), "Python 3.9.18");
+        let sdkman = below("sdkman");
         let places = Places {
-            home: Some(home.path().to_owned()),
+            kept: kept(Some(home.path()), |name| (name == "SDKMAN_DIR").then(|| sdkman.clone())),
             path: vec![below(".pyenv/shims"), below("bin"), below("bin")],
             named: vec![("python3.9".into(), below("named"))],
         };
@@ -242,14 +303,40 @@ mod tests {
         assert_eq!(
             shown,
             [
-                (Family::Python, (3, 9, 0)),
-                (Family::Python, (3, 13, 0)),
-                (Family::Node, (22, 12, 0)),
+                (Family::Python, (3, 9, 18)),
+                (Family::Python, (3, 13, 1)),
+                (Family::Node, (22, 12, 1)),
                 (Family::Java, (21, 0, 5)),
+                (Family::Java, (17, 0, 0)),
                 (Family::Node, (20, 20, 2)),
-                (Family::Python, (3, 11, 0)),
+                (Family::Python, (3, 11, 7)),
             ]
         );
+    }
+
+    #[test]
+    fn a_part_that_others_cannot_read_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let (prefix, library) = (dir.path().join("py"), dir.path().join("py/lib/python3.13/encodings/__init__.py"));
+        program(&prefix.join("bin/python3.13"), "");
+        program(&library, "");
+        let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        for path in [&prefix, &prefix.join("bin"), &prefix.join("lib")] {
+            mode(path, 0o755);
+        }
+        let interpreter = at(Family::Python, (3, 13, 1), &prefix).unwrap();
+        assert_eq!(interpreter.closed(), None);
+        mode(&library, 0o600);
+        assert_eq!(interpreter.closed(), Some(library));
+        mode(&prefix, 0o700);
+        assert_eq!(interpreter.closed(), Some(prefix));
+    }
+
+    #[test]
+    fn a_jdk_says_its_version_in_a_file() {
+        assert_eq!(release("IMPLEMENTOR=\"Debian\"\nJAVA_VERSION=\"17.0.15\"\n"), Some((17, 0, 15)));
+        assert_eq!(release("JAVA_VERSION=\"1.8.0_392\"\n"), Some((8, 0, 0)));
+        assert_eq!(release("OS_NAME=\"Linux\"\n"), None);
     }
 
     #[test]

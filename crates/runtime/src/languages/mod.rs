@@ -1,17 +1,21 @@
 //! Which interpreter runs a function, and what its sandbox must show for it.
 //!
-//! `Family` knows what a runtime's name means; `find` looks for interpreters on this machine; `Languages::serve` puts
-//! the two together: the directory for `/var/lang`, the one for `/var/runtime` (our bootstrap, and the SDKs that AWS
-//! ships), and the command line.
+//! `Family` knows what a runtime's name means; `find` looks for interpreters on this machine; `choice` says which of them
+//! serves a runtime; `sdk` knows AWS's SDKs; `Languages::serve` puts them together: the directory for `/var/lang`, the one
+//! for `/var/runtime` (our bootstrap, and the SDKs), and the command line. `survey` tells the same to people.
 //!
 //! An interpreter below `/usr` is visible inside as it is, and `/var/lang/bin` has links to it; one elsewhere appears
-//! with its whole prefix as `/var/lang`. A version that this machine lacks is served by the next newer one of its
-//! family, else by the newest older one, and says so.
+//! with its whole prefix as `/var/lang`.
+//!
+//! Interpreters are looked for once; SDKs at each start of an instance, so that those put in place meanwhile are found.
 //!
 //! Not yet: .NET.
 
+mod choice;
 mod find;
 mod java;
+mod sdk;
+mod survey;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,14 +24,18 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use crate::code::make_dir;
-use crate::runtime::{Match, Settings};
+use crate::runtime::Settings;
+use choice::Unserved;
 
 pub use find::Interpreter;
+pub use sdk::{Advice, Sdk};
+pub use survey::{Offer, RUNTIMES, Serving, survey};
 
 /// A language that AWS manages, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,6 +85,33 @@ impl Family {
         }
     }
 
+    /// The language of a folder for SDKs, such as `nodejs`.
+    pub fn named(word: &str) -> Option<Family> {
+        [Family::Python, Family::Node, Family::Java, Family::Ruby].into_iter().find(|family| family.word() == word)
+    }
+
+    /// The oldest version that our part of the runtime runs on.
+    fn oldest(self) -> Version {
+        match self {
+            Family::Python => (3, 8),
+            Family::Node => (16, 0),
+            Family::Java => (11, 0),
+            Family::Ruby => (2, 7),
+            Family::Provided => (0, 0),
+        }
+    }
+
+    /// How an operator gets an interpreter, in words.
+    fn install(self) -> &'static str {
+        match self {
+            Family::Python => "install Python (apt-get install python3, or pyenv or uv for other versions)",
+            Family::Node => "install Node.js (apt-get install nodejs, or nvm for other versions)",
+            Family::Java => "install a JDK, which has javac (apt-get install openjdk-17-jdk-headless, or SDKMAN)",
+            Family::Ruby => "install Ruby (apt-get install ruby, or rbenv for other versions)",
+            Family::Provided => "functions bring their own program",
+        }
+    }
+
     /// What its interpreter is started with, before the bootstrap.
     pub fn arguments(self, memory_mb: u32) -> Vec<String> {
         match self {
@@ -117,6 +152,11 @@ impl Family {
     }
 }
 
+/// Whether `runtime` is a name that means something, and its functions need an interpreter of this machine.
+pub fn has_interpreter(runtime: &str) -> bool {
+    Family::of(runtime).is_some_and(|(family, _)| family != Family::Provided)
+}
+
 enum Bootstrap {
     File { name: &'static str, text: &'static str },
     Java,
@@ -143,8 +183,11 @@ pub struct Served {
 pub struct Languages {
     maker: Arc<Maker>,
     found: OnceCell<Arc<Vec<Interpreter>>>,
-    served: Mutex<BTreeMap<String, Arc<OnceCell<Served>>>>,
+    /// By runtime: what serves it, with the SDKs that it was made with.
+    served: Mutex<BTreeMap<String, (sdk::Edition, Cell)>>,
 }
+
+type Cell = Arc<OnceCell<Served>>;
 
 /// Makes what sandboxes show.
 struct Maker {
@@ -153,12 +196,14 @@ struct Maker {
     dir: PathBuf,
     /// Held while Java's bootstrap is compiled; in a thread that may block.
     compiling: Mutex<()>,
+    /// How many directories for `/var/runtime` were made: instances that run keep theirs.
+    made: AtomicU32,
 }
 
 impl Languages {
     /// Makes directories below `dir`, which is its own.
     pub fn new(settings: Settings, dir: PathBuf) -> Languages {
-        let maker = Arc::new(Maker { settings, dir, compiling: Mutex::default() });
+        let maker = Arc::new(Maker { settings, dir, compiling: Mutex::default(), made: AtomicU32::default() });
         Languages { maker, found: OnceCell::new(), served: Mutex::default() }
     }
 
@@ -174,25 +219,38 @@ impl Languages {
 
     /// What runs functions of `runtime`; else why none can, in words for the function's owner.
     pub async fn serve(&self, runtime: &str) -> Result<Served, String> {
-        let (family, version) =
-            Family::of(runtime).ok_or_else(|| format!("Lamplight does not run functions of runtime {runtime} yet."))?;
-        // As many as there are names that mean something, at most.
-        let cell = Arc::clone(self.served.lock().entry(runtime.to_owned()).or_default());
+        let (family, version) = Family::of(runtime).ok_or_else(|| Unserved::Unknown(runtime.to_owned()).to_string())?;
+        if family == Family::Provided {
+            return Ok(provided(runtime));
+        }
+        let edition = sdk::edition(&self.maker.settings.sdk_dir, runtime, family);
+        let cell = self.cell(runtime, edition);
         let make = || async {
-            if family == Family::Provided {
-                return Ok(provided(runtime));
-            }
             let (maker, found, runtime) = (Arc::clone(&self.maker), self.found().await, runtime.to_owned());
             let made = tokio::task::spawn_blocking(move || maker.make(&found, &runtime, family, version));
             made.await.unwrap_or_else(|error| Err(format!("Preparing the runtime failed: {error}")))
         };
         cell.get_or_try_init(make).await.cloned()
     }
+
+    fn cell(&self, runtime: &str, edition: sdk::Edition) -> Cell {
+        // As many as there are names that mean something, at most.
+        let mut served = self.served.lock();
+        match served.get(runtime) {
+            Some((made_with, cell)) if *made_with == edition => Arc::clone(cell),
+            _ => {
+                let cell = Cell::default();
+                served.insert(runtime.to_owned(), (edition, Arc::clone(&cell)));
+                cell
+            }
+        }
+    }
 }
 
 impl Maker {
     fn make(&self, found: &[Interpreter], runtime: &str, family: Family, version: Version) -> Result<Served, String> {
-        let interpreter = self.choose(found, runtime, family, version)?;
+        let chosen = choice::choose(found, &self.settings, runtime, family, version);
+        let interpreter = chosen.map_err(|error| error.to_string())?;
         let served = self.prepare(found, runtime, version, interpreter).map_err(|error| {
             format!("Lamplight failed to prepare {} for {runtime}: {error}", interpreter.program.display())
         })?;
@@ -200,35 +258,6 @@ impl Maker {
             tracing::warn!(runtime, "{warning}");
         }
         Ok(served)
-    }
-
-    fn choose<'f>(
-        &self,
-        found: &'f [Interpreter],
-        runtime: &str,
-        family: Family,
-        version: Version,
-    ) -> Result<&'f Interpreter, String> {
-        if let Some(folder) = self.settings.interpreters.get(runtime)
-            && let Some(chosen) = found.iter().find(|found| found.family == family && found.prefix == *folder)
-        {
-            return Ok(chosen);
-        }
-        let family_found = || found.iter().filter(|found| found.family == family);
-        let newer = family_found().filter(|found| found.version() >= version).min_by_key(|found| found.version());
-        let nearest = newer.or_else(|| family_found().max_by_key(|found| found.version()));
-        match nearest {
-            None => Err(format!(
-                "No {} was found on this machine, which {runtime} needs. Install it, or name its folder in the \
-                 configuration under [runtimes].",
-                family.word()
-            )),
-            Some(found) if found.version() != version && self.settings.runtime_match == Match::Exact => Err(format!(
-                "This machine has no {runtime}; the nearest is {}, which runtime_match = \"exact\" refuses.",
-                family.runtime(found.version())
-            )),
-            Some(found) => Ok(found),
-        }
     }
 
     fn prepare(
@@ -239,7 +268,6 @@ impl Maker {
         interpreter: &Interpreter,
     ) -> io::Result<Served> {
         let family = interpreter.family;
-        interpreter.check_readable()?;
         let below_usr = interpreter.program.starts_with("/usr");
         let lang_dir = if below_usr { self.links_to(runtime, interpreter)? } else { interpreter.prefix.clone() };
         let name = interpreter.program.file_name().unwrap_or_default();
@@ -252,7 +280,11 @@ impl Maker {
         let bootstrap = match family.bootstrap() {
             Some(Bootstrap::File { name, text }) => {
                 let path = runtime_dir.join(name);
-                fs::write(&path, text)?;
+                // What the SDKs have there is a link to the operator's file.
+                match fs::remove_file(&path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => fs::write(&path, text)?,
+                }
                 fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
                 let compiled =
                     (family == Family::Python).then(|| compile_python(&interpreter.program, &path)).flatten();
@@ -303,15 +335,13 @@ impl Maker {
         Ok(dir)
     }
 
-    /// A `/var/runtime` with the SDKs that the operator put in place, for our bootstrap to come to.
+    /// A `/var/runtime` with the SDKs that are in place, for our bootstrap to come to.
     fn runtime_dir(&self, runtime: &str, family: Family) -> io::Result<PathBuf> {
-        let dir = self.dir.join(format!("runtime-{runtime}"));
+        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        let dir = self.dir.join(format!("runtime-{runtime}-{number}"));
         make_dir(&dir)?;
-        for name in [family.word(), runtime] {
-            let sdk = self.settings.sdk_dir.join(name);
-            if sdk.is_dir() {
-                crate::code::copy_over(&sdk, &dir)?;
-            }
+        for sdk in sdk::folders(&self.settings.sdk_dir, runtime, family) {
+            crate::code::copy_over(&sdk, &dir)?;
         }
         Ok(dir)
     }
@@ -350,11 +380,11 @@ fn provided(runtime: &str) -> Served {
 mod tests {
     use super::*;
 
-    fn maker(runtime_match: Match) -> (Maker, tempfile::TempDir) {
+    fn maker() -> (Maker, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
-        let mut settings = Settings::new(dir.path().join("cache"), dir.path().join("sdks"));
-        settings.runtime_match = runtime_match;
-        (Maker { settings, dir: dir.path().join("made"), compiling: Mutex::default() }, dir)
+        let settings = Settings::new(dir.path().join("cache"), dir.path().join("sdks"));
+        let (compiling, made) = (Mutex::default(), AtomicU32::default());
+        (Maker { settings, dir: dir.path().join("made"), compiling, made }, dir)
     }
 
     fn python(minor: u32, patch: u32) -> Interpreter {
@@ -381,28 +411,8 @@ mod tests {
     }
 
     #[test]
-    fn the_next_newer_version_serves_else_the_newest_older_one() {
-        let (maker, _dir) = maker(Match::Nearest);
-        let found = [python(9, 1), python(11, 2), python(13, 0)];
-        let chosen = |minor| {
-            let chosen = maker.choose(&found, "python", Family::Python, (3, minor)).unwrap();
-            chosen.full_version.1
-        };
-        assert_eq!([9, 10, 11, 12, 13, 14].map(chosen), [9, 11, 11, 13, 13, 13]);
-    }
-
-    #[test]
-    fn what_is_missing_says_what_to_do() {
-        let (maker, _dir) = maker(Match::Exact);
-        let refused =
-            |found: &[Interpreter]| maker.choose(found, "python3.12", Family::Python, (3, 12)).map(|_| ()).unwrap_err();
-        assert!(refused(&[]).contains("Install it"));
-        assert!(refused(&[python(13, 0)]).contains("the nearest is python3.13"));
-    }
-
-    #[test]
     fn another_version_warns_and_is_linked() {
-        let (maker, dir) = maker(Match::Nearest);
+        let (maker, dir) = maker();
         make_dir(&dir.path().join("made")).unwrap();
         fs::create_dir_all(dir.path().join("sdks/python")).unwrap();
         fs::write(dir.path().join("sdks/python/sdk.py"), "").unwrap();

@@ -34,12 +34,15 @@ const ROOTS: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 const DEVICES: [(&str, u32, u32); 5] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9)];
 
-const LINKS: [(&str, &str); 5] = [
+const LINKS: [(&str, &str); 7] = [
     ("dev/fd", "/proc/self/fd"),
     ("dev/stdin", "/proc/self/fd/0"),
     ("dev/stdout", "/proc/self/fd/1"),
     ("dev/stderr", "/proc/self/fd/2"),
     ("var/tmp", "/tmp"),
+    // ES modules know no `NODE_PATH`, which AWS's Node.js makes good: they look in the folders above their own.
+    ("var/node_modules", "/opt/nodejs/node_modules"),
+    ("node_modules", "/var/runtime/node_modules"),
 ];
 
 /// The whole of the template's own files: `/etc`, with the host's bundle of certificates.

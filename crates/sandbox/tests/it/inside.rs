@@ -22,6 +22,7 @@ async fn it_looks_like_a_function_environment() {
             "dev",
             "etc",
             "lib",
+            "node_modules",
             "opt",
             "proc",
             "sbin",

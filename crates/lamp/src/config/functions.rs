@@ -1,0 +1,124 @@
+//! The configuration of running functions: `[functions]` and `[runtimes]` of the file, with their defaults.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::ConfigError;
+use crate::cli::functions::{
+    AllowedNetwork, Cpu, FunctionFlags, InterpreterFlags, Isolation, Network, RuntimeMatch, Span,
+};
+
+/// How functions run, settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Functions {
+    pub isolation: Isolation,
+    /// `None`: as the host can.
+    pub network: Option<Network>,
+    pub allowed_networks: Vec<AllowedNetwork>,
+    pub nameservers: Vec<IpAddr>,
+    pub may_forward: bool,
+    pub cpu: Cpu,
+    pub concurrency: u32,
+    pub keep_alive: Duration,
+    pub interpreters: Interpreters,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interpreters {
+    pub runtime_match: RuntimeMatch,
+    /// By runtime, the folder that has `bin`.
+    pub named: BTreeMap<String, PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FunctionsSection {
+    isolation: Option<Isolation>,
+    network: Option<Network>,
+    allowed_networks: Vec<AllowedNetwork>,
+    nameservers: Vec<IpAddr>,
+    may_forward: Option<bool>,
+    cpu: Option<Cpu>,
+    concurrency: Option<u32>,
+    keep_alive: Option<Span>,
+    runtime_match: Option<RuntimeMatch>,
+}
+
+/// A runtime's name has a dot, which TOML takes for a table within a table unless it is quoted. Both are understood.
+pub type RuntimesSection = toml::Table;
+
+impl Functions {
+    pub fn settle(
+        given: FunctionFlags,
+        file: FunctionsSection,
+        runtimes: RuntimesSection,
+    ) -> Result<Self, ConfigError> {
+        let concurrency = given.concurrency.or(file.concurrency).unwrap_or(services::CONCURRENCY_DEFAULT);
+        let concurrency_max = u32::try_from(runtime::limits::INSTANCES_MAX).unwrap_or(u32::MAX);
+        if !(1..=concurrency_max).contains(&concurrency) {
+            return Err(ConfigError::Concurrency { wanted: concurrency, max: concurrency_max });
+        }
+        let first = |given: Vec<_>, file: Vec<_>| if given.is_empty() { file } else { given };
+        Ok(Self {
+            isolation: given.isolation.or(file.isolation).unwrap_or(Isolation::Auto),
+            network: given.network.or(file.network),
+            allowed_networks: if given.allowed_networks.is_empty() {
+                file.allowed_networks
+            } else {
+                given.allowed_networks
+            },
+            nameservers: first(given.nameservers, file.nameservers),
+            may_forward: given.may_forward.or(file.may_forward).unwrap_or(false),
+            cpu: given.cpu.or(file.cpu).unwrap_or(Cpu::Weight),
+            concurrency,
+            keep_alive: given.keep_alive.or(file.keep_alive).map_or(runtime::limits::KEEP_ALIVE_DEFAULT, |span| span.0),
+            interpreters: Interpreters::settle(given.interpreters, file.runtime_match, runtimes)?,
+        })
+    }
+}
+
+impl Interpreters {
+    fn settle(
+        given: InterpreterFlags,
+        runtime_match: Option<RuntimeMatch>,
+        runtimes: RuntimesSection,
+    ) -> Result<Self, ConfigError> {
+        let mut named = BTreeMap::new();
+        for (name, value) in runtimes {
+            flatten(&name, value, &mut named)?;
+        }
+        if !given.runtimes.is_empty() {
+            named = given.runtimes.into_iter().map(|named| (named.runtime, named.folder)).collect();
+        }
+        for (runtime, folder) in &mut named {
+            if !runtime::has_interpreter(runtime) {
+                return Err(ConfigError::Runtime(runtime.clone()));
+            }
+            // Nothing may depend on where the server was started, nor on links: sandboxes show a folder and not a link.
+            *folder = std::fs::canonicalize(&*folder).map_err(|source| ConfigError::RuntimeFolder {
+                runtime: runtime.clone(),
+                folder: folder.clone(),
+                source,
+            })?;
+        }
+        Ok(Self { runtime_match: given.runtime_match.or(runtime_match).unwrap_or(RuntimeMatch::Nearest), named })
+    }
+}
+
+fn flatten(name: &str, value: toml::Value, named: &mut BTreeMap<String, PathBuf>) -> Result<(), ConfigError> {
+    match value {
+        toml::Value::String(folder) => {
+            named.insert(name.to_owned(), folder.into());
+            Ok(())
+        }
+        // `python3.13 = ".."` without quotes. A name has one dot.
+        toml::Value::Table(inner) if !name.contains('.') => {
+            inner.into_iter().try_for_each(|(rest, value)| flatten(&format!("{name}.{rest}"), value, named))
+        }
+        _ => Err(ConfigError::Runtime(name.to_owned())),
+    }
+}

@@ -1,0 +1,103 @@
+//! Sandboxes as configured: which isolation, and which network. What the operator asked for by name is there or the
+//! server does not start; what is left to the server is told in the log.
+
+use std::sync::Arc;
+
+use base::{Spawn, with_causes};
+use sandbox::{Features, Isolation, IsolationError, Network};
+
+use crate::cli::functions as cli;
+use crate::config::functions::Functions;
+
+/// The name of the way to the internet among what a host lends.
+pub const EGRESS: &str = "egress";
+
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxesError {
+    #[error("keep functions apart by processes, as configured; {}", .0.remedy())]
+    Process(#[source] IsolationError),
+    #[error("run functions with isolation \"none\": this version has it not yet; leave it to \"auto\"")]
+    NoneYet,
+    #[error("lead functions to the internet, as configured: {missing}; {remedy}; or choose network \"none\"")]
+    NoEgress { missing: String, remedy: String },
+}
+
+/// Where functions run.
+pub struct Sandboxes {
+    pub isolation: Isolation,
+    pub features: Features,
+    pub network: Network,
+}
+
+impl Sandboxes {
+    /// `None` where the host lends none, and it was left to the server.
+    pub async fn open(functions: &Functions, spawn: Arc<dyn Spawn>) -> Result<Option<Self>, SandboxesError> {
+        if functions.isolation == cli::Isolation::None {
+            return Err(SandboxesError::NoneYet);
+        }
+        let (isolation, features) = match sandbox::processes(settings(functions), spawn).await {
+            Ok(lent) => lent,
+            Err(error) if functions.isolation == cli::Isolation::Process => return Err(SandboxesError::Process(error)),
+            Err(error) => {
+                tracing::warn!("functions cannot run here: failed to {}; {}", with_causes(&error), error.remedy());
+                return Ok(None);
+            }
+        };
+        let network = network(functions.network, &features)?;
+        if let (None, Network::Loopback, Some((missing, remedy))) = (functions.network, network, no_egress(&features)) {
+            tracing::info!("functions have no way to the internet: {missing}; {remedy}, or start with --may-forward");
+        }
+        Ok(Some(Self { isolation, features, network }))
+    }
+}
+
+pub fn settings(functions: &Functions) -> sandbox::Settings {
+    sandbox::Settings {
+        nameservers: functions.nameservers.clone(),
+        allowed_networks: functions.allowed_networks.iter().map(|allowed| (allowed.address, allowed.prefix)).collect(),
+        may_forward: functions.may_forward,
+        ..sandbox::Settings::default()
+    }
+}
+
+/// As wanted; else a way out where the host has one.
+fn network(wanted: Option<cli::Network>, features: &Features) -> Result<Network, SandboxesError> {
+    match (wanted, no_egress(features)) {
+        (Some(cli::Network::None), _) | (None, Some(_)) => Ok(Network::Loopback),
+        (_, None) => Ok(Network::Egress),
+        (Some(cli::Network::Egress), Some((missing, remedy))) => {
+            Err(SandboxesError::NoEgress { missing: missing.to_owned(), remedy: remedy.to_owned() })
+        }
+    }
+}
+
+/// Why functions cannot be led to the internet, and what would cure it.
+fn no_egress(features: &Features) -> Option<(&str, &str)> {
+    let feature = features.list.iter().find(|feature| feature.name == EGRESS);
+    match feature {
+        Some(feature) => feature.missing.as_deref().map(|missing| (missing, feature.remedy.as_str())),
+        None => Some(("this isolation has none", "use another one")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sandbox::Feature;
+
+    use super::*;
+
+    #[test]
+    fn the_way_out_is_open_where_it_can_be_unless_told_otherwise() {
+        let features = |missing: Option<&str>| Features {
+            is_root: true,
+            list: vec![Feature { name: EGRESS.into(), missing: missing.map(Into::into), remedy: "do".into() }],
+        };
+        let (can, cannot) = (features(None), features(Some("why")));
+        assert_eq!(network(None, &can).unwrap(), Network::Egress);
+        assert_eq!(network(None, &cannot).unwrap(), Network::Loopback);
+        assert_eq!(network(Some(cli::Network::None), &can).unwrap(), Network::Loopback);
+        assert_eq!(network(Some(cli::Network::Egress), &can).unwrap(), Network::Egress);
+        let refused = network(Some(cli::Network::Egress), &cannot).unwrap_err().to_string();
+        assert!(refused.contains("why; do; or choose"), "{refused}");
+    }
+}
