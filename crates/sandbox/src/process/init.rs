@@ -44,7 +44,7 @@ pub fn live(alone: &Alone, control: OwnedFd, entry: Entry) -> ! {
     }
 }
 
-fn silence() -> io::Result<()> {
+pub fn silence() -> io::Result<()> {
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;

@@ -5,15 +5,20 @@
 //!
 //! Freezing, counting and killing go straight to the kernel, without asking anybody.
 
+mod addresses;
 pub mod cgroup;
 mod egress;
 mod enter;
 mod etc;
+mod forwarding;
 mod init;
+mod interface;
 mod landlock;
+mod names;
 mod netlink;
 mod network;
 mod nft;
+mod pasta;
 mod room;
 mod seccomp;
 mod spawner;
@@ -64,7 +69,9 @@ pub struct Settings {
     pub binary: PathBuf,
     /// As root, sandboxes run under uids from here on, one each. Nobody else should have them.
     pub uid_base: u32,
-    /// What `/etc/resolv.conf` names inside. Empty: what the host uses, as far as it can be reached.
+    /// Whether sandboxes may have a way out at all. Then what it takes is put in place at once, where the host can do it.
+    pub has_egress: bool,
+    /// Who is asked for the names that sandboxes with egress look up. Empty: whom the host asks.
     pub nameservers: Vec<IpAddr>,
     /// Private networks that sandboxes with egress reach: address and length of the prefix.
     pub allowed_networks: Vec<(Ipv4Addr, u8)>,
@@ -82,6 +89,7 @@ impl Default for Settings {
             binary: PathBuf::from("/proc/self/exe"),
             // Above what systemd gives to containers and services, below where uids turn negative in old programs.
             uid_base: 1_879_200_000,
+            has_egress: true,
             nameservers: Vec::new(),
             allowed_networks: Vec::new(),
             may_forward: false,
@@ -161,13 +169,18 @@ impl Processes {
             return Err(StartError::NoEgress(why.to_owned()));
         }
         let token = self.next.fetch_add(1, Ordering::Relaxed);
-        let limits = spec.limits.clone();
+        let (limits, has_egress) = (spec.limits.clone(), spec.network == Network::Egress);
         let (answered, answer) = oneshot::channel();
         let (went, gone) = watch::channel(None);
         spawner.await_start(token, answered, went)?;
         spawner.order(&Order::Start { token, spec: Box::new(spec) }).await?;
         let started = answer.await.map_err(|_| StartError::SpawnerGone)??;
-        let Started { control, init, listeners, group } = started;
+        let Started { control, init, mut listeners, group } = started;
+        if let Some(names) = has_egress.then(|| take_two(&mut listeners)).flatten() {
+            let served = names::serve(names, &self.settings.nameservers, &gone, &self.spawn);
+            served.map_err(|source| StartError::Step { step: "listen for names".to_owned(), source })?;
+        }
+        let listeners = listeners.into_iter().map(TcpListener::from).collect();
         let room = ProcessRoom::open(token, control, init, group, limits, gone, spawner, &*self.spawn).await?;
         Ok((Box::new(room), listeners))
     }
@@ -208,8 +221,13 @@ fn is_mountable(mount: &Mount) -> bool {
 struct Started {
     control: OwnedFd,
     init: OwnedFd,
-    listeners: Vec<TcpListener>,
+    /// With egress, the two for names come first.
+    listeners: Vec<OwnedFd>,
     group: Group,
+}
+
+fn take_two(listeners: &mut Vec<OwnedFd>) -> Option<[OwnedFd; 2]> {
+    (listeners.len() >= 2).then(|| listeners.drain(..2).collect::<Vec<_>>().try_into().ok())?
 }
 
 type StartAnswer = oneshot::Sender<Result<Started, StartError>>;
@@ -322,7 +340,7 @@ impl Table {
                     let mut fds = fds.into_iter();
                     let started = match (fds.next(), fds.next()) {
                         (Some(control), Some(init)) => {
-                            Ok(Started { control, init, listeners: fds.map(TcpListener::from).collect(), group })
+                            Ok(Started { control, init, listeners: fds.collect(), group })
                         }
                         _ => Err(StartError::SpawnerGone),
                     };

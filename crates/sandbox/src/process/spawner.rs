@@ -20,10 +20,10 @@ use crate::features::{EGRESS, Features};
 use crate::message::{self, Order, Report};
 use crate::process::cgroup::{Controller, Group, Trees};
 use crate::process::enter::{Entry, write_proc};
-use crate::process::network::Networks;
+use crate::process::network::{Networks, Outside};
 use crate::process::step::{Failure, Step};
 use crate::process::template::{Template, attach, clone_tree, seal};
-use crate::process::{Settings, etc, init};
+use crate::process::{Settings, init};
 use crate::spec::{Mount, Spec};
 use crate::sys::{self, Alone};
 
@@ -72,13 +72,15 @@ fn begin(socket: &OwnedFd) -> Result<(Spawner, Features), Failure> {
     let files = rustix::process::getrlimit(Resource::Nofile).maximum;
     let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files, maximum: files });
     let trees = Trees::claim(server).step("claim control groups")?;
-    if !is_root {
+    let networks = if is_root {
+        Networks::of_host(&settings)?
+    } else {
+        // After the groups are claimed, which may move this process, and before the host is out of reach.
+        let outside = settings.has_egress.then(|| Outside::begin(&alone));
         own_user_namespace(&alone)?;
-    }
-    let nameservers =
-        if settings.nameservers.is_empty() { etc::host_nameservers() } else { settings.nameservers.clone() };
-    let networks = Networks::begin(&alone, is_root, &nameservers, &settings)?;
-    let template = Template::build(&alone, is_root, &nameservers)?;
+        Networks::of_own(&alone, outside, &settings)?
+    };
+    let template = Template::build(&alone, is_root)?;
     let wants_landlock = sys::landlock_abi();
     let features = features(is_root, &trees, wants_landlock.as_ref().err(), networks.no_egress());
     let children = sys::signal_fd(libc::SIGCHLD).step("listen for exits")?;
@@ -155,7 +157,12 @@ fn features(is_root: bool, trees: &Trees, no_landlock: Option<&io::Error>, no_eg
     features.add("freezing", missing(Controller::Freezer), delegate);
     let no_landlock = no_landlock.map(|error| format!("the kernel refuses: {error}"));
     features.add("landlock", no_landlock, "boot a kernel with CONFIG_SECURITY_LANDLOCK and landlock in its lsm= list");
-    let remedy = "run lamp as root on a kernel with nftables, and `sysctl -w net.ipv4.ip_forward=1`";
+    let remedy = if is_root {
+        "a kernel with nftables, and leave to forward packets (or `sysctl -w net.ipv4.ip_forward=1`)"
+    } else {
+        "install pasta (in Debian the package passt) on a kernel with nftables, and let users open /dev/net/tun; or run \
+         lamp as root"
+    };
     features.add(EGRESS, no_egress.map(str::to_owned), remedy);
     features
 }
@@ -209,14 +216,24 @@ impl Spawner {
     /// Until the server goes.
     fn serve(&mut self) -> io::Result<()> {
         loop {
-            let mut waited = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.children, PollFlags::IN)];
+            let mut waited = vec![PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.children, PollFlags::IN)];
+            waited.extend(self.networks.watched().into_iter().flatten().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             let timeout = match (self.networks.wants_more(), self.dead.is_empty()) {
                 (true, _) => Some(&AT_ONCE),
                 (false, false) => Some(&BURIAL_RETRY),
                 (false, true) => None,
             };
             let ready = rustix::io::retry_on_intr(|| poll(&mut waited, timeout))?;
-            let [orders, exits] = waited.map(|fd| !fd.revents().is_empty());
+            let happened: Vec<bool> = waited.iter().map(|fd| !fd.revents().is_empty()).collect();
+            let [orders, exits, way_out_ended, new_addresses] =
+                [0, 1, 2, 3].map(|at| happened.get(at).copied().unwrap_or(false));
+            if way_out_ended {
+                // The next one has another.
+                return Err(io::Error::other("the way out is gone"));
+            }
+            if new_addresses {
+                self.networks.close_new_addresses()?;
+            }
             if ready == 0 {
                 // Nobody waits for us: the dearest part of the next start can be made now.
                 self.networks.make_one_ahead(&self.alone).map_err(|failure| failure.source)?;

@@ -6,6 +6,7 @@ mod attacks;
 mod common;
 mod egress;
 mod inside;
+mod internet;
 mod leaks;
 mod limits;
 mod suite;
