@@ -18,8 +18,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
 
 use crate::limits::{
-    BURST_BYTES, BURST_PACKETS, BYTES_A_SECOND_MAX, CONNECTIONS_MAX, NEW_CONNECTIONS_A_SECOND_MAX,
-    PACKETS_A_SECOND_MAX,
+    BURST_BYTES, BURST_PACKETS, BYTES_A_SECOND_MAX, CONNECTIONS_MAX, NEW_CONNECTIONS_A_SECOND_MAX, PACKETS_A_SECOND_MAX,
 };
 use crate::process::forwarding::{self, Forwarding};
 use crate::process::interface::{INSIDE, INSIDE_INDEX, add_default_route, configure, index_of, make_pair};

@@ -6,6 +6,7 @@
 //! Freezing, counting and killing go straight to the kernel, without asking anybody.
 
 mod addresses;
+mod bare;
 pub mod cgroup;
 mod egress;
 mod enter;
@@ -29,7 +30,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -46,6 +47,7 @@ use crate::features::{EGRESS, Features};
 use crate::isolation::{self, Backend, Isolation, StartError};
 use crate::limits::{LISTENERS_MAX, MOUNTS_MAX};
 use crate::message::{self, Order, Report};
+use crate::places::Places;
 use crate::process::cgroup::Group;
 use crate::process::room::ProcessRoom;
 use crate::spec::{Limits, Mount, Network, Spec};
@@ -100,6 +102,13 @@ impl Default for Settings {
     }
 }
 
+/// Whether sandboxes have walls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    Confined,
+    Bare,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum IsolationError {
     #[error("start the process that makes sandboxes")]
@@ -133,13 +142,27 @@ impl IsolationError {
 
 /// Isolation by processes, and what of it this host lends.
 pub async fn processes(settings: Settings, spawn: Arc<dyn Spawn>) -> Result<(Isolation, Features), IsolationError> {
-    let (spawner, features) = Spawner::start(settings.clone(), Arc::clone(&spawn)).await?;
-    let backend = Processes { settings, spawner: AsyncMutex::new(spawner), spawn, next: AtomicU64::new(1) };
+    begin(settings, Kind::Confined, spawn).await
+}
+
+/// No isolation: programs run as plain processes of the server's user, with what of the limits the host lends. For hosts
+/// without namespaces; only where the operator has asked for it.
+pub async fn bare(settings: Settings, spawn: Arc<dyn Spawn>) -> Result<(Isolation, Features), IsolationError> {
+    tracing::warn!(
+        "isolation is off: functions run as plain processes of this server's user, and can read, change and kill whatever it can"
+    );
+    begin(settings, Kind::Bare, spawn).await
+}
+
+async fn begin(settings: Settings, kind: Kind, spawn: Arc<dyn Spawn>) -> Result<(Isolation, Features), IsolationError> {
+    let (spawner, features) = Spawner::start(settings.clone(), kind, Arc::clone(&spawn)).await?;
+    let backend = Processes { settings, kind, spawner: AsyncMutex::new(spawner), spawn, next: AtomicU64::new(1) };
     Ok((Isolation(Arc::new(backend)), features))
 }
 
 struct Processes {
     settings: Settings,
+    kind: Kind,
     spawner: AsyncMutex<Arc<Spawner>>,
     spawn: Arc<dyn Spawn>,
     next: AtomicU64,
@@ -151,7 +174,7 @@ impl Processes {
         let mut spawner = self.spawner.lock().await;
         if spawner.table.lock().is_gone {
             tracing::error!("the process that makes sandboxes has died; starting another");
-            let started = Spawner::start(self.settings.clone(), Arc::clone(&self.spawn)).await;
+            let started = Spawner::start(self.settings.clone(), self.kind, Arc::clone(&self.spawn)).await;
             let (new, _) = started.map_err(|error| {
                 tracing::error!("failed to {}", base::with_causes(&error));
                 StartError::SpawnerGone
@@ -169,19 +192,24 @@ impl Processes {
             return Err(StartError::NoEgress(why.to_owned()));
         }
         let token = self.next.fetch_add(1, Ordering::Relaxed);
-        let (limits, has_egress) = (spec.limits.clone(), spec.network == Network::Egress);
+        let has_names = spec.network == Network::Egress && self.kind == Kind::Confined;
+        let wanted = spec.clone();
         let (answered, answer) = oneshot::channel();
         let (went, gone) = watch::channel(None);
         spawner.await_start(token, answered, went)?;
         spawner.order(&Order::Start { token, spec: Box::new(spec) }).await?;
-        let started = answer.await.map_err(|_| StartError::SpawnerGone)??;
-        let Started { control, init, mut listeners, group } = started;
-        if let Some(names) = has_egress.then(|| take_two(&mut listeners)).flatten() {
-            let served = names::serve(names, &self.settings.nameservers, &gone, &self.spawn);
-            served.map_err(|source| StartError::Step { step: "listen for names".to_owned(), source })?;
+        let mut started = answer.await.map_err(|_| StartError::SpawnerGone)??;
+        let listen = |source| StartError::Step { step: "listen inside the sandbox".to_owned(), source };
+        if let Some(names) = has_names.then(|| take_two(&mut started.listeners)).flatten() {
+            names::serve(names, &self.settings.nameservers, &gone, &self.spawn).map_err(listen)?;
         }
-        let listeners = listeners.into_iter().map(TcpListener::from).collect();
-        let room = ProcessRoom::open(token, control, init, group, limits, gone, spawner, &*self.spawn).await?;
+        let listeners: Vec<TcpListener> = started.listeners.drain(..).map(TcpListener::from).collect();
+        let places = match &started.folder {
+            Some(folder) => places(&wanted, folder, &listeners).map_err(listen)?,
+            None => Places::default(),
+        };
+        let room =
+            ProcessRoom::open(token, started, self.kind, wanted.limits, places, gone, spawner, &*self.spawn).await?;
         Ok((Box::new(room), listeners))
     }
 }
@@ -218,12 +246,30 @@ fn is_mountable(mount: &Mount) -> bool {
     mount.host.is_absolute() && template::MOUNT_POINTS.iter().any(|point| mount.inside.as_os_str() == *point)
 }
 
+/// Where programs without walls find what they look for inside.
+fn places(spec: &Spec, folder: &Path, listeners: &[TcpListener]) -> io::Result<Places> {
+    let mut places = Places::default();
+    places.folder("/tmp", folder.join(bare::TMP));
+    for point in template::MOUNT_POINTS {
+        places.folder(point, folder.join(point.trim_start_matches('/')));
+    }
+    for mount in &spec.mounts {
+        places.folder(&mount.inside, &mount.host);
+    }
+    for (port, listener) in spec.listen.iter().zip(listeners) {
+        places.port(*port, listener.local_addr()?.port());
+    }
+    Ok(places)
+}
+
+/// What the spawner hands out.
 struct Started {
     control: OwnedFd,
     init: OwnedFd,
     /// With egress, the two for names come first.
     listeners: Vec<OwnedFd>,
     group: Group,
+    folder: Option<PathBuf>,
 }
 
 fn take_two(listeners: &mut Vec<OwnedFd>) -> Option<[OwnedFd; 2]> {
@@ -252,7 +298,11 @@ struct Table {
 }
 
 impl Spawner {
-    async fn start(settings: Settings, spawn: Arc<dyn Spawn>) -> Result<(Arc<Spawner>, Features), IsolationError> {
+    async fn start(
+        settings: Settings,
+        kind: Kind,
+        spawn: Arc<dyn Spawn>,
+    ) -> Result<(Arc<Spawner>, Features), IsolationError> {
         let (ours, theirs) = message::pair().map_err(IsolationError::Spawner)?;
         let child = std::process::Command::new(&settings.binary)
             .arg(SPAWNER)
@@ -263,7 +313,7 @@ impl Spawner {
         let socket = sys::register(ours).map_err(IsolationError::Spawner)?;
         let spawner =
             Arc::new(Spawner { socket, table: Mutex::default(), no_egress: OnceLock::new(), child: Mutex::new(child) });
-        let begin = Order::Begin { settings, server: std::process::id() };
+        let begin = Order::Begin { settings, kind, server: std::process::id() };
         transmit(&spawner.socket, &begin, &[]).await.map_err(IsolationError::Spawner)?;
         let features = match next(&spawner.socket).await.map_err(IsolationError::Spawner)? {
             Some((Report::Ready { features }, _)) => features,
@@ -335,12 +385,12 @@ impl Drop for Spawner {
 impl Table {
     fn take(&mut self, report: Report, fds: Vec<OwnedFd>) {
         match report {
-            Report::Started { token, group } => {
+            Report::Started { token, group, folder } => {
                 if let Some(answer) = self.starting.remove(&token) {
                     let mut fds = fds.into_iter();
                     let started = match (fds.next(), fds.next()) {
                         (Some(control), Some(init)) => {
-                            Ok(Started { control, init, listeners: fds.collect(), group })
+                            Ok(Started { control, init, listeners: fds.collect(), group, folder })
                         }
                         _ => Err(StartError::SpawnerGone),
                     };
@@ -391,9 +441,15 @@ async fn next<T: DeserializeOwned>(socket: &AsyncFd<OwnedFd>) -> io::Result<Opti
     socket.async_io(Interest::READABLE, |socket| message::receive(socket, RecvFlags::DONTWAIT)).await
 }
 
-/// In place of a memory group: what one process may hold.
-fn rlimits(limits: &Limits, has_memory_group: bool) -> message::Rlimits {
-    message::Rlimits { open_files: limits.open_files, data_bytes: (!has_memory_group).then_some(limits.memory_bytes) }
+/// What one process may hold: memory too, where there is no group for that. A user who has processes besides keeps those.
+fn rlimits(limits: &Limits, kind: Kind, has_memory_group: bool) -> message::Rlimits {
+    /// AWS's.
+    const PROCESSES: u64 = 742;
+    message::Rlimits {
+        open_files: limits.open_files,
+        processes: (kind == Kind::Confined).then_some(PROCESSES),
+        data_bytes: (!has_memory_group).then_some(limits.memory_bytes),
+    }
 }
 
 #[cfg(feature = "testing")]

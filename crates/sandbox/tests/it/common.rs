@@ -20,7 +20,8 @@ impl Spawn for OnTokio {
 
 pub fn settings() -> Settings {
     let binary = env!("CARGO_BIN_EXE_sandbox-spawner").into();
-    Settings { binary, ..Settings::default() }
+    // The machine's own switches stay as they are.
+    Settings { binary, may_forward: false, ..Settings::default() }
 }
 
 pub async fn isolation() -> (Isolation, Features) {
@@ -32,6 +33,12 @@ pub async fn isolation_without_root() -> (Isolation, Features) {
     let nobody = rustix::process::geteuid().is_root().then_some(65_534);
     let settings = Settings { as_user: nobody, ..settings() };
     sandbox::processes(settings, Arc::new(OnTokio)).await.expect("this host starts sandboxes for users")
+}
+
+/// No walls, as whom. Only root may choose.
+pub async fn bare(as_user: Option<u32>) -> (Isolation, Features) {
+    let as_user = as_user.filter(|_| rustix::process::geteuid().is_root());
+    sandbox::bare(Settings { as_user, ..settings() }, Arc::new(OnTokio)).await.expect("every host starts processes")
 }
 
 /// Nothing in these tests takes longer, unless it hangs.

@@ -12,7 +12,9 @@ use std::time::Duration;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use sandbox::{Features, Isolation, Mount, Network, Sandbox, Settings, StartError};
 
-use crate::common::{OnTokio, isolation, isolation_without_root, output, public_folder, settings, soon, spec, succeeded};
+use crate::common::{
+    OnTokio, isolation, isolation_without_root, output, public_folder, settings, soon, spec, succeeded,
+};
 use crate::internet::{
     ALLOWED, FORBIDDEN, FORBIDDEN_V6, HOST, HOST_TOO, Internet, PORTS, PUBLIC, UDP_PORT, build_reach,
 };

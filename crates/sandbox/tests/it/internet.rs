@@ -85,10 +85,9 @@ impl Internet {
             return None;
         }
         let all = |commands: &[String]| commands.iter().for_each(|command| assert!(ip(command), "ip {command}"));
-        for (namespace, address, device, sixes) in [
-            (&host, HOST, "up0", ["fd00:ec2::1", "2001:db8:6::1"]),
-            (&beyond, PUBLIC, "down0", FORBIDDEN_V6),
-        ] {
+        for (namespace, address, device, sixes) in
+            [(&host, HOST, "up0", ["fd00:ec2::1", "2001:db8:6::1"]), (&beyond, PUBLIC, "down0", FORBIDDEN_V6)]
+        {
             all(&[
                 format!("-n {namespace} addr add {address}/24 dev {device}"),
                 format!("-n {namespace} link set {device} up"),

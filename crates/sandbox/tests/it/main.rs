@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 mod attacks;
+mod bare;
 mod common;
 mod egress;
 mod inside;

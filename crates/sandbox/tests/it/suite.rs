@@ -1,4 +1,4 @@
-//! The laws of a sandbox, whichever backend it has: the real one and the fake pass the same.
+//! The laws of a sandbox, whichever backend it has: with walls, without, and the fake pass the same.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use sandbox::{Event, FakeProcess, Isolation, ProcessId, Program, RunError, Sandbox, Spec, Status};
 
-use crate::common::{MIB, isolation, isolation_without_root, shell, soon};
+use crate::common::{MIB, bare, isolation, isolation_without_root, shell, soon};
 
 /// What the laws need programs to do.
 #[derive(Clone, Copy)]
@@ -15,7 +15,7 @@ enum Act {
     Hang,
     /// Copies descriptor 3 to descriptor 4, after the value of `GREETING`.
     Copy,
-    /// Connects to 127.0.0.1:9001 and says hello.
+    /// Connects to 127.0.0.1:9001, or where that is, and says hello.
     Call,
 }
 
@@ -26,9 +26,9 @@ impl Act {
             Act::Exit(code) => format!("exit {code}"),
             Act::Hang => "sleep 1000".to_owned(),
             Act::Copy => "printf %s \"$GREETING\" >&4; cat <&3 >&4".to_owned(),
-            Act::Call => "exec 5<>/dev/tcp/127.0.0.1/9001 && echo hello >&5".to_owned(),
+            Act::Call => "exec 5<>/dev/tcp/${API%:*}/${API#*:} && echo hello >&5".to_owned(),
         };
-        Program { argv: vec!["/bin/bash".into(), "-c".into(), script], ..shell("") }
+        Program { argv: vec!["/bin/bash".into(), "-c".into(), script], ..shell("") }.env("API", "127.0.0.1:9001")
     }
 }
 
@@ -177,6 +177,16 @@ async fn processes_keep_the_laws() {
 #[tokio::test]
 async fn processes_without_root_keep_the_laws() {
     laws(isolation_without_root().await.0).await;
+}
+
+#[tokio::test]
+async fn programs_without_walls_keep_the_laws() {
+    laws(bare(None).await.0).await;
+}
+
+#[tokio::test]
+async fn programs_without_walls_nor_groups_keep_the_laws() {
+    laws(bare(Some(65_534)).await.0).await;
 }
 
 #[tokio::test]
