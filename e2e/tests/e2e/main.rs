@@ -4,5 +4,6 @@ mod clients;
 mod control_plane;
 mod durability;
 mod iam;
+mod killed;
 mod server;
 mod terraform;

@@ -16,11 +16,12 @@ use crate::common::{
     OnTokio, isolation, isolation_without_root, output, public_folder, settings, soon, spec, succeeded,
 };
 use crate::internet::{
-    ALLOWED, FORBIDDEN, FORBIDDEN_V6, HOST, HOST_TOO, Internet, PORTS, PUBLIC, UDP_PORT, build_reach,
+    ALLOWED, FORBIDDEN, FORBIDDEN_V6, HOST, HOST_TOO, Internet, PORTS, PUBLIC, UDP_PORT, build,
 };
 
-/// Nobody else has this loopback address.
+/// Loopback addresses that nobody else has.
 const NAMESERVER: Ipv4Addr = Ipv4Addr::new(127, 77, 0, 53);
+const NAMESERVER_OF_USER: Ipv4Addr = Ipv4Addr::new(127, 77, 0, 54);
 
 /// Whether the namespace that this thread is in forwards packets.
 fn forwards() -> String {
@@ -29,6 +30,7 @@ fn forwards() -> String {
 
 struct Bench {
     internet: Internet,
+    nameserver: Ipv4Addr,
     folder: tempfile::TempDir,
     isolation: Isolation,
     features: Features,
@@ -49,9 +51,11 @@ impl Bench {
         let listen = || PORTS.iter().map(|port| TcpListener::bind(("::", *port)).unwrap()).collect();
         let _host_servers = Internet::inside(&internet.host, listen);
         let folder = public_folder();
-        build_reach(folder.path());
+        build("reach", folder.path());
+        build("flood", folder.path());
+        let nameserver = if settings.as_user.is_some() { NAMESERVER_OF_USER } else { NAMESERVER };
         let settings = Settings {
-            nameservers: vec![NAMESERVER.into()],
+            nameservers: vec![nameserver.into()],
             allowed_networks: vec![(Ipv4Addr::new(10, 1, 0, 0), 16)],
             may_forward: true,
             ..settings
@@ -62,7 +66,7 @@ impl Bench {
         move_into_link_name_space(host.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
         let (isolation, features) = sandbox::processes(settings, Arc::new(OnTokio)).await.unwrap();
         move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-        Some(Bench { internet, folder, isolation, features, _host_servers })
+        Some(Bench { internet, nameserver, folder, isolation, features, _host_servers })
     }
 
     async fn sandbox(&self) -> Sandbox {
@@ -165,8 +169,8 @@ async fn only_what_is_allowed_is_reached(bench: &Bench) {
 }
 
 /// Answers every query with the address 10.9.9.9, by datagram.
-fn serve_names() -> Option<UdpSocket> {
-    let socket = UdpSocket::bind((NAMESERVER, 53)).ok()?;
+fn serve_names(at: Ipv4Addr) -> Option<UdpSocket> {
+    let socket = UdpSocket::bind((at, 53)).ok()?;
     let serving = socket.try_clone().unwrap();
     std::thread::spawn(move || {
         let mut query = [0; 512];
@@ -189,8 +193,8 @@ fn serve_names() -> Option<UdpSocket> {
 
 /// Names resolve wherever the host's nameserver is, here its loopback; and a name leads no further than its address.
 async fn names_resolve_and_lead_nowhere_else(bench: &Bench) {
-    let Some(names) = serve_names() else {
-        println!("skipped: no nameserver can be had at {NAMESERVER}");
+    let Some(names) = serve_names(bench.nameserver) else {
+        println!("skipped: no nameserver can be had at {}", bench.nameserver);
         return;
     };
     let sandbox = bench.sandbox().await;
@@ -199,7 +203,36 @@ async fn names_resolve_and_lead_nowhere_else(bench: &Bench) {
     let count: u32 = text.trim().parse().unwrap_or_else(|_| panic!("{text}"));
     assert!(count > 0, "{text}");
     soon(sandbox.kill()).await;
-    names.send_to(&[0], (NAMESERVER, 53)).unwrap();
+    names.send_to(&[0], (bench.nameserver, 53)).unwrap();
+}
+
+/// T6: what a sandbox sends is limited, in packets and in connections.
+async fn floods_are_dammed(bench: &Bench) {
+    /// The crate's own limits, with a tenth for what the test counts besides.
+    const PACKETS_A_SECOND: u64 = 22_000;
+    const BURST: u64 = 2_000;
+    const CONNECTIONS: u64 = 4_096 + 400;
+    let sandbox = bench.sandbox().await;
+    let flood = async |kind: &str| {
+        let before = bench.internet.packets();
+        let (text, done) = output(&sandbox, &format!("/var/task/flood {PUBLIC} {kind} 700")).await;
+        assert_eq!(done, succeeded(), "{text}");
+        let numbers: Vec<u64> = text.split_whitespace().map(|word| word.parse().unwrap()).collect();
+        let [tried, sent, micros] = numbers[..] else { panic!("{text}") };
+        let came = bench.internet.packets() - before;
+        println!("{kind}: {tried} tried, {sent} sent, {came} came, in {} ms", micros / 1_000);
+        (tried, came, micros)
+    };
+    let (tried, came, micros) = flood("one").await;
+    let allowed = PACKETS_A_SECOND * micros / 1_000_000 + BURST;
+    assert!(came <= allowed, "{came} packets, and {allowed} allowed");
+    assert!(came > 0 && tried > allowed, "the flood was none: {tried} packets");
+    let before = bench.internet.connections();
+    flood("spread").await;
+    let kept = bench.internet.connections().saturating_sub(before);
+    println!("{kept} connections");
+    assert!(kept <= CONNECTIONS, "{kept} connections");
+    soon(sandbox.kill()).await;
 }
 
 #[tokio::test]
@@ -207,6 +240,7 @@ async fn out_go_only_packets_to_public_addresses() {
     let Some(bench) = Bench::build("r", settings()).await else { return };
     only_what_is_allowed_is_reached(&bench).await;
     names_resolve_and_lead_nowhere_else(&bench).await;
+    floods_are_dammed(&bench).await;
     let Bench { internet, isolation, .. } = bench;
     assert_eq!(Internet::inside(&internet.host, forwards), "1");
     drop(isolation);

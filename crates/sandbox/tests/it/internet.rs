@@ -153,6 +153,19 @@ impl Internet {
         assert!(ip(&format!("-n {} route add 198.18.0.0/15 via {HOST}", self.beyond)));
     }
 
+    /// Packets that have come in beyond.
+    pub fn packets(&self) -> u64 {
+        let table = Self::inside(&self.beyond, || std::fs::read_to_string("/proc/thread-self/net/dev").unwrap());
+        let line = table.lines().find_map(|line| line.trim().strip_prefix("down0:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Connections that the host keeps books of.
+    pub fn connections(&self) -> u64 {
+        let count = || std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count").unwrap();
+        Self::inside(&self.host, count).trim().parse().unwrap()
+    }
+
     /// Our interfaces at the host.
     pub fn interfaces(&self) -> usize {
         let arguments = format!("-n {} -br link", self.host);
@@ -169,10 +182,9 @@ impl Drop for Internet {
     }
 }
 
-/// Builds the program that tries to reach addresses, without any library of the host's.
-pub fn build_reach(folder: &Path) {
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/reach.c");
-    let program = folder.join("reach");
-    let built = Command::new("cc").args(["-static", "-O1", "-w", "-o"]).arg(&program).arg(source).status();
+/// Builds a program of these tests, such as `reach`, without any library of the host's.
+pub fn build(name: &str, folder: &Path) {
+    let source = format!("{}/tests/it/{name}.c", env!("CARGO_MANIFEST_DIR"));
+    let built = Command::new("cc").args(["-static", "-O1", "-w", "-o"]).arg(folder.join(name)).arg(source).status();
     assert!(built.expect("a C compiler is there").success());
 }
