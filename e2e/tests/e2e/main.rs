@@ -3,6 +3,7 @@
 mod clients;
 mod control_plane;
 mod durability;
+mod floods;
 mod iam;
 mod killed;
 mod server;

@@ -15,9 +15,7 @@ use sandbox::{Features, Isolation, Mount, Network, Sandbox, Settings, StartError
 use crate::common::{
     OnTokio, isolation, isolation_without_root, output, public_folder, settings, soon, spec, succeeded,
 };
-use crate::internet::{
-    ALLOWED, FORBIDDEN, FORBIDDEN_V6, HOST, HOST_TOO, Internet, PORTS, PUBLIC, UDP_PORT, build,
-};
+use crate::internet::{ALLOWED, FORBIDDEN, FORBIDDEN_V6, HOST, HOST_TOO, Internet, PORTS, PUBLIC, UDP_PORT, build};
 
 /// Loopback addresses that nobody else has.
 const NAMESERVER: Ipv4Addr = Ipv4Addr::new(127, 77, 0, 53);

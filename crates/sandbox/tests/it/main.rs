@@ -10,4 +10,5 @@ mod inside;
 mod internet;
 mod leaks;
 mod limits;
+mod races;
 mod suite;
