@@ -5,7 +5,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use crate::process::netlink::{Request, Socket, attribute_length, message_length, parts};
+use crate::process::netlink::{Request, Socket, attribute, kind, messages};
 
 const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
@@ -31,7 +31,7 @@ impl Addresses {
     pub fn told(&self) -> io::Result<Vec<Ipv4Addr>> {
         let mut found = Vec::new();
         while let Some(answer) = self.0.receive()? {
-            found.extend(parts(&answer, message_length).filter_map(address));
+            found.extend(messages(&answer).filter_map(address));
         }
         Ok(found)
     }
@@ -46,19 +46,13 @@ impl AsFd for Addresses {
 fn address(message: &[u8]) -> Option<Ipv4Addr> {
     const IFA_ADDRESS: u16 = 1;
     const IFA_LOCAL: u16 = 2;
-    let kind = u16::from_ne_bytes(message.get(4..6)?.try_into().ok()?);
-    if kind != RTM_NEWADDR || message.get(HEADER)? != &(libc::AF_INET as u8) {
+    if kind(message)? != RTM_NEWADDR || message.get(HEADER)? != &(libc::AF_INET as u8) {
         return None;
     }
-    let find = |wanted: u16| {
-        parts(message.get(HEADER + FIXED..)?, attribute_length).find_map(|attribute| {
-            let kind = u16::from_ne_bytes(attribute.get(2..4)?.try_into().ok()?);
-            let octets: [u8; 4] = attribute.get(4..8)?.try_into().ok()?;
-            (kind == wanted).then_some(Ipv4Addr::from(octets))
-        })
-    };
+    let attributes = message.get(HEADER + FIXED..)?;
     // Between two ends of a wire, the first is the other end's.
-    find(IFA_LOCAL).or_else(|| find(IFA_ADDRESS))
+    let octets = attribute(attributes, IFA_LOCAL).or_else(|| attribute(attributes, IFA_ADDRESS))?;
+    Some(Ipv4Addr::from(<[u8; 4]>::try_from(octets).ok()?))
 }
 
 #[cfg(test)]

@@ -143,9 +143,21 @@ impl AsFd for Socket {
     }
 }
 
-/// What an answer is made of: messages (`message_length`), or in one of them attributes (`attribute_length`). Each begins
-/// at a multiple of four. What makes no sense ends them.
-pub fn parts(mut bytes: &[u8], length: fn(&[u8]) -> Option<usize>) -> impl Iterator<Item = &[u8]> {
+/// The messages of an answer. What makes no sense ends them.
+pub fn messages(answer: &[u8]) -> impl Iterator<Item = &[u8]> {
+    parts(answer, |bytes| usize::try_from(u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?)).ok())
+}
+
+/// What an attribute holds, by its kind, after the fixed part of a message or within another attribute.
+pub fn attribute(within: &[u8], wanted: u16) -> Option<&[u8]> {
+    const FLAGS: u16 = 0xc000;
+    let length = |bytes: &[u8]| Some(usize::from(u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?)));
+    let kind = |part: &[u8]| Some(u16::from_ne_bytes(part.get(2..4)?.try_into().ok()?) & !FLAGS);
+    parts(within, length).find(|part| kind(part) == Some(wanted))?.get(4..)
+}
+
+/// Each begins with its length, at a multiple of four.
+fn parts(mut bytes: &[u8], length: fn(&[u8]) -> Option<usize>) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let length = length(bytes)?;
         let part = bytes.get(..length).filter(|part| part.len() >= 4)?;
@@ -154,12 +166,9 @@ pub fn parts(mut bytes: &[u8], length: fn(&[u8]) -> Option<usize>) -> impl Itera
     })
 }
 
-pub fn message_length(bytes: &[u8]) -> Option<usize> {
-    usize::try_from(u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?)).ok()
-}
-
-pub fn attribute_length(bytes: &[u8]) -> Option<usize> {
-    Some(usize::from(u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?)))
+/// What kind of message it is.
+pub fn kind(message: &[u8]) -> Option<u16> {
+    Some(u16::from_ne_bytes(message.get(4..6)?.try_into().ok()?))
 }
 
 const RTM_NEWLINK: u16 = 16;

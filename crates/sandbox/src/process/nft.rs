@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 
 use rustix::net::netlink;
 
-use crate::process::netlink::{Request, Socket};
+use crate::process::netlink::{Request, Socket, attribute, kind, messages};
 
 const SUBSYSTEM: u16 = 10 << 8;
 const BATCH_BEGIN: u16 = 0x10;
@@ -157,6 +157,39 @@ impl Batch {
         socket.send(&self.request)?;
         (0..self.messages).try_for_each(|_| socket.acknowledged())
     }
+}
+
+/// Chains of this network namespace that drop forwarded packets of IPv4 unless a rule of theirs accepts them, as Docker's
+/// and other firewalls do: no rule of ours can overrule them. Those that the kernel keeps for old iptables are not seen.
+pub fn chains_that_drop() -> io::Result<Vec<String>> {
+    const GET_CHAIN: u16 = SUBSYSTEM | 4;
+    const DUMP: u16 = 0x300;
+    let socket = Socket::open(Some(netlink::NETFILTER))?;
+    let mut request = Request::default();
+    request.message(GET_CHAIN, DUMP, &header(0));
+    socket.send(&request)?;
+    let mut found = Vec::new();
+    while let Some(answer) = socket.receive()? {
+        found.extend(messages(&answer).filter_map(dropping_chain));
+    }
+    Ok(found)
+}
+
+fn dropping_chain(message: &[u8]) -> Option<String> {
+    const NETLINK_HEADER: usize = 16;
+    const HEADERS: usize = 20;
+    const POLICY_DROP: u32 = 0;
+    let family = *message.get(NETLINK_HEADER)?;
+    if kind(message)? != NEW_CHAIN || ![FAMILY_INET, libc::NFPROTO_IPV4 as u8].contains(&family) {
+        return None;
+    }
+    let attributes = message.get(HEADERS..)?;
+    let number = |bytes: &[u8]| Some(u32::from_be_bytes(bytes.try_into().ok()?));
+    let name = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned();
+    let hook = number(attribute(attribute(attributes, 4)?, 1)?)?;
+    let policy = number(attribute(attributes, 5)?)?;
+    let (table, chain) = (name(attribute(attributes, 1)?), name(attribute(attributes, 3)?));
+    (hook == Hook::Forward as u32 && policy == POLICY_DROP).then(|| format!("{chain} of table {table}"))
 }
 
 fn expression(list: &mut Request, name: &str, data: impl FnOnce(&mut Request)) {

@@ -26,7 +26,7 @@ use crate::process::init::{self, Entry};
 use crate::process::network::{Networks, Outside};
 use crate::process::step::{Failure, Step};
 use crate::process::template::{Template, attach, clone_tree, seal};
-use crate::process::{Kind, Settings};
+use crate::process::{Kind, Settings, nft};
 use crate::spec::{Mount, Spec};
 use crate::sys::{self, Alone};
 
@@ -187,6 +187,17 @@ fn features(is_root: bool, trees: &Trees, no_landlock: Option<&io::Error>, no_eg
          lamp as root"
     };
     features.add(EGRESS, no_egress.map(str::to_owned), remedy);
+    // The spawner is in the network whose packets these are.
+    if no_egress.is_none() {
+        let chains = nft::chains_that_drop().unwrap_or_default();
+        let dropped = (!chains.is_empty()).then(|| {
+            let chains = chains.join(", ");
+            format!("this host's firewall drops forwarded packets that none of its rules accepts: chain {chains}")
+        });
+        let remedy =
+            "if functions do not reach the internet: iptables -I FORWARD -i 'lmp+' -j ACCEPT, and the same with -o";
+        features.add("forwarding", dropped, remedy);
+    }
     features
 }
 
@@ -210,7 +221,6 @@ struct Spawner {
 }
 
 /// What sandboxes are made of.
-#[expect(clippy::large_enum_variant, reason = "there is one of it")]
 enum House {
     Confined { networks: Networks, template: Template, wants_landlock: bool },
     Bare(Bare),

@@ -204,6 +204,29 @@ async fn names_resolve_and_lead_nowhere_else(bench: &Bench) {
     names.send_to(&[0], (bench.nameserver, 53)).unwrap();
 }
 
+/// A firewall of somebody else's may stand in the way: that is told.
+#[tokio::test]
+async fn a_firewall_that_drops_what_is_forwarded_is_told_of() {
+    let Some(bench) = Bench::build("f", settings()).await else { return };
+    assert_eq!(bench.features.missing("forwarding"), None);
+    let rules = "add table ip theirs; add chain ip theirs FORWARD { type filter hook forward priority 0; policy drop; }";
+    let nft = |rules: &str| {
+        Command::new("ip").args(["netns", "exec", &bench.internet.host, "nft", rules]).stderr(Stdio::null()).status()
+    };
+    if !nft(rules).is_ok_and(|done| done.success()) {
+        println!("skipped: this host has no nft");
+        return;
+    }
+    let own = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
+    let host = std::fs::File::open(format!("/run/netns/{}", bench.internet.host)).unwrap();
+    move_into_link_name_space(host.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+    let again = sandbox::processes(Settings { may_forward: true, ..settings() }, Arc::new(OnTokio)).await;
+    move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+    let (_, features) = again.unwrap();
+    let missing = features.missing("forwarding").unwrap();
+    assert!(missing.ends_with("chain FORWARD of table theirs"), "{missing}");
+}
+
 /// T6: what a sandbox sends is limited, in packets and in connections.
 async fn floods_are_dammed(bench: &Bench) {
     /// The crate's own limits, with a tenth for what the test counts besides.
