@@ -209,7 +209,8 @@ async fn names_resolve_and_lead_nowhere_else(bench: &Bench) {
 async fn a_firewall_that_drops_what_is_forwarded_is_told_of() {
     let Some(bench) = Bench::build("f", settings()).await else { return };
     assert_eq!(bench.features.missing("forwarding"), None);
-    let rules = "add table ip theirs; add chain ip theirs FORWARD { type filter hook forward priority 0; policy drop; }";
+    let rules =
+        "add table ip theirs; add chain ip theirs FORWARD { type filter hook forward priority 0; policy drop; }";
     let nft = |rules: &str| {
         Command::new("ip").args(["netns", "exec", &bench.internet.host, "nft", rules]).stderr(Stdio::null()).status()
     };
