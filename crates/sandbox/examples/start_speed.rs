@@ -19,6 +19,9 @@ impl Spawn for OnTokio {
     }
 }
 
+/// Starts at once: more than are made ahead.
+const BURST: u32 = 40;
+
 fn report(what: &str, times: &mut [Duration], plain: Option<Duration>) -> Duration {
     times.sort();
     let (least, median) = (times.first().copied().unwrap_or_default(), times.get(times.len() / 2).copied());
@@ -86,9 +89,32 @@ fn main() -> ExitCode {
             sandbox.kill().await;
             killed.push(begin.elapsed());
         }
+        let mut burst = Vec::new();
+        for _ in 0..rounds / BURST {
+            let begin = Instant::now();
+            let starting: Vec<_> = (0..BURST)
+                .map(|_| {
+                    let mut spec = Spec::new("burst", 128 * 1024 * 1024);
+                    if has_egress {
+                        spec.network = Network::Egress;
+                    }
+                    let isolation = isolation.clone();
+                    tokio::task::spawn(async move { isolation.start(spec).await.expect("it starts") })
+                })
+                .collect();
+            let mut started = Vec::new();
+            for one in starting {
+                started.push(one.await.expect("it does not panic"));
+            }
+            burst.push(begin.elapsed() / BURST);
+            for one in started {
+                one.kill().await;
+            }
+        }
         let least = report("plain fork, exec, exit", &mut plain, None);
         report("sandbox: start", &mut ready, Some(least));
         report("sandbox: start, exec, exit", &mut whole, Some(least));
+        report("sandbox: start, each of forty at once", &mut burst, Some(least));
         report("sandbox: exec, exit in a standing one", &mut warm, Some(least));
         report("freeze and thaw", &mut frozen, None);
         report("usage", &mut counted, None);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use sandbox::{Features, Isolation, Mount, Network, Sandbox, Settings, StartError};
+use sandbox::{Event, Features, Isolation, Mount, Network, Sandbox, Settings, StartError};
 
 use crate::common::{
     OnTokio, isolation, isolation_without_root, output, public_folder, settings, soon, spec, succeeded,
@@ -141,6 +141,7 @@ async fn only_what_is_allowed_is_reached(bench: &Bench) {
     let beyond = forbidden_beyond();
     let by_host = bench.reached_by_host(&beyond);
     assert!(by_host.len() >= 200, "only {} of {} answer the host: this proves nothing", by_host.len(), beyond.len());
+    println!("{} of {} answer the host", by_host.len(), beyond.len());
     let mut targets = forbidden_at_host(&gateway);
     targets.extend(beyond);
     targets.insert(format!("tcp {neighbour} 80"));
@@ -282,12 +283,25 @@ fn spawner_with_tun(folder: &Path) -> PathBuf {
     assert!(made.unwrap().success());
     let (node, spawner) = (node.display(), settings().binary);
     let text = format!(
-        "#!/bin/sh\nexec unshare -m sh -c 'mount --bind {node} /dev/net/tun && exec {} \"$@\"' sh \"$@\"\n",
+        "#!/bin/sh\nexport SPAWNER_OF_TEST={node}\nexec unshare -m sh -c 'mount --bind {node} /dev/net/tun && exec {} \"$@\"' sh \"$@\"\n",
         spawner.display()
     );
     std::fs::write(&script, text).unwrap();
     std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     script
+}
+
+/// The pasta of a spawner that was started by such a script.
+fn pasta_of(folder: &Path) -> rustix::process::Pid {
+    let mark = format!("SPAWNER_OF_TEST={}", folder.join("tun").display());
+    let is_it = |pid: &i32| {
+        let read = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        let is_marked = read("environ").split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes());
+        is_marked && read("cmdline").windows(9).any(|words| words == b"--netns\0/")
+    };
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let found = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(is_it);
+    rustix::process::Pid::from_raw(found.unwrap()).unwrap()
 }
 
 #[tokio::test]
@@ -312,6 +326,19 @@ async fn an_ordinary_user_has_a_way_out_by_pasta() {
     bench.internet.add_address("198.51.100.77");
     assert_eq!(bench.reached_by_host(&later), later);
     assert_eq!(bench.reached(&sandbox, &later).await, BTreeSet::new());
+    // Without its way out a sandbox is not what it was started as. The next one has another.
+    rustix::process::kill_process(pasta_of(folder.path()), rustix::process::Signal::KILL).unwrap();
+    while soon(sandbox.event()).await != Event::Gone {}
+    soon(bench.sandbox().await.kill()).await;
+    // And nobody is left who leads nobody out.
+    let pasta = pasta_of(folder.path());
+    drop((sandbox, bench));
+    soon(async {
+        while rustix::process::test_kill_process(pasta).is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
