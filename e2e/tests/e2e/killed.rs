@@ -212,7 +212,8 @@ fn a_server_that_is_killed_while_it_starts_an_instance_leaves_nothing() {
     let said = answer(ask(&lamp)).expect("it answers");
     assert!(said.ends_with("\"done\""), "{said}");
     let total = steps.done();
-    assert!(total >= 25, "only {total} steps are seen: the counter is dead");
+    // An ordinary user may have no groups to make.
+    assert!(total >= 20, "only {total} steps are seen: the counter is dead");
     steps.disarm();
     lamp.kill();
     gone(&steps, &spawners);
