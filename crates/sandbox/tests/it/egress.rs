@@ -304,6 +304,12 @@ fn pasta_of(folder: &Path) -> rustix::process::Pid {
     rustix::process::Pid::from_raw(found.unwrap()).unwrap()
 }
 
+fn parent_of(process: rustix::process::Pid) -> rustix::process::Pid {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let parent = stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap();
+    rustix::process::Pid::from_raw(parent).unwrap()
+}
+
 #[tokio::test]
 async fn an_ordinary_user_has_a_way_out_by_pasta() {
     if Command::new("pasta").arg("--version").output().is_err() || !std::fs::exists("/dev/net/tun").unwrap() {
@@ -330,9 +336,10 @@ async fn an_ordinary_user_has_a_way_out_by_pasta() {
     rustix::process::kill_process(pasta_of(folder.path()), rustix::process::Signal::KILL).unwrap();
     while soon(sandbox.event()).await != Event::Gone {}
     soon(bench.sandbox().await.kill()).await;
-    // And nobody is left who leads nobody out.
+    // And nobody is left who leads nobody out, however the spawner ended.
     let pasta = pasta_of(folder.path());
-    drop((sandbox, bench));
+    let spawner = parent_of(parent_of(pasta));
+    rustix::process::kill_process(spawner, rustix::process::Signal::KILL).unwrap();
     soon(async {
         while rustix::process::test_kill_process(pasta).is_ok() {
             tokio::time::sleep(Duration::from_millis(10)).await;
