@@ -13,7 +13,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use sandbox::{Event, Features, Isolation, Mount, Network, Sandbox, Settings, StartError};
 
 use crate::common::{
-    OnTokio, isolation, isolation_without_root, output, public_folder, settings, soon, spec, succeeded,
+    Named, OnTokio, isolation, isolation_without_root, output, public_folder, settings, soon, spec, succeeded,
 };
 use crate::internet::{ALLOWED, FORBIDDEN, FORBIDDEN_V6, HOST, HOST_TOO, Internet, PORTS, PUBLIC, UDP_PORT, build};
 
@@ -227,6 +227,36 @@ async fn a_firewall_that_drops_what_is_forwarded_is_told_of() {
     let (_, features) = again.unwrap();
     let missing = features.missing("forwarding").unwrap();
     assert!(missing.ends_with("chain FORWARD of table theirs"), "{missing}");
+}
+
+/// A server that was killed left the host forwarding; the next one to end stops it.
+#[tokio::test]
+async fn the_host_forwards_no_longer_than_it_must() {
+    let (named, settings) = Named::make();
+    let Some(bench) = Bench::build("k", settings).await else { return };
+    let forwards = || Internet::inside(&bench.internet.host, forwards);
+    assert_eq!(forwards(), "1");
+    let spawner = rustix::process::Pid::from_raw(named.processes()[0].cast_signed()).unwrap();
+    rustix::process::kill_process(spawner, rustix::process::Signal::KILL).unwrap();
+    soon(async {
+        while !named.processes().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    assert_eq!(forwards(), "1");
+    // Two more, of which the first to go leaves it on.
+    let own = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
+    let host = std::fs::File::open(format!("/run/netns/{}", bench.internet.host)).unwrap();
+    move_into_link_name_space(host.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+    let (first, features) = sandbox::processes(crate::common::settings(), Arc::new(OnTokio)).await.unwrap();
+    let (second, _) = sandbox::processes(crate::common::settings(), Arc::new(OnTokio)).await.unwrap();
+    move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+    assert_eq!(features.missing("egress"), None);
+    drop(first);
+    assert_eq!(forwards(), "1");
+    drop(second);
+    assert_eq!(forwards(), "0");
 }
 
 /// T6: what a sandbox sends is limited, in packets and in connections.

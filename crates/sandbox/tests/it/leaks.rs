@@ -10,7 +10,7 @@ use std::time::Duration;
 use sandbox::testing::Fault;
 use sandbox::{Settings, StartError};
 
-use crate::common::{OnTokio, exit, isolation, settings, shell, soon, spec, succeeded};
+use crate::common::{Named, OnTokio, exit, isolation, settings, shell, soon, spec, succeeded};
 
 /// Starts and kills: a thousand at full length.
 fn cycles() -> usize {
@@ -66,34 +66,6 @@ async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("never: {what}");
-}
-
-/// The spawner under a name of its own, and who runs by that name: it, its inits, and whoever leads it out.
-struct Named {
-    folder: tempfile::TempDir,
-}
-
-impl Named {
-    fn make() -> (Named, Settings) {
-        let named = Named { folder: crate::common::public_folder() };
-        std::os::unix::fs::symlink(settings().binary, named.path()).unwrap();
-        let settings = Settings { binary: named.path(), ..settings() };
-        (named, settings)
-    }
-
-    fn path(&self) -> PathBuf {
-        self.folder.path().join("spawner")
-    }
-
-    fn processes(&self) -> Vec<u32> {
-        let name = self.path().into_os_string().into_encoded_bytes();
-        let is_ours = |pid: &u32| {
-            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            line.split(|byte| *byte == 0).next() == Some(&name)
-        };
-        let entries = std::fs::read_dir("/proc").unwrap().flatten();
-        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_ours).collect()
-    }
 }
 
 async fn cycles_leave_nothing(as_user: Option<u32>) {
