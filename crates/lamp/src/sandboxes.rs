@@ -16,8 +16,12 @@ pub const EGRESS: &str = "egress";
 pub enum SandboxesError {
     #[error("keep functions apart by processes, as configured; {}", .0.remedy())]
     Process(#[source] IsolationError),
-    #[error("run functions with isolation \"none\": this version has it not yet; leave it to \"auto\"")]
-    NoneYet,
+    #[error("run functions without isolation, as configured; {}", .0.remedy())]
+    None(#[source] IsolationError),
+    #[error(
+        "keep functions from the network with isolation \"none\": they are in the host's; choose another isolation"
+    )]
+    NoWalls,
     #[error("lead functions to the internet, as configured: {missing}; {remedy}; or choose network \"none\"")]
     NoEgress { missing: String, remedy: String },
 }
@@ -33,7 +37,7 @@ impl Sandboxes {
     /// `None` where the host lends none, and it was left to the server.
     pub async fn open(functions: &Functions, spawn: Arc<dyn Spawn>) -> Result<Option<Self>, SandboxesError> {
         if functions.isolation == cli::Isolation::None {
-            return Err(SandboxesError::NoneYet);
+            return Self::without_walls(functions, spawn).await.map(Some);
         }
         let (isolation, features) = match sandbox::processes(settings(functions), spawn).await {
             Ok(lent) => lent,
@@ -48,6 +52,15 @@ impl Sandboxes {
             tracing::info!("functions have no way to the internet: {missing}; {remedy}, or start with --may-forward");
         }
         Ok(Some(Self { isolation, features, network }))
+    }
+
+    /// Functions are in the host's own network then, whatever is asked for.
+    async fn without_walls(functions: &Functions, spawn: Arc<dyn Spawn>) -> Result<Self, SandboxesError> {
+        if functions.network == Some(cli::Network::None) {
+            return Err(SandboxesError::NoWalls);
+        }
+        let (isolation, features) = sandbox::bare(settings(functions), spawn).await.map_err(SandboxesError::None)?;
+        Ok(Self { isolation, features, network: Network::Egress })
     }
 }
 

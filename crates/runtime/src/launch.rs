@@ -69,7 +69,7 @@ async fn make(inner: &Arc<Inner>, id: InstanceId, function: &FunctionSpec) -> Re
     let (code, key) = tokio::join!(unpack(inner, function), parts.host.issue_key(function, number));
     let (code, key) = (code?, key.map_err(InvokeError::Internal)?);
     let log = Arc::new(log_stream(function, inner.parts.clock.now(), number));
-    let start = start(function, &served, &code, &key, &log, inner.settings.api_port);
+    let mut start = start(function, &served, &code, &key, &log, inner.settings.api_port);
     let extensions = code.opt.as_ref().map_or_else(Vec::new, |lease| extensions(lease.path()));
     let spec = spec(inner, id, function, &served, &code);
     let started = timeout(limits::SANDBOX_START_TIMEOUT, parts.isolation.start(spec)).await;
@@ -77,6 +77,12 @@ async fn make(inner: &Arc<Inner>, id: InstanceId, function: &FunctionSpec) -> Re
     let mut sandbox = started.map_err(|error| {
         InvokeError::CannotRun(format!("Lamplight failed to start a sandbox for it: failed to {}", with_causes(&error)))
     })?;
+    // Where the operator wants no walls, places are elsewhere.
+    start.env.values_mut().for_each(|value| *value = sandbox.locate(value));
+    let opt = sandbox.locate("/opt");
+    if opt != "/opt" {
+        start.env.insert("_LAMP_OPT".to_owned(), opt);
+    }
     let mut listeners = sandbox.take_listeners().into_iter();
     let mut held: Vec<Box<dyn std::any::Any + Send>> = vec![Box::new(code.task), Box::new(code.opt), key.lease];
     if let Some(listener) = listeners.next() {

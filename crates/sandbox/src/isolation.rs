@@ -46,6 +46,9 @@ pub struct Sandbox {
 }
 
 pub(crate) trait Room: Send + Sync {
+    fn locate(&self, text: &str) -> String {
+        text.to_owned()
+    }
     fn run(&self, program: Program) -> BoxFuture<'_, Result<ProcessId, RunError>>;
     fn event(&self) -> BoxFuture<'_, Event>;
     fn signal(&self, process: ProcessId, signal: i32) -> io::Result<()>;
@@ -63,6 +66,13 @@ impl Sandbox {
     /// The host's sockets inside, in the order of `Spec::listen`, non-blocking. Empty from the second call on.
     pub fn take_listeners(&mut self) -> Vec<TcpListener> {
         std::mem::take(&mut self.listeners)
+    }
+
+    /// A text for programs inside, such as a value of their environment, in which paths and loopback ports of a sandbox are
+    /// by the names under which these programs find them: the same, unless there are no walls (`bare`). `run` does this to
+    /// what it is given; it is for what a program is told otherwise.
+    pub fn locate(&self, text: &str) -> String {
+        self.room.locate(text)
     }
 
     /// Starts a program by a fresh exec. Answers when the program's first instruction is due, or says why it is not.

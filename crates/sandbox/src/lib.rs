@@ -1,8 +1,9 @@
 //! The isolation seam: programs that nobody trusts run here, apart from the machine and from each other.
 //!
 //! `Isolation` is what the server holds; `Isolation::start(Spec)` gives a `Sandbox`: an empty room with its own files,
-//! processes, network and limits, in which `Sandbox::run` starts programs. Two backends pass one suite: real
-//! processes behind namespaces, cgroups, seccomp and Landlock (`process`), and a fake for tests of what lies above.
+//! processes, network and limits, in which `Sandbox::run` starts programs. Three backends pass one suite: real
+//! processes behind namespaces, cgroups, seccomp and Landlock (`processes`), the same without walls (`bare`), and a fake
+//! for tests of what lies above.
 //!
 //! Whoever builds a binary on this crate calls `take_over` as the first thing in `main`: the process backend starts
 //! its helper by running the same binary again.
@@ -17,6 +18,7 @@ mod features;
 mod isolation;
 mod limits;
 mod message;
+mod places;
 mod process;
 mod spec;
 mod sys;
@@ -24,7 +26,7 @@ mod sys;
 pub use fake::{FakeProcess, fake};
 pub use features::{Feature, Features};
 pub use isolation::{Event, Exit, Freezing, Isolation, ProcessId, RunError, Sandbox, StartError, Status, Usage};
-pub use process::{IsolationError, Settings, processes, take_over};
+pub use process::{IsolationError, Settings, bare, processes, take_over};
 pub use spec::{Cpu, Grant, Limits, Mount, Network, Program, Spec};
 /// For `lamp doctor`. Not about sandboxes: here since this is the crate that may ask the kernel anything.
 pub use sys::is_clock_synchronised;

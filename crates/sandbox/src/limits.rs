@@ -19,3 +19,24 @@ pub const LISTENERS_MAX: usize = 8;
 /// One message between the server, its spawner and a sandbox's init. Environment and arguments of a program travel in
 /// one; AWS allows a function 4 KiB of environment, and what the platform adds is smaller.
 pub const MESSAGE_BYTES_MAX: usize = 128 * 1024;
+
+/// What one sandbox with egress sends: some twenty thousand packets and 600 Mbit a second, which is what AWS gives a
+/// function, after a burst of some milliseconds' worth. A flood of small packets stops here.
+pub const PACKETS_A_SECOND_MAX: u64 = 20_000;
+pub const BURST_PACKETS: u32 = 2_000;
+pub const BYTES_A_SECOND_MAX: u64 = 75_000_000;
+pub const BURST_BYTES: u32 = 4_000_000;
+
+/// Connections of one sandbox that the host keeps books of. A process may have 1,024 files open, and the closed linger.
+pub const CONNECTIONS_MAX: u32 = 4_096;
+pub const NEW_CONNECTIONS_A_SECOND_MAX: u64 = 1_000;
+
+/// Queries for names of one sandbox that wait for an answer at once, and a second. AWS allows 1,024 packets a second.
+pub const NAME_QUERIES_MAX: usize = 64;
+pub const NAME_QUERIES_A_SECOND_MAX: u32 = 1_024;
+
+/// A query for names, or an answer by UDP: the longest that anybody offers to take.
+pub const NAME_BYTES_MAX: usize = 4_096;
+
+/// What `pasta` may say of its failure.
+pub const PASTA_WORDS_BYTES_MAX: usize = 2_048;

@@ -16,8 +16,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{GRANTS_MAX, MESSAGE_BYTES_MAX};
-use crate::process::Settings;
 use crate::process::cgroup::Group;
+use crate::process::{Kind, Settings};
 use crate::spec::{Mount, Spec};
 
 /// Server to spawner.
@@ -26,6 +26,7 @@ pub enum Order {
     /// The first message.
     Begin {
         settings: Settings,
+        kind: Kind,
         server: u32,
     },
     Start {
@@ -52,6 +53,8 @@ pub enum Report {
     Started {
         token: u64,
         group: Group,
+        /// Of a sandbox without walls: its folder.
+        folder: Option<PathBuf>,
     },
     NotStarted {
         token: u64,
@@ -129,6 +132,8 @@ pub enum News {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Rlimits {
     pub open_files: u64,
+    /// Not where the user has processes besides.
+    pub processes: Option<u64>,
     /// In place of a memory cgroup, where there is none.
     pub data_bytes: Option<u64>,
 }

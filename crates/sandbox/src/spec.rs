@@ -104,6 +104,7 @@ pub enum Network {
     /// 127.0.0.1 of its own, and the host's listeners there. Nothing else can be reached.
     Loopback,
     /// The internet too, but never the host, its private networks, link-local and metadata addresses, or a neighbour.
+    /// Names are asked of the host's nameservers, by the host.
     /// `StartError::NoEgress` where the host cannot do it.
     Egress,
 }

@@ -10,6 +10,15 @@ fn boto3_invokes() {
     run(command);
 }
 
+/// Where the operator asks for it, functions run without walls, and what does not depend on walls is the same.
+#[test]
+fn boto3_invokes_without_isolation() {
+    let lamp = Lamp::start_with(&["--isolation", "none"]);
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/streams.py"));
+    run(command);
+}
+
 #[test]
 fn boto3_takes_responses_as_they_are_written() {
     let lamp = Lamp::start();

@@ -3,8 +3,10 @@
 mod clients;
 mod control_plane;
 mod durability;
+mod floods;
 mod iam;
 mod invoking;
+mod killed;
 mod runtimes;
 mod server;
 mod terraform;

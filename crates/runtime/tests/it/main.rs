@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails panics")]
 #![expect(clippy::disallowed_methods, reason = "tests start tasks as the server's `Spawn` would")]
 
+mod bare;
 mod bed;
 mod crashes;
 mod custom;

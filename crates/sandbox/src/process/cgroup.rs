@@ -94,8 +94,7 @@ pub struct Trees {
 impl Trees {
     /// Makes the directories of this spawner, after sweeping those of dead ones.
     pub fn claim(server: u32) -> io::Result<Trees> {
-        let own = std::process::id();
-        let name = format!("{PREFIX}{}-{own}-{}", pid_namespace()?, start_time(own)?);
+        let name = own_name()?;
         let mut trees = Trees { places: Vec::new(), missing: Vec::new() };
         let mut refused = Vec::new();
         for own in mounted()? {
@@ -442,19 +441,28 @@ fn start_time(pid: u32) -> io::Result<u64> {
     field.ok_or_else(|| io::Error::other("/proc/pid/stat has no start time"))
 }
 
-/// Removes what spawners of this pid namespace have left that are no more, with whatever still runs in it.
-fn sweep(own: &Path) {
-    let Ok(namespace) = pid_namespace() else { return };
-    for entry in fs::read_dir(own).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else { continue };
-        let numbers: Vec<u64> = rest.split('-').filter_map(|part| part.parse().ok()).collect();
-        let &[of, pid, started] = numbers.as_slice() else { continue };
+/// What this process calls a directory of its own: no other process ever had that name, or will.
+pub fn own_name() -> io::Result<String> {
+    let own = std::process::id();
+    Ok(format!("{PREFIX}{}-{own}-{}", pid_namespace()?, start_time(own)?))
+}
+
+/// Directories of that name whose process, of this pid namespace, is no more.
+pub fn dead_spawners(within: &Path) -> Vec<PathBuf> {
+    let Ok(namespace) = pid_namespace() else { return Vec::new() };
+    let is_dead = |name: &str| {
+        let numbers: Vec<u64> = name.strip_prefix(PREFIX)?.split('-').filter_map(|part| part.parse().ok()).collect();
+        let &[of, pid, started] = numbers.as_slice() else { return None };
         let alive = u32::try_from(pid).is_ok_and(|pid| start_time(pid).is_ok_and(|at| at == started));
-        if of == namespace && !alive {
-            sweep_tree(&entry.path());
-        }
-    }
+        (of == namespace && !alive).then_some(())
+    };
+    let entries = fs::read_dir(within).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_name().to_str().and_then(is_dead).is_some()).map(|entry| entry.path()).collect()
+}
+
+/// Removes what spawners have left that are no more, with whatever still runs in it.
+fn sweep(own: &Path) {
+    dead_spawners(own).iter().for_each(|path| sweep_tree(path));
 }
 
 fn sweep_tree(path: &Path) {

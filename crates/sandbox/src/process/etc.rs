@@ -3,12 +3,13 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
+
+use crate::process::names::NAMESERVER;
 
 /// AWS's user of a function, in AWS's words.
 pub const UID: u32 = 993;
@@ -62,14 +63,14 @@ pub enum Node {
 }
 
 /// Everything of `/etc`, by its path below it.
-pub fn gather(nameservers: &[IpAddr]) -> Vec<(PathBuf, Node)> {
+pub fn gather() -> Vec<(PathBuf, Node)> {
     let text = |name: &str, text: String| (PathBuf::from(name), Node::File(text.into_bytes()));
     let mut nodes = vec![
         text("passwd", PASSWD.to_owned()),
         text("group", GROUP.to_owned()),
         text("hosts", HOSTS.to_owned()),
         text("nsswitch.conf", NSSWITCH.to_owned()),
-        text("resolv.conf", nameservers.iter().map(|server| format!("nameserver {server}\n")).collect()),
+        text("resolv.conf", format!("nameserver {NAMESERVER}\n")),
     ];
     if let Some(bundle) = BUNDLES.iter().find_map(|path| read(Path::new(path))) {
         nodes.push((BUNDLE.into(), Node::File(bundle)));
@@ -89,23 +90,6 @@ pub fn gather(nameservers: &[IpAddr]) -> Vec<(PathBuf, Node)> {
         copy(etc, &name, DEPTH_MAX, &mut nodes);
     }
     nodes
-}
-
-/// What of the host's nameservers can be reached from inside, where the host's own loopback cannot.
-pub fn host_nameservers() -> Vec<IpAddr> {
-    let candidates = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
-    for path in candidates {
-        let text = fs::read_to_string(path).unwrap_or_default();
-        let servers: Vec<IpAddr> = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("nameserver")?.trim().parse().ok())
-            .filter(|server: &IpAddr| server.is_ipv4() && !server.is_loopback())
-            .collect();
-        if !servers.is_empty() {
-            return servers;
-        }
-    }
-    vec![IpAddr::V4(Ipv4Addr::new(1, 1, 1, 1))]
 }
 
 fn read(path: &Path) -> Option<Vec<u8>> {

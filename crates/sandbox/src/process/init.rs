@@ -2,7 +2,7 @@
 //! reaps, and reports each exit. Sockets of the sandbox's network that the server wants come from here too.
 //!
 //! It is confined like the programs it starts, before it reads its first command, so there is no right in here to win
-//! by tricking it. It has no handler for any signal, and the kernel keeps from pid 1 what it does not handle. When the
+//! by tricking it. Without walls (`bare`) it is a plain process that adopts orphans. It has no handler for any signal, and the kernel keeps from pid 1 what it does not handle. When the
 //! control socket ends, it exits, and the kernel kills whatever is left in the namespace.
 
 use std::collections::BTreeSet;
@@ -19,13 +19,36 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, Wait
 
 use crate::limits::GRANT_NUMBER_MAX;
 use crate::message::{Command, News, Rlimits, receive, send};
-use crate::process::enter::{Entry, enter};
+use crate::process::bare;
+use crate::process::cgroup::Doors;
+use crate::process::enter::{self, enter};
 use crate::process::step::Step;
 use crate::sys::{self, Alone};
 
+/// What a child brings from its spawner.
+#[derive(Debug)]
+pub enum Entry {
+    Confined(enter::Entry),
+    Bare(Doors),
+}
+
+impl Entry {
+    pub fn doors(&self) -> &Doors {
+        match self {
+            Entry::Confined(entry) => &entry.doors,
+            Entry::Bare(doors) => doors,
+        }
+    }
+}
+
 /// Becomes the init and stays it until the sandbox ends.
 pub fn live(alone: &Alone, control: OwnedFd, entry: Entry) -> ! {
-    let confined = enter(alone, &entry).and_then(|()| silence().step("close the standard streams"));
+    let is_bare = matches!(entry, Entry::Bare(_));
+    let entered = match &entry {
+        Entry::Confined(entry) => enter(alone, entry),
+        Entry::Bare(doors) => bare::enter(doors),
+    };
+    let confined = entered.and_then(|()| silence().step("close the standard streams"));
     drop(entry);
     // All that came from the spawner goes: its socket, the host's namespaces, other sandboxes' handles. Their owners
     // are frames that this never returns to.
@@ -33,7 +56,7 @@ pub fn live(alone: &Alone, control: OwnedFd, entry: Entry) -> ! {
     let children = confined.and_then(|()| sys::signal_fd(libc::SIGCHLD).step("listen for exits"));
     match children {
         Ok(children) => {
-            let mut init = Init { alone, control, programs: BTreeSet::new() };
+            let mut init = Init { alone, control, is_bare, programs: BTreeSet::new() };
             std::process::exit(i32::from(init.serve(&children).is_err()))
         }
         Err(failure) => {
@@ -44,7 +67,7 @@ pub fn live(alone: &Alone, control: OwnedFd, entry: Entry) -> ! {
     }
 }
 
-fn silence() -> io::Result<()> {
+pub fn silence() -> io::Result<()> {
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
@@ -55,6 +78,7 @@ fn silence() -> io::Result<()> {
 struct Init<'a> {
     alone: &'a Alone,
     control: OwnedFd,
+    is_bare: bool,
     /// What the server asked for and has not been told the end of. Orphans are nobody's news.
     programs: BTreeSet<i32>,
 }
@@ -87,7 +111,7 @@ impl Init<'_> {
     fn obey(&mut self, command: Command, fds: Vec<OwnedFd>) -> io::Result<()> {
         match command {
             Command::Run { request, argv, env, directory, places, rlimits } => {
-                let program = Order { argv, env, directory: &directory, places, rlimits, fds };
+                let program = Order { argv, env, directory: &directory, places, rlimits, fds, is_bare: self.is_bare };
                 let news = match self.run(program) {
                     Ok(pid) => {
                         self.programs.insert(pid);
@@ -105,11 +129,19 @@ impl Init<'_> {
                 Ok(())
             }
             Command::Clear { request } => {
-                match sys::kill_everybody_else() {
-                    Err(error) if error.raw_os_error() != Some(libc::ESRCH) => return Err(error),
-                    _ => {}
+                if self.is_bare {
+                    // Each that dies leaves its children to us.
+                    while bare::kill_children(|_| false)? > 0 {
+                        waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)?;
+                        self.reap(WaitIdOptions::NOHANG)?;
+                    }
+                } else {
+                    match sys::kill_everybody_else() {
+                        Err(error) if error.raw_os_error() != Some(libc::ESRCH) => return Err(error),
+                        _ => {}
+                    }
+                    self.reap(WaitIdOptions::empty())?;
                 }
-                self.reap(WaitIdOptions::empty())?;
                 self.tell(&News::Cleared { request })
             }
             Command::Socket { request } => {
@@ -173,6 +205,7 @@ struct Order<'a> {
     places: Vec<u16>,
     rlimits: Rlimits,
     fds: Vec<OwnedFd>,
+    is_bare: bool,
 }
 
 impl Order<'_> {
@@ -207,6 +240,10 @@ impl Order<'_> {
             sys::place(alone, source.as_fd(), *place)?;
         }
         limit(&self.rlimits)?;
+        if self.is_bare {
+            // No namespace ends with the init.
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        }
         rustix::process::chdir(self.directory)?;
         rustix::process::umask(Mode::from_raw_mode(0o022));
         sys::default_signals();
@@ -231,7 +268,9 @@ fn limit(rlimits: &Rlimits) -> io::Result<()> {
     };
     let same = |resource, value| set(resource, Some(value), Some(value));
     same(Resource::Nofile, rlimits.open_files)?;
-    same(Resource::Nproc, 742)?;
+    if let Some(processes) = rlimits.processes {
+        same(Resource::Nproc, processes)?;
+    }
     same(Resource::Core, 0)?;
     same(Resource::Memlock, MIB / 16)?;
     set(Resource::Stack, Some(8 * MIB), None)?;

@@ -5,15 +5,21 @@
 //!
 //! Freezing, counting and killing go straight to the kernel, without asking anybody.
 
+mod addresses;
+mod bare;
 pub mod cgroup;
 mod egress;
 mod enter;
 mod etc;
+mod forwarding;
 mod init;
+mod interface;
 mod landlock;
+mod names;
 mod netlink;
 mod network;
 mod nft;
+mod pasta;
 mod room;
 mod seccomp;
 mod spawner;
@@ -24,7 +30,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -41,6 +47,7 @@ use crate::features::{EGRESS, Features};
 use crate::isolation::{self, Backend, Isolation, StartError};
 use crate::limits::{LISTENERS_MAX, MOUNTS_MAX};
 use crate::message::{self, Order, Report};
+use crate::places::Places;
 use crate::process::cgroup::Group;
 use crate::process::room::ProcessRoom;
 use crate::spec::{Limits, Mount, Network, Spec};
@@ -64,7 +71,9 @@ pub struct Settings {
     pub binary: PathBuf,
     /// As root, sandboxes run under uids from here on, one each. Nobody else should have them.
     pub uid_base: u32,
-    /// What `/etc/resolv.conf` names inside. Empty: what the host uses, as far as it can be reached.
+    /// Whether sandboxes may have a way out at all. Then what it takes is put in place at once, where the host can do it.
+    pub has_egress: bool,
+    /// Who is asked for the names that sandboxes with egress look up. Empty: whom the host asks.
     pub nameservers: Vec<IpAddr>,
     /// Private networks that sandboxes with egress reach: address and length of the prefix.
     pub allowed_networks: Vec<(Ipv4Addr, u8)>,
@@ -82,6 +91,7 @@ impl Default for Settings {
             binary: PathBuf::from("/proc/self/exe"),
             // Above what systemd gives to containers and services, below where uids turn negative in old programs.
             uid_base: 1_879_200_000,
+            has_egress: true,
             nameservers: Vec::new(),
             allowed_networks: Vec::new(),
             may_forward: false,
@@ -90,6 +100,13 @@ impl Default for Settings {
             fault: None,
         }
     }
+}
+
+/// Whether sandboxes have walls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    Confined,
+    Bare,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -125,13 +142,27 @@ impl IsolationError {
 
 /// Isolation by processes, and what of it this host lends.
 pub async fn processes(settings: Settings, spawn: Arc<dyn Spawn>) -> Result<(Isolation, Features), IsolationError> {
-    let (spawner, features) = Spawner::start(settings.clone(), Arc::clone(&spawn)).await?;
-    let backend = Processes { settings, spawner: AsyncMutex::new(spawner), spawn, next: AtomicU64::new(1) };
+    begin(settings, Kind::Confined, spawn).await
+}
+
+/// No isolation: programs run as plain processes of the server's user, with what of the limits the host lends. For hosts
+/// without namespaces; only where the operator has asked for it.
+pub async fn bare(settings: Settings, spawn: Arc<dyn Spawn>) -> Result<(Isolation, Features), IsolationError> {
+    tracing::warn!(
+        "isolation is off: functions run as plain processes of this server's user, and can read, change and kill whatever it can"
+    );
+    begin(settings, Kind::Bare, spawn).await
+}
+
+async fn begin(settings: Settings, kind: Kind, spawn: Arc<dyn Spawn>) -> Result<(Isolation, Features), IsolationError> {
+    let (spawner, features) = Spawner::start(settings.clone(), kind, Arc::clone(&spawn)).await?;
+    let backend = Processes { settings, kind, spawner: AsyncMutex::new(spawner), spawn, next: AtomicU64::new(1) };
     Ok((Isolation(Arc::new(backend)), features))
 }
 
 struct Processes {
     settings: Settings,
+    kind: Kind,
     spawner: AsyncMutex<Arc<Spawner>>,
     spawn: Arc<dyn Spawn>,
     next: AtomicU64,
@@ -143,7 +174,7 @@ impl Processes {
         let mut spawner = self.spawner.lock().await;
         if spawner.table.lock().is_gone {
             tracing::error!("the process that makes sandboxes has died; starting another");
-            let started = Spawner::start(self.settings.clone(), Arc::clone(&self.spawn)).await;
+            let started = Spawner::start(self.settings.clone(), self.kind, Arc::clone(&self.spawn)).await;
             let (new, _) = started.map_err(|error| {
                 tracing::error!("failed to {}", base::with_causes(&error));
                 StartError::SpawnerGone
@@ -161,14 +192,24 @@ impl Processes {
             return Err(StartError::NoEgress(why.to_owned()));
         }
         let token = self.next.fetch_add(1, Ordering::Relaxed);
-        let limits = spec.limits.clone();
+        let has_names = spec.network == Network::Egress && self.kind == Kind::Confined;
+        let wanted = spec.clone();
         let (answered, answer) = oneshot::channel();
         let (went, gone) = watch::channel(None);
         spawner.await_start(token, answered, went)?;
         spawner.order(&Order::Start { token, spec: Box::new(spec) }).await?;
-        let started = answer.await.map_err(|_| StartError::SpawnerGone)??;
-        let Started { control, init, listeners, group } = started;
-        let room = ProcessRoom::open(token, control, init, group, limits, gone, spawner, &*self.spawn).await?;
+        let mut started = answer.await.map_err(|_| StartError::SpawnerGone)??;
+        let listen = |source| StartError::Step { step: "listen inside the sandbox".to_owned(), source };
+        if let Some(names) = has_names.then(|| take_two(&mut started.listeners)).flatten() {
+            names::serve(names, &self.settings.nameservers, &gone, &self.spawn).map_err(listen)?;
+        }
+        let listeners: Vec<TcpListener> = started.listeners.drain(..).map(TcpListener::from).collect();
+        let places = match &started.folder {
+            Some(folder) => places(&wanted, folder, &listeners).map_err(listen)?,
+            None => Places::default(),
+        };
+        let room =
+            ProcessRoom::open(token, started, self.kind, wanted.limits, places, gone, spawner, &*self.spawn).await?;
         Ok((Box::new(room), listeners))
     }
 }
@@ -205,11 +246,34 @@ fn is_mountable(mount: &Mount) -> bool {
     mount.host.is_absolute() && template::MOUNT_POINTS.iter().any(|point| mount.inside.as_os_str() == *point)
 }
 
+/// Where programs without walls find what they look for inside.
+fn places(spec: &Spec, folder: &Path, listeners: &[TcpListener]) -> io::Result<Places> {
+    let mut places = Places::default();
+    places.folder("/tmp", folder.join(bare::TMP));
+    for point in template::MOUNT_POINTS {
+        places.folder(point, folder.join(point.trim_start_matches('/')));
+    }
+    for mount in &spec.mounts {
+        places.folder(&mount.inside, &mount.host);
+    }
+    for (port, listener) in spec.listen.iter().zip(listeners) {
+        places.port(*port, listener.local_addr()?.port());
+    }
+    Ok(places)
+}
+
+/// What the spawner hands out.
 struct Started {
     control: OwnedFd,
     init: OwnedFd,
-    listeners: Vec<TcpListener>,
+    /// With egress, the two for names come first.
+    listeners: Vec<OwnedFd>,
     group: Group,
+    folder: Option<PathBuf>,
+}
+
+fn take_two(listeners: &mut Vec<OwnedFd>) -> Option<[OwnedFd; 2]> {
+    (listeners.len() >= 2).then(|| listeners.drain(..2).collect::<Vec<_>>().try_into().ok())?
 }
 
 type StartAnswer = oneshot::Sender<Result<Started, StartError>>;
@@ -234,7 +298,11 @@ struct Table {
 }
 
 impl Spawner {
-    async fn start(settings: Settings, spawn: Arc<dyn Spawn>) -> Result<(Arc<Spawner>, Features), IsolationError> {
+    async fn start(
+        settings: Settings,
+        kind: Kind,
+        spawn: Arc<dyn Spawn>,
+    ) -> Result<(Arc<Spawner>, Features), IsolationError> {
         let (ours, theirs) = message::pair().map_err(IsolationError::Spawner)?;
         let child = std::process::Command::new(&settings.binary)
             .arg(SPAWNER)
@@ -245,7 +313,7 @@ impl Spawner {
         let socket = sys::register(ours).map_err(IsolationError::Spawner)?;
         let spawner =
             Arc::new(Spawner { socket, table: Mutex::default(), no_egress: OnceLock::new(), child: Mutex::new(child) });
-        let begin = Order::Begin { settings, server: std::process::id() };
+        let begin = Order::Begin { settings, kind, server: std::process::id() };
         transmit(&spawner.socket, &begin, &[]).await.map_err(IsolationError::Spawner)?;
         let features = match next(&spawner.socket).await.map_err(IsolationError::Spawner)? {
             Some((Report::Ready { features }, _)) => features,
@@ -317,12 +385,12 @@ impl Drop for Spawner {
 impl Table {
     fn take(&mut self, report: Report, fds: Vec<OwnedFd>) {
         match report {
-            Report::Started { token, group } => {
+            Report::Started { token, group, folder } => {
                 if let Some(answer) = self.starting.remove(&token) {
                     let mut fds = fds.into_iter();
                     let started = match (fds.next(), fds.next()) {
                         (Some(control), Some(init)) => {
-                            Ok(Started { control, init, listeners: fds.map(TcpListener::from).collect(), group })
+                            Ok(Started { control, init, listeners: fds.collect(), group, folder })
                         }
                         _ => Err(StartError::SpawnerGone),
                     };
@@ -373,9 +441,15 @@ async fn next<T: DeserializeOwned>(socket: &AsyncFd<OwnedFd>) -> io::Result<Opti
     socket.async_io(Interest::READABLE, |socket| message::receive(socket, RecvFlags::DONTWAIT)).await
 }
 
-/// In place of a memory group: what one process may hold.
-fn rlimits(limits: &Limits, has_memory_group: bool) -> message::Rlimits {
-    message::Rlimits { open_files: limits.open_files, data_bytes: (!has_memory_group).then_some(limits.memory_bytes) }
+/// What one process may hold: memory too, where there is no group for that. A user who has processes besides keeps those.
+fn rlimits(limits: &Limits, kind: Kind, has_memory_group: bool) -> message::Rlimits {
+    /// AWS's.
+    const PROCESSES: u64 = 742;
+    message::Rlimits {
+        open_files: limits.open_files,
+        processes: (kind == Kind::Confined).then_some(PROCESSES),
+        data_bytes: (!has_memory_group).then_some(limits.memory_bytes),
+    }
 }
 
 #[cfg(feature = "testing")]

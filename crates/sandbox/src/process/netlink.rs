@@ -1,7 +1,7 @@
 //! Just enough of netlink to configure a network namespace: requests with nested attributes, and their acknowledgements.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{
@@ -16,6 +16,9 @@ const HEADER: usize = 16;
 
 /// Answers are acknowledgements, which repeat the request's header.
 const ANSWER_BYTES_MAX: usize = 8 * 1024;
+
+/// The kernel lists in pieces of at most this.
+const DUMP_BYTES_MAX: usize = 32 * 1024;
 
 /// One message, or several in a row.
 #[derive(Debug, Default)]
@@ -81,9 +84,27 @@ pub struct Socket(OwnedFd);
 impl Socket {
     /// `None` for NETLINK_ROUTE. It works on the network namespace in which it was opened.
     pub fn open(protocol: Option<Protocol>) -> io::Result<Socket> {
+        Socket::listening(protocol, 0)
+    }
+
+    /// One that hears what is told to these groups.
+    pub fn listening(protocol: Option<Protocol>, groups: u32) -> io::Result<Socket> {
         let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
-        bind(&socket, &SocketAddrNetlink::new(0, 0))?;
+        bind(&socket, &SocketAddrNetlink::new(0, groups))?;
         Ok(Socket(socket))
+    }
+
+    /// The next messages, if there are any now.
+    pub fn receive(&self) -> io::Result<Option<Vec<u8>>> {
+        let mut answer = vec![0; DUMP_BYTES_MAX];
+        match rustix::io::retry_on_intr(|| recv(&self.0, &mut answer[..], RecvFlags::DONTWAIT)) {
+            Ok((length, _)) => {
+                answer.truncate(length);
+                Ok(Some(answer))
+            }
+            Err(rustix::io::Errno::AGAIN) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Sends one message and waits until the kernel has done it, or says why it has not.
@@ -114,6 +135,40 @@ impl Socket {
             _ => Err(io::Error::other("netlink answered something else than asked")),
         }
     }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The messages of an answer. What makes no sense ends them.
+pub fn messages(answer: &[u8]) -> impl Iterator<Item = &[u8]> {
+    parts(answer, |bytes| usize::try_from(u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?)).ok())
+}
+
+/// What an attribute holds, by its kind, after the fixed part of a message or within another attribute.
+pub fn attribute(within: &[u8], wanted: u16) -> Option<&[u8]> {
+    const FLAGS: u16 = 0xc000;
+    let length = |bytes: &[u8]| Some(usize::from(u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?)));
+    let kind = |part: &[u8]| Some(u16::from_ne_bytes(part.get(2..4)?.try_into().ok()?) & !FLAGS);
+    parts(within, length).find(|part| kind(part) == Some(wanted))?.get(4..)
+}
+
+/// Each begins with its length, at a multiple of four.
+fn parts(mut bytes: &[u8], length: fn(&[u8]) -> Option<usize>) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let length = length(bytes)?;
+        let part = bytes.get(..length).filter(|part| part.len() >= 4)?;
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some(part)
+    })
+}
+
+/// What kind of message it is.
+pub fn kind(message: &[u8]) -> Option<u16> {
+    Some(u16::from_ne_bytes(message.get(4..6)?.try_into().ok()?))
 }
 
 const RTM_NEWLINK: u16 = 16;

@@ -1,14 +1,15 @@
 //! Just enough of nftables to fence sandboxes in: a table of our own, chains on hooks, and rules of a few expressions.
 //!
-//! The table belongs to the socket that made it (`NFT_TABLE_F_OWNER`): when the spawner goes, however it goes, the
-//! kernel takes the table away, and nobody else can change it before.
+//! On the host, the table belongs to the socket that made it (`NFT_TABLE_F_OWNER`): when the spawner goes, however it
+//! goes, the kernel takes the table away, and nobody else can change it before. Inside a sandbox it goes with the
+//! sandbox's network.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use rustix::net::netlink;
 
-use crate::process::netlink::{Request, Socket};
+use crate::process::netlink::{Request, Socket, attribute, kind, messages};
 
 const SUBSYSTEM: u16 = 10 << 8;
 const BATCH_BEGIN: u16 = 0x10;
@@ -27,6 +28,7 @@ const OWNER: u32 = 2;
 pub enum Hook {
     Input = 1,
     Forward = 2,
+    Output = 3,
     PostRouting = 4,
 }
 
@@ -48,13 +50,30 @@ pub enum Match<'a> {
     Ipv6,
     /// Of IPv4, from or to a network.
     From(Ipv4Addr, u8),
+    NotFrom(Ipv4Addr, u8),
     To(Ipv4Addr, u8),
-    /// To this port, of UDP or TCP, whose headers begin alike.
-    Port(u16),
-    Udp,
-    Tcp,
     /// An answer, in a connection that began the other way.
     Established,
+    /// Nobody has answered in its connection yet.
+    New,
+    Tcp,
+    /// There are more of them than this a second, after a burst.
+    Faster(Rate),
+    /// More connections than this are open, this one included.
+    MoreConnections(u32),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Rate {
+    Packets { a_second: u64, burst: u32 },
+    Bytes { a_second: u64, burst: u32 },
+}
+
+/// How long a table is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    Socket,
+    Namespace,
 }
 
 const REGISTER: [u8; 4] = 1_u32.to_be_bytes();
@@ -80,12 +99,19 @@ pub struct Batch {
 }
 
 impl Batch {
-    pub fn table(name: &str) -> Batch {
+    /// Changes to a table that is there.
+    pub fn of(name: &str) -> Batch {
         let mut request = Request::default();
         request.message(BATCH_BEGIN, 0, &[0, 0, 0, 10]);
-        request.message(NEW_TABLE, CREATE | ACK, &header(FAMILY_INET));
-        request.attribute(1, &text(name)).attribute(2, &be(OWNER));
-        Batch { request, table: name.to_owned(), messages: 1 }
+        Batch { request, table: name.to_owned(), messages: 0 }
+    }
+
+    pub fn table(name: &str, life: Life) -> Batch {
+        let mut batch = Batch::of(name);
+        batch.messages = 1;
+        batch.request.message(NEW_TABLE, CREATE | ACK, &header(FAMILY_INET));
+        batch.request.attribute(1, &text(name)).attribute(2, &be(if life == Life::Socket { OWNER } else { 0 }));
+        batch
     }
 
     pub fn chain(&mut self, name: &str, kind: &str, hook: Hook, priority: i32) {
@@ -98,9 +124,19 @@ impl Batch {
         self.request.attribute(7, &text(kind));
     }
 
+    /// Goes after the rules that are there.
     pub fn rule(&mut self, chain: &str, matches: &[Match<'_>], verdict: Verdict) {
+        self.add(APPEND, chain, matches, verdict);
+    }
+
+    /// Goes before them.
+    pub fn first_rule(&mut self, chain: &str, matches: &[Match<'_>], verdict: Verdict) {
+        self.add(0, chain, matches, verdict);
+    }
+
+    fn add(&mut self, place: u16, chain: &str, matches: &[Match<'_>], verdict: Verdict) {
         self.messages += 1;
-        self.request.message(NEW_RULE, CREATE | APPEND | ACK, &header(FAMILY_INET));
+        self.request.message(NEW_RULE, CREATE | place | ACK, &header(FAMILY_INET));
         self.request.attribute(1, &text(&self.table)).attribute(2, &text(chain));
         self.request.nest(4, |list| {
             matches.iter().for_each(|one| one.write(list));
@@ -108,16 +144,52 @@ impl Batch {
         });
     }
 
-    /// Makes the changes. The socket holds the table from then on.
-    pub fn commit(mut self) -> io::Result<Socket> {
-        self.request.message(BATCH_END, 0, &[0, 0, 0, 10]);
+    /// Makes the changes, in the current network namespace. The socket may hold the table from then on.
+    pub fn commit(self) -> io::Result<Socket> {
         let socket = Socket::open(Some(netlink::NETFILTER))?;
-        socket.send(&self.request)?;
-        for _ in 0..self.messages {
-            socket.acknowledged()?;
-        }
+        self.commit_on(&socket)?;
         Ok(socket)
     }
+
+    /// Makes them through a socket that holds the table, or in the network namespace in which it was opened.
+    pub fn commit_on(mut self, socket: &Socket) -> io::Result<()> {
+        self.request.message(BATCH_END, 0, &[0, 0, 0, 10]);
+        socket.send(&self.request)?;
+        (0..self.messages).try_for_each(|_| socket.acknowledged())
+    }
+}
+
+/// Chains of this network namespace that drop forwarded packets of IPv4 unless a rule of theirs accepts them, as Docker's
+/// and other firewalls do: no rule of ours can overrule them. Those that the kernel keeps for old iptables are not seen.
+pub fn chains_that_drop() -> io::Result<Vec<String>> {
+    const GET_CHAIN: u16 = SUBSYSTEM | 4;
+    const DUMP: u16 = 0x300;
+    let socket = Socket::open(Some(netlink::NETFILTER))?;
+    let mut request = Request::default();
+    request.message(GET_CHAIN, DUMP, &header(0));
+    socket.send(&request)?;
+    let mut found = Vec::new();
+    while let Some(answer) = socket.receive()? {
+        found.extend(messages(&answer).filter_map(dropping_chain));
+    }
+    Ok(found)
+}
+
+fn dropping_chain(message: &[u8]) -> Option<String> {
+    const NETLINK_HEADER: usize = 16;
+    const HEADERS: usize = 20;
+    const POLICY_DROP: u32 = 0;
+    let family = *message.get(NETLINK_HEADER)?;
+    if kind(message)? != NEW_CHAIN || ![FAMILY_INET, libc::NFPROTO_IPV4 as u8].contains(&family) {
+        return None;
+    }
+    let attributes = message.get(HEADERS..)?;
+    let number = |bytes: &[u8]| Some(u32::from_be_bytes(bytes.try_into().ok()?));
+    let name = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned();
+    let hook = number(attribute(attribute(attributes, 4)?, 1)?)?;
+    let policy = number(attribute(attributes, 5)?)?;
+    let (table, chain) = (name(attribute(attributes, 1)?), name(attribute(attributes, 3)?));
+    (hook == Hook::Forward as u32 && policy == POLICY_DROP).then(|| format!("{chain} of table {table}"))
 }
 
 fn expression(list: &mut Request, name: &str, data: impl FnOnce(&mut Request)) {
@@ -165,14 +237,36 @@ fn payload(list: &mut Request, base: u32, offset: u32, length: u32) {
     });
 }
 
-fn network(list: &mut Request, offset: u32, address: Ipv4Addr, prefix: u8) {
+fn network(list: &mut Request, offset: u32, is_equal: bool, address: Ipv4Addr, prefix: u8) {
     meta(list, META_FAMILY);
     compare(list, true, &[libc::NFPROTO_IPV4 as u8]);
     payload(list, 1, offset, 4);
     let bits = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
     mask(list, &be(bits));
-    compare(list, true, &be(address.to_bits() & bits));
+    compare(list, is_equal, &be(address.to_bits() & bits));
 }
+
+fn connection_state(list: &mut Request, states: u32) {
+    expression(list, "ct", |at| {
+        at.attribute(1, &REGISTER).attribute(2, &be(0));
+    });
+    mask(list, &states.to_ne_bytes());
+    compare(list, false, &[0; 4]);
+}
+
+fn limit(list: &mut Request, rate: Rate) {
+    let (kind, a_second, burst) = match rate {
+        Rate::Packets { a_second, burst } => (0, a_second, burst),
+        Rate::Bytes { a_second, burst } => (1, a_second, burst),
+    };
+    expression(list, "limit", |at| {
+        at.attribute(1, &a_second.to_be_bytes()).attribute(2, &1_u64.to_be_bytes());
+        at.attribute(3, &be(burst)).attribute(4, &be(kind)).attribute(5, &be(OVER));
+    });
+}
+
+/// The flag by which a limit matches what is beyond it.
+const OVER: u32 = 1;
 
 impl Match<'_> {
     fn write(self, list: &mut Request) {
@@ -197,28 +291,25 @@ impl Match<'_> {
                 meta(list, META_FAMILY);
                 compare(list, true, &[libc::NFPROTO_IPV6 as u8]);
             }
-            Match::From(address, prefix) => network(list, 12, address, prefix),
-            Match::To(address, prefix) => network(list, 16, address, prefix),
-            Match::Port(port) => {
-                payload(list, 2, 2, 2);
-                compare(list, true, &port.to_be_bytes());
+            Match::From(address, prefix) => network(list, 12, true, address, prefix),
+            Match::NotFrom(address, prefix) => network(list, 12, false, address, prefix),
+            Match::To(address, prefix) => network(list, 16, true, address, prefix),
+            Match::Established => {
+                const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
+                connection_state(list, ESTABLISHED_OR_RELATED);
             }
-            Match::Udp => {
-                meta(list, META_L4);
-                compare(list, true, &[libc::IPPROTO_UDP as u8]);
+            Match::New => {
+                const NEW: u32 = 8;
+                connection_state(list, NEW);
             }
             Match::Tcp => {
                 meta(list, META_L4);
                 compare(list, true, &[libc::IPPROTO_TCP as u8]);
             }
-            Match::Established => {
-                const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
-                expression(list, "ct", |at| {
-                    at.attribute(1, &REGISTER).attribute(2, &be(0));
-                });
-                mask(list, &ESTABLISHED_OR_RELATED.to_ne_bytes());
-                compare(list, false, &[0; 4]);
-            }
+            Match::Faster(rate) => limit(list, rate),
+            Match::MoreConnections(count) => expression(list, "connlimit", |at| {
+                at.attribute(1, &be(count)).attribute(2, &be(OVER));
+            }),
         }
     }
 }
@@ -239,12 +330,4 @@ impl Verdict {
             });
         });
     }
-}
-
-/// The IPv4 addresses among some.
-pub fn ipv4(addresses: &[IpAddr]) -> Vec<Ipv4Addr> {
-    addresses
-        .iter()
-        .filter_map(|address| if let IpAddr::V4(address) = address { Some(*address) } else { None })
-        .collect()
 }

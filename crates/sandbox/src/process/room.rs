@@ -17,8 +17,9 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot, watch};
 use crate::isolation::{Event, Exit, Freezing, ProcessId, Room, RunError, StartError, Status, Usage};
 use crate::limits::{GRANT_NUMBER_MAX, GRANTS_MAX, PROGRAMS_MAX};
 use crate::message::{self, Command, News};
+use crate::places::Places;
 use crate::process::cgroup::Group;
-use crate::process::{Spawner, is_mountable, next, rlimits, transmit};
+use crate::process::{Kind, Spawner, Started, is_mountable, next, rlimits, transmit};
 use crate::spec::{Limits, Mount, Program};
 use crate::sys;
 
@@ -28,6 +29,9 @@ pub struct ProcessRoom {
     events: AsyncMutex<mpsc::Receiver<Event>>,
     gone: watch::Receiver<Option<u64>>,
     limits: Mutex<Limits>,
+    kind: Kind,
+    /// Of what is elsewhere than programs are told.
+    places: Mutex<Places>,
     spawner: Arc<Spawner>,
 }
 
@@ -59,22 +63,32 @@ impl ProcessRoom {
     #[expect(clippy::too_many_arguments, reason = "the parts of a sandbox, each of another kind")]
     pub async fn open(
         token: u64,
-        control: OwnedFd,
-        init: OwnedFd,
-        group: Group,
+        started: Started,
+        kind: Kind,
         limits: Limits,
+        places: Places,
         gone: watch::Receiver<Option<u64>>,
         spawner: Arc<Spawner>,
         spawn: &dyn Spawn,
     ) -> Result<ProcessRoom, StartError> {
         let step = |source| StartError::Step { step: "hear from the sandbox's init".to_owned(), source };
+        let Started { control, init, group, .. } = started;
         let control = sys::register(control).map_err(step)?;
         let inner = Inner { control, init, group, next: AtomicU64::new(1), waiting: Mutex::default() };
         let inner = Arc::new(inner);
         let (tell, events) = mpsc::channel(PROGRAMS_MAX + 1);
         let events = AsyncMutex::new(events);
         // From here on, dropping it kills.
-        let room = ProcessRoom { token, inner, events, gone, limits: Mutex::new(limits), spawner };
+        let room = ProcessRoom {
+            token,
+            inner,
+            events,
+            gone,
+            limits: Mutex::new(limits),
+            kind,
+            places: Mutex::new(places),
+            spawner,
+        };
         match next(&room.inner.control).await {
             Ok(Some((News::Up, _))) => {}
             Ok(Some((News::Down { step, errno }, _))) => {
@@ -186,7 +200,30 @@ fn check(program: &Program) -> Result<(), RunError> {
     Ok(())
 }
 
+impl ProcessRoom {
+    /// The program with every place by its real name.
+    fn at_home(&self, mut program: Program) -> Program {
+        if self.kind == Kind::Bare {
+            let places = self.places.lock();
+            program.argv.iter_mut().for_each(|word| *word = places.translate(word));
+            program.env.iter_mut().for_each(|(_, value)| *value = places.translate(value));
+            program.directory = places.translate_path(&program.directory);
+            if !program.env.iter().any(|(name, _)| name == "TMPDIR") {
+                program.env.push(("TMPDIR".to_owned(), places.translate("/tmp")));
+            }
+        }
+        program
+    }
+}
+
 impl Room for ProcessRoom {
+    fn locate(&self, text: &str) -> String {
+        match self.kind {
+            Kind::Confined => text.to_owned(),
+            Kind::Bare => self.places.lock().translate(text),
+        }
+    }
+
     fn run(&self, program: Program) -> BoxFuture<'_, Result<ProcessId, RunError>> {
         Box::pin(async move {
             check(&program)?;
@@ -204,8 +241,8 @@ impl Room for ProcessRoom {
                 waiting.runs.insert(request, answered);
             }
             let has_memory_group = self.inner.group.out_of_memory().is_some();
-            let rlimits = rlimits(&self.limits.lock(), has_memory_group);
-            let Program { argv, env, directory, grants } = program;
+            let rlimits = rlimits(&self.limits.lock(), self.kind, has_memory_group);
+            let Program { argv, env, directory, grants } = self.at_home(program);
             let places = grants.iter().map(|grant| grant.at).collect();
             let fds: Vec<_> = grants.iter().map(|grant| grant.fd.as_fd()).collect();
             let command = Command::Run { request, argv, env, directory, places, rlimits };
@@ -286,7 +323,9 @@ impl Room for ProcessRoom {
             if !is_mountable(&mount) {
                 return Err(io::ErrorKind::InvalidInput.into());
             }
-            self.spawner.mount(self.token, mount).await
+            self.spawner.mount(self.token, mount.clone()).await?;
+            self.places.lock().folder(mount.inside, mount.host);
+            Ok(())
         })
     }
 

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -18,12 +19,14 @@ use rustix::thread::{CapabilitySet, UnshareFlags};
 
 use crate::features::{EGRESS, Features};
 use crate::message::{self, Order, Report};
+use crate::process::bare::{self, Bare};
 use crate::process::cgroup::{Controller, Group, Trees};
-use crate::process::enter::{Entry, write_proc};
-use crate::process::network::Networks;
+use crate::process::enter::{self, write_proc};
+use crate::process::init::{self, Entry};
+use crate::process::network::{Networks, Outside};
 use crate::process::step::{Failure, Step};
 use crate::process::template::{Template, attach, clone_tree, seal};
-use crate::process::{Settings, etc, init};
+use crate::process::{Kind, Settings, nft};
 use crate::spec::{Mount, Spec};
 use crate::sys::{self, Alone};
 
@@ -61,7 +64,7 @@ fn begin(socket: &OwnedFd) -> Result<(Spawner, Features), Failure> {
     let _ = rustix::process::setsid();
     rustix::process::umask(Mode::from_raw_mode(0o022));
     let order = message::receive(socket, RecvFlags::empty()).step("receive the settings")?;
-    let Some((Order::Begin { settings, server }, _)) = order else {
+    let Some((Order::Begin { settings, kind, server }, _)) = order else {
         return Err(Failure { step: "receive the settings".to_owned(), source: io::ErrorKind::InvalidData.into() });
     };
     if let Some(user) = settings.as_user {
@@ -72,18 +75,12 @@ fn begin(socket: &OwnedFd) -> Result<(Spawner, Features), Failure> {
     let files = rustix::process::getrlimit(Resource::Nofile).maximum;
     let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files, maximum: files });
     let trees = Trees::claim(server).step("claim control groups")?;
-    if !is_root {
-        own_user_namespace(&alone)?;
-    }
-    let nameservers =
-        if settings.nameservers.is_empty() { etc::host_nameservers() } else { settings.nameservers.clone() };
-    let networks = Networks::begin(&alone, is_root, &nameservers, &settings)?;
-    let template = Template::build(&alone, is_root, &nameservers)?;
-    let wants_landlock = sys::landlock_abi();
-    let features = features(is_root, &trees, wants_landlock.as_ref().err(), networks.no_egress());
+    let (house, features) = match kind {
+        Kind::Confined => confined(&alone, is_root, &trees, &settings)?,
+        Kind::Bare => (House::Bare(Bare::begin()?), features_of_bare(is_root, &trees)),
+    };
     let children = sys::signal_fd(libc::SIGCHLD).step("listen for exits")?;
     let socket = socket.try_clone().step("keep the socket")?;
-    let wants_landlock = wants_landlock.is_ok();
     let (cells, dead, slots) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
     let spawner = Spawner {
         alone,
@@ -92,9 +89,7 @@ fn begin(socket: &OwnedFd) -> Result<(Spawner, Features), Failure> {
         settings,
         is_root,
         trees,
-        networks,
-        template,
-        wants_landlock,
+        house,
         cells,
         dead,
         slots,
@@ -102,6 +97,22 @@ fn begin(socket: &OwnedFd) -> Result<(Spawner, Features), Failure> {
         server,
     };
     Ok((spawner, features))
+}
+
+/// The walls, and what of them this host lends.
+fn confined(alone: &Alone, is_root: bool, trees: &Trees, settings: &Settings) -> Result<(House, Features), Failure> {
+    let networks = if is_root {
+        Networks::of_host(settings)?
+    } else {
+        // After the groups are claimed, which may move this process, and before the host is out of reach.
+        let outside = settings.has_egress.then(|| Outside::begin(alone));
+        own_user_namespace(alone)?;
+        Networks::of_own(alone, outside, settings)?
+    };
+    let template = Template::build(alone, is_root)?;
+    let landlock = sys::landlock_abi();
+    let features = features(is_root, trees, landlock.as_ref().err(), networks.no_egress());
+    Ok((House::Confined { networks, template, wants_landlock: landlock.is_ok() }, features))
 }
 
 /// Root of the host, with what root can do: neither of a container's user namespace nor stripped. All others do as
@@ -140,10 +151,9 @@ fn own_user_namespace(alone: &Alone) -> Result<(), Failure> {
     sys::unshare(alone, UnshareFlags::NEWNS).step("make a mount namespace")
 }
 
-fn features(is_root: bool, trees: &Trees, no_landlock: Option<&io::Error>, no_egress: Option<&str>) -> Features {
+/// What control groups do, with walls and without.
+fn features_of_groups(is_root: bool, trees: &Trees) -> Features {
     let mut features = Features { is_root, list: Vec::new() };
-    let not_root = (!is_root).then(|| "lamp does not run as root".to_owned());
-    features.add("uid for each sandbox", not_root, "run lamp as root, if functions do not trust each other");
     let delegate = "run lamp as root, or as a service whose cgroup is delegated (systemd: Delegate=yes)";
     let missing = |controller| {
         let found = trees.missing.iter().find(|(missing, _)| *missing == controller);
@@ -153,10 +163,41 @@ fn features(is_root: bool, trees: &Trees, no_landlock: Option<&io::Error>, no_eg
     features.add("CPU share", missing(Controller::Cpu), delegate);
     features.add("process limit", missing(Controller::Pids), delegate);
     features.add("freezing", missing(Controller::Freezer), delegate);
+    features
+}
+
+fn features_of_bare(is_root: bool, trees: &Trees) -> Features {
+    let mut features = features_of_groups(is_root, trees);
+    let off = Some("the operator has turned it off".to_owned());
+    features.add("isolation", off, "start lamp without --isolation none");
+    features.add(EGRESS, None, "");
+    features
+}
+
+fn features(is_root: bool, trees: &Trees, no_landlock: Option<&io::Error>, no_egress: Option<&str>) -> Features {
+    let mut features = features_of_groups(is_root, trees);
+    let not_root = (!is_root).then(|| "lamp does not run as root".to_owned());
+    features.add("uid for each sandbox", not_root, "run lamp as root, if functions do not trust each other");
     let no_landlock = no_landlock.map(|error| format!("the kernel refuses: {error}"));
     features.add("landlock", no_landlock, "boot a kernel with CONFIG_SECURITY_LANDLOCK and landlock in its lsm= list");
-    let remedy = "run lamp as root on a kernel with nftables, and `sysctl -w net.ipv4.ip_forward=1`";
+    let remedy = if is_root {
+        "a kernel with nftables, and leave to forward packets (or `sysctl -w net.ipv4.ip_forward=1`)"
+    } else {
+        "install pasta (in Debian the package passt) on a kernel with nftables, and let users open /dev/net/tun; or run \
+         lamp as root"
+    };
     features.add(EGRESS, no_egress.map(str::to_owned), remedy);
+    // The spawner is in the network whose packets these are.
+    if no_egress.is_none() {
+        let chains = nft::chains_that_drop().unwrap_or_default();
+        let dropped = (!chains.is_empty()).then(|| {
+            let chains = chains.join(", ");
+            format!("this host's firewall drops forwarded packets that none of its rules accepts: chain {chains}")
+        });
+        let remedy =
+            "if functions do not reach the internet: iptables -I FORWARD -i 'lmp+' -j ACCEPT, and the same with -o";
+        features.add("forwarding", dropped, remedy);
+    }
     features
 }
 
@@ -167,9 +208,7 @@ struct Spawner {
     settings: Settings,
     is_root: bool,
     trees: Trees,
-    networks: Networks,
-    template: Template,
-    wants_landlock: bool,
+    house: House,
     /// By the init's pid.
     cells: BTreeMap<i32, Cell>,
     /// Whose init is dead, and whose groups are not yet removed.
@@ -181,12 +220,42 @@ struct Spawner {
     server: u32,
 }
 
+/// What sandboxes are made of.
+enum House {
+    Confined { networks: Networks, template: Template, wants_landlock: bool },
+    Bare(Bare),
+}
+
+impl House {
+    fn networks(&self) -> Option<&Networks> {
+        match self {
+            House::Confined { networks, .. } => Some(networks),
+            House::Bare(_) => None,
+        }
+    }
+
+    fn networks_mut(&mut self) -> Option<&mut Networks> {
+        match self {
+            House::Confined { networks, .. } => Some(networks),
+            House::Bare(_) => None,
+        }
+    }
+
+    /// Back from a sandbox's namespaces.
+    fn go_home(&self) -> Result<(), Failure> {
+        match self {
+            House::Confined { networks, template, .. } => template.leave().and_then(|()| networks.go_home()),
+            House::Bare(_) => Ok(()),
+        }
+    }
+}
+
 struct Cell {
     token: u64,
     slot: u32,
     init: OwnedFd,
-    /// Its mount namespace.
-    files: OwnedFd,
+    /// Its mount namespace, behind walls.
+    files: Option<OwnedFd>,
     group: Group,
     /// When it died: how often the kernel had killed in it for memory.
     out_of_memory: u64,
@@ -199,6 +268,8 @@ struct Preparation {
     listeners: Vec<OwnedFd>,
     group: Group,
     slot: u32,
+    /// Without walls.
+    folder: Option<PathBuf>,
 }
 
 impl Spawner {
@@ -209,17 +280,31 @@ impl Spawner {
     /// Until the server goes.
     fn serve(&mut self) -> io::Result<()> {
         loop {
-            let mut waited = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.children, PollFlags::IN)];
-            let timeout = match (self.networks.wants_more(), self.dead.is_empty()) {
+            let wants_more = self.house.networks().is_some_and(Networks::wants_more);
+            let timeout = match (wants_more, self.dead.is_empty()) {
                 (true, _) => Some(&AT_ONCE),
                 (false, false) => Some(&BURIAL_RETRY),
                 (false, true) => None,
             };
+            let mut waited = vec![PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.children, PollFlags::IN)];
+            let watched = self.house.networks().and_then(Networks::watched);
+            waited.extend(watched.into_iter().flatten().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             let ready = rustix::io::retry_on_intr(|| poll(&mut waited, timeout))?;
-            let [orders, exits] = waited.map(|fd| !fd.revents().is_empty());
-            if ready == 0 {
-                // Nobody waits for us: the dearest part of the next start can be made now.
-                self.networks.make_one_ahead(&self.alone).map_err(|failure| failure.source)?;
+            let happened: Vec<bool> = waited.iter().map(|fd| !fd.revents().is_empty()).collect();
+            let [orders, exits, way_out_ended, new_addresses] =
+                [0, 1, 2, 3].map(|at| happened.get(at).copied().unwrap_or(false));
+            if way_out_ended {
+                // The next one has another.
+                return Err(io::Error::other("the way out is gone"));
+            }
+            if let Some(networks) = self.house.networks_mut() {
+                if new_addresses {
+                    networks.close_new_addresses()?;
+                }
+                if ready == 0 {
+                    // Nobody waits for us: the dearest part of the next start can be made now.
+                    networks.make_one_ahead(&self.alone).map_err(|failure| failure.source)?;
+                }
             }
             if exits {
                 let mut pending = [0_u8; 128];
@@ -262,7 +347,7 @@ impl Spawner {
         let prepared = self.prepare(spec, group.clone(), slot);
         let born = prepared.and_then(|prepared| self.give_birth(token, prepared));
         // Back from the sandbox's namespaces, whatever came of it.
-        let home = self.template.leave().and_then(|()| self.networks.go_home());
+        let home = self.house.go_home();
         self.is_lost = home.is_err();
         if !self.cells.values().any(|cell| cell.slot == slot) {
             group.remove();
@@ -271,37 +356,51 @@ impl Spawner {
     }
 
     fn prepare(&mut self, spec: &Spec, group: Group, slot: u32) -> Result<Preparation, Failure> {
-        let mut mounts = Vec::with_capacity(spec.mounts.len());
-        for mount in &spec.mounts {
-            mounts.push((sealed(mount)?, mount.inside.to_string_lossy().into_owned()));
-        }
+        let doors = group.doors().step("open the control groups")?;
         // At home: a socket keeps the network in which it was made, and this one outlives the sandbox at the server's end.
         let control = message::pair().step("make a control socket")?;
-        let listeners = self.networks.prepare(&self.alone, spec.network, &spec.listen)?;
-        let entry = Entry {
-            doors: group.doors().step("open the control groups")?,
-            mounts,
-            limits: spec.limits.clone(),
-            host_id: self.is_root.then(|| self.settings.uid_base.saturating_add(slot)),
-            covers_proc: self.template.covers_proc,
-            wants_landlock: self.wants_landlock,
-        };
-        Ok(Preparation { entry, control, listeners, group, slot })
+        match &mut self.house {
+            House::Confined { networks, template, wants_landlock } => {
+                let mut mounts = Vec::with_capacity(spec.mounts.len());
+                for mount in &spec.mounts {
+                    mounts.push((sealed(mount)?, mount.inside.to_string_lossy().into_owned()));
+                }
+                let listeners = networks.prepare(&self.alone, spec.network, &spec.listen)?;
+                let entry = Entry::Confined(enter::Entry {
+                    doors,
+                    mounts,
+                    limits: spec.limits.clone(),
+                    host_id: self.is_root.then(|| self.settings.uid_base.saturating_add(slot)),
+                    covers_proc: template.covers_proc,
+                    wants_landlock: *wants_landlock,
+                });
+                Ok(Preparation { entry, control, listeners, group, slot, folder: None })
+            }
+            House::Bare(bare) => {
+                spec.mounts.iter().try_for_each(bare::check)?;
+                let listeners = bare::listen(spec.listen.len())?;
+                let folder = Some(bare.prepare(slot)?);
+                Ok(Preparation { entry: Entry::Bare(doors), control, listeners, group, slot, folder })
+            }
+        }
     }
 
     /// Leaves the caller in the sandbox's files.
     fn give_birth(&mut self, token: u64, prepared: Preparation) -> Result<(), Failure> {
-        let Preparation { entry, control: (ours, theirs), listeners, group, slot } = prepared;
-        let files = self.template.enter_copy(&self.alone)?;
-        let v2 = entry.doors.v2.as_ref().map(AsFd::as_fd);
-        let born = sys::clone_into(&self.alone, NAMESPACES as u64, v2);
+        let Preparation { entry, control: (ours, theirs), listeners, group, slot, folder } = prepared;
+        let (files, namespaces) = match &self.house {
+            House::Confined { template, .. } => (Some(template.enter_copy(&self.alone)?), NAMESPACES),
+            House::Bare(_) => (None, 0),
+        };
+        let v2 = entry.doors().v2.as_ref().map(AsFd::as_fd);
+        let born = sys::clone_into(&self.alone, namespaces as u64, v2);
         match born.map_err(Failure::of("start the sandbox's init"))? {
             None => init::live(&self.alone, theirs, entry),
             Some((pid, init)) => {
                 self.slots.insert(slot);
                 let mut fds = vec![ours.as_fd(), init.as_fd()];
                 fds.extend(listeners.iter().map(AsFd::as_fd));
-                let told = self.report(&Report::Started { token, group: group.clone() }, &fds);
+                let told = self.report(&Report::Started { token, group: group.clone(), folder }, &fds);
                 self.cells.insert(pid.as_raw_pid(), Cell { token, slot, init, files, group, out_of_memory: 0 });
                 told.step("hand the sandbox out")
             }
@@ -312,10 +411,13 @@ impl Spawner {
     fn mount(&mut self, token: u64, mount: &Mount) -> Result<(), Failure> {
         let cell = self.cells.values().find(|cell| cell.token == token);
         let cell = cell.ok_or(io::Error::from_raw_os_error(libc::ESRCH)).step("find the sandbox")?;
+        let (House::Confined { template, .. }, Some(files)) = (&self.house, &cell.files) else {
+            return bare::check(mount);
+        };
         let tree = sealed(mount)?;
-        self.template.enter(&cell.files)?;
+        template.enter(files)?;
         let attached = attach(&tree, &mount.inside.to_string_lossy()).step("mount a directory of the host");
-        let home = self.template.leave();
+        let home = template.leave();
         self.is_lost = home.is_err();
         home.and(attached)
     }
@@ -339,14 +441,31 @@ impl Spawner {
 
     /// Removes the groups of the dead, and reports those of whom nothing is left.
     fn bury(&mut self) -> io::Result<()> {
-        let (gone, dead): (Vec<Cell>, Vec<Cell>) =
-            std::mem::take(&mut self.dead).into_iter().partition(|cell| cell.group.remove());
+        if self.dead.is_empty() {
+            return Ok(());
+        }
+        let (gone, dead): (Vec<Cell>, Vec<Cell>) = match self.kill_orphans() {
+            Ok(0) => std::mem::take(&mut self.dead).into_iter().partition(|cell| cell.group.remove()),
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(error),
+        };
         self.dead = dead;
         for cell in gone {
             self.slots.remove(&cell.slot);
+            if let House::Bare(bare) = &self.house {
+                bare.remove(cell.slot);
+            }
             self.report(&Report::Gone { token: cell.token, out_of_memory: cell.out_of_memory }, &[])?;
         }
         Ok(())
+    }
+
+    /// Without walls: who is our child and no init was a dead one's. Behind them nobody outlives an init.
+    fn kill_orphans(&self) -> io::Result<usize> {
+        match &self.house {
+            House::Confined { .. } => Ok(0),
+            House::Bare(_) => bare::kill_children(|pid| self.cells.contains_key(&pid)),
+        }
     }
 
     /// Kills every sandbox and gives all back.
@@ -363,11 +482,16 @@ impl Spawner {
         }
         const TRIES: usize = 500;
         for _ in 0..TRIES {
+            let orphans = self.kill_orphans().unwrap_or(0);
+            let _ = self.collect();
             self.dead.retain(|cell| !cell.group.remove());
-            if self.dead.is_empty() {
+            if self.dead.is_empty() && orphans == 0 {
                 break;
             }
             let _ = poll(&mut [], Some(&BURIAL_RETRY));
+        }
+        if let House::Bare(bare) = &self.house {
+            bare.release();
         }
         self.trees.release();
     }

@@ -6,7 +6,6 @@
 
 use std::fs;
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -63,11 +62,11 @@ pub struct Template {
 }
 
 impl Template {
-    pub fn build(alone: &Alone, is_root: bool, nameservers: &[IpAddr]) -> Result<Template, Failure> {
+    pub fn build(alone: &Alone, is_root: bool) -> Result<Template, Failure> {
         let host = mount_namespace().step("open the host's mount namespace")?;
         let proc = rustix::fs::open("/proc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).step("open /proc")?;
         let lent = Lent::by_host(is_root)?;
-        let etc = etc::gather(nameservers);
+        let etc = etc::gather();
 
         sys::unshare(alone, UnshareFlags::NEWNS).step("make a mount namespace")?;
         let template = mount_namespace().step("open the template's mount namespace")?;

@@ -74,6 +74,12 @@ static int mount_proc(void) {
     mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL);
     return done(mount("x", "/tmp", "proc", 0, NULL));
 }
+// A group's release_agent runs as root of the host (CVE-2022-0492).
+static int mount_groups(void) {
+    unshare(CLONE_NEWNS | CLONE_NEWCGROUP);
+    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL);
+    return done(mount("x", "/tmp", "cgroup2", 0, NULL));
+}
 static int remount_root(void) { return reached(mount(NULL, "/nowhere", NULL, MS_REMOUNT, NULL)); }
 static int unmount_proc(void) { return reached(umount2("/proc/nowhere", MNT_DETACH)); }
 static int fs_open(void) { return done(syscall(SYS_fsopen, "tmpfs", 0)); }
@@ -226,7 +232,7 @@ static int higher_priority(void) { return done(setpriority(PRIO_PROCESS, 0, -5))
 #define TRY(attempt) {#attempt, attempt}
 static const struct { const char *name; int (*run)(void); } attempts[] = {
     TRY(unshare_user), TRY(unshare_mount), TRY(unshare_net), TRY(unshare_cgroup), TRY(clone_user), TRY(clone_pid),
-    TRY(clone3_user), TRY(mount_tmpfs), TRY(mount_proc), TRY(remount_root), TRY(unmount_proc), TRY(fs_open),
+    TRY(clone3_user), TRY(mount_tmpfs), TRY(mount_proc), TRY(mount_groups), TRY(remount_root), TRY(unmount_proc), TRY(fs_open),
     TRY(open_tree_), TRY(move_mount_), TRY(mount_setattr_), TRY(statmount_), TRY(pivot), TRY(chroot_), TRY(set_ns),
     TRY(trace), TRY(vm_read), TRY(kcmp_), TRY(pidfd_getfd_), TRY(bpf_), TRY(perf), TRY(uring), TRY(userfault),
     TRY(add_key_), TRY(keyctl_), TRY(request_key_), TRY(handle_of), TRY(open_handle), TRY(fanotify), TRY(vsock),

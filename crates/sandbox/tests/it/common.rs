@@ -1,6 +1,7 @@
 //! What the tests of this crate share: an isolation on the test's own runtime, and programs of the host's shell.
 
 use std::io::Read;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,8 @@ impl Spawn for OnTokio {
 
 pub fn settings() -> Settings {
     let binary = env!("CARGO_BIN_EXE_sandbox-spawner").into();
-    Settings { binary, ..Settings::default() }
+    // The machine's own switches stay as they are.
+    Settings { binary, may_forward: false, ..Settings::default() }
 }
 
 pub async fn isolation() -> (Isolation, Features) {
@@ -32,6 +34,12 @@ pub async fn isolation_without_root() -> (Isolation, Features) {
     let nobody = rustix::process::geteuid().is_root().then_some(65_534);
     let settings = Settings { as_user: nobody, ..settings() };
     sandbox::processes(settings, Arc::new(OnTokio)).await.expect("this host starts sandboxes for users")
+}
+
+/// No walls, as whom. Only root may choose.
+pub async fn bare(as_user: Option<u32>) -> (Isolation, Features) {
+    let as_user = as_user.filter(|_| rustix::process::geteuid().is_root());
+    sandbox::bare(Settings { as_user, ..settings() }, Arc::new(OnTokio)).await.expect("every host starts processes")
 }
 
 /// Nothing in these tests takes longer, unless it hangs.
@@ -77,4 +85,32 @@ pub fn public_folder() -> tempfile::TempDir {
 
 pub fn succeeded() -> Exit {
     Exit { status: Status::Code(0), out_of_memory: false }
+}
+
+/// The spawner under a name of its own, and who runs by that name: it, its inits, and whoever leads it out.
+pub struct Named {
+    folder: tempfile::TempDir,
+}
+
+impl Named {
+    pub fn make() -> (Named, Settings) {
+        let named = Named { folder: public_folder() };
+        std::os::unix::fs::symlink(settings().binary, named.path()).unwrap();
+        let settings = Settings { binary: named.path(), ..settings() };
+        (named, settings)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("spawner")
+    }
+
+    pub fn processes(&self) -> Vec<u32> {
+        let name = self.path().into_os_string().into_encoded_bytes();
+        let is_ours = |pid: &u32| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.split(|byte| *byte == 0).next() == Some(&name)
+        };
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_ours).collect()
+    }
 }

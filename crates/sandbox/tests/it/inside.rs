@@ -139,3 +139,18 @@ async fn interpreters_of_the_host_run() {
         println!("skipped: the host has no Java in /usr/bin");
     }
 }
+
+/// Whoever calls the Runtime API reaches that of its own sandbox, though all are at the same address.
+#[tokio::test]
+async fn a_call_reaches_nobody_elses_listener() {
+    let (isolation, _) = isolation().await;
+    let mut wanted = spec("calls");
+    wanted.listen = vec![9001];
+    let mut caller = soon(isolation.start(wanted.clone())).await.unwrap();
+    let mut neighbour = soon(isolation.start(wanted)).await.unwrap();
+    let script = "exec bash -c 'exec 3<>/dev/tcp/127.0.0.1/9001'";
+    assert_eq!(output(&caller, script).await.1, succeeded());
+    let accept = |sandbox: &mut sandbox::Sandbox| sandbox.take_listeners()[0].accept();
+    assert!(accept(&mut caller).is_ok());
+    assert_eq!(accept(&mut neighbour).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use sandbox::{Cpu, Freezing, Status};
+use sandbox::{Cpu, Features, Freezing, Isolation, Status};
 
-use crate::common::{MIB, exit, isolation, output, shell, soon, spec, succeeded};
+use crate::common::{MIB, exit, isolation, isolation_without_root, output, shell, soon, spec, succeeded};
 
 /// Says so when the host lends us less than a test needs.
 macro_rules! needs {
@@ -46,7 +46,7 @@ async fn too_much_memory_is_told_as_such() {
     assert_eq!(exit(&sandbox).await, succeeded());
 }
 
-/// Bombs in memory, in `/tmp` and in both, all at once: each ends itself, and a neighbour notices nothing.
+/// T2: bombs in memory of all kinds, in `/tmp` and in both, all at once: each ends itself, and a neighbour notices nothing.
 #[tokio::test]
 async fn bombs_end_only_those_who_light_them() {
     let (isolation, features) = isolation().await;
@@ -56,14 +56,18 @@ async fn bombs_end_only_those_who_light_them() {
     let beats = "i=0; while [ $i -lt 50 ]; do echo beat; sleep 0.01; i=$((i+1)); done";
     soon(victim.run(shell(beats).grant(1, writer))).await.unwrap();
     let mut bombs = Vec::new();
-    for at in 0..6 {
+    for at in 0..20 {
         let mut small = spec("bomb");
         small.limits.memory_bytes = 32 * MIB;
         let bomb = soon(isolation.start(small)).await.unwrap();
-        let script = match at % 3 {
+        let script = match at % 5 {
             0 => "head -c 200M /dev/zero | tail -c 150M",
             1 => "exec head -c 200M /dev/zero >/tmp/bomb",
-            _ => "for i in 1 2 3 4; do (head -c 50M /dev/zero | tail -c 40M >/tmp/$i) & done; wait",
+            2 => "for i in 1 2 3 4; do (head -c 50M /dev/zero | tail -c 40M >/tmp/$i) & done; wait",
+            3 => {
+                "exec python3 -c \"import os; f = os.memfd_create('bomb'); [os.write(f, bytes(1 << 20)) for _ in range(128)]\""
+            }
+            _ => "exec python3 -c \"import mmap; m = mmap.mmap(-1, 128 << 20); m.write(bytes(128 << 20))\"",
         };
         soon(bomb.run(shell(script))).await.unwrap();
         bombs.push(bomb);
@@ -103,6 +107,60 @@ async fn processes_are_counted() {
     assert!(text.contains("ork"), "a fork bomb is told about: {text}");
     soon(sandbox.clear()).await.unwrap();
     assert_eq!(output(&sandbox, "echo alive").await, ("alive\n".to_owned(), succeeded()));
+}
+
+/// T1, at full size: a bomb of processes and one of threads end at the limit, and go with one order.
+async fn bombs_of_tasks_end((isolation, features): (Isolation, Features)) {
+    let processes = "i=0; while [ $i -lt 1200 ]; do sleep 1000 & i=$((i+1)); echo $i; done";
+    let threads = "exec python3 -c \"
+import threading
+count = 0
+try:
+    while count < 1200:
+        threading.Thread(target=threading.Event().wait).start(); count += 1; print(count, flush=True)
+except RuntimeError: print('stop', flush=True); threading.Event().wait()\"";
+    // Where memory is limited by the process, stacks of 8 MiB are what ends threads.
+    let threads_min = if features.works("memory limit") { 500 } else { 20 };
+    for (script, least) in [(processes, 500), (threads, threads_min)] {
+        let sandbox = soon(isolation.start(spec("bomb"))).await.unwrap();
+        let (text, reached) = {
+            let (mut reader, writer) = std::io::pipe().unwrap();
+            let complaints = writer.try_clone().unwrap();
+            soon(sandbox.run(shell(script).grant(1, writer).grant(2, complaints))).await.unwrap();
+            let read = tokio::task::spawn_blocking(move || {
+                let (mut text, mut bytes) = (String::new(), [0; 4096]);
+                // Until somebody is told that there is no more to be had.
+                while !text.contains("ork") && !text.contains("stop") {
+                    let count = std::io::Read::read(&mut reader, &mut bytes).unwrap();
+                    assert!(count > 0, "{text}");
+                    text.push_str(&String::from_utf8_lossy(&bytes[..count]));
+                }
+                text
+            });
+            let text = soon(read).await.unwrap();
+            let reached = text.split_whitespace().filter_map(|word| word.parse::<u32>().ok()).max().unwrap();
+            (text, reached)
+        };
+        assert!((least..1_024).contains(&reached), "{reached}: {text}");
+        if let Some(tasks) = sandbox.usage().unwrap().processes {
+            assert!(tasks <= 1_025, "{tasks}");
+        }
+        soon(sandbox.clear()).await.unwrap();
+        assert!(sandbox.usage().unwrap().processes.unwrap_or(1) <= 1);
+        // The shell may have given up before.
+        let _ = exit(&sandbox).await;
+        assert_eq!(output(&sandbox, "echo alive").await, ("alive\n".to_owned(), succeeded()));
+    }
+}
+
+#[tokio::test]
+async fn bombs_of_tasks_end_at_the_limit() {
+    bombs_of_tasks_end(isolation().await).await;
+}
+
+#[tokio::test]
+async fn bombs_of_tasks_end_at_the_limit_without_root() {
+    bombs_of_tasks_end(isolation_without_root().await).await;
 }
 
 #[tokio::test]

@@ -3,9 +3,12 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 mod attacks;
+mod bare;
 mod common;
 mod egress;
 mod inside;
+mod internet;
 mod leaks;
 mod limits;
+mod races;
 mod suite;

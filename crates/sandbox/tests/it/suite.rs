@@ -1,4 +1,4 @@
-//! The laws of a sandbox, whichever backend it has: the real one and the fake pass the same.
+//! The laws of a sandbox, whichever backend it has: with walls, without, and the fake pass the same.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use sandbox::{Event, FakeProcess, Isolation, ProcessId, Program, RunError, Sandbox, Spec, Status};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::common::{MIB, isolation, isolation_without_root, shell, soon};
+use crate::common::{MIB, bare, isolation, isolation_without_root, shell, soon};
 
 /// What the laws need programs to do.
 #[derive(Clone, Copy)]
@@ -16,7 +16,7 @@ enum Act {
     Hang,
     /// Copies descriptor 3 to descriptor 4, after the value of `GREETING`.
     Copy,
-    /// Connects to 127.0.0.1:9001 and says hello.
+    /// Connects to 127.0.0.1:9001, or where that is, and says hello.
     Call,
     /// Listens on a port of 127.0.0.1 that it writes to descriptor 3, and sends back what the first caller sends.
     Listen,
@@ -32,9 +32,9 @@ impl Act {
             Act::Listen => "exec /usr/bin/python3 -c 'import socket,os\ns=socket.create_server((\"127.0.0.1\",0))\n\
                             os.write(3,str(s.getsockname()[1]).encode())\nos.close(3)\nc,_=s.accept()\nc.sendall(c.recv(99))'"
                 .to_owned(),
-            Act::Call => "exec 5<>/dev/tcp/127.0.0.1/9001 && echo hello >&5".to_owned(),
+            Act::Call => "exec 5<>/dev/tcp/${API%:*}/${API#*:} && echo hello >&5".to_owned(),
         };
-        Program { argv: vec!["/bin/bash".into(), "-c".into(), script], ..shell("") }
+        Program { argv: vec!["/bin/bash".into(), "-c".into(), script], ..shell("") }.env("API", "127.0.0.1:9001")
     }
 }
 
@@ -212,6 +212,16 @@ async fn processes_keep_the_laws() {
 #[tokio::test]
 async fn processes_without_root_keep_the_laws() {
     laws(isolation_without_root().await.0).await;
+}
+
+#[tokio::test]
+async fn programs_without_walls_keep_the_laws() {
+    laws(bare(None).await.0).await;
+}
+
+#[tokio::test]
+async fn programs_without_walls_nor_groups_keep_the_laws() {
+    laws(bare(Some(65_534)).await.0).await;
 }
 
 #[tokio::test]

@@ -171,7 +171,9 @@ public final class Bootstrap {
     private static URLClassLoader loader(String root) throws IOException {
         List<URL> places = new ArrayList<>();
         places.add(new URL("file", null, -1, root + "/"));
-        for (String folder : new String[] {root + "/lib", "/opt/java/lib"}) {
+        // Elsewhere only where the operator wants no isolation.
+        String opt = System.getenv().getOrDefault("_LAMP_OPT", "/opt");
+        for (String folder : new String[] {root + "/lib", opt + "/java/lib"}) {
             String[] names = new File(folder).list();
             if (names == null) {
                 continue;

@@ -1,0 +1,182 @@
+//! Names for sandboxes with egress: the server listens inside, at `NAMESERVER`, and asks the host's nameservers from the
+//! host's own network. So the fence needs no hole for it, it does not matter where those are (the host's loopback, a
+//! container's), and a flood of queries ends here.
+//!
+//! Nothing is read in a query or an answer. What an answer leads to is the fence's business, whatever the name.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Spawn;
+use tokio::net::{TcpStream, UdpSocket as AsyncUdpSocket};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, timeout};
+
+use crate::limits::{NAME_BYTES_MAX, NAME_QUERIES_A_SECOND_MAX, NAME_QUERIES_MAX};
+
+/// What `/etc/resolv.conf` names inside.
+pub const NAMESERVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 53);
+const PORT: u16 = 53;
+
+/// How long one nameserver may take; a resolver inside waits five seconds for us.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+const CONVERSATION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// After the server ran out of what it takes to listen, such as descriptors.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// As the host's own resolver does.
+const SERVERS_MAX: usize = 3;
+
+/// The sockets inside, as the spawner makes and the server takes them.
+pub fn listen() -> io::Result<[OwnedFd; 2]> {
+    let udp = UdpSocket::bind((NAMESERVER, PORT))?;
+    let tcp = TcpListener::bind((NAMESERVER, PORT))?;
+    udp.set_nonblocking(true)?;
+    tcp.set_nonblocking(true)?;
+    Ok([udp.into(), tcp.into()])
+}
+
+/// Answers on these sockets until the sandbox is gone.
+pub fn serve(
+    [udp, tcp]: [OwnedFd; 2],
+    servers: &[IpAddr],
+    gone: &watch::Receiver<Option<u64>>,
+    spawn: &Arc<dyn Spawn>,
+) -> io::Result<()> {
+    let names = Arc::new(Names { servers: servers.to_vec(), queries: Arc::new(Semaphore::new(NAME_QUERIES_MAX)) });
+    let udp = Arc::new(AsyncUdpSocket::from_std(udp.into())?);
+    let tcp = tokio::net::TcpListener::from_std(tcp.into())?;
+    let (mut gone, tasks) = (gone.clone(), Arc::clone(spawn));
+    let task = async move {
+        tokio::select! {
+            _ = gone.wait_for(Option::is_some) => {}
+            () = answer_datagrams(&udp, &names, &tasks) => {}
+            () = answer_streams(&tcp, &names, &tasks) => {}
+        }
+    };
+    spawn.spawn("names", Box::pin(task));
+    Ok(())
+}
+
+struct Names {
+    /// Empty: what the host uses at the time.
+    servers: Vec<IpAddr>,
+    queries: Arc<Semaphore>,
+}
+
+impl Names {
+    fn servers(&self) -> Vec<SocketAddr> {
+        let servers = if self.servers.is_empty() { of_host() } else { self.servers.clone() };
+        servers.into_iter().take(SERVERS_MAX).map(|server| SocketAddr::new(server, PORT)).collect()
+    }
+
+    /// The first answer of the nameservers, in their order.
+    async fn ask(&self, query: &[u8]) -> Option<Vec<u8>> {
+        for server in self.servers() {
+            if let Ok(Ok(answer)) = timeout(ANSWER_TIMEOUT, ask(server, query)).await {
+                return Some(answer);
+            }
+        }
+        None
+    }
+}
+
+async fn ask(server: SocketAddr, query: &[u8]) -> io::Result<Vec<u8>> {
+    // A socket a query: its port is one more thing that a forger has to guess.
+    let any: SocketAddr = if server.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { ([0_u16; 8], 0).into() };
+    let socket = AsyncUdpSocket::bind(any).await?;
+    socket.connect(server).await?;
+    socket.send(query).await?;
+    let mut answer = vec![0; NAME_BYTES_MAX];
+    loop {
+        let length = socket.recv(&mut answer).await?;
+        if answer.get(..2) == query.get(..2) {
+            answer.truncate(length);
+            return Ok(answer);
+        }
+    }
+}
+
+/// A query too many is not answered; who asks, asks again.
+async fn answer_datagrams(socket: &Arc<AsyncUdpSocket>, names: &Arc<Names>, spawn: &Arc<dyn Spawn>) {
+    let mut query = vec![0; NAME_BYTES_MAX];
+    let (mut second, mut count) = (Instant::now(), 0);
+    loop {
+        let Ok((length, from)) = socket.recv_from(&mut query).await else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        if second.elapsed() >= Duration::from_secs(1) {
+            (second, count) = (Instant::now(), 0);
+        }
+        count += 1;
+        let Ok(permit) = Arc::clone(&names.queries).try_acquire_owned() else { continue };
+        if count > NAME_QUERIES_A_SECOND_MAX {
+            continue;
+        }
+        let query = query.get(..length).unwrap_or_default().to_vec();
+        let (socket, names) = (Arc::clone(socket), Arc::clone(names));
+        let task = async move {
+            if let Some(answer) = names.ask(&query).await {
+                let _ = socket.send_to(&answer, from).await;
+            }
+            drop(permit);
+        };
+        spawn.spawn("name query", Box::pin(task));
+    }
+}
+
+/// What is too long for a datagram, passed on as it is.
+async fn answer_streams(listener: &tokio::net::TcpListener, names: &Arc<Names>, spawn: &Arc<dyn Spawn>) {
+    loop {
+        let Ok(permit) = Arc::clone(&names.queries).acquire_owned().await else { return };
+        let Ok((mut inside, _)) = listener.accept().await else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        let names = Arc::clone(names);
+        let task = async move {
+            let conversation = async {
+                for server in names.servers() {
+                    if let Ok(Ok(mut outside)) = timeout(ANSWER_TIMEOUT, TcpStream::connect(server)).await {
+                        let _ = tokio::io::copy_bidirectional(&mut inside, &mut outside).await;
+                        return;
+                    }
+                }
+            };
+            let _ = timeout(CONVERSATION_TIMEOUT, conversation).await;
+            drop(permit);
+        };
+        spawn.spawn("name query", Box::pin(task));
+    }
+}
+
+/// What the host asks, or, as its own resolver would, itself.
+fn of_host() -> Vec<IpAddr> {
+    let servers = parse(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
+    if servers.is_empty() { vec![IpAddr::V4(Ipv4Addr::LOCALHOST)] } else { servers }
+}
+
+fn parse(text: &str) -> Vec<IpAddr> {
+    let server = |line: &str| {
+        let mut words = line.split_whitespace();
+        (words.next() == Some("nameserver")).then(|| words.next()?.parse().ok())?
+    };
+    text.lines().filter_map(server).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nameservers_of_the_host_are_found_wherever_they_are() {
+        let text = "# nameserver 9.9.9.9\nsearch example.org\nnameserver 127.0.0.11\nnameserver\t::1 \nnameserver fe80::1%eth0\noptions ndots:0\n";
+        let found: Vec<String> = parse(text).iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["127.0.0.11", "::1"]);
+    }
+}

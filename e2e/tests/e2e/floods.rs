@@ -1,0 +1,84 @@
+//! Functions that write without end: the server's memory does not grow, and others are served meanwhile.
+
+use std::io::{Read, Write};
+use std::path::Path;
+
+use e2e::{Lamp, client, clients, python, run};
+
+/// Writes so many MB in lines of a hundred bytes, or in one.
+const FUNCTION: &str = "
+import os
+def handler(event, context):
+    line = (b'x' * 99 + b'\\n') * 10000 if event['lines'] else b'x' * 1000000
+    for _ in range(event['megabytes']):
+        done = 0
+        while done < len(line):
+            done += os.write(1, line[done:])
+    return 'done'
+";
+
+/// MB in lines and in one line: little in every run, as much as T4 says in the long one.
+fn megabytes() -> [(bool, usize); 2] {
+    if std::env::var_os("LAMP_TORTURE").is_some() { [(true, 6_000), (false, 1_000)] } else { [(true, 8), (false, 80)] }
+}
+
+/// What the server may grow by, for any flood.
+const GROWTH_KB_MAX: u64 = 64 * 1024;
+
+fn memory_kb(lamp: &Lamp, key: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", lamp.pid())).expect("read lamp's status");
+    let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("the kernel counts memory");
+    line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().expect("it is a number")
+}
+
+fn invoke(lamp: &Lamp, function: &str, event: &str) -> String {
+    let mut stream = lamp.connect();
+    let length = event.len();
+    let request = format!(
+        "POST /2015-03-31/functions/{function}/invocations HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{event}"
+    );
+    stream.write_all(request.as_bytes()).expect("send the request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("read the answer");
+    answer
+}
+
+fn make(lamp: &Lamp, name: &str, code: &Path) {
+    let mut make = client(lamp, &python());
+    make.arg(clients().join("python/make_function.py")).args([name, "512", "900"]).arg(code);
+    run(make);
+}
+
+#[test]
+fn a_flood_of_output_costs_the_server_no_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let code = dir.path().join("app.py");
+    std::fs::write(&code, FUNCTION).unwrap();
+    let lamp = Lamp::start_logging(&dir.path().join("data"), &["--log-level", "info"], Path::new("/dev/null"));
+    make(&lamp, "flood", &code);
+    make(&lamp, "victim", &code);
+    let little = r#"{"lines": true, "megabytes": 1}"#;
+    for function in ["flood", "victim"] {
+        let answer = invoke(&lamp, function, little);
+        assert!(answer.ends_with("\"done\""), "{answer}");
+    }
+    let before = memory_kb(&lamp, "VmRSS");
+    for (lines, megabytes) in megabytes() {
+        let event = format!(r#"{{"lines": {lines}, "megabytes": {megabytes}}}"#);
+        std::thread::scope(|scope| {
+            let flood = scope.spawn(|| invoke(&lamp, "flood", &event));
+            let mut served = 0;
+            while !flood.is_finished() {
+                let answer = invoke(&lamp, "victim", r#"{"lines": true, "megabytes": 0}"#);
+                assert!(answer.ends_with("\"done\""), "{answer}");
+                served += 1;
+            }
+            assert!(served > 0);
+            let answer = flood.join().unwrap();
+            assert!(answer.ends_with("\"done\""), "{answer}");
+        });
+        let peak = memory_kb(&lamp, "VmHWM");
+        println!("lines {lines}: {before} kB before, {peak} kB at most");
+        assert!(peak <= before + GROWTH_KB_MAX, "lines {lines}: {before} kB before, {peak} kB at most");
+    }
+}
