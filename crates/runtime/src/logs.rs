@@ -86,7 +86,7 @@ impl Output {
         .await;
     }
 
-    /// Adds what has been written by now, half lines too.
+    /// Adds what has been written by now; half lines wait for the rest.
     pub fn read_out(&mut self, events: &mut Vec<Written>) {
         for pipe in self.pipes.iter_mut().filter(|pipe| !pipe.is_ended) {
             // A writer that is faster than we are must not keep us here.
@@ -103,8 +103,12 @@ impl Output {
                     }
                 }
             }
-            pipe.flush(events);
         }
+    }
+
+    /// Adds half lines, too: nothing follows them that belongs to them.
+    pub fn flush(&mut self, events: &mut Vec<Written>) {
+        self.pipes.iter_mut().for_each(|pipe| pipe.flush(events));
     }
 }
 
@@ -277,8 +281,10 @@ mod tests {
         rustix::io::write(&given.error, b"three\n").unwrap();
         rustix::io::write(&extension.output, b"four\n").unwrap();
         output.read_out(&mut events);
+        assert_eq!(events.len(), 3, "half a line waits");
+        output.flush(&mut events);
         let function = |text: &str| (Source::Function, text.to_owned());
-        let written = [function("one\n"), function("two\n"), function("three\n"), (Source::Extension, "four\n".into())];
+        let written = [function("one\n"), function("three\n"), (Source::Extension, "four\n".into()), function("two\n")];
         assert_eq!(events, written);
         events.clear();
         rustix::io::write(&given.log, &frame(b"five")).unwrap();

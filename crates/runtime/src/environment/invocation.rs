@@ -22,9 +22,7 @@ pub struct Invocation {
     /// Until it is handed to the runtime.
     pub call: Option<Box<Call>>,
     pub request_id: String,
-    pub invoked_arn: String,
     pub tenant_id: Option<String>,
-    pub trace_header: Option<String>,
     pub trace: Option<Trace>,
     wants_tail: bool,
     is_streamed: bool,
@@ -61,9 +59,7 @@ impl Invocation {
     pub fn new(call: Box<Call>) -> Invocation {
         Invocation {
             request_id: call.request_id.to_string(),
-            invoked_arn: call.invoked_arn.clone(),
             tenant_id: call.tenant_id.clone(),
-            trace_header: call.trace_header.clone(),
             trace: call.trace_header.as_deref().and_then(Trace::of),
             wants_tail: call.wants_log_tail,
             is_streamed: call.is_streamed,

@@ -267,17 +267,15 @@ impl Environment {
         let time_left = self.deadline.map_or(self.timeout, |deadline| deadline.since(now));
         let Some(invocation) = &mut self.in_hand else { return };
         invocation.handed = Some(now);
+        let Some(call) = invocation.call.take() else { return };
         if self.extensions.is_any() {
-            let Invocation { request_id, invoked_arn, trace_header, .. } = &*invocation;
-            let (request_id, invoked_arn) = (request_id.clone(), invoked_arn.clone());
+            let (request_id, invoked_arn) = (invocation.request_id.clone(), call.invoked_arn.clone());
+            let told = Invoke { request_id, invoked_arn, trace_header: call.trace_header.clone(), time_left };
             let mut replies = Vec::new();
-            let told = Invoke { request_id, invoked_arn, trace_header: trace_header.clone(), time_left };
             self.extensions.invoke(&told, &mut replies);
             reply(replies, out);
         }
-        if let Some(call) = invocation.call.take() {
-            out.push(Command::Hand { call, time_left });
-        }
+        out.push(Command::Hand { call, time_left });
     }
 
     fn said(&mut self, now: Timestamp, said: Said, out: &mut Vec<Command>) {
@@ -354,6 +352,10 @@ impl Environment {
         match &mut self.in_hand {
             Some(invocation) if invocation.runtime_done.is_none() => invocation.runtime_done = Some(now),
             _ => return,
+        }
+        if !self.is_heard && !self.writer.logging.is_json {
+            // Nobody would read it.
+            return;
         }
         let text = self.in_hand.as_ref().and_then(|invocation| {
             let line = Line::RuntimeDone {

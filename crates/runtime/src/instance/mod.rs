@@ -232,7 +232,10 @@ impl Instance {
                 Event::Said(said)
             }
             Happened::Asked(ticket, ask) => {
-                self.before_an_end(lines).await;
+                // It may be the end of an invocation, but not of what its function is writing.
+                self.output.read_out(lines);
+                self.write(lines).await;
+                self.note_memory();
                 Event::Asked(ticket, ask)
             }
             Happened::InSandbox(Happening::Exited { process, exit }) => return self.exited(process, exit, lines).await,
@@ -310,7 +313,12 @@ impl Instance {
     /// Takes note of what was written and held up to now.
     async fn before_an_end(&mut self, lines: &mut Vec<Written>) {
         self.output.read_out(lines);
+        self.output.flush(lines);
         self.write(lines).await;
+        self.note_memory();
+    }
+
+    fn note_memory(&mut self) {
         let peak_bytes = self.sandbox.usage().ok().and_then(|usage| usage.memory_peak_bytes);
         self.environment.note_memory(peak_bytes);
     }
@@ -476,7 +484,9 @@ impl Instance {
         }
         // The last words of the dead.
         let mut lines = Vec::new();
-        std::mem::take(&mut self.output).read_out(&mut lines);
+        let mut output = std::mem::take(&mut self.output);
+        output.read_out(&mut lines);
+        output.flush(&mut lines);
         events.extend(lines.into_iter().map(|(source, text)| Event::Output(source, text)));
         self.transport.reset().await;
         self.relay.reset();
