@@ -261,15 +261,15 @@ mod tests {
     fn functions_run_as_configured() {
         let functions = |file: &str| with_file(file, Settings::default()).unwrap().functions;
         let file = "[functions]\nisolation = 'process'\nnetwork = 'none'\nallowed_networks = ['10.0.0.0/8']\n\
-                    nameservers = ['10.0.0.2']\nmay_forward = true\ncpu = 'quota'\nconcurrency = 7\n\
+                    nameservers = ['10.0.0.2']\nmay_forward = false\ncpu = 'quota'\nconcurrency = 7\n\
                     keep_alive = '90s'\nruntime_match = 'exact'\n";
         let read = functions(file);
         assert_eq!((read.isolation, read.network, read.cpu), (Isolation::Process, Some(Network::None), Cpu::Quota));
-        assert_eq!((read.allowed_networks.len(), read.nameservers.len(), read.may_forward), (1, 1, true));
+        assert_eq!((read.allowed_networks.len(), read.nameservers.len(), read.may_forward), (1, 1, false));
         assert_eq!((read.concurrency, read.keep_alive.as_secs()), (7, 90));
         assert_eq!(read.interpreters.runtime_match, RuntimeMatch::Exact);
         let default = functions("");
-        assert_eq!((default.isolation, default.network, default.may_forward), (Isolation::Auto, None, false));
+        assert_eq!((default.isolation, default.network, default.may_forward), (Isolation::Auto, None, true));
         assert_eq!((default.concurrency, default.keep_alive.as_secs()), (1000, 600));
 
         let flags = FunctionFlags { network: Some(Network::Egress), concurrency: Some(8), ..FunctionFlags::default() };

@@ -49,7 +49,7 @@ impl Sandboxes {
         };
         let network = network(functions.network, &features)?;
         if let (None, Network::Loopback, Some((missing, remedy))) = (functions.network, network, no_egress(&features)) {
-            tracing::info!("functions have no way to the internet: {missing}; {remedy}, or start with --may-forward");
+            tracing::info!("functions have no way to the internet: {missing}; {remedy}");
         }
         Ok(Some(Self { isolation, features, network }))
     }

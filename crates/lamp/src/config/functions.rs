@@ -72,7 +72,7 @@ impl Functions {
                 given.allowed_networks
             },
             nameservers: first(given.nameservers, file.nameservers),
-            may_forward: given.may_forward.or(file.may_forward).unwrap_or(false),
+            may_forward: given.may_forward.or(file.may_forward).unwrap_or(true),
             cpu: given.cpu.or(file.cpu).unwrap_or(Cpu::Weight),
             concurrency,
             keep_alive: given.keep_alive.or(file.keep_alive).map_or(runtime::limits::KEEP_ALIVE_DEFAULT, |span| span.0),

@@ -112,8 +112,11 @@ fn egress(functions: &Functions, feature: Option<&Feature>, could_forward: bool)
             Check::ok(EGRESS, "functions reach the internet: the server lets the host forward packets, as it may")
         }
         Some((missing, remedy)) => {
-            let remedy =
-                if could_forward { format!("{remedy}, or start lamp with --may-forward") } else { remedy.into() };
+            let remedy = if could_forward {
+                format!("{remedy}, or start lamp without --may-forward=false")
+            } else {
+                remedy.into()
+            };
             let found = format!("functions do not reach the internet: {missing}");
             match functions.network {
                 Some(_) => Check::fail(EGRESS, found, format!("{remedy}; or choose --network none")),
@@ -215,10 +218,10 @@ mod tests {
     #[test]
     fn the_way_out_is_judged_by_what_was_asked_for() {
         let (can, cannot) = (feature(None), feature(Some("no forwarding")));
-        let open = functions();
-        let asked = Functions { network: Some(cli::Network::Egress), ..functions() };
+        let open = Functions { may_forward: false, ..functions() };
+        let asked = Functions { network: Some(cli::Network::Egress), may_forward: false, ..functions() };
         let closed = Functions { network: Some(cli::Network::None), ..functions() };
-        let may = Functions { may_forward: true, ..functions() };
+        let may = functions();
         let state = |functions, feature, could| egress(functions, Some(feature), could).state;
         assert_eq!(state(&open, &can, false), State::Ok);
         assert_eq!(state(&open, &cannot, false), State::Warn);
@@ -227,7 +230,7 @@ mod tests {
         assert_eq!(state(&may, &cannot, true), State::Ok);
         assert_eq!(state(&may, &cannot, false), State::Warn);
         let remedy = egress(&open, Some(&cannot), true).remedy.unwrap();
-        assert_eq!(remedy, "forward, or start lamp with --may-forward");
+        assert_eq!(remedy, "forward, or start lamp without --may-forward=false");
     }
 
     #[test]

@@ -240,7 +240,11 @@ impl Instance {
             }
             Happened::InSandbox(Happening::Exited { process, exit }) => return self.exited(process, exit, lines).await,
             Happened::InSandbox(Happening::Gone) => Event::Gone,
-            Happened::Output => return self.write(lines).await,
+            Happened::Output => {
+                self.write(lines).await;
+                // A flood of it must not keep other instances from their turn.
+                return tokio::task::yield_now().await;
+            }
             Happened::Taken(bytes) => return self.transport.grant(bytes),
             Happened::Delivered(sent) => return self.delivered(sent).await,
             Happened::Timer(Timer::Telemetry) => return self.relay.pump(self.now()),

@@ -1,7 +1,8 @@
 //! Takes events to their functions: one courier for each function that has events, as long as it has some.
 //!
 //! A courier runs what is due, oldest first, waits for what is due later, and goes when nothing is left. How much it runs at
-//! once follows what the function bears: more with each event that ran, half as much when one was held up. [`retry`](super::retry) decides what becomes of an event after an attempt, and the store hears of it
+//! once follows what the function bears: more with each event that ran, half as much when one was held up, and then it
+//! rests until another ends, for what is held up is the worse for each try. [`retry`](super::retry) decides what becomes of an event after an attempt, and the store hears of it
 //! before the next. The store is also how couriers learn of events: by its hints, and at the start by looking.
 //!
 //! Invariant: one courier a function. What a crash interrupts is attempted again.
@@ -29,7 +30,7 @@ const ATTEMPTS_MAX: usize = 100;
 const STEP: usize = 16;
 /// Hints that wait for a courier. More of them say nothing more than that it should look.
 const HINTS_MAX: usize = 64;
-/// How long a courier rests after the store failed it, and how long at most it sleeps: the world's clock may be moved.
+/// How long a courier rests after the store failed it or an event was held up, and how long at most it sleeps: the world's clock may be moved.
 const REST: Duration = Duration::from_secs(1);
 const SLEEP_MAX: Duration = Duration::from_secs(30);
 
@@ -102,8 +103,8 @@ impl Office {
                 rounds.insert(round.clone(), courier);
                 let (ended, ends) = mpsc::channel(ATTEMPTS_MAX);
                 let (office, running) = (self.clone(), BTreeSet::new());
-                let courier =
-                    Courier { office, round, hints, running, width: ATTEMPTS_FIRST, after: None, ended, ends };
+                let (width, rests_until) = (ATTEMPTS_FIRST, Timestamp::default());
+                let courier = Courier { office, round, hints, running, width, rests_until, after: None, ended, ends };
                 self.post.spawn.spawn("courier", Box::pin(courier.run()));
             }
         }
@@ -128,6 +129,8 @@ struct Courier {
     running: BTreeSet<Key>,
     /// As many may run at once.
     width: usize,
+    /// Nothing is started before.
+    rests_until: Timestamp,
     /// All that is due before this has been started.
     after: Option<Key>,
     ended: mpsc::Sender<Ended>,
@@ -165,10 +168,13 @@ impl Courier {
             tokio::select! {
                 Some((ended, attempt)) = self.ends.recv() => {
                     self.running.remove(&ended);
-                    self.width = width_after(self.width, attempt);
+                    self.width = width_after(self.width, self.running.len(), attempt);
+                    self.rests_until = match attempt {
+                        Some(Attempt::HeldUp) | None => self.office.post.clock.now().plus(REST),
+                        Some(_) => Timestamp::default(),
+                    };
                     if attempt.is_none() {
                         self.after = None;
-                        tokio::time::sleep(REST).await;
                     }
                 }
                 hint = self.hints.recv() => {
@@ -187,6 +193,9 @@ impl Courier {
         let (scope, incarnation) = (&self.round.0, self.round.1);
         let now = self.office.post.clock.now();
         let mut is_empty = self.running.is_empty();
+        if self.rests_until > now {
+            return Ok(Found::Next(Some(self.rests_until)));
+        }
         loop {
             if self.running.len() >= self.width {
                 return Ok(Found::Next(None));
@@ -280,11 +289,12 @@ impl Post {
     }
 }
 
-/// How many attempts may run at once after one has ended so.
-fn width_after(width: usize, attempt: Option<Attempt>) -> usize {
+/// How many attempts may run at once after one has ended so, beside those that are `running`. They hold what they need: one
+/// that lasts long must not keep the others from being tried.
+fn width_after(width: usize, running: usize, attempt: Option<Attempt>) -> usize {
     match attempt {
         Some(Attempt::Succeeded | Attempt::Failed | Attempt::Forbidden) => width.saturating_add(1).min(ATTEMPTS_MAX),
-        Some(Attempt::HeldUp) | None => (width / 2).max(1),
+        Some(Attempt::HeldUp) | None => (width / 2).max(running.saturating_add(1)),
     }
 }
 
@@ -455,10 +465,11 @@ mod tests {
 
     #[test]
     fn what_runs_at_once_follows_what_the_function_bears() {
-        assert_eq!(width_after(5, Some(Attempt::Succeeded)), 6);
-        assert_eq!(width_after(ATTEMPTS_MAX, Some(Attempt::Failed)), ATTEMPTS_MAX);
-        assert_eq!(width_after(7, Some(Attempt::HeldUp)), 3);
-        assert_eq!(width_after(1, None), 1);
+        assert_eq!(width_after(5, 0, Some(Attempt::Succeeded)), 6);
+        assert_eq!(width_after(ATTEMPTS_MAX, 9, Some(Attempt::Failed)), ATTEMPTS_MAX);
+        assert_eq!(width_after(7, 1, Some(Attempt::HeldUp)), 3);
+        assert_eq!(width_after(5, 4, Some(Attempt::HeldUp)), 5);
+        assert_eq!(width_after(1, 0, None), 1);
     }
 
     #[tokio::test]
