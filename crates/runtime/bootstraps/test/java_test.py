@@ -1,19 +1,19 @@
 """The Java bootstrap on every JDK that is here: `java_test.py [JAVA_HOME..]`; ONLY=part picks tests.
 
-JDKs are the one on PATH and those that JDKS (a list of homes, by colons) names. The newest JDK compiles everything for Java 11."""
+JDKs are the one on PATH, those in /usr/lib/jvm, and those that JDKS (a list of homes, by colons) names. The newest JDK compiles everything for Java 11."""
 
 import atexit
+import glob
 import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 
 import host
-from host import CREDIT, CREDIT_BYTES, EVENT, INVOKE, PARKED, READY, RESPONSE, Gone, Host, OverHttp, RuntimeApi
+from host import Gone, Host, OverHttp, RuntimeApi
 
 SOURCES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "java")
 BUILT = tempfile.mkdtemp(prefix="lamp-java-")
@@ -237,10 +237,8 @@ def test_errors_of_handlers(command):
         assert failure["errorMessage"] == failure["errorType"] == "java.io.IOException"
         assert function.invoke("cycle").failure["errorMessage"] == "An error occurred during JSON serialization of response"
         assert function.invoke(raw=b"{").failure["errorMessage"] == "An error occurred during JSON parsing"
-        told = {"requestId": "r", "deadlineMs": 0, "invokedFunctionArn": "a"}
-        function.socket.sendall(host.message(INVOKE, 9, json.dumps(told).encode()) + host.message(EVENT, 9, b'"memory"'))
-        assert json.loads(function.expect(host.ERROR))["errorType"] == "java.lang.OutOfMemoryError"
-        assert function.exited() == 0
+        error, status = function.fails_for_good("memory")
+        assert (error["errorType"], status) == ("java.lang.OutOfMemoryError", 0)
     with start(command, "app.Handlers::fail") as function:
         function.init()
         try:
@@ -272,20 +270,7 @@ def test_large_events_and_credit(command):
     assert answers(command, "app.Handlers$Echo", event).value == event
     with start(command, "app.Handlers::text") as function:
         function.init()
-        told = {"requestId": "r", "deadlineMs": 0, "invokedFunctionArn": "a"}
-        data = host.message(INVOKE, 9, json.dumps(told).encode()) + host.message(EVENT, 9, b"262998")
-        for at in range(len(data)):
-            function.socket.sendall(data[at : at + 1])
-        have = 0
-        while have < CREDIT_BYTES:
-            kind, more, _, payload = function.frame()
-            assert kind == RESPONSE and more
-            have += len(payload)
-        assert have == CREDIT_BYTES
-        function.socket.sendall(host.frame(CREDIT, 9, (5000).to_bytes(4, "little")))
-        kind, more, _, payload = function.frame()
-        assert kind == RESPONSE and not more and have + len(payload) == 263_000
-        function.expect(host.NEXT)
+        function.answers_in_pieces(b"262998", 263_000)
 
 
 def test_without_a_host_there_is_no_process(command):
@@ -314,19 +299,11 @@ def test_http(command):
         assert path == "/2018-06-01/runtime/init/error" and headers["lambda-runtime-function-error-type"] == "Runtime.BadFunctionCode"
 
 
-def interpreters():
-    given = sys.argv[1:] or os.environ.get("JDKS", "").split(":")
-    found = shutil.which("javac")
-    if found and not sys.argv[1:]:
-        given.append(os.path.dirname(os.path.dirname(os.path.realpath(found))))
-    homes = {}
-    for home in filter(None, given):
-        text = subprocess.run([home + "/bin/java", "-version"], stderr=-1).stderr.decode()
-        homes.setdefault(int(re.search(r'"(\d+)', text).group(1)), home)
-    build(homes[max(homes)])
-    java = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", *OPENS, "-cp", BUILT + "/bootstrap", "lamplight.Bootstrap"]
-    return [("Java %d" % version, [home + "/bin/java", *java]) for version, home in sorted(homes.items())]
-
-
 if __name__ == "__main__":
-    sys.exit(host.run(dict(globals()), interpreters()))
+    given = [os.path.dirname(os.path.dirname(os.path.realpath(path))) for path in filter(None, [shutil.which("javac")])]
+    found = host.interpreters("Java", (11,), "JDKS", given + sorted(glob.glob("/usr/lib/jvm/*")), "bin/java", "-version")
+    jdks = [home for home in found.values() if os.path.exists(home + "/bin/javac")]
+    if jdks:
+        build(jdks[-1])
+    java = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", *OPENS, "-cp", BUILT + "/bootstrap", "lamplight.Bootstrap"]
+    sys.exit(host.run(dict(globals()), jdks and {name: [home + "/bin/java", *java] for name, home in found.items()}))

@@ -1,6 +1,6 @@
 """The Python bootstrap on every interpreter that is here: `python_test.py [INTERPRETER..]`; ONLY=part picks tests.
 
-Interpreters are those on PATH (python3.8 to python3.14, python3) and pyenv's."""
+Interpreters are those on PATH (python3.8 to python3.14, python3), pyenv's, and those that PYTHONS (a list of paths, by colons) names."""
 
 import glob
 import json
@@ -8,10 +8,9 @@ import os
 import re
 import signal
 import sys
-import time
 
 import host
-from host import CREDIT, CREDIT_BYTES, EVENT, INIT, INVOKE, PARKED, READY, RESPONSE, Gone, Host, OverHttp, RuntimeApi
+from host import CREDIT_BYTES, INIT, PARKED, READY, Gone, Host, OverHttp, RuntimeApi
 
 BOOTSTRAP = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "python", "bootstrap.py")
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d"
@@ -428,27 +427,8 @@ def test_credit(command):
     with start(command, "def handler(event, context): return 'x' * event") as function:
         function.init()
         size = CREDIT_BYTES + 1000
-        told = {"requestId": "r", "deadlineMs": 0, "invokedFunctionArn": "a"}
-        function.socket.sendall(host.message(INVOKE, 1, json.dumps(told).encode()) + host.message(EVENT, 1, str(size).encode()))
-        have = 0
-        while have < CREDIT_BYTES:
-            kind, more, _, payload = function.frame()
-            assert kind == RESPONSE and more
-            have += len(payload)
-        assert have == CREDIT_BYTES
-        function.socket.settimeout(0.1)
-        try:
-            function.frame()
-            raise AssertionError("sent without credit")
-        except OSError:
-            pass
-        function.socket.settimeout(host.WAIT_SECONDS)
-        function.socket.sendall(host.frame(CREDIT, 1, (5000).to_bytes(4, "little")) * 2)
-        kind, more, _, payload = function.frame()
-        assert kind == RESPONSE and not more and have + len(payload) == size + 2
-        function.expect(host.NEXT)
-        function.socket.sendall(host.frame(CREDIT, 1, (5000).to_bytes(4, "little")))  # too late to matter
-        function.invocations = 1
+        function.answers_in_pieces(str(size).encode(), size + 2)
+        function.invocations = 9
         assert function.invoke(3).value == "xxx"
 
 
@@ -457,8 +437,7 @@ def test_frames_in_pieces(command):
         function.expect(PARKED)
         env = json.dumps({"env": function.env}).encode()
         data = host.frame(INIT, 0, env[:10], more=True) + host.frame(INIT, 0, env[10:])
-        told = {"requestId": "r", "deadlineMs": 0, "invokedFunctionArn": "a"}
-        data += host.message(INVOKE, 1, json.dumps(told).encode()) + host.frame(EVENT, 1, b'["a', more=True) + host.frame(EVENT, 1, b'b"]')
+        data += host.question(1, b'["a', b'b"]')
         for at in range(len(data)):
             function.socket.sendall(data[at : at + 1])
         function.expect(READY)
@@ -548,22 +527,13 @@ def test_http(command):
         assert api.invoke("x" * 6_000_000)[2] == b"6000000"
 
 
-def interpreters():
-    given = sys.argv[1:]
-    if not given:
-        root = os.environ.get("PYENV_ROOT", os.path.expanduser("~/.pyenv"))
-        given = sorted(glob.glob(root + "/versions/3.*/bin/python"))
-        for folder in os.environ["PATH"].split(os.pathsep):
-            given += [path for path in glob.glob(folder + "/python3*") if re.search(r"/python3(\.\d+)?$", path)]
-    found, seen = [], set()
-    for path in given:
-        path = os.path.realpath(path)
-        version = host.subprocess.run([path, "-S", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], stdout=-1, stderr=-1).stdout.decode().strip()
-        if version and tuple(map(int, version.split("."))) >= (3, 8) and version not in seen:
-            seen.add(version)
-            found.append(("Python " + version, [path, "-S", BOOTSTRAP]))
-    return found
+def usual():
+    root = os.environ.get("PYENV_ROOT", os.path.expanduser("~/.pyenv"))
+    folders = glob.glob(root + "/versions/3.*/bin") + os.environ["PATH"].split(os.pathsep)
+    paths = [path for folder in folders for path in sorted(glob.glob(folder + "/python3*"))]
+    return [path for path in paths if re.search(r"/python3(\.([89]|1\d))?$", path) and "/shims/" not in path]
 
 
 if __name__ == "__main__":
-    sys.exit(host.run(dict(globals()), interpreters()))
+    found = host.interpreters("Python", (3, 8), "PYTHONS", usual())
+    sys.exit(host.run(dict(globals()), {name: [path, "-S", BOOTSTRAP] for name, path in found.items()}))
