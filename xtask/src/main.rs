@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 mod conformance;
+mod functions;
 mod gen_models;
 mod suites;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod clients;
 mod control_plane;
 mod durability;
+mod functions;
 mod iam;
 mod server;
 mod terraform;
