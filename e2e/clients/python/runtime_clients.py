@@ -90,4 +90,9 @@ if client in STREAMS:
     assert told(body) == b"one,two,three" and "ErrorCode" not in events[-1]["InvokeComplete"], events
     response = awslambda.invoke_with_response_stream(FunctionName="stream", Payload=b'{"do": "fail"}')
     events = list(response["EventStream"])
-    assert events[-1]["InvokeComplete"].get("ErrorCode"), events
+    if client == "rust":
+        # It writes what would be trailers into the body, and AWS passes that on too.
+        assert b"Lambda-Runtime-Function-Error-Type: Runtime.StreamError" in events[-2]["PayloadChunk"]["Payload"], events
+    else:
+        complete = events[-1]["InvokeComplete"]
+        assert complete["ErrorCode"] and "as asked" in complete["ErrorDetails"], events

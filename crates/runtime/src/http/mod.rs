@@ -12,6 +12,7 @@
 mod server;
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 
 use ::http::header::CONTENT_TYPE;
 use ::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
@@ -136,6 +137,8 @@ impl Session {
     pub fn invoke(&mut self, call: Call, deadline: Timestamp) {
         self.id = call.request_id.to_string();
         self.state = State::Running;
+        // Before the runtime has it, so before it can respond.
+        self.served.wants_stream.store(call.is_streamed, Ordering::Release);
         self.hand_over(invocation(call, deadline));
     }
 

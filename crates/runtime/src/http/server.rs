@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener as StdTcpListener;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ::http::{HeaderMap, Method, Request as HttpRequest, Response, StatusCode};
 use base::Spawn;
@@ -26,6 +27,9 @@ use crate::limits::{
 /// A server's end for the session. Dropping it ends the server.
 pub struct Served {
     pub requests: mpsc::Receiver<Request>,
+    /// Whether who waits for the invocation in flight takes its response as it is written. Most clients do not declare how
+    /// they respond, and those that do are understood either way.
+    pub wants_stream: Arc<AtomicBool>,
     hang_ups: mpsc::Sender<HangUp>,
 }
 
@@ -48,16 +52,18 @@ pub fn serve(listener: StdTcpListener, spawn: &Arc<dyn Spawn>) -> io::Result<Ser
     let listener = TcpListener::from_std(listener)?;
     let (requests, received) = mpsc::channel(API_REQUESTS_MAX);
     let (hang_ups, hung_up) = mpsc::channel(1);
+    let wants_stream = Arc::new(AtomicBool::new(false));
     let server = Server {
         listener,
         backlog,
         room: Arc::new(Semaphore::new(API_CONNECTIONS_MAX)),
         generation: watch::Sender::new(0),
         requests,
+        wants_stream: Arc::clone(&wants_stream),
         spawn: Arc::clone(spawn),
     };
     spawn.spawn("runtime api", Box::pin(server.run(hung_up)));
-    Ok(Served { requests: received, hang_ups })
+    Ok(Served { requests: received, wants_stream, hang_ups })
 }
 
 struct Server {
@@ -68,6 +74,7 @@ struct Server {
     /// Connections end when it changes, or goes.
     generation: watch::Sender<u64>,
     requests: mpsc::Sender<Request>,
+    wants_stream: Arc<AtomicBool>,
     spawn: Arc<dyn Spawn>,
 }
 
@@ -103,9 +110,10 @@ impl Server {
         stream.set_nodelay(true).ok();
         let mut ended = self.generation.subscribe();
         let generation = *ended.borrow_and_update();
-        let requests = self.requests.clone();
+        let (requests, wants_stream) = (self.requests.clone(), Arc::clone(&self.wants_stream));
         let connection = async move {
-            let service = service_fn(move |request| handle(request, generation, requests.clone()));
+            let service =
+                service_fn(move |request| handle(request, generation, requests.clone(), Arc::clone(&wants_stream)));
             let served =
                 http1::Builder::new().max_buf_size(API_HEAD_BYTES_MAX).serve_connection(TokioIo::new(stream), service);
             // What goes wrong on a connection is its peer's affair.
@@ -123,8 +131,9 @@ async fn handle(
     request: HttpRequest<Incoming>,
     generation: u64,
     requests: mpsc::Sender<Request>,
+    wants_stream: Arc<AtomicBool>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    let reply = match route(request).await {
+    let reply = match route(request, &wants_stream).await {
         Routed::Refused(reply) => reply,
         Routed::Request(kind, stream) => {
             let (reply, replied) = oneshot::channel();
@@ -151,7 +160,7 @@ enum Routed {
     Request(Kind, Option<(Incoming, mpsc::Sender<Piece>)>),
 }
 
-async fn route(request: HttpRequest<Incoming>) -> Routed {
+async fn route(request: HttpRequest<Incoming>, wants_stream: &AtomicBool) -> Routed {
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
     let path = path.strip_prefix("/2018-06-01/runtime/").unwrap_or_default();
@@ -178,7 +187,10 @@ async fn route(request: HttpRequest<Incoming>) -> Routed {
                 _ => truncated(),
             }
         }
-        (&Method::POST, ["invocation", id, "response"]) => response((*id).to_owned(), &head.headers, body).await,
+        (&Method::POST, ["invocation", id, "response"]) => {
+            let wants_stream = wants_stream.load(Ordering::Acquire);
+            response((*id).to_owned(), &head.headers, body, wants_stream).await
+        }
         _ => {
             drain(body).await;
             not_found()
@@ -186,22 +198,23 @@ async fn route(request: HttpRequest<Incoming>) -> Routed {
     }
 }
 
-async fn response(id: String, headers: &HeaderMap, body: Incoming) -> Routed {
+async fn response(id: String, headers: &HeaderMap, body: Incoming, wants_stream: bool) -> Routed {
     let content_type = text(headers, "content-type");
-    match text(headers, "lambda-runtime-function-response-mode").as_deref() {
-        None => {
+    let mode = text(headers, "lambda-runtime-function-response-mode").filter(|mode| !mode.is_empty());
+    match mode.as_deref() {
+        Some(mode) if !mode.eq_ignore_ascii_case("streaming") => {
+            drain(body).await;
+            Routed::Request(Kind::Response { id, content_type, body: Body::BadMode }, None)
+        }
+        None if !wants_stream => {
             let body = read(body).await;
             Routed::Request(Kind::Response { id, content_type, body }, None)
         }
-        Some(mode) if mode.eq_ignore_ascii_case("streaming") => {
+        _ => {
             // One piece waits; the rest is in the runtime's own socket.
             let (pieces, received) = mpsc::channel(1);
             let kind = Kind::Response { id, content_type, body: Body::Streamed(received) };
             Routed::Request(kind, Some((body, pieces)))
-        }
-        Some(_) => {
-            drain(body).await;
-            Routed::Request(Kind::Response { id, content_type, body: Body::BadMode }, None)
         }
     }
 }
