@@ -242,12 +242,20 @@ class Host:
             assert (kind, of) == (RESPONSE, stream) and more
             have += len(payload)
         assert have == CREDIT_BYTES
+        self.stays_silent()
+
+    def stays_silent(self):
+        """Sees that nothing comes for a while."""
         self.socket.settimeout(0.1)
         try:
-            self.frame()
-            raise AssertionError("sent without credit")
+            raise AssertionError("said something: %r" % (self.frame(),))
         except OSError:
             self.socket.settimeout(WAIT_SECONDS)
+
+    def expect_part(self, data):
+        """The next part of a response that goes on."""
+        kind, more, _, payload = self.frame()
+        assert kind == RESPONSE and more and payload == data, (NAMES[kind - 1], more, payload)
 
     def answers_in_pieces(self, event, size):
         """An invocation that comes byte by byte, and a response of `size` bytes, larger than the first credit by little."""

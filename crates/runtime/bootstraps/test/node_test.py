@@ -274,6 +274,40 @@ def test_a_failure_between_invocations(command, name):
                 assert function.exited() == (1 if version(name) >= 24 else 129)
 
 
+def test_a_failure_right_after_loading(command, name):
+    code = "Promise.reject(new RangeError('r')); exports.handler = async () => 1"
+    with start(command, name, code) as function:
+        function.expect(PARKED)
+        function.send_init()
+        said = []
+        try:
+            while True:
+                said.append(function.frame()[0])
+        except Gone:
+            # From 24 on the failure may come before the handler counts as loaded; never is it told behind READY.
+            assert said in ([READY], [host.INIT_ERROR], []), said
+            assert function.exited() == (1 if version(name) >= 24 else 128)
+
+
+def test_what_json_has_no_text_for(command, name):
+    with start(command, name, "exports.handler = async (event) => event === 1 ? () => 1 : Symbol('s')") as function:
+        function.init()
+        for event in (1, 2):
+            failure = function.invoke(event).failure
+            assert (failure["errorType"], failure["errorMessage"]) == ("TypeError", "Wrong arguments"), failure
+
+
+def test_a_stream_that_never_ends(command, name):
+    for write in ("stream.write('one')", "new Promise(() => {})"):
+        with start(command, name, "exports.handler = awslambda.streamifyResponse(async (event, stream) => { %s; await new Promise(() => {}) })" % write) as function:
+            function.init()
+            function.ask(None)
+            if "write" in write:
+                function.expect(HEAD), function.expect_part(b"one")
+            function.stays_silent()
+            assert function.process.poll() is None  # until its time is over
+
+
 LOGGING = """
 console.log('loading');
 exports.handler = async (event, context) => {

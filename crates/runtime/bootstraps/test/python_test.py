@@ -80,6 +80,11 @@ def handler(event, context):
         assert plain["text"].endswith(
             ",client_context=None,identity=CognitoIdentity([cognito_identity_id=None,cognito_identity_pool_id=None]),tenant_id=None])"
         )
+        w3c = '{"w3c": {"traceparent": "00-1", "baggage": 1, "other": "x"}, "custom": null}'
+        code = "def handler(event, context): return [context.w3c(), repr(context.client_context), context.w3c() is context.w3c()]"
+        with start(command, code) as traced:
+            traced.init()
+            assert traced.invoke(None, clientContext=w3c).value == [{"traceparent": "00-1"}, "ClientContext([custom=None,env=None,client=None])", False]
         full = function.invoke(
             None,
             clientContext='{"client": {"app_title": "t"}, "custom": {"k": 1}, "env": {"e": "v"}}',
@@ -199,6 +204,9 @@ def handler(event, context):
         assert where == '\u00a0\u00a0File "%s/app.py", line 6, in handler' % function.folder
         assert source.startswith("\u00a0\u00a0\u00a0\u00a0except ")
         assert text[1].startswith("[ERROR] Mine\rTraceback"), text
+    # What fails before the first line of the function shows the line that calls it.
+    (frame,) = answers(command, "def handler(): pass").failure["stackTrace"]
+    assert frame.endswith(", in handle_event_request\n    response = request_handler(event, lambda_context)\n"), frame
 
 
 def test_what_json_cannot_say(command):
@@ -275,8 +283,20 @@ def test_logging_as_json(command):
         function.init()
         function.invoke(None, request_id="r-2")
         event = json.loads(function.text())
-        assert list(event) == ["timestamp", "log_level", "errorMessage", "errorType", "requestId", "stackTrace"], event
-        assert event["log_level"] == "ERROR" and event["requestId"] == "r-2"
+        assert list(event) == ["timestamp", "level", "errorMessage", "errorType", "requestId", "stackTrace"], event
+        assert event["level"] == "ERROR" and event["requestId"] == "r-2"
+    code = """
+import logging
+def handler(event, context):
+    logging.error({'order': 7}), logging.error({'a': '%s'}, 'b'), logging.error('x', extra={'kind': object})
+    return [type(one).__name__ for one in logging.getLogger().handlers]
+"""
+    with start(command, code, env=env) as function:
+        function.init()
+        assert function.invoke(None).value == ["LambdaLoggerHandlerWithFrameType"]
+        whole, formatted, stringified = [json.loads(line) for line in function.text().splitlines()]
+        assert whole["message"] == {"order": 7} and formatted["message"] == "{'a': 'b'}", (whole, formatted)
+        assert stringified["kind"] == "<class 'object'>", stringified
 
 
 def test_log_pipe(command):
