@@ -37,6 +37,7 @@ pub const FUNCTIONS: &[Tool] = &[
             "../functions/java/bootstrap",
             "../functions/java/app/Client.java",
             "../functions/java/app/Orders.java",
+            "../functions/java/cases/Cases.java",
         ],
         install: java,
     },
@@ -109,7 +110,8 @@ fn rust(clients: &Path, dir: &Path) -> Result<()> {
     Ok(fs::remove_dir_all(target)?)
 }
 
-/// `client` has the official client and a Java of its own; `apart` has jars in `lib`, `fat.jar` has all in one.
+/// `client` has the official client and a Java of its own; `apart` has jars in `lib`, `fat.jar` has all in one; `cases` is
+/// what is tried on that client and on our own.
 fn java(clients: &Path, dir: &Path) -> Result<()> {
     let java = sources(clients, "java");
     let (client, apart, all) = (dir.join("client"), dir.join("apart"), dir.join("all"));
@@ -132,6 +134,9 @@ fn java(clients: &Path, dir: &Path) -> Result<()> {
         compile.args(["--release", "11", "-Xlint:-options", "-cp"]).arg(client.join("lib/*")).arg("-d").arg(classes);
         call(compile.args(["app/Client.java", "app/Orders.java"]).current_dir(&java))?;
     }
+    let mut compile = Command::new("javac");
+    compile.args(["--release", "11", "-Xlint:-options", "-nowarn", "-cp"]).arg(client.join("lib/*"));
+    call(compile.arg("-d").arg(dir.join("cases")).arg("cases/Cases.java").current_dir(&java))?;
     call(Command::new("jar").arg("cf").arg(dir.join("fat.jar")).arg("-C").arg(&all).arg("."))?;
     fs::remove_dir_all(all)?;
     let mut link = Command::new("jlink");

@@ -1,7 +1,7 @@
-"""A managed runtime of ours beside AWS's own client for the same language: `likeness.py LANGUAGE RUNTIME CLIENT CASES`.
+"""A managed runtime of ours beside AWS's own client for the same language: `likeness.py LANGUAGE RUNTIME CLIENT CODE PLAN`.
 
 The same code runs on both, case by case: what the caller gets and what the log says must be the same. CLIENT is the folder
-of AWS's client, CASES that of the code, whose `cases.json` names what to try.
+of AWS's client, CODE that of what is tried, PLAN says which handlers with which events. SHOW=1 prints what AWS's client gave.
 """
 
 import json
@@ -11,7 +11,7 @@ import sys
 
 from calling import awslambda, call, make, zipped
 
-language, runtime, client, cases = sys.argv[1:]
+language, runtime, client, cases, plan_file = sys.argv[1:]
 SHOW = os.environ.get("SHOW")
 # Where the interpreter and the client are, and how deep a call is below them.
 OWN = {
@@ -23,6 +23,11 @@ OWN = {
     "node": [
         (r"(file://)?/var/(task/node_modules/aws-lambda-ric|runtime)/[^\s)\"\\]*", "CLIENT"), (r"(CLIENT|node:[\w/]+):?\d+(:\d+)?", r"\1"),
         (r'(\\?",)?\\?"    at [^"]*(CLIENT|node:)[^"]*(?=\\?")', ""), (r"^    at .*(CLIENT|node:).*", ""),
+    ],
+    "java": [
+        (r"(java\.base/|lamplight\.|com\.amazonaws\.(services\.lambda\.runtime\.api|lambda))[^\n]*", "CLIENT"),
+        (r"^(\s*(at )?CLIENT|Caused by: |\s*\.\.\. ).*", ""),
+        (r"@[0-9a-f]{5,8}\b", "@HASH"),
     ],
 }  # fmt: skip
 
@@ -68,7 +73,7 @@ def seen(name, event):
     lines = [line for line in log.replace("\r", "\n").replace("\u00a0", " ").splitlines() if not platform(line)]
     return {
         "failed": answer.get("FunctionError"), "result": plainly(result, request),
-        "log": [plain(line, request) for line in functions_own(lines)],
+        "log": [line for line in (plain(line, request) for line in functions_own(lines)) if line],
     }  # fmt: skip
 
 
@@ -84,7 +89,7 @@ def like(what, ours, theirs):
     return False
 
 
-with open(os.path.join(cases, "cases.json")) as file:
+with open(plan_file) as file:
     plan = json.load(file)
 code = {"ours": zipped({}, cases), "theirs": zipped({}, client, cases)}
 runtimes = {"ours": runtime, "theirs": "provided.al2023"}

@@ -124,3 +124,33 @@ fn bootstrap_of_ruby() {
 fn bootstrap_of_java() {
     bootstrap("java");
 }
+
+/// The same code on AWS's own client and on our bootstrap: what the caller gets and what the log says is the same.
+fn likeness(language: &str, runtime: &str, theirs: &Path, code: &Path) {
+    let lamp = Lamp::start();
+    let plan = clients().join("../functions").join(language).join("cases/cases.json");
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/likeness.py")).args([language, runtime]).args([theirs, code, &plan]);
+    run(command);
+}
+
+#[test]
+fn python_is_like_awslambdaric() {
+    let Some(theirs) = prepared("python") else { return };
+    // Both must be of one version: that of the sandbox's own Python.
+    let mut version = Command::new("/usr/bin/python3");
+    version.args(["-c", "import sys; print('python%d.%d' % sys.version_info[:2])"]);
+    likeness("python", run(version).trim(), &theirs, &clients().join("../functions/python/cases"));
+}
+
+#[test]
+fn node_is_like_aws_lambda_ric() {
+    let Some(theirs) = prepared("node-client") else { return };
+    likeness("node", "nodejs20.x", &theirs, &clients().join("../functions/node/cases"));
+}
+
+#[test]
+fn java_is_like_its_runtime_interface_client() {
+    let Some(java) = prepared("java") else { return };
+    likeness("java", "java17", &java.join("client"), &java.join("cases"));
+}

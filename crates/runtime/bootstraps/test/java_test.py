@@ -51,6 +51,13 @@ public class Handlers {
     }
     public String method(String event, Context context) { return event + context.getFunctionName(); }
     public String method(String event) { return "the shorter one"; }
+    public static class Hidden implements RequestHandler<Object, Object> {
+        public Hidden(String needed) {}
+        public Object handleRequest(Object event, Context context) { return event; }
+    }
+    public static class Kinds { public int number; public Integer boxed; public boolean flag; public char letter; public Colour colour; public Person person; public byte small; public Set<String> set; }
+    public Kinds kinds(Kinds kinds) { return kinds; }
+    public Object odd(String event) { return Arrays.asList(new Object(), String.class, Arrays.asList(1, 2).iterator()); }
     public static int number(Integer event) { return event + 1; }
     public void nothing() { }
     public void bytes(InputStream in, OutputStream out) throws IOException { out.write('"'); out.write(in.readAllBytes().length + '0'); out.write('"'); }
@@ -160,6 +167,27 @@ def test_beans(command):
     value = answers(command, "app.Handlers$Generic", event).body.decode()
     friend = '{"name":"f","age":0,"score":0.0,"happy":false,"URL":"u"}'
     assert value == '[{"name":"n","age":7,"colour":"BLUE","friends":[%s],"score":1.5,"happy":true,"born":"2026-01-01T00:00:00Z","counts":{"a":1},"URL":"u"}]' % friend, value
+
+
+def test_what_does_not_fit(command):
+    """Nothing is cut to fit. What AWS's mapper takes is from its own answers to the same."""
+    with start(command, "app.Handlers::kinds") as function:
+        function.init()
+        usual = {"number": 0, "flag": False, "letter": "\0", "small": 0}
+        taken = {"number": (1.9, 1), "boxed": ([5], 5), "flag": ("TRUE", True), "letter": (65, "A"), "colour": (1, "BLUE"), "small": (255, -1), "set": (["b", "a", "b"], ["a", "b"])}
+        for name, (given, got) in taken.items():
+            assert function.invoke({name: given}).value == dict(usual, **{name: got}), name
+        for name, given in {"boxed": [], "colour": "GREY", "person": []}.items():
+            assert function.invoke({name: given}).value == usual, name
+        refused = [("number", 99999999999), ("boxed", 99999999999), ("number", "99999999999"), ("flag", "yes"), ("flag", 1.5), ("letter", "ab"), ("letter", True)]
+        refused += [("colour", 1.5), ("colour", True), ("small", 256), ("number", [])]
+        for name, given in refused:
+            assert function.invoke({name: given}).failure["errorMessage"] == "An error occurred during JSON parsing", (name, given)
+        assert function.invoke([]).value is None
+    assert answers(command, "app.Handlers::odd", "x").value == [{}, "java.lang.String", [1, 2]]
+    with start(command, "app.Handlers$Hidden") as function:
+        function.init()
+        assert function.invoke(1).failure["errorType"] == "java.lang.Exception"
 
 
 def test_classes_of_the_events_library(command):

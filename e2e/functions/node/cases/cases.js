@@ -42,23 +42,19 @@ const throws = {
 };
 
 const logs = {
-  levels: () => { console.trace; console.debug('debug'); console.info('info'); console.log('log'); console.warn('warn'); console.error('error'); },
+  levels: () => { console.debug('debug'); console.info('info'); console.log('log'); console.warn('warn'); console.error('error'); },
   formats: () => { console.log('%s %d %j %o', 'a', 1, { b: 2 }, [3], 'rest'); console.log({ a: { b: { c: { d: 1 } } } }); console.log('two\nlines'); console.log(); console.log('', 1, null, undefined); },
   errors: () => { console.error(new Custom('logged')); console.error('with', new Error('behind')); console.log({ error: new Error('inside') }); },
-  stdout: () => { process.stdout.write('written\n'); process.stderr.write('to stderr\n'); process.stdout.write('no end'); process.stdout.write('\n'); },
   others: () => { console.table([{ a: 1 }]); console.group('g'); console.log('in'); console.groupEnd(); console.dir({ a: 1 }); console.assert(false, 'asserted'); console.count(); },
   json: () => { console.log('{"a": 1}'); console.log({ level: 'mine', message: 'own' }); console.info(1, 2); console.log('text', { a: 1 }); console.log(new Map([[1, { a: 1 }]])); console.log(10n); console.log(circular); console.log(Symbol('s')); },
   warning: () => process.emitWarning('careful'),
-  trace: () => console.trace.name,
 };
 
 const ends = {
   exit0: () => process.exit(0),
   exit3: () => process.exit(3),
   exitCode: () => { process.exitCode = 5; return 'went on'; },
-  abort: () => { console.log('just before'); process.abort(); },
   kill: () => process.kill(process.pid, 'SIGKILL'),
-  never: () => new Promise(() => {}),
   timer: () => { setTimeout(() => { throw new Error('in a timer'); }, 1); return new Promise((done) => setTimeout(done, 100)); },
   reject: () => { Promise.reject(new Custom('unhandled')); return new Promise((done) => setTimeout(done, 100)); },
   'reject text': () => { Promise.reject('text'); return new Promise((done) => setTimeout(done, 100)); },
@@ -72,7 +68,6 @@ const surroundings = {
   execArgv: () => process.execArgv, umask: () => process.umask(), env: () => process.env._X_AMZN_TRACE_ID === undefined,
 };
 
-const all = { ...values };
 exports.handler = async (event) => values[event];
 exports.throws = async (event) => throws[event]();
 exports.throwsSync = (event) => throws[event]();
@@ -133,9 +128,6 @@ exports.http = awslambda.streamifyResponse(async (event, stream) => {
   out.end();
 });
 exports.pipeline = awslambda.streamifyResponse((event, stream) => require('stream/promises').pipeline(require('stream').Readable.from(['a', 'b', 'c']), stream));
-exports.unended = awslambda.streamifyResponse(async (event, stream) => {
-  stream.write('one');
-});
 exports.breaks = awslambda.streamifyResponse(async (event, stream) => {
   stream.write('one');
   throw new Custom('in the middle');
