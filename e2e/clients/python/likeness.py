@@ -25,8 +25,8 @@ OWN = {
         (r'(\\?",)?\\?"    at [^"]*(CLIENT|node:)[^"]*(?=\\?")', ""), (r"^    at .*(CLIENT|node:).*", ""),
     ],
     "java": [
-        (r"(java\.base/|lamplight\.|com\.amazonaws\.(services\.lambda\.runtime\.api|lambda))[^\n]*", "CLIENT"),
-        (r"^(\s*(at )?CLIENT|Caused by: |\s*\.\.\. ).*", ""),
+        (r"(java\.base/|lamplight\.|com\.amazonaws\.(services\.lambda\.runtime\.(api|serialization)|lambda))[^\n]*", "CLIENT"),
+        (r"^(\s*(at )?CLIENT|Caused by: | at \[Source|\s*\.\.\. ).*", ""),
         (r"@[0-9a-f]{5,8}\b", "@HASH"),
     ],
 }  # fmt: skip

@@ -153,14 +153,11 @@ public class Cases {
             case "null": return ((String) null).length();
             case "error": throw new AssertionError("asserted");
             case "link": throw new NoClassDefFoundError("gone/Class");
-            case "deep": return deep(0);
             case "suppressed": { Exception e = new Exception("main"); e.addSuppressed(new IOException("other")); throw e; }
             case "unicode": throw new RuntimeException("grüße");
             default: return what;
         }
     }
-
-    private int deep(int n) { return deep(n + 1) + 1; }
 
     public Object logs(String what, Context context) {
         LambdaLogger logger = context.getLogger();

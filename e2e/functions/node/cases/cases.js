@@ -45,7 +45,7 @@ const logs = {
   levels: () => { console.debug('debug'); console.info('info'); console.log('log'); console.warn('warn'); console.error('error'); },
   formats: () => { console.log('%s %d %j %o', 'a', 1, { b: 2 }, [3], 'rest'); console.log({ a: { b: { c: { d: 1 } } } }); console.log('two\nlines'); console.log(); console.log('', 1, null, undefined); },
   errors: () => { console.error(new Custom('logged')); console.error('with', new Error('behind')); console.log({ error: new Error('inside') }); },
-  others: () => { console.table([{ a: 1 }]); console.group('g'); console.log('in'); console.groupEnd(); console.dir({ a: 1 }); console.assert(false, 'asserted'); console.count(); },
+  others: () => { console.table([{ a: 1 }]); console.group('g'); console.log('in'); console.groupEnd(); console.assert(false, 'asserted'); console.count(); },
   json: () => { console.log('{"a": 1}'); console.log({ level: 'mine', message: 'own' }); console.info(1, 2); console.log('text', { a: 1 }); console.log(new Map([[1, { a: 1 }]])); console.log(10n); console.log(circular); console.log(Symbol('s')); },
   warning: () => process.emitWarning('careful'),
 };
