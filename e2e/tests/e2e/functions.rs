@@ -9,7 +9,8 @@ use e2e::{Lamp, client, clients, python, run, tools};
 /// A function's folder among the tools. `None`, and a word about it, where this machine could not make it.
 fn prepared(name: &str) -> Option<PathBuf> {
     let folder = tools().join("functions").join(name);
-    if !folder.exists() {
+    // Whole only with its stamp.
+    if !folder.ancestors().take(2).any(|made| made.join(".pins").exists()) {
         eprintln!("skipped: the function {name} was left out when tools were prepared");
         return None;
     }
