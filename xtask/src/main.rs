@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 mod conformance;
+mod functions;
 mod gen_models;
 mod suites;
 #[cfg(test)]
@@ -18,7 +19,7 @@ usage: cargo xtask TASK
 tasks:
   gen [--check] [SERVICE...]   derive crates/services/src/SERVICE/model.json from the pinned botocore
                                (all services that have one, if none is named); --check only compares
-  tools                        install what the end-to-end tests need
+  tools [--slow]               install what the end-to-end tests need; --slow: also what only the long ones wait for
   test                         every check that CI runs
   torture                      the long forms of the tests; some ten minutes
   fuzz                         a minute for each parser of outside bytes
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
     let result = match args.split_first() {
         Some((task, rest)) if task == "gen" => gen_models::run(rest),
         Some((task, [])) if task == "tools" => tools::run(),
+        Some((task, [flag])) if task == "tools" && flag == "--slow" => tools::with_slow(),
         Some((task, [])) if task == "test" => suites::test(),
         Some((task, [])) if task == "torture" => suites::torture(),
         Some((task, [])) if task == "fuzz" => suites::fuzz(),

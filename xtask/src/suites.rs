@@ -25,7 +25,7 @@ const TEST: &[Suite] = &[
 /// The long forms of the tests that `test` runs short.
 const TORTURE: &[Suite] = &[
     ("build", || cargo(&["build", "--workspace", "--all-targets", "--quiet"])),
-    ("tools", tools::run),
+    ("tools", tools::with_slow),
     ("keystone", keystone),
     ("torture", || call_long(&["test", "--workspace", "--", "--nocapture"])),
 ];

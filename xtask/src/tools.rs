@@ -12,6 +12,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::functions::{FUNCTIONS, SLOW_FUNCTIONS};
+
 /// Where the tools are.
 pub fn dir() -> Result<PathBuf> {
     let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -23,25 +25,34 @@ pub fn dir() -> Result<PathBuf> {
 }
 
 /// One set of tools: where it goes, what decides whether it is current, and how it is made.
-struct Tool {
-    name: &'static str,
+pub struct Tool {
+    pub name: &'static str,
+    /// Programs without which it is left out; the tests that want it say so.
+    pub needs: &'static [&'static str],
     /// Files, as seen from `e2e/clients`; a change of any makes the tool stale.
-    pins: &'static [&'static str],
-    install: fn(&Path, &Path) -> Result<()>,
+    pub pins: &'static [&'static str],
+    pub install: fn(&Path, &Path) -> Result<()>,
 }
 
 const TOOLS: &[Tool] = &[
-    Tool { name: "python", pins: &["python/requirements.txt"], install: python },
-    Tool { name: "botocore-query", pins: &["../keystone/requirements-query.txt"], install: botocore_query },
-    Tool { name: "node", pins: &["node/package.json"], install: node },
-    Tool { name: "go", pins: &["go/go.mod", "go/go.sum", "go/main.go"], install: go },
+    Tool { name: "python", needs: &[], pins: &["python/requirements.txt"], install: python },
+    Tool { name: "botocore-query", needs: &[], pins: &["../keystone/requirements-query.txt"], install: botocore_query },
+    Tool { name: "node", needs: &[], pins: &["node/package.json"], install: node },
+    Tool { name: "go", needs: &[], pins: &["go/go.mod", "go/go.sum", "go/main.go"], install: go },
 ];
 
 /// What the benchmark compares with.
-const PEERS: &[Tool] = &[Tool { name: "peers", pins: &["../../bench/requirements.txt"], install: peers }];
+const PEERS: &[Tool] = &[Tool { name: "peers", needs: &[], pins: &["../../bench/requirements.txt"], install: peers }];
 
 pub fn run() -> Result<()> {
-    install(TOOLS)
+    install(TOOLS)?;
+    install(FUNCTIONS)
+}
+
+/// And what only the long tests wait for.
+pub fn with_slow() -> Result<()> {
+    run()?;
+    install(SLOW_FUNCTIONS)
 }
 
 pub fn with_peers() -> Result<()> {
@@ -52,11 +63,21 @@ pub fn with_peers() -> Result<()> {
 fn install(tools: &[Tool]) -> Result<()> {
     let clients = crate::root().join("e2e/clients");
     for tool in tools {
+        if let Some(missing) = tool.needs.iter().find(|program| !is_installed(program)) {
+            eprintln!("tools: leaving out {}: this machine has no {missing}", tool.name);
+            continue;
+        }
         let dir = dir()?.join(tool.name);
         let pins: Vec<PathBuf> = tool.pins.iter().map(|pin| clients.join(pin)).collect();
         keep(&dir, &pins, || (tool.install)(&clients, &dir))?;
     }
     Ok(())
+}
+
+/// Whether a program is on `PATH`, or at its place.
+fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).exists())
 }
 
 /// Leaves a folder alone if what is in it was installed under the same pins, and else installs it anew.

@@ -4,6 +4,7 @@ mod clients;
 mod control_plane;
 mod durability;
 mod floods;
+mod functions;
 mod iam;
 mod invoking;
 mod killed;

@@ -4,8 +4,8 @@
 // the HTTP Runtime API 2018-06-01. What a function sees follows AWS's own clients, of which there are two: up to Node.js 22 with
 // callbacks, an event loop that is waited for, and rejections that become errors; from 24 with promises alone.
 //
-// Invariants: while a handler runs, nothing here keeps the event loop alive, for `beforeExit` tells that it has nothing more to
-// do. A log line and a buffered response are in the kernel when the call that wrote them returns. Without a host there is no
+// Invariants: while a handler runs, nothing here keeps the event loop alive but a streamed response that is not whole, for
+// `beforeExit` tells that it has nothing more to do. A log line and a buffered response are in the kernel when the call that wrote them returns. Without a host there is no
 // process: the end of the socket is exit.
 // Not yet: several invocations at once (`AWS_LAMBDA_MAX_CONCURRENCY`).
 'use strict';
@@ -107,11 +107,14 @@ function toFormatted(error) {
 }
 
 function toJson(value) {
+  let text;
   try {
-    return JSON.stringify(value === undefined ? null : value);
+    text = JSON.stringify(value === undefined ? null : value);
   } catch {
     throw isModern ? new JSONStringifyError('Unable to stringify response body') : new Error('Unable to stringify response body');
   }
+  if (text === undefined) throw new TypeError('Wrong arguments'); // a function, a symbol
+  return text;
 }
 
 // The transports. Each has: ready, initError, next, respond, fail, stream.
@@ -121,6 +124,7 @@ class Frames {
   constructor(fd) {
     this.fd = fd;
     this.stream = 0;
+    this.isReady = false;
     this.pending = 0; // writes that the kernel did not take at once
     this.rest = EMPTY; // the beginning of a frame
     this.parts = []; // payloads of a message that goes on
@@ -253,11 +257,12 @@ class Frames {
   }
 
   ready() {
+    this.isReady = true;
     this.write(this.frameOf(READY));
   }
 
   initError(error, done) {
-    if (this.taker !== null) return done(); // what fails between invocations is nobody's: the process just ends
+    if (this.isReady) return done(); // what fails between invocations is nobody's: the process just ends
     this.write(this.message(INIT_ERROR, Buffer.from(JSON.stringify(error))), done);
   }
 
@@ -310,6 +315,8 @@ class Frames {
     const { Writable } = require('stream');
     let contentType = 'application/octet-stream';
     let isOpen = false;
+    // As a request of AWS's client would: a response that is not whole keeps the event loop alive, until time is over.
+    const unfinished = setInterval(() => {}, 2 ** 30);
     const head = () => {
       if (isOpen) return;
       isOpen = true;
@@ -323,6 +330,7 @@ class Frames {
         this.send(chunk, false, done);
       },
       final: (done) => {
+        clearInterval(unfinished);
         if (inner.failed) return done();
         head();
         this.send(EMPTY, true, done);
@@ -333,6 +341,7 @@ class Frames {
     inner.fail = (error, done) => {
       if (inner.writableFinished) return done(); // the response is whole: too late
       inner.failed = true;
+      clearInterval(unfinished);
       this.onCredit = null;
       this.fail(null, error, null, done);
       inner.destroy();

@@ -219,11 +219,11 @@ class LambdaRuntimeClient:
     def wait_next_invocation(self):
         return self._transport.next()
 
-    def post_invocation_result(self, invoke_id, result_data, content_type="application/json"):
+    def post_invocation_result(self, invoke_id, result_data, content_type="application/json", invocation_id=None):
         data = result_data if isinstance(result_data, bytes) else result_data.encode("utf-8")
         self._transport.respond(invoke_id, data, content_type)
 
-    def post_invocation_error(self, invoke_id, error_response_data, xray_fault):
+    def post_invocation_error(self, invoke_id, error_response_data, xray_fault, invocation_id=None):
         self._transport.fail(invoke_id, error_response_data.encode("utf-8"), xray_fault)
 
     def post_init_error(self, error_response_data, error_type_override=None):
@@ -469,7 +469,7 @@ class Http:
 
     def _post(self, path, body, headers):
         status, _, answer = self._call("POST", path, body, headers)
-        if status != 202:
+        if not 200 <= status < 300:
             raise RuntimeError(
                 "Request to Lambda Runtime '%s%s' endpoint failed. Reason: '%d'. Response body: '%s'"
                 % (self.ROOT, path, status, answer)
@@ -607,6 +607,8 @@ class Logs:
                     frame = TEXT_FRAME | FRAME_LEVELS.get(_rounded(record.levelno), 0)
                 self.log_sink.log(msg, frame or TEXT_FRAME)
 
+        if framed:
+            LambdaLoggerHandler.__name__ = "LambdaLoggerHandlerWithFrameType"
         logging.Formatter.converter = time.gmtime
         handler = LambdaLoggerHandler(self.sink)
         if self.is_json:
@@ -624,7 +626,7 @@ class Logs:
         """An error's own event, as AWS writes it."""
         if self.is_json:
             stamp = time.strftime(STAMP + "Z", time.gmtime())
-            event = dict({"timestamp": stamp, "log_level": "ERROR"}, **error)
+            event = dict({"timestamp": stamp, "level": "ERROR"}, **error)
             self.sink.log_error([to_json(event)], JSON_FRAME | 0x14)
             return
         head = " ".join(filter(None, ["[ERROR]", ": ".join(filter(None, [error["errorType"], error["errorMessage"]]))]))
@@ -651,7 +653,8 @@ def _json_formatter(logging):
             super().__init__(datefmt=STAMP + "Z")
             import json
 
-            self._encode = json.JSONEncoder(ensure_ascii=False).encode
+            # What is not JSON is told as text: no event is lost for what came along with it.
+            self._encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
         def format(self, record):
             record.levelno = _rounded(record.levelno)
@@ -663,7 +666,7 @@ def _json_formatter(logging):
             event = {
                 "timestamp": self.formatTime(record, self.datefmt),
                 "level": record.levelname,
-                "message": record.getMessage(),
+                "message": record.msg if isinstance(record.msg, dict) and not record.args else record.getMessage(),
                 "logger": record.name,
                 "stackTrace": traceback.format_tb(raised[2]) if raised else None,
                 "errorType": raised[0].__name__ if raised else None,
@@ -744,6 +747,8 @@ class ClientContext(_Record):
 class LambdaContext:
     """What a handler learns of its invocation."""
 
+    _W3C = ("traceparent", "tracestate", "baggage")
+
     def __init__(self, invoke_id, client_context, cognito_identity, epoch_deadline_time_in_ms, invoked_function_arn=None, tenant_id=None):
         self.aws_request_id = invoke_id
         self.log_group_name = _from_environment(b"AWS_LAMBDA_LOG_GROUP_NAME")
@@ -754,6 +759,9 @@ class LambdaContext:
         self.invoked_function_arn = invoked_function_arn
         self.tenant_id = tenant_id
         self.client_context = None
+        traced = client_context.pop("w3c", None) if isinstance(client_context, dict) else None
+        known = traced if isinstance(traced, dict) else {}
+        self._w3c = {name: known[name] for name in self._W3C if isinstance(known.get(name), str)}
         if client_context is not None:
             self.client_context = ClientContext(client_context)
             if self.client_context.client is not None:
@@ -766,6 +774,10 @@ class LambdaContext:
 
     def get_remaining_time_in_millis(self):
         return max(0, self._epoch_deadline_time_in_ms - int(time.time() * 1000))
+
+    def w3c(self):
+        """The trace context that came along in the client context, which does not show it."""
+        return dict(self._w3c)
 
     def log(self, msg):
         logging = sys.modules.get("logging")
@@ -865,14 +877,16 @@ def handle_event_request(
     epoch_deadline_time_in_ms,
     tenant_id,
     log_sink,
+    invocation_id=None,
 ):
     """One event. Instrumentation wraps this function, so name and arguments are AWS's."""
     try:
         client = _parsed(client_context_json, "Client Context")
         identity = _parsed(cognito_identity_json, "Cognito Identity")
-        context = LambdaContext(invoke_id, client, identity, epoch_deadline_time_in_ms, invoked_function_arn, tenant_id)
+        lambda_context = LambdaContext(invoke_id, client, identity, epoch_deadline_time_in_ms, invoked_function_arn, tenant_id)
         event = _event(event_body, content_type)
-        result, result_type = _response(request_handler(event, context))
+        response = request_handler(event, lambda_context)
+        result, result_type = _response(response)
     except FaultException as fault:
         error = make_error(fault.msg, fault.exception_type, fault.trace, invoke_id)
         cause = ("LambdaValidationError", fault.msg, [])
@@ -885,6 +899,7 @@ def handle_event_request(
         lambda_runtime_client.post_invocation_result(invoke_id, result, result_type)
         return
     _logs.error(error)
+    response = None  # what it says when it goes belongs to this invocation
     fault = to_json(make_xray_fault(cause[0], cause[1], os.getcwd(), cause[2]))
     lambda_runtime_client.post_invocation_error(invoke_id, to_json(error), fault)
 

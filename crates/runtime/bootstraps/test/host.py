@@ -1,16 +1,22 @@
 """Plays the host for one bootstrap: starts the interpreter over a socket pair, speaks the frames of decision 7, and reads what
 the function wrote. Used by the tests beside it; runs on any Python 3.8 or later, without packages."""
 
+import inspect
 import json
 import os
+import queue
+import re
 import select
 import shutil
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import threading
 import time
+import traceback
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 PARKED, INIT, READY, INIT_ERROR, INVOKE, EVENT, CREDIT, HEAD, RESPONSE, ERROR, NEXT, SHUTDOWN = range(1, 13)
 NAMES = "PARKED INIT READY INIT_ERROR INVOKE EVENT CREDIT HEAD RESPONSE ERROR NEXT SHUTDOWN".split()
@@ -31,6 +37,14 @@ def frame(kind, stream, payload=b"", more=False):
 def message(kind, stream, payload=b""):
     parts = [payload[at : at + PAYLOAD_BYTES_MAX] for at in range(0, len(payload), PAYLOAD_BYTES_MAX)] or [b""]
     return b"".join(frame(kind, stream, part, at + 1 < len(parts)) for at, part in enumerate(parts))
+
+
+def question(stream, *event_parts):
+    """An invocation as the host sends it, its event in so many frames."""
+    told = {"requestId": "r", "deadlineMs": 0, "invokedFunctionArn": "a"}
+    last = len(event_parts) - 1
+    parts = [frame(EVENT, stream, part, at < last) for at, part in enumerate(event_parts)]
+    return message(INVOKE, stream, json.dumps(told).encode()) + b"".join(parts)
 
 
 class Answer:
@@ -211,6 +225,49 @@ class Host:
             else:
                 raise AssertionError(NAMES[kind - 1])
 
+    def ask(self, event, n=1):
+        """Begins an invocation; what comes of it is the test's to read."""
+        self.socket.sendall(question(n, json.dumps(event).encode()))
+
+    def fails_for_good(self, event):
+        """An invocation that ends the process: its error, and the status."""
+        self.ask(event)
+        return json.loads(self.expect(ERROR)), self.exited()
+
+    def waits_for_credit(self, stream):
+        """Reads as much of a response as the first credit allows, and sees that no more comes."""
+        have = 0
+        while have < CREDIT_BYTES:
+            kind, more, of, payload = self.frame()
+            assert (kind, of) == (RESPONSE, stream) and more
+            have += len(payload)
+        assert have == CREDIT_BYTES
+        self.stays_silent()
+
+    def stays_silent(self):
+        """Sees that nothing comes for a while."""
+        self.socket.settimeout(0.1)
+        try:
+            raise AssertionError("said something: %r" % (self.frame(),))
+        except OSError:
+            self.socket.settimeout(WAIT_SECONDS)
+
+    def expect_part(self, data):
+        """The next part of a response that goes on."""
+        kind, more, _, payload = self.frame()
+        assert kind == RESPONSE and more and payload == data, (NAMES[kind - 1], more, payload)
+
+    def answers_in_pieces(self, event, size):
+        """An invocation that comes byte by byte, and a response of `size` bytes, larger than the first credit by little."""
+        for byte in question(9, event):
+            self.socket.sendall(bytes([byte]))
+        self.waits_for_credit(9)
+        self.socket.sendall(frame(CREDIT, 9, struct.pack("<I", 2500)) * 2)
+        kind, more, _, payload = self.frame()
+        assert kind == RESPONSE and not more and CREDIT_BYTES + len(payload) == size
+        self.expect(NEXT)
+        self.socket.sendall(frame(CREDIT, 9, struct.pack("<I", 5000)))  # too late to matter
+
     def exited(self):
         """Waits for the process: its status, and all that it wrote is read."""
         status = self.process.wait(WAIT_SECONDS)
@@ -247,9 +304,6 @@ class RuntimeApi:
     """The HTTP Runtime API for one runtime: events go in by `invoke`, what was posted comes out."""
 
     def __init__(self, chunked=False, close=False):
-        import queue
-        from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
         events, posts = queue.Queue(), queue.Queue()
         self.events, self.posts = events, posts
 
@@ -345,14 +399,31 @@ class OverHttp(Host):
         super().__exit__()
 
 
+def interpreters(language, least, variable, usual, program="", flag="--version"):
+    """Name and path of each version of a language's interpreter, from the `least`: those given as arguments, else those
+    in a variable (a list, by colons) and those that are `usual`. `program` is a path below what was given."""
+    given = sys.argv[1:] or [*os.environ.get(variable, "").split(":"), *usual]
+    found = {}
+    for path in filter(None, given):
+        path = os.path.realpath(path)
+        try:
+            said = subprocess.run([os.path.join(path, program) if program else path, flag], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        except OSError:
+            continue  # what is usual need not be there
+        version = re.search(r"(\d+)\.(\d+)", said.stdout.decode())
+        if said.returncode == 0 and version:
+            found.setdefault(tuple(int(number) for number in version.groups()[: len(least)]), path)
+    return {"%s %s" % (language, ".".join(map(str, version))): path for version, path in sorted(found.items()) if version >= least}
+
+
 def run(tests, commands):
     """Every `test_` function for every interpreter: prints what fails, and its number is the exit status."""
-    import inspect
-    import traceback
-
+    if not commands:
+        print("skipped: this machine has no interpreter")
+        return 0
     only = os.environ.get("ONLY", "")
     failed = count = 0
-    for name, command in commands:
+    for name, command in commands.items():
         for test in sorted(tests):
             if not test.startswith("test_") or only not in test:
                 continue
@@ -366,5 +437,5 @@ def run(tests, commands):
                 print("FAILED %s on %s" % (test, name))
                 traceback.print_exc()
     assert count > 0, "no test ran"
-    print("%d tests, %d failed, on %s" % (count, failed, ", ".join(name for name, _ in commands)))
+    print("%d tests, %d failed, on %s" % (count, failed, ", ".join(commands)))
     return min(failed, 100)

@@ -1,19 +1,19 @@
 """The Java bootstrap on every JDK that is here: `java_test.py [JAVA_HOME..]`; ONLY=part picks tests.
 
-JDKs are the one on PATH and those that JDKS (a list of homes, by colons) names. The newest JDK compiles everything for Java 11."""
+JDKs are the one on PATH, those in /usr/lib/jvm, and those that JDKS (a list of homes, by colons) names. The newest JDK compiles everything for Java 11."""
 
 import atexit
+import glob
 import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 
 import host
-from host import CREDIT, CREDIT_BYTES, EVENT, INVOKE, PARKED, READY, RESPONSE, Gone, Host, OverHttp, RuntimeApi
+from host import Gone, Host, OverHttp, RuntimeApi
 
 SOURCES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "java")
 BUILT = tempfile.mkdtemp(prefix="lamp-java-")
@@ -51,6 +51,13 @@ public class Handlers {
     }
     public String method(String event, Context context) { return event + context.getFunctionName(); }
     public String method(String event) { return "the shorter one"; }
+    public static class Hidden implements RequestHandler<Object, Object> {
+        public Hidden(String needed) {}
+        public Object handleRequest(Object event, Context context) { return event; }
+    }
+    public static class Kinds { public int number; public Integer boxed; public boolean flag; public char letter; public Colour colour; public Person person; public byte small; public Set<String> set; }
+    public Kinds kinds(Kinds kinds) { return kinds; }
+    public Object odd(String event) { return Arrays.asList(new Object(), String.class, Arrays.asList(1, 2).iterator()); }
     public static int number(Integer event) { return event + 1; }
     public void nothing() { }
     public void bytes(InputStream in, OutputStream out) throws IOException { out.write('"'); out.write(in.readAllBytes().length + '0'); out.write('"'); }
@@ -162,6 +169,27 @@ def test_beans(command):
     assert value == '[{"name":"n","age":7,"colour":"BLUE","friends":[%s],"score":1.5,"happy":true,"born":"2026-01-01T00:00:00Z","counts":{"a":1},"URL":"u"}]' % friend, value
 
 
+def test_what_does_not_fit(command):
+    """Nothing is cut to fit. What AWS's mapper takes is from its own answers to the same."""
+    with start(command, "app.Handlers::kinds") as function:
+        function.init()
+        usual = {"number": 0, "flag": False, "letter": "\0", "small": 0}
+        taken = {"number": (1.9, 1), "boxed": ([5], 5), "flag": ("TRUE", True), "letter": (65, "A"), "colour": (1, "BLUE"), "small": (255, -1), "set": (["b", "a", "b"], ["a", "b"])}
+        for name, (given, got) in taken.items():
+            assert function.invoke({name: given}).value == dict(usual, **{name: got}), name
+        for name, given in {"boxed": [], "colour": "GREY", "person": []}.items():
+            assert function.invoke({name: given}).value == usual, name
+        refused = [("number", 99999999999), ("boxed", 99999999999), ("number", "99999999999"), ("flag", "yes"), ("flag", 1.5), ("letter", "ab"), ("letter", True)]
+        refused += [("colour", 1.5), ("colour", True), ("small", 256), ("number", [])]
+        for name, given in refused:
+            assert function.invoke({name: given}).failure["errorMessage"] == "An error occurred during JSON parsing", (name, given)
+        assert function.invoke([]).value is None
+    assert answers(command, "app.Handlers::odd", "x").value == [{}, "java.lang.String", [1, 2]]
+    with start(command, "app.Handlers$Hidden") as function:
+        function.init()
+        assert function.invoke(1).failure["errorType"] == "java.lang.Exception"
+
+
 def test_classes_of_the_events_library(command):
     event = {"Records": [{"etag": "e", "size": 3}], "at": 1479499740.5, "detail-type": "d"}
     handler = "com.amazonaws.services.lambda.runtime.events.FakeEvent$Handler"
@@ -237,10 +265,8 @@ def test_errors_of_handlers(command):
         assert failure["errorMessage"] == failure["errorType"] == "java.io.IOException"
         assert function.invoke("cycle").failure["errorMessage"] == "An error occurred during JSON serialization of response"
         assert function.invoke(raw=b"{").failure["errorMessage"] == "An error occurred during JSON parsing"
-        told = {"requestId": "r", "deadlineMs": 0, "invokedFunctionArn": "a"}
-        function.socket.sendall(host.message(INVOKE, 9, json.dumps(told).encode()) + host.message(EVENT, 9, b'"memory"'))
-        assert json.loads(function.expect(host.ERROR))["errorType"] == "java.lang.OutOfMemoryError"
-        assert function.exited() == 0
+        error, status = function.fails_for_good("memory")
+        assert (error["errorType"], status) == ("java.lang.OutOfMemoryError", 0)
     with start(command, "app.Handlers::fail") as function:
         function.init()
         try:
@@ -272,20 +298,7 @@ def test_large_events_and_credit(command):
     assert answers(command, "app.Handlers$Echo", event).value == event
     with start(command, "app.Handlers::text") as function:
         function.init()
-        told = {"requestId": "r", "deadlineMs": 0, "invokedFunctionArn": "a"}
-        data = host.message(INVOKE, 9, json.dumps(told).encode()) + host.message(EVENT, 9, b"262998")
-        for at in range(len(data)):
-            function.socket.sendall(data[at : at + 1])
-        have = 0
-        while have < CREDIT_BYTES:
-            kind, more, _, payload = function.frame()
-            assert kind == RESPONSE and more
-            have += len(payload)
-        assert have == CREDIT_BYTES
-        function.socket.sendall(host.frame(CREDIT, 9, (5000).to_bytes(4, "little")))
-        kind, more, _, payload = function.frame()
-        assert kind == RESPONSE and not more and have + len(payload) == 263_000
-        function.expect(host.NEXT)
+        function.answers_in_pieces(b"262998", 263_000)
 
 
 def test_without_a_host_there_is_no_process(command):
@@ -314,19 +327,11 @@ def test_http(command):
         assert path == "/2018-06-01/runtime/init/error" and headers["lambda-runtime-function-error-type"] == "Runtime.BadFunctionCode"
 
 
-def interpreters():
-    given = sys.argv[1:] or os.environ.get("JDKS", "").split(":")
-    found = shutil.which("javac")
-    if found and not sys.argv[1:]:
-        given.append(os.path.dirname(os.path.dirname(os.path.realpath(found))))
-    homes = {}
-    for home in filter(None, given):
-        text = subprocess.run([home + "/bin/java", "-version"], stderr=-1).stderr.decode()
-        homes.setdefault(int(re.search(r'"(\d+)', text).group(1)), home)
-    build(homes[max(homes)])
-    java = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", *OPENS, "-cp", BUILT + "/bootstrap", "lamplight.Bootstrap"]
-    return [("Java %d" % version, [home + "/bin/java", *java]) for version, home in sorted(homes.items())]
-
-
 if __name__ == "__main__":
-    sys.exit(host.run(dict(globals()), interpreters()))
+    given = [os.path.dirname(os.path.dirname(os.path.realpath(path))) for path in filter(None, [shutil.which("javac")])]
+    found = host.interpreters("Java", (11,), "JDKS", given + sorted(glob.glob("/usr/lib/jvm/*")), "bin/java", "-version")
+    jdks = [home for home in found.values() if os.path.exists(home + "/bin/javac")]
+    if jdks:
+        build(jdks[-1])
+    java = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", *OPENS, "-cp", BUILT + "/bootstrap", "lamplight.Bootstrap"]
+    sys.exit(host.run(dict(globals()), jdks and {name: [home + "/bin/java", *java] for name, home in found.items()}))

@@ -5,12 +5,13 @@ Interpreters are `node` on PATH and those that NODES (a list of paths, by colons
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import time
 
 import host
-from host import CREDIT, CREDIT_BYTES, EVENT, HEAD, INVOKE, PARKED, READY, RESPONSE, Gone, Host, OverHttp, RuntimeApi
+from host import CREDIT, CREDIT_BYTES, HEAD, PARKED, READY, RESPONSE, Gone, Host, OverHttp, RuntimeApi
 
 BOOTSTRAP = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "node", "bootstrap.cjs")
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
@@ -50,10 +51,7 @@ def gone(function, event=None):
 def failed(function, event=None):
     """Invokes a function whose process ends with an error: that error, and the exit status."""
     function.invocations += 1
-    told = {"requestId": "r", "deadlineMs": 0, "invokedFunctionArn": "a"}
-    function.socket.sendall(host.message(INVOKE, 1, json.dumps(told).encode()) + host.message(EVENT, 1, json.dumps(event).encode()))
-    error = json.loads(function.expect(host.ERROR))
-    return error, function.exited()
+    return function.fails_for_good(event)
 
 
 def test_event_and_response(command, name):
@@ -276,6 +274,40 @@ def test_a_failure_between_invocations(command, name):
                 assert function.exited() == (1 if version(name) >= 24 else 129)
 
 
+def test_a_failure_right_after_loading(command, name):
+    code = "Promise.reject(new RangeError('r')); exports.handler = async () => 1"
+    with start(command, name, code) as function:
+        function.expect(PARKED)
+        function.send_init()
+        said = []
+        try:
+            while True:
+                said.append(function.frame()[0])
+        except Gone:
+            # From 24 on the failure may come before the handler counts as loaded; never is it told behind READY.
+            assert said in ([READY], [host.INIT_ERROR], []), said
+            assert function.exited() == (1 if version(name) >= 24 else 128)
+
+
+def test_what_json_has_no_text_for(command, name):
+    with start(command, name, "exports.handler = async (event) => event === 1 ? () => 1 : Symbol('s')") as function:
+        function.init()
+        for event in (1, 2):
+            failure = function.invoke(event).failure
+            assert (failure["errorType"], failure["errorMessage"]) == ("TypeError", "Wrong arguments"), failure
+
+
+def test_a_stream_that_never_ends(command, name):
+    for write in ("stream.write('one')", "new Promise(() => {})"):
+        with start(command, name, "exports.handler = awslambda.streamifyResponse(async (event, stream) => { %s; await new Promise(() => {}) })" % write) as function:
+            function.init()
+            function.ask(None)
+            if "write" in write:
+                function.expect(HEAD), function.expect_part(b"one")
+            function.stays_silent()
+            assert function.process.poll() is None  # until its time is over
+
+
 LOGGING = """
 console.log('loading');
 exports.handler = async (event, context) => {
@@ -400,26 +432,13 @@ def test_stream_waits_for_credit(command, name):
     code = "exports.handler = awslambda.streamifyResponse(async (event, stream) => { let n = 0; while (n < 20) { n++; if (!stream.write(Buffer.alloc(50000))) { console.log('full ' + n); await new Promise((done) => stream.once('drain', done)); } } stream.end(); })"
     with start(command, name, code) as function:
         function.init()
-        told = {"requestId": "r", "deadlineMs": 0, "invokedFunctionArn": "a"}
-        function.socket.sendall(host.message(INVOKE, 1, json.dumps(told).encode()) + host.message(EVENT, 1, b"null"))
+        function.ask(None)
         function.expect(HEAD)
-        have = 0
-        while have < CREDIT_BYTES:
-            kind, more, _, payload = function.frame()
-            assert kind == RESPONSE and more
-            have += len(payload)
-        assert have == CREDIT_BYTES
-        function.socket.settimeout(0.1)
-        try:
-            function.frame()
-            raise AssertionError("sent without credit")
-        except OSError:
-            pass
-        function.socket.settimeout(host.WAIT_SECONDS)
+        function.waits_for_credit(1)
         written = [int(n) for n in re.findall(r"full (\d+)", function.text())]
         assert written and written[-1] < 10, written  # what the stream's own buffer holds beyond the credit, and no more
         function.socket.sendall(host.frame(CREDIT, 1, (2_000_000).to_bytes(4, "little")))
-        more = True
+        have, more = CREDIT_BYTES, True
         while more:
             kind, more, _, payload = function.frame()
             have += len(payload)
@@ -439,9 +458,8 @@ def test_frames_in_pieces(command, name):
     with start(command, name, "exports.handler = async (event) => event") as function:
         function.expect(PARKED)
         data = host.message(host.INIT, 0, json.dumps({"env": function.env}).encode())
-        told = {"requestId": "r", "deadlineMs": 0, "invokedFunctionArn": "a"}
         event = '["é"]'.encode()
-        data += host.message(INVOKE, 1, json.dumps(told).encode()) + host.frame(EVENT, 1, event[:3], more=True) + host.frame(EVENT, 1, event[3:])
+        data += host.question(1, event[:3], event[3:])
         for at in range(len(data)):
             function.socket.sendall(data[at : at + 1])
         function.expect(READY)
@@ -479,8 +497,7 @@ def test_without_a_host_there_is_no_process(command, name):
         assert function.exited() == 1
     with start(command, name, code) as function:
         function.init()
-        told = {"requestId": "r", "deadlineMs": 0, "invokedFunctionArn": "a"}
-        function.socket.sendall(host.message(INVOKE, 1, json.dumps(told).encode()) + host.message(EVENT, 1, b"1"))
+        function.ask(1)
         function.socket.close()
         assert function.exited() == 1
     with start(command, name, code) as function:
@@ -534,16 +551,6 @@ def test_http(command, name):
         assert function.exited() != 0
 
 
-def interpreters():
-    import shutil
-
-    given = sys.argv[1:] or os.environ.get("NODES", "").split(":") + [shutil.which("node")]
-    found = {}
-    for path in filter(None, given):
-        text = host.subprocess.run([path, "--version"], stdout=-1).stdout.decode()
-        found.setdefault("Node.js " + text[1:].split(".")[0], [path, BOOTSTRAP])
-    return list(found.items())
-
-
 if __name__ == "__main__":
-    sys.exit(host.run(dict(globals()), interpreters()))
+    found = host.interpreters("Node.js", (16,), "NODES", [shutil.which("node")])
+    sys.exit(host.run(dict(globals()), {name: [path, BOOTSTRAP] for name, path in found.items()}))

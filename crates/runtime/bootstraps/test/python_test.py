@@ -1,6 +1,6 @@
 """The Python bootstrap on every interpreter that is here: `python_test.py [INTERPRETER..]`; ONLY=part picks tests.
 
-Interpreters are those on PATH (python3.8 to python3.14, python3) and pyenv's."""
+Interpreters are those on PATH (python3.8 to python3.14, python3), pyenv's, and those that PYTHONS (a list of paths, by colons) names."""
 
 import glob
 import json
@@ -8,10 +8,9 @@ import os
 import re
 import signal
 import sys
-import time
 
 import host
-from host import CREDIT, CREDIT_BYTES, EVENT, INIT, INVOKE, PARKED, READY, RESPONSE, Gone, Host, OverHttp, RuntimeApi
+from host import CREDIT_BYTES, INIT, PARKED, READY, Gone, Host, OverHttp, RuntimeApi
 
 BOOTSTRAP = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "python", "bootstrap.py")
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d"
@@ -81,6 +80,11 @@ def handler(event, context):
         assert plain["text"].endswith(
             ",client_context=None,identity=CognitoIdentity([cognito_identity_id=None,cognito_identity_pool_id=None]),tenant_id=None])"
         )
+        w3c = '{"w3c": {"traceparent": "00-1", "baggage": 1, "other": "x"}, "custom": null}'
+        code = "def handler(event, context): return [context.w3c(), repr(context.client_context), context.w3c() is context.w3c()]"
+        with start(command, code) as traced:
+            traced.init()
+            assert traced.invoke(None, clientContext=w3c).value == [{"traceparent": "00-1"}, "ClientContext([custom=None,env=None,client=None])", False]
         full = function.invoke(
             None,
             clientContext='{"client": {"app_title": "t"}, "custom": {"k": 1}, "env": {"e": "v"}}',
@@ -200,6 +204,9 @@ def handler(event, context):
         assert where == '\u00a0\u00a0File "%s/app.py", line 6, in handler' % function.folder
         assert source.startswith("\u00a0\u00a0\u00a0\u00a0except ")
         assert text[1].startswith("[ERROR] Mine\rTraceback"), text
+    # What fails before the first line of the function shows the line that calls it.
+    (frame,) = answers(command, "def handler(): pass").failure["stackTrace"]
+    assert frame.endswith(", in handle_event_request\n    response = request_handler(event, lambda_context)\n"), frame
 
 
 def test_what_json_cannot_say(command):
@@ -276,8 +283,20 @@ def test_logging_as_json(command):
         function.init()
         function.invoke(None, request_id="r-2")
         event = json.loads(function.text())
-        assert list(event) == ["timestamp", "log_level", "errorMessage", "errorType", "requestId", "stackTrace"], event
-        assert event["log_level"] == "ERROR" and event["requestId"] == "r-2"
+        assert list(event) == ["timestamp", "level", "errorMessage", "errorType", "requestId", "stackTrace"], event
+        assert event["level"] == "ERROR" and event["requestId"] == "r-2"
+    code = """
+import logging
+def handler(event, context):
+    logging.error({'order': 7}), logging.error({'a': '%s'}, 'b'), logging.error('x', extra={'kind': object})
+    return [type(one).__name__ for one in logging.getLogger().handlers]
+"""
+    with start(command, code, env=env) as function:
+        function.init()
+        assert function.invoke(None).value == ["LambdaLoggerHandlerWithFrameType"]
+        whole, formatted, stringified = [json.loads(line) for line in function.text().splitlines()]
+        assert whole["message"] == {"order": 7} and formatted["message"] == "{'a': 'b'}", (whole, formatted)
+        assert stringified["kind"] == "<class 'object'>", stringified
 
 
 def test_log_pipe(command):
@@ -428,27 +447,8 @@ def test_credit(command):
     with start(command, "def handler(event, context): return 'x' * event") as function:
         function.init()
         size = CREDIT_BYTES + 1000
-        told = {"requestId": "r", "deadlineMs": 0, "invokedFunctionArn": "a"}
-        function.socket.sendall(host.message(INVOKE, 1, json.dumps(told).encode()) + host.message(EVENT, 1, str(size).encode()))
-        have = 0
-        while have < CREDIT_BYTES:
-            kind, more, _, payload = function.frame()
-            assert kind == RESPONSE and more
-            have += len(payload)
-        assert have == CREDIT_BYTES
-        function.socket.settimeout(0.1)
-        try:
-            function.frame()
-            raise AssertionError("sent without credit")
-        except OSError:
-            pass
-        function.socket.settimeout(host.WAIT_SECONDS)
-        function.socket.sendall(host.frame(CREDIT, 1, (5000).to_bytes(4, "little")) * 2)
-        kind, more, _, payload = function.frame()
-        assert kind == RESPONSE and not more and have + len(payload) == size + 2
-        function.expect(host.NEXT)
-        function.socket.sendall(host.frame(CREDIT, 1, (5000).to_bytes(4, "little")))  # too late to matter
-        function.invocations = 1
+        function.answers_in_pieces(str(size).encode(), size + 2)
+        function.invocations = 9
         assert function.invoke(3).value == "xxx"
 
 
@@ -457,8 +457,7 @@ def test_frames_in_pieces(command):
         function.expect(PARKED)
         env = json.dumps({"env": function.env}).encode()
         data = host.frame(INIT, 0, env[:10], more=True) + host.frame(INIT, 0, env[10:])
-        told = {"requestId": "r", "deadlineMs": 0, "invokedFunctionArn": "a"}
-        data += host.message(INVOKE, 1, json.dumps(told).encode()) + host.frame(EVENT, 1, b'["a', more=True) + host.frame(EVENT, 1, b'b"]')
+        data += host.question(1, b'["a', b'b"]')
         for at in range(len(data)):
             function.socket.sendall(data[at : at + 1])
         function.expect(READY)
@@ -548,22 +547,13 @@ def test_http(command):
         assert api.invoke("x" * 6_000_000)[2] == b"6000000"
 
 
-def interpreters():
-    given = sys.argv[1:]
-    if not given:
-        root = os.environ.get("PYENV_ROOT", os.path.expanduser("~/.pyenv"))
-        given = sorted(glob.glob(root + "/versions/3.*/bin/python"))
-        for folder in os.environ["PATH"].split(os.pathsep):
-            given += [path for path in glob.glob(folder + "/python3*") if re.search(r"/python3(\.\d+)?$", path)]
-    found, seen = [], set()
-    for path in given:
-        path = os.path.realpath(path)
-        version = host.subprocess.run([path, "-S", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], stdout=-1, stderr=-1).stdout.decode().strip()
-        if version and tuple(map(int, version.split("."))) >= (3, 8) and version not in seen:
-            seen.add(version)
-            found.append(("Python " + version, [path, "-S", BOOTSTRAP]))
-    return found
+def usual():
+    root = os.environ.get("PYENV_ROOT", os.path.expanduser("~/.pyenv"))
+    folders = glob.glob(root + "/versions/3.*/bin") + os.environ["PATH"].split(os.pathsep)
+    paths = [path for folder in folders for path in sorted(glob.glob(folder + "/python3*"))]
+    return [path for path in paths if re.search(r"/python3(\.([89]|1\d))?$", path) and "/shims/" not in path]
 
 
 if __name__ == "__main__":
-    sys.exit(host.run(dict(globals()), interpreters()))
+    found = host.interpreters("Python", (3, 8), "PYTHONS", usual())
+    sys.exit(host.run(dict(globals()), {name: [path, "-S", BOOTSTRAP] for name, path in found.items()}))

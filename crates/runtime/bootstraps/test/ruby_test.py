@@ -5,11 +5,12 @@ Interpreters are `ruby` on PATH and those that RUBIES (a list of paths, by colon
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 
 import host
-from host import CREDIT, CREDIT_BYTES, EVENT, INVOKE, PARKED, READY, RESPONSE, Gone, Host, OverHttp, RuntimeApi
+from host import PARKED, READY, Gone, Host, OverHttp, RuntimeApi
 
 BOOTSTRAP = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "ruby", "bootstrap.rb")
 
@@ -27,10 +28,7 @@ def answers(command, code, event=None, **more):
 
 def failed(function, event=None):
     """Invokes a function whose process ends with an error: that error, and the exit status."""
-    told = {"requestId": "r", "deadlineMs": 0, "invokedFunctionArn": "a"}
-    function.socket.sendall(host.message(INVOKE, 1, json.dumps(told).encode()) + host.message(EVENT, 1, json.dumps(event).encode()))
-    error = json.loads(function.expect(host.ERROR))
-    return error, function.exited()
+    return function.fails_for_good(event)
 
 
 def test_event_and_response(command):
@@ -191,20 +189,7 @@ def test_large_events_and_credit(command):
         function.init()
         event = "é" * (3 * 1024 * 1024 - 1)
         assert function.invoke(raw=('"%s"' % event).encode()).value == event
-        told = {"requestId": "r", "deadlineMs": 0, "invokedFunctionArn": "a"}
-        data = host.message(INVOKE, 9, json.dumps(told).encode()) + host.message(EVENT, 9, b"262998")
-        for at in range(len(data)):
-            function.socket.sendall(data[at : at + 1])
-        have = 0
-        while have < CREDIT_BYTES:
-            kind, more, _, payload = function.frame()
-            assert kind == RESPONSE and more
-            have += len(payload)
-        assert have == CREDIT_BYTES
-        function.socket.sendall(host.frame(CREDIT, 9, (5000).to_bytes(4, "little")))
-        kind, more, _, payload = function.frame()
-        assert kind == RESPONSE and not more and have + len(payload) == 263_000
-        function.expect(host.NEXT)
+        function.answers_in_pieces(b"262998", 263_000)
 
 
 def test_without_a_host_there_is_no_process(command):
@@ -232,16 +217,6 @@ def test_http(command):
         assert api.invoke("again", "r-3")[2].startswith(b'["again"')
 
 
-def interpreters():
-    import shutil
-
-    given = sys.argv[1:] or os.environ.get("RUBIES", "").split(":") + [shutil.which("ruby")]
-    found = {}
-    for path in filter(None, given):
-        text = host.subprocess.run([path, "-v"], stdout=-1).stdout.decode()
-        found.setdefault("Ruby " + ".".join(text.split()[1].split(".")[:2]), [path, BOOTSTRAP])
-    return list(found.items())
-
-
 if __name__ == "__main__":
-    sys.exit(host.run(dict(globals()), interpreters()))
+    found = host.interpreters("Ruby", (3, 1), "RUBIES", [shutil.which("ruby")])
+    sys.exit(host.run(dict(globals()), {name: [path, BOOTSTRAP] for name, path in found.items()}))

@@ -16,6 +16,7 @@ mod server;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use ::http::header::CONTENT_TYPE;
 use ::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
@@ -92,9 +93,20 @@ impl Api {
         }
     }
 
-    /// The runtime that speaks HTTP, if it does.
-    pub fn runtime(&mut self) -> Option<&mut Session> {
-        self.runtime.as_mut()
+    /// Gives a runtime that speaks HTTP its next invocation.
+    pub fn invoke(&mut self, call: Call, deadline: Timestamp) {
+        // Before the runtime has it, so before it can respond.
+        self.served.wants_stream.store(call.is_streamed, Ordering::Release);
+        if let Some(runtime) = &mut self.runtime {
+            runtime.invoke(call, deadline);
+        }
+    }
+
+    /// The caller took so many more bytes of the response.
+    pub fn grant(&mut self, bytes: u64) {
+        if let Some(runtime) = &mut self.runtime {
+            runtime.grant(bytes);
+        }
     }
 
     /// All processes that spoke are dead. When this answers, nothing of what they said is heard any more, and what comes
@@ -244,8 +256,7 @@ impl State {
 }
 
 impl Session {
-    /// Gives the runtime its next invocation.
-    pub fn invoke(&mut self, call: Call, deadline: Timestamp) {
+    fn invoke(&mut self, call: Call, deadline: Timestamp) {
         self.id = call.request_id.to_string();
         self.state = State::Running;
         self.hand_over(invocation(call, deadline));
@@ -258,8 +269,7 @@ impl Session {
         };
     }
 
-    /// The caller took so many more bytes of the response.
-    pub fn grant(&mut self, bytes: u64) {
+    fn grant(&mut self, bytes: u64) {
         if let Some(streamed) = &mut self.streamed {
             streamed.room = streamed.room.saturating_add(bytes);
         }

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener as StdTcpListener;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ::http::{HeaderMap, Method, Request as HttpRequest, Response, StatusCode};
 use base::{Chance, Spawn};
@@ -26,6 +27,9 @@ use crate::limits::{
 /// A server's end for the session. Dropping it ends the server.
 pub struct Served {
     pub requests: mpsc::Receiver<Request>,
+    /// Whether who waits for the invocation in flight takes its response as it is written. Most clients do not declare how
+    /// they respond, and those that do are understood either way.
+    pub wants_stream: Arc<AtomicBool>,
     hang_ups: mpsc::Sender<HangUp>,
 }
 
@@ -48,17 +52,18 @@ pub fn serve(listener: StdTcpListener, spawn: &Arc<dyn Spawn>, chance: &Arc<dyn 
     let listener = TcpListener::from_std(listener)?;
     let (requests, received) = mpsc::channel(API_REQUESTS_MAX);
     let (hang_ups, hung_up) = mpsc::channel(1);
+    let wants_stream = Arc::new(AtomicBool::new(false));
+    let ears = Ears { requests, wants_stream: Arc::clone(&wants_stream), chance: Arc::clone(chance) };
     let server = Server {
         listener,
         backlog,
         room: Arc::new(Semaphore::new(API_CONNECTIONS_MAX)),
         generation: watch::Sender::new(0),
-        requests,
+        ears,
         spawn: Arc::clone(spawn),
-        chance: Arc::clone(chance),
     };
     spawn.spawn("runtime api", Box::pin(server.run(hung_up)));
-    Ok(Served { requests: received, hang_ups })
+    Ok(Served { requests: received, wants_stream, hang_ups })
 }
 
 struct Server {
@@ -68,8 +73,15 @@ struct Server {
     room: Arc<Semaphore>,
     /// Connections end when it changes, or goes.
     generation: watch::Sender<u64>,
-    requests: mpsc::Sender<Request>,
+    ears: Ears,
     spawn: Arc<dyn Spawn>,
+}
+
+/// What every request is heard with.
+#[derive(Clone)]
+struct Ears {
+    requests: mpsc::Sender<Request>,
+    wants_stream: Arc<AtomicBool>,
     /// Names extensions.
     chance: Arc<dyn Chance>,
 }
@@ -106,9 +118,9 @@ impl Server {
         stream.set_nodelay(true).ok();
         let mut ended = self.generation.subscribe();
         let generation = *ended.borrow_and_update();
-        let (requests, chance) = (self.requests.clone(), Arc::clone(&self.chance));
+        let ears = self.ears.clone();
         let connection = async move {
-            let service = service_fn(move |request| handle(request, generation, requests.clone(), Arc::clone(&chance)));
+            let service = service_fn(move |request| handle(request, generation, ears.clone()));
             let served =
                 http1::Builder::new().max_buf_size(API_HEAD_BYTES_MAX).serve_connection(TokioIo::new(stream), service);
             // What goes wrong on a connection is its peer's affair.
@@ -125,14 +137,13 @@ impl Server {
 async fn handle(
     request: HttpRequest<Incoming>,
     generation: u64,
-    requests: mpsc::Sender<Request>,
-    chance: Arc<dyn Chance>,
+    ears: Ears,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    let reply = match route(request, &*chance).await {
+    let reply = match route(request, &ears).await {
         Routed::Refused(reply) => reply,
         Routed::Request(kind, stream) => {
             let (reply, replied) = oneshot::channel();
-            if requests.send(Request { generation, kind, reply }).await.is_err() {
+            if ears.requests.send(Request { generation, kind, reply }).await.is_err() {
                 return Ok(gone().map(Full::new));
             }
             if let Some((body, pieces)) = stream {
@@ -155,12 +166,12 @@ pub(super) enum Routed {
     Request(Kind, Option<(Incoming, mpsc::Sender<Piece>)>),
 }
 
-async fn route(request: HttpRequest<Incoming>, chance: &dyn Chance) -> Routed {
+async fn route(request: HttpRequest<Incoming>, ears: &Ears) -> Routed {
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
     if let Some(routed) = extensions::route(&head.method, &path) {
         return match small(body).await {
-            Some(body) => routed.read(&head.headers, &body, chance.uuid()),
+            Some(body) => routed.read(&head.headers, &body, ears.chance.uuid()),
             None => truncated(),
         };
     }
@@ -188,7 +199,10 @@ async fn route(request: HttpRequest<Incoming>, chance: &dyn Chance) -> Routed {
                 _ => truncated(),
             }
         }
-        (&Method::POST, ["invocation", id, "response"]) => response((*id).to_owned(), &head.headers, body).await,
+        (&Method::POST, ["invocation", id, "response"]) => {
+            let wants_stream = ears.wants_stream.load(Ordering::Acquire);
+            response((*id).to_owned(), &head.headers, body, wants_stream).await
+        }
         _ => {
             drain(body).await;
             not_found()
@@ -196,22 +210,23 @@ async fn route(request: HttpRequest<Incoming>, chance: &dyn Chance) -> Routed {
     }
 }
 
-async fn response(id: String, headers: &HeaderMap, body: Incoming) -> Routed {
+async fn response(id: String, headers: &HeaderMap, body: Incoming, wants_stream: bool) -> Routed {
     let content_type = text(headers, "content-type");
-    match text(headers, "lambda-runtime-function-response-mode").as_deref() {
-        None => {
+    let mode = text(headers, "lambda-runtime-function-response-mode").filter(|mode| !mode.is_empty());
+    match mode.as_deref() {
+        Some(mode) if !mode.eq_ignore_ascii_case("streaming") => {
+            drain(body).await;
+            Routed::Request(Kind::Response { id, content_type, body: Body::BadMode }, None)
+        }
+        None if !wants_stream => {
             let body = read(body).await;
             Routed::Request(Kind::Response { id, content_type, body }, None)
         }
-        Some(mode) if mode.eq_ignore_ascii_case("streaming") => {
+        _ => {
             // One piece waits; the rest is in the runtime's own socket.
             let (pieces, received) = mpsc::channel(1);
             let kind = Kind::Response { id, content_type, body: Body::Streamed(received) };
             Routed::Request(kind, Some((body, pieces)))
-        }
-        Some(_) => {
-            drain(body).await;
-            Routed::Request(Kind::Response { id, content_type, body: Body::BadMode }, None)
         }
     }
 }

@@ -53,18 +53,16 @@ impl Transport {
     }
 
     pub fn invoke(&mut self, call: Call, deadline: Timestamp) {
-        if let Some(frames) = &mut self.frames {
-            frames.invoke(&call, deadline);
-        } else if let Some(runtime) = self.api.runtime() {
-            runtime.invoke(call, deadline);
+        match &mut self.frames {
+            Some(frames) => frames.invoke(&call, deadline),
+            None => self.api.invoke(call, deadline),
         }
     }
 
     pub fn grant(&mut self, bytes: u64) {
-        if let Some(frames) = &mut self.frames {
-            frames.grant(bytes);
-        } else if let Some(runtime) = self.api.runtime() {
-            runtime.grant(bytes);
+        match &mut self.frames {
+            Some(frames) => frames.grant(bytes),
+            None => self.api.grant(bytes),
         }
     }
 

@@ -147,8 +147,9 @@ while True:
     with urllib.request.urlopen("http://%s/2018-06-01/runtime/invocation/next" % api) as reply:
         id, event = reply.headers["Lambda-Runtime-Aws-Request-Id"], json.load(reply)
     s = socket.create_connection((host, int(port)))
-    head = "POST /2018-06-01/runtime/invocation/%s/response HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Type: text/x\r\nLambda-Runtime-Function-Response-Mode: %s\r\nTrailer: Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body\r\n\r\n"
-    s.sendall((head % (id, event.get("mode", "streaming"))).encode())
+    head = "POST /2018-06-01/runtime/invocation/%s/response HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Type: text/x\r\n%sTrailer: Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body\r\n\r\n"
+    mode = event.get("mode", "streaming")
+    s.sendall((head % (id, mode and "Lambda-Runtime-Function-Response-Mode: %s\r\n" % mode)).encode())
     try:
         for _ in range(event["pieces"]):
             s.sendall(b"186a0\r\n" + b"x" * 100000 + b"\r\n")
@@ -180,6 +181,17 @@ async fn a_custom_runtime_streams() {
     assert_eq!(answer.error, Some(("Function.Mine".into(), r#"{"errorType":"Mine"}"#.into())));
     let answer = bed.call(&function, streamed(r#"{"pieces": 1, "end": "break"}"#)).await.unwrap();
     assert_eq!(answer.error.map(|(kind, _)| kind).as_deref(), Some("Runtime.TruncatedResponse"));
+    // aws-lambda-go never says that it streams: what the caller asked for decides.
+    let answer = bed.call(&function, streamed(r#"{"pieces": 70, "mode": ""}"#)).await.unwrap();
+    assert_eq!((answer.body.len(), answer.error), (7_000_000, None));
+    let answer = bed.call(&function, streamed(r#"{"pieces": 1, "mode": "", "end": "fail"}"#)).await.unwrap();
+    assert_eq!(answer.error, Some(("Function.Mine".into(), r#"{"errorType":"Mine"}"#.into())));
+    for mode in ["streaming", ""] {
+        let whole = bed.invoke(&function, &format!(r#"{{"pieces": 2, "mode": "{mode}"}}"#)).await;
+        assert_eq!((whole.body.len(), whole.failed), (200_000, None));
+    }
+    let answer = bed.invoke(&function, r#"{"pieces": 70, "mode": ""}"#).await;
+    assert!(answer.body.contains("Function.ResponseSizeTooLarge"), "{}", answer.body);
     let answer = bed.invoke(&function, r#"{"pieces": 70}"#).await;
     assert!(answer.body.contains("Function.ResponseSizeTooLarge"), "{}", answer.body);
     let answer = bed.invoke(&function, r#"{"pieces": 1, "mode": "odd"}"#).await;

@@ -21,8 +21,9 @@ import java.util.Collection;
 import java.util.Collections;
 import java.util.Date;
 import java.util.HashMap;
+import java.util.HashSet;
+import java.util.Iterator;
 import java.util.LinkedHashMap;
-import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -82,6 +83,9 @@ final class Beans {
         if (value == null || "".equals(value) && type != String.class && type != CharSequence.class) {
             return type == Optional.class ? Optional.empty() : nothing(type);
         }
+        if (type == Character.class || type == char.class) {
+            return letter(value);
+        }
         if (type.isArray()) {
             return type == byte[].class && value instanceof String
                     ? Base64.getDecoder().decode((String) value)
@@ -96,7 +100,61 @@ final class Beans {
         if (type == Optional.class) {
             return Optional.ofNullable(bind(value, of == null ? Object.class : of[0]));
         }
+        if (value instanceof List && ((List<?>) value).isEmpty() && !type.isPrimitive()) {
+            return null;
+        }
         return value instanceof Map ? object((Map<?, ?>) value, type, of) : scalar(value, type);
+    }
+
+    private static char letter(Object value) {
+        if (value instanceof String && ((String) value).length() == 1) {
+            return ((String) value).charAt(0);
+        }
+        if (value instanceof Number && isWhole(value)) {
+            return (char) within(new BigDecimal(value.toString()), 0, Character.MAX_VALUE, char.class);
+        }
+        throw mismatch(value, char.class);
+    }
+
+    private static boolean isWhole(Object value) {
+        return !(value instanceof Double || value instanceof BigDecimal);
+    }
+
+    private static boolean flag(Object value) {
+        String text = value.toString().trim();
+        if (value instanceof Number && isWhole(value)) {
+            return !text.equals("0");
+        }
+        if (text.matches("true|True|TRUE|false|False|FALSE")) {
+            return text.equalsIgnoreCase("true");
+        }
+        throw mismatch(value, boolean.class);
+    }
+
+    /** By name, or by number in the order of declaration; what is unknown is null. */
+    private static Object constant(Object value, Class<?> type) {
+        if (value instanceof Boolean || value instanceof Number && !isWhole(value)) {
+            throw mismatch(value, type);
+        }
+        Object[] constants = type.getEnumConstants();
+        if (value instanceof Number) {
+            long at = within(new BigDecimal(value.toString()), Integer.MIN_VALUE, Integer.MAX_VALUE, type);
+            return at >= 0 && at < constants.length ? constants[(int) at] : null;
+        }
+        for (Object constant : constants) {
+            if (((Enum<?>) constant).name().equals(value)) {
+                return constant;
+            }
+        }
+        return null;
+    }
+
+    /** A number without its fraction; one that the type cannot hold is refused. */
+    private static long within(BigDecimal value, long least, long most, Class<?> type) {
+        if (value.compareTo(BigDecimal.valueOf(least)) < 0 || value.compareTo(BigDecimal.valueOf(most)) > 0) {
+            throw new Json.JsonException("Numeric value (" + value + ") out of range of " + type.getName());
+        }
+        return value.longValue();
     }
 
     /** What stands for null: zero, for primitives. */
@@ -132,7 +190,7 @@ final class Beans {
                 (!type.isInterface() && !Modifier.isAbstract(type.getModifiers())
                         ? make(type)
                         : Set.class.isAssignableFrom(type)
-                                ? new LinkedHashSet<>()
+                                ? new HashSet<>()
                                 : Queue.class.isAssignableFrom(type) ? new ArrayDeque<>() : new ArrayList<>());
         List<?> given = value instanceof List ? (List<?>) value : Collections.singletonList(value);
         for (Object item : given) {
@@ -153,18 +211,11 @@ final class Beans {
             if (type == String.class || type == CharSequence.class) {
                 return text;
             } else if (type == boolean.class || type == Boolean.class) {
-                return value instanceof Number ? ((Number) value).intValue() != 0 : (Object) Boolean.valueOf(text);
-            } else if (type == char.class || type == Character.class) {
-                return text.charAt(0);
+                return flag(value);
             } else if (type.isPrimitive() || Number.class.isAssignableFrom(type)) {
                 return number(new BigDecimal(text), type);
             } else if (type.isEnum()) {
-                for (Object constant : type.getEnumConstants()) {
-                    if (((Enum<?>) constant).name().equals(text)) {
-                        return constant;
-                    }
-                }
-                return null;
+                return constant(value, type);
             } else if (type == Date.class) {
                 return value instanceof Number ? new Date(((Number) value).longValue()) : Date.from(java.time.OffsetDateTime.parse(text).toInstant());
             } else if (type == UUID.class) {
@@ -180,17 +231,17 @@ final class Beans {
 
     private static Object number(BigDecimal value, Class<?> type) {
         if (type == int.class || type == Integer.class) {
-            return value.intValue();
+            return (int) within(value, Integer.MIN_VALUE, Integer.MAX_VALUE, int.class);
         } else if (type == long.class || type == Long.class) {
-            return value.longValue();
+            return within(value, Long.MIN_VALUE, Long.MAX_VALUE, long.class);
         } else if (type == double.class || type == Double.class || type == Number.class) {
             return value.doubleValue();
         } else if (type == float.class || type == Float.class) {
             return value.floatValue();
         } else if (type == short.class || type == Short.class) {
-            return value.shortValue();
+            return (short) within(value, Short.MIN_VALUE, Short.MAX_VALUE, short.class);
         } else if (type == byte.class || type == Byte.class) {
-            return value.byteValue();
+            return (byte) within(value, Byte.MIN_VALUE, 255, byte.class);
         }
         return type == BigInteger.class ? value.toBigInteger() : (Object) value;
     }
@@ -379,6 +430,14 @@ final class Beans {
                 items.add(item);
             }
             return items;
+        } else if (value instanceof Iterator) {
+            List<Object> items = new ArrayList<>();
+            ((Iterator<?>) value).forEachRemaining(items::add);
+            return items;
+        } else if (value instanceof Class) {
+            return ((Class<?>) value).getName();
+        } else if (value.getClass() == Object.class) {
+            return Collections.emptyMap();
         } else if (value.getClass().getName().startsWith("java.") || value.getClass().getName().startsWith("org.joda.time.")) {
             return value.toString();
         }

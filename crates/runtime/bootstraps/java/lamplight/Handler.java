@@ -124,7 +124,7 @@ abstract class Handler {
             String why = type.getEnclosingClass() != null && !Modifier.isStatic(type.getModifiers())
                     ? "Class " + type.getName() + " cannot be instantiated because it is a non-static inner class"
                     : "Class " + type.getName() + " has no public zero-argument constructor";
-            throw new Fault(why, absent, false);
+            throw new Fault(why, new Exception(why, absent), false);
         }
         try {
             return constructor.newInstance();

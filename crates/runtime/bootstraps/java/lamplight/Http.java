@@ -118,7 +118,7 @@ final class Http implements Transport {
 
     private void post(String path, byte[] body, String... given) throws IOException {
         byte[] answer = call("POST", path, body, given);
-        if (status != 202) {
+        if (status < 200 || status > 299) {
             throw new IOException(ROOT + path + " Response code: '" + status + "'. " + new String(answer, StandardCharsets.UTF_8));
         }
     }

@@ -1,0 +1,2 @@
+import 'nowhere';
+export const handler = async () => 1;

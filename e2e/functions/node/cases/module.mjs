@@ -1,0 +1,2 @@
+export const handler = async () => typeof require + ' ' + import.meta.url;
+export default 1;

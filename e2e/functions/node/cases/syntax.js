@@ -1,0 +1,2 @@
+exports.handler = async () => 1
+const x = ;

@@ -1,0 +1,2 @@
+print("loading")
+raise ValueError("in init")

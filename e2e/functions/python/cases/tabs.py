@@ -1,0 +1,3 @@
+def handler(e, c):
+	return 1
+        return 2
