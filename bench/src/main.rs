@@ -19,8 +19,10 @@ mod server;
 mod warm;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
+use http::{HeaderMap, Method};
 
 /// A case: its name, and what it measures.
 type Case = (&'static str, fn() -> Result<()>);
@@ -41,8 +43,19 @@ fn main() -> ExitCode {
         ["floor"] => floor::serve(),
         ["ceiling", language] => ceiling::serve(language),
         ["echo"] => ceiling::echo(),
+        ["load", port, function, connections, seconds] => load(port, function, connections, seconds),
         _ => cases(&wanted),
     })
+}
+
+/// Invokes a function of a server that runs already, to look at it meanwhile.
+fn load(port: &str, function: &str, connections: &str, seconds: &str) -> Result<()> {
+    let (port, connections) = (port.parse()?, connections.parse()?);
+    let path = functions::Function::invoke_path(function);
+    let request = peer::signed(port, HeaderMap::new(), Method::POST, &path, functions::EVENT)?;
+    let time = Duration::from_secs(seconds.parse()?);
+    println!("{:?}", load::run(port, &vec![request; connections], time)?);
+    Ok(())
 }
 
 fn cases(wanted: &[String]) -> Result<()> {

@@ -186,34 +186,39 @@ impl Peer {
     }
 
     /// The same with more headers.
-    pub fn signed_with(&self, mut headers: HeaderMap, method: Method, path: &str, body: &str) -> Result<Vec<u8>> {
-        if !body.is_empty() {
-            headers.insert("content-type", HeaderValue::from_static("application/json"));
-            headers.insert("content-length", HeaderValue::from(body.len()));
-        }
-        let secret = Secret::new("test".to_owned());
-        let signer = Signer {
-            access_key_id: "test",
-            secret_access_key: &secret,
-            session_token: None,
-            region: "us-east-1",
-            service: "lambda",
-            now: SystemClock.now(),
-        };
-        let host = format!("127.0.0.1:{}", self.port);
-        let head = Head { method: method.as_str(), path, query: "", host: &host, headers: &headers };
-        let payload = hex::encode(digest(&SHA256, body.as_bytes()).as_ref());
-        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n").into_bytes();
-        for (name, value) in &sign(&signer, &head, &payload)? {
-            request.extend_from_slice(name.as_str().as_bytes());
-            request.extend_from_slice(b": ");
-            request.extend_from_slice(value.as_bytes());
-            request.extend_from_slice(b"\r\n");
-        }
-        request.extend_from_slice(b"\r\n");
-        request.extend_from_slice(body.as_bytes());
-        Ok(request)
+    pub fn signed_with(&self, headers: HeaderMap, method: Method, path: &str, body: &str) -> Result<Vec<u8>> {
+        signed(self.port, headers, method, path, body)
     }
+}
+
+/// A signed request to the server at a port.
+pub fn signed(port: u16, mut headers: HeaderMap, method: Method, path: &str, body: &str) -> Result<Vec<u8>> {
+    if !body.is_empty() {
+        headers.insert("content-type", HeaderValue::from_static("application/json"));
+        headers.insert("content-length", HeaderValue::from(body.len()));
+    }
+    let secret = Secret::new("test".to_owned());
+    let signer = Signer {
+        access_key_id: "test",
+        secret_access_key: &secret,
+        session_token: None,
+        region: "us-east-1",
+        service: "lambda",
+        now: SystemClock.now(),
+    };
+    let host = format!("127.0.0.1:{port}");
+    let head = Head { method: method.as_str(), path, query: "", host: &host, headers: &headers };
+    let payload = hex::encode(digest(&SHA256, body.as_bytes()).as_ref());
+    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n").into_bytes();
+    for (name, value) in &sign(&signer, &head, &payload)? {
+        request.extend_from_slice(name.as_str().as_bytes());
+        request.extend_from_slice(b": ");
+        request.extend_from_slice(value.as_bytes());
+        request.extend_from_slice(b"\r\n");
+    }
+    request.extend_from_slice(b"\r\n");
+    request.extend_from_slice(body.as_bytes());
+    Ok(request)
 }
 
 impl Drop for Peer {
