@@ -15,8 +15,9 @@ use base::ports::{Call, InvokeError, Invoked, LogEvent, LogStream, Telemetry};
 use base::{Clock, Timestamp};
 use sandbox::{Event as Happening, Exit, ProcessId, Program, RunError, Sandbox, Status};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
+use crate::alarm::Alarm;
 use crate::environment::{Answer, Command, Environment, Event, Said};
 use crate::frames::Connection;
 use crate::http::Session;
@@ -104,6 +105,7 @@ struct Instance {
     /// The end of an answer, and how long it may be held back: whoever hears it and calls again finds this instance free.
     held_answer: Option<(Answer, Instant)>,
     idle_since: Option<Instant>,
+    alarm: Alarm,
     is_frozen: bool,
     is_over: bool,
     began: (Instant, Timestamp),
@@ -163,6 +165,7 @@ pub async fn run(body: Body) -> mpsc::Receiver<Order> {
         caller: Caller::Nobody,
         held_answer: None,
         idle_since: None,
+        alarm: Alarm::default(),
         is_frozen: false,
         is_over: false,
         began,
@@ -179,18 +182,29 @@ pub async fn run(body: Body) -> mpsc::Receiver<Order> {
 
 impl Instance {
     /// What happens next. Time comes first, for what a function can do without end must not outlast its deadline, and
-    /// its output last.
+    /// its output last. What was read already waits for nothing.
     async fn wait(&mut self, sandbox: &Sandbox, lines: &mut Vec<String>) -> Happened {
-        let timer = self.timer();
-        let (transport, output, caller) = (&mut self.transport, &mut self.output, &self.caller);
-        tokio::select! {
-            biased;
-            timer = due(timer) => Happened::Timer(timer),
-            said = transport.next() => Happened::Said(said),
-            happening = sandbox.event() => Happened::InSandbox(happening),
-            order = self.orders.recv() => Happened::Order(order),
-            bytes = taken(caller) => Happened::Taken(bytes),
-            () = output.next(lines) => Happened::Output,
+        loop {
+            let timer = self.timer();
+            if let Some((at, timer)) = timer
+                && at <= Instant::now()
+            {
+                return Happened::Timer(timer);
+            }
+            if let Some(said) = self.transport.said() {
+                return Happened::Said(said);
+            }
+            self.alarm.set(timer.map(|(at, _)| at));
+            let (transport, output, caller) = (&mut self.transport, &mut self.output, &self.caller);
+            tokio::select! {
+                biased;
+                () = self.alarm.rings() => {}
+                said = transport.next() => return Happened::Said(said),
+                happening = sandbox.event() => return Happened::InSandbox(happening),
+                order = self.orders.recv() => return Happened::Order(order),
+                bytes = taken(caller) => return Happened::Taken(bytes),
+                () = output.next(lines) => return Happened::Output,
+            }
         }
     }
 
@@ -268,8 +282,7 @@ impl Instance {
     async fn before_an_end(&mut self, lines: &mut Vec<String>) {
         self.output.read_out(lines);
         self.write(lines).await;
-        let peak_bytes = self.sandbox.usage().ok().and_then(|usage| usage.memory_peak_bytes);
-        self.environment.note_memory(peak_bytes);
+        self.environment.note_memory(self.sandbox.memory_peak_bytes());
     }
 
     async fn write(&mut self, lines: &mut Vec<String>) {
@@ -493,16 +506,6 @@ impl Transport {
             Transport::Frames(connection) => connection.grant(bytes),
             Transport::Http(session) => session.grant(bytes),
         }
-    }
-}
-
-async fn due(timer: Option<(Instant, Timer)>) -> Timer {
-    match timer {
-        Some((at, timer)) => {
-            sleep_until(at).await;
-            timer
-        }
-        None => std::future::pending().await,
     }
 }
 

@@ -137,10 +137,11 @@ impl Connection {
         self.send();
     }
 
-    /// Lets the runtime send so many more bytes of its response.
+    /// Lets the runtime send so many more bytes of its response. Once that is whole it is told nothing: to hear it would
+    /// cost it a wake.
     pub fn grant(&mut self, bytes: u64) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        if bytes > 0 {
+        if bytes > 0 && self.is_responding {
             self.credit = self.credit.saturating_add(bytes.into());
             codec::write(&mut self.outgoing, Kind::Credit, self.stream, &bytes.to_le_bytes());
             self.send();
