@@ -28,7 +28,7 @@ pub enum Language {
 
 const LANGUAGES: &[Language] = &[Language::Native, Language::Python, Language::Node, Language::Java, Language::Ruby];
 
-/// The plain functions have their language's name.
+/// The plain ones have their language's name.
 const FUNCTIONS: &[(&str, Language)] = &[
     ("native", Language::Native),
     ("python", Language::Python),
@@ -123,6 +123,11 @@ impl Language {
 }
 
 impl Function {
+    /// Whether it imports nothing.
+    pub fn is_plain(&self) -> bool {
+        !self.name.contains('-')
+    }
+
     /// Its code, unpacked.
     pub fn folder(&self) -> Result<PathBuf> {
         Ok(folder()?.join(self.name))

@@ -47,6 +47,11 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// A figure for a table; a dash where there is none.
+pub fn shown(value: f64, digits: usize) -> String {
+    if value.is_nan() { "-".to_owned() } else { format!("{value:.digits$}") }
+}
+
 /// Ticks of all processors since the machine started.
 struct CpuTimes {
     all: f64,

@@ -30,8 +30,7 @@ struct Entry<'p> {
 
 pub fn run() -> Result<()> {
     let mut functions = functions::built()?;
-    // The plain ones.
-    functions.retain(|function| !function.name.contains('-'));
+    functions.retain(Function::is_plain);
     let project = Project::new(&functions, 1)?;
     let lamp = Peer::lamp_logging()?;
     let ministack = Peer::ministack()?;
