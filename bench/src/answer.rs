@@ -60,3 +60,29 @@ fn length(head: &str) -> Result<Length> {
     let length = header(head, "content-length").map(str::parse).transpose().context("read a length")?;
     Ok(Length::Bytes(length.unwrap_or_default()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_whole_when_its_length_or_its_last_chunk_is_there() {
+        let sized = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        for end in 0..sized.len() {
+            assert!(Answer::parse(&sized[..end]).unwrap().is_none(), "{end}");
+        }
+        let answer = Answer::parse(sized).unwrap().unwrap();
+        assert_eq!((answer.status, answer.stays, answer.body.as_slice()), (200, true, b"ok".as_slice()));
+        let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+        assert!(Answer::parse(&chunked[..chunked.len() - 5]).unwrap().is_none());
+        assert!(!Answer::parse(chunked).unwrap().unwrap().stays);
+    }
+
+    #[test]
+    fn what_fails_is_no_figure() {
+        let check = |head: &str| Answer::parse(format!("HTTP/1.1 {head}\r\n\r\n").as_bytes()).unwrap().unwrap().check();
+        assert!(check("200 OK").is_ok());
+        assert!(check("500 Internal Server Error").is_err());
+        assert!(check("200 OK\r\nX-Amz-Function-Error: Unhandled").is_err());
+    }
+}

@@ -66,7 +66,8 @@ fn cases(wanted: &[String]) -> Result<()> {
     for (name, run) in CASES {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
             println!("\n# {name}");
-            run()?;
+            let ((), ms) = rounds::timed(run)?;
+            println!("({:.0} s)", ms / 1e3);
         }
     }
     Ok(())

@@ -66,3 +66,15 @@ impl CpuTimes {
         Ok(CpuTimes { all: ticks.iter().sum(), stolen: ticks.get(7).copied().unwrap_or_default() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_measured_is_left_out_of_the_median() {
+        assert_eq!(median([3.0, f64::NAN, 1.0, 2.0]), 2.0);
+        assert_eq!(shown(median([]), 1), "-");
+        assert_eq!(shown(1.25, 1), "1.2");
+    }
+}

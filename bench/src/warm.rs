@@ -13,11 +13,11 @@ use crate::project::Project;
 use crate::rounds::{median, undisturbed};
 
 const ROUNDS: usize = 5;
-const TIME: Duration = Duration::from_secs(1);
+const TIME: Duration = Duration::from_millis(700);
 /// Before each sample, for instances that were stopped where they stood, caches and compilers.
 const WARMING: Duration = Duration::from_millis(200);
 /// Before the first: V8 is at its best after some thousand calls.
-const FIRST: Duration = Duration::from_secs(2);
+const FIRST: Duration = Duration::from_millis(1500);
 const CONNECTIONS: [usize; 3] = [1, 16, 64];
 
 /// A function on a server.

@@ -390,6 +390,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn credit_goes_to_a_response_that_goes_on() {
+        let (mut connection, mut runtime) = connected();
+        connection.invoke(&call(vec![]), Timestamp::default());
+        let mut expected = Vec::new();
+        codec::write(&mut expected, Kind::Credit, 1, &65_536_u32.to_le_bytes());
+        runtime.write_all(&message(Kind::Response, 1, &[0; 65_537])[..HEAD_BYTES + 65_536]).unwrap();
+        assert_eq!(connection.next().await, Said::Bytes(vec![0; 65_536]));
+        connection.grant(65_536);
+        runtime.write_all(&message(Kind::Response, 1, &[0; 1])).unwrap();
+        assert_eq!(connection.next().await, Said::Bytes(vec![0; 1]));
+        connection.grant(1);
+        drop(connection);
+        let mut heard = Vec::new();
+        runtime.read_to_end(&mut heard).unwrap();
+        assert_eq!(heard.split_off(heard.len() - expected.len()), expected);
+        assert!(!heard.windows(expected.len()).any(|window| window == expected));
+    }
+
+    #[tokio::test]
     async fn what_is_not_as_agreed_breaks_the_connection() {
         let response = |stream, bytes: usize| message(Kind::Response, stream, &vec![0; bytes]);
         for (bytes, why) in [
