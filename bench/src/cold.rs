@@ -16,7 +16,7 @@ use crate::peer::Peer;
 use crate::project::Project;
 use crate::rounds::{median, shown, timed, undisturbed, undisturbed_once};
 
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 7;
 /// Of peers that take a second each time.
 const ROUNDS_OF_SLOW: usize = 3;
 /// How often a function that is not active yet is called again.
@@ -29,6 +29,8 @@ struct Cold {
     /// As `REPORT` tells it: from the start of the runtime's process until the handler is loaded.
     init: Vec<f64>,
     handler: Vec<f64>,
+    /// Code, sandbox, the way there and back.
+    rest: Vec<f64>,
     fresh: Vec<f64>,
     offline: Vec<f64>,
     ministack: Vec<f64>,
@@ -54,6 +56,7 @@ pub fn run() -> Result<()> {
                 cold.total.push(total);
                 cold.init.push(report.init_ms);
                 cold.handler.push(report.handler_ms);
+                cold.rest.push(total - report.init_ms - report.handler_ms);
             }
             cold.fresh.push(undisturbed(|| fresh(function))?);
             if round < ROUNDS_OF_SLOW && matches!(function.language, Language::Python | Language::Node) {
@@ -131,8 +134,7 @@ fn print(functions: &[Function], cold: &[Cold], first: &[f64]) {
         let of = |values: &[f64]| median(values.iter().copied());
         let (total, init, handler, fresh) = (of(&cold.total), of(&cold.init), of(&cold.handler), of(&cold.fresh));
         let (offline, ministack) = (of(&cold.offline), of(&cold.ministack));
-        let rest = total - init - handler;
-        let parts = [*first, total, init, handler, rest].map(|ms| format!("{:>9}", shown(ms, 1))).concat();
+        let parts = [*first, total, init, handler, of(&cold.rest)].map(|ms| format!("{:>9}", shown(ms, 1))).concat();
         let peers = [shown(offline, 0), shown(offline / total, 1), shown(ministack, 0), shown(ministack / total, 1)];
         let peers = peers.map(|figure| format!("{figure:>9}")).concat();
         println!("{:<14}{parts}{:>11}{:>11}{peers}", function.name, shown(fresh, 1), shown(total / fresh, 2));
