@@ -30,5 +30,5 @@ conformance: ## LocalStack's test-suite as the judge: LOCALSTACK=checkout [SERVI
 	cargo xtask conformance $(if $(LOCALSTACK),"$(LOCALSTACK)") $(if $(SERVICES),--services "$(SERVICES)") \
 	    $(if $(SECTION),--section "$(SECTION)") $(if $(MATCH),--match "$(MATCH)") $(if $(ALL),--all)
 
-bench: ## Speed, as ratios to peers and to the machine's limit in the same run
-	cargo xtask bench
+bench: ## Speed, as ratios to peers and to the machine's limit in the same run [ONLY="invoke_warm cold_start"]
+	cargo xtask bench $(ONLY)

@@ -1,10 +1,13 @@
 //! The load: connections that send one request again and again, and how long each answer took.
 
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use crate::answer::Answer;
 
 /// What a run of requests took.
 #[derive(Debug, Clone, Copy)]
@@ -16,11 +19,16 @@ pub struct Figures {
 
 /// Sends over each connection its own one of `requests`, again and again for `time`. An answer of 300 or more fails.
 pub fn run(port: u16, requests: &[Vec<u8>], time: Duration) -> Result<Figures> {
+    run_warm(port, requests, Duration::ZERO, time)
+}
+
+/// The same after `warming`, which does not count.
+pub fn run_warm(port: u16, requests: &[Vec<u8>], warming: Duration, time: Duration) -> Result<Figures> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let mut tasks = tokio::task::JoinSet::new();
         for request in requests {
-            tasks.spawn(one_connection(port, request.clone(), time));
+            tasks.spawn(one_connection(port, request.clone(), warming, time));
         }
         let mut micros = Vec::new();
         while let Some(done) = tasks.join_next().await {
@@ -33,23 +41,26 @@ pub fn run(port: u16, requests: &[Vec<u8>], time: Duration) -> Result<Figures> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures the machine's time")]
-async fn one_connection(port: u16, request: Vec<u8>, time: Duration) -> Result<Vec<f64>> {
+async fn one_connection(port: u16, request: Vec<u8>, warming: Duration, time: Duration) -> Result<Vec<f64>> {
+    let begin = Instant::now() + warming;
+    let end = begin + time;
     let mut stream = connect(port).await?;
-    let mut answer = Vec::with_capacity(64 * 1024);
+    let mut bytes = Vec::with_capacity(64 * 1024);
     let mut micros = Vec::with_capacity(1 << 16);
-    let end = Instant::now() + time;
     loop {
         let start = Instant::now();
         if start >= end {
             return Ok(micros);
         }
         stream.write_all(&request).await?;
-        answer.clear();
-        if !read_answer(&mut stream, &mut answer).await? {
+        bytes.clear();
+        if !read_answer(&mut stream, &mut bytes).await? {
             // A server without keep-alive makes its clients connect each time, so that belongs to its time.
             stream = connect(port).await?;
         }
-        micros.push(start.elapsed().as_nanos() as f64 / 1e3);
+        if start >= begin {
+            micros.push(start.elapsed().as_nanos() as f64 / 1e3);
+        }
     }
 }
 
@@ -60,37 +71,48 @@ async fn connect(port: u16) -> Result<TcpStream> {
 }
 
 /// Reads one answer to its end, and tells whether the connection stays; fails if the answer is an error.
-async fn read_answer(stream: &mut TcpStream, answer: &mut Vec<u8>) -> Result<bool> {
-    let (head_end, length, stays) = loop {
-        if stream.read_buf(answer).await? == 0 {
+async fn read_answer(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Result<bool> {
+    loop {
+        if stream.read_buf(bytes).await? == 0 {
             bail!("read an answer: the connection was closed");
         }
-        if let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") {
-            let head = std::str::from_utf8(&answer[..end]).context("read an answer's head")?;
-            let stays = head.starts_with("HTTP/1.1") && !head.to_ascii_lowercase().contains("connection: close");
-            break (end + 4, content_length(head)?, stays);
-        }
-    };
-    while answer.len() < head_end + length {
-        if stream.read_buf(answer).await? == 0 {
-            bail!("read an answer: the connection was closed");
+        if let Some(answer) = Answer::parse(bytes)? {
+            answer.check()?;
+            return Ok(answer.stays);
         }
     }
-    Ok(stays)
 }
 
-fn content_length(head: &str) -> Result<usize> {
-    let status: u16 = head.split(' ').nth(1).unwrap_or_default().parse().context("read a status")?;
-    if status >= 300 {
-        bail!("get an answer: {head}");
+/// One connection that sends requests one after another.
+pub struct Client {
+    port: u16,
+    stream: std::net::TcpStream,
+}
+
+impl Client {
+    pub fn new(port: u16) -> Result<Self> {
+        let stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { port, stream })
     }
-    let mut length = 0;
-    for line in head.lines().skip(1) {
-        if let Some((name, value)) = line.split_once(':')
-            && name.eq_ignore_ascii_case("content-length")
-        {
-            length = value.trim().parse().context("read a length")?;
+
+    /// Sends a request and takes its answer, whatever it says.
+    pub fn send(&mut self, request: &[u8]) -> Result<Answer> {
+        self.stream.write_all(request)?;
+        let mut bytes = Vec::new();
+        let mut piece = [0; 16 * 1024];
+        loop {
+            let count = self.stream.read(&mut piece)?;
+            if count == 0 {
+                bail!("read an answer: the connection was closed");
+            }
+            bytes.extend_from_slice(piece.get(..count).unwrap_or_default());
+            if let Some(answer) = Answer::parse(&bytes)? {
+                if !answer.stays {
+                    *self = Self::new(self.port)?;
+                }
+                return Ok(answer);
+            }
         }
     }
-    Ok(length)
 }

@@ -1,41 +1,73 @@
 //! Speed, as ratios to peers and to the machine's limit, measured in the same run and interleaved.
 //!
 //! `cargo xtask bench [CASE…]` builds everything optimised and starts this. Cases: `requests` (signed reads and durable
-//! writes), `server` (start-up, memory, size), `many` (ten thousand functions). Absolute figures belong to the machine;
-//! quote ratios.
+//! writes), `server` (start-up, memory, size), `many` (ten thousand functions), `invoke_warm` (functions that have run),
+//! `cold_start` (functions that have not), `create_to_first_answer`. Absolute figures belong to the machine; quote ratios.
 
+mod answer;
+mod ceiling;
+mod cold;
 mod floor;
+mod functions;
 mod load;
 mod many;
 mod peer;
+mod project;
 mod requests;
+mod rounds;
 mod server;
+mod warm;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
+use http::{HeaderMap, Method};
 
 /// A case: its name, and what it measures.
 type Case = (&'static str, fn() -> Result<()>);
 
-const CASES: &[Case] = &[("requests", requests::run), ("server", server::run), ("many", many::run)];
+const CASES: &[Case] = &[
+    ("requests", requests::run),
+    ("server", server::run),
+    ("many", many::run),
+    ("invoke_warm", warm::run),
+    ("cold_start", cold::run),
+    ("create_to_first_answer", cold::run_create),
+];
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    if wanted == ["floor"] {
-        return ended(floor::serve());
-    }
-    ended(cases(&wanted))
+    // The servers of the limits, and their processes, are this program too.
+    ended(match wanted.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["floor"] => floor::serve(),
+        ["ceiling", language] => ceiling::serve(language),
+        ["echo"] => ceiling::echo(),
+        ["load", port, function, connections, seconds] => load(port, function, connections, seconds),
+        _ => cases(&wanted),
+    })
+}
+
+/// Invokes a function of a server that runs already, to look at it meanwhile.
+fn load(port: &str, function: &str, connections: &str, seconds: &str) -> Result<()> {
+    let (port, connections) = (port.parse()?, connections.parse()?);
+    let path = functions::Function::invoke_path(function);
+    let request = peer::signed(port, HeaderMap::new(), Method::POST, &path, functions::EVENT)?;
+    let time = Duration::from_secs(seconds.parse()?);
+    println!("{:?}", load::run(port, &vec![request; connections], time)?);
+    Ok(())
 }
 
 fn cases(wanted: &[String]) -> Result<()> {
     if let Some(unknown) = wanted.iter().find(|name| !CASES.iter().any(|(known, _)| known == name)) {
-        bail!("find the case {unknown}: there are requests, server and many");
+        let names: Vec<&str> = CASES.iter().map(|(name, _)| *name).collect();
+        bail!("find the case {unknown}: there are {}", names.join(", "));
     }
     for (name, run) in CASES {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
             println!("\n# {name}");
-            run()?;
+            let ((), ms) = rounds::timed(run)?;
+            println!("({:.0} s)", ms / 1e3);
         }
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -10,8 +11,12 @@ use anyhow::{Context, Result, bail};
 use base::{Clock, Secret, SystemClock, hex};
 use http::{HeaderMap, HeaderValue, Method};
 use ring::digest::{SHA256, digest};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 use wire::sigv4::{Head, Signer, sign};
+
+use crate::functions::{self, Function};
+use crate::load::Client;
 
 /// Where a running server is, and what goes with it.
 pub struct Peer {
@@ -35,10 +40,58 @@ impl Peer {
         Self::announced("lamp", command)
     }
 
+    /// One that writes the log that it writes unless it is told otherwise, functions' lines included, to nowhere.
+    pub fn lamp_logging() -> Result<Self> {
+        let dir = TempDir::new()?;
+        let mut command = Command::new(lamp_binary()?);
+        command.args(["start", "--port", "0", "--data-dir"]).arg(dir.path().join("data")).stderr(Stdio::null());
+        let mut lamp = Self::announced("lamp", command)?;
+        lamp._dir = Some(dir);
+        Ok(lamp)
+    }
+
     pub fn floor() -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("floor");
         Self::announced("raw hyper", command)
+    }
+
+    /// The limit for functions in `language`.
+    pub fn ceiling(language: &str) -> Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["ceiling", language]);
+        Self::announced("ceiling", command)
+    }
+
+    /// Serves functions that are declared in `dir/serverless.yml`.
+    pub fn serverless_offline(dir: &Path) -> Result<Self> {
+        let (port, other) = (free_port()?, free_port()?);
+        let mut command = Command::new(tools()?.join("peers-node/node_modules/.bin/osls"));
+        let ports = [format!("--lambdaPort={port}"), format!("--httpPort={other}")];
+        command.arg("offline").args(ports).args(["--noPrependStageInUrl", "--terminateIdleLambdaTime=3600"]);
+        command.env("SLS_TELEMETRY_DISABLED", "1").env("SLS_NOTIFICATIONS_MODE", "off");
+        Self::quiet_in("serverless-offline", command, port, dir)
+    }
+
+    pub fn functions_framework_python(dir: &Path) -> Result<Self> {
+        let port = free_port()?;
+        let mut command = Command::new(tools()?.join("peers/bin/functions-framework"));
+        command.args(["--target=handler", "--source=framework.py", &format!("--port={port}")]);
+        Self::quiet_in("functions-framework", command, port, dir)
+    }
+
+    pub fn functions_framework_node(dir: &Path) -> Result<Self> {
+        let port = free_port()?;
+        let mut command = Command::new(tools()?.join("peers-node/node_modules/.bin/functions-framework"));
+        command.args(["--target=handler", "--source=framework.js", &format!("--port={port}")]);
+        Self::quiet_in("functions-framework", command, port, dir)
+    }
+
+    pub fn workerd(dir: &Path) -> Result<Self> {
+        let port = free_port()?;
+        let mut command = Command::new(tools()?.join("peers-node/node_modules/.bin/workerd"));
+        command.args(["serve", "worker.capnp", &format!("--socket-addr=http=127.0.0.1:{port}")]);
+        Self::quiet_in("workerd", command, port, dir)
     }
 
     pub fn ministack() -> Result<Self> {
@@ -67,11 +120,19 @@ impl Peer {
     }
 
     /// Starts a server that is told its port.
-    fn quiet(name: &'static str, mut command: Command, port: u16) -> Result<Self> {
+    fn quiet(name: &'static str, command: Command, port: u16) -> Result<Self> {
         let dir = TempDir::new()?;
-        command.current_dir(dir.path()).env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
+        let mut peer = Self::quiet_in(name, command, port, dir.path())?;
+        peer._dir = Some(dir);
+        Ok(peer)
+    }
+
+    fn quiet_in(name: &'static str, mut command: Command, port: u16, dir: &Path) -> Result<Self> {
+        command.current_dir(dir).env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
+        // It costs a Node.js 100 ms at each start.
+        command.env_remove("NODE_EXTRA_CA_CERTS").env("PATH", functions::path()?).process_group(0);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let peer = Self { name, port, child: child.context("start a peer")?, _dir: Some(dir) };
+        let peer = Self { name, port, child: child.with_context(|| format!("start {name}"))?, _dir: None };
         for _ in 0..1000 {
             if TcpStream::connect(("127.0.0.1", port)).is_ok() {
                 return Ok(peer);
@@ -97,40 +158,76 @@ impl Peer {
         Ok(())
     }
 
+    /// Creates a function, `number` of those with this code.
+    pub fn create(&self, function: &Function, name: &str, number: u32) -> Result<()> {
+        let request = self.signed(Method::POST, "/2015-03-31/functions", &function.create(name, number)?)?;
+        let answer = Client::new(self.port)?.send(&request)?;
+        answer.check().with_context(|| format!("create {name} on {}", self.name))?;
+        self.wait_until_active(name)
+    }
+
+    fn wait_until_active(&self, name: &str) -> Result<()> {
+        let request = self.signed(Method::GET, &format!("/2015-03-31/functions/{name}/configuration"), "")?;
+        let mut client = Client::new(self.port)?;
+        for _ in 0..1000 {
+            let answer = client.send(&request)?;
+            answer.check()?;
+            if answer.body.windows(8).any(|window| window == b"\"Active\"") {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        bail!("create {name} on {}: it does not become active", self.name);
+    }
+
     /// A signed request to Lambda as a client sends it, byte for byte; good for fifteen minutes.
     pub fn signed(&self, method: Method, path: &str, body: &str) -> Result<Vec<u8>> {
-        let mut headers = HeaderMap::new();
-        if !body.is_empty() {
-            headers.insert("content-type", HeaderValue::from_static("application/json"));
-            headers.insert("content-length", HeaderValue::from(body.len()));
-        }
-        let secret = Secret::new("test".to_owned());
-        let signer = Signer {
-            access_key_id: "test",
-            secret_access_key: &secret,
-            session_token: None,
-            region: "us-east-1",
-            service: "lambda",
-            now: SystemClock.now(),
-        };
-        let host = format!("127.0.0.1:{}", self.port);
-        let head = Head { method: method.as_str(), path, query: "", host: &host, headers: &headers };
-        let payload = hex::encode(digest(&SHA256, body.as_bytes()).as_ref());
-        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n").into_bytes();
-        for (name, value) in &sign(&signer, &head, &payload)? {
-            request.extend_from_slice(name.as_str().as_bytes());
-            request.extend_from_slice(b": ");
-            request.extend_from_slice(value.as_bytes());
-            request.extend_from_slice(b"\r\n");
-        }
-        request.extend_from_slice(b"\r\n");
-        request.extend_from_slice(body.as_bytes());
-        Ok(request)
+        self.signed_with(HeaderMap::new(), method, path, body)
     }
+
+    /// The same with more headers.
+    pub fn signed_with(&self, headers: HeaderMap, method: Method, path: &str, body: &str) -> Result<Vec<u8>> {
+        signed(self.port, headers, method, path, body)
+    }
+}
+
+/// A signed request to the server at a port.
+pub fn signed(port: u16, mut headers: HeaderMap, method: Method, path: &str, body: &str) -> Result<Vec<u8>> {
+    if !body.is_empty() {
+        headers.insert("content-type", HeaderValue::from_static("application/json"));
+        headers.insert("content-length", HeaderValue::from(body.len()));
+    }
+    let secret = Secret::new("test".to_owned());
+    let signer = Signer {
+        access_key_id: "test",
+        secret_access_key: &secret,
+        session_token: None,
+        region: "us-east-1",
+        service: "lambda",
+        now: SystemClock.now(),
+    };
+    let host = format!("127.0.0.1:{port}");
+    let head = Head { method: method.as_str(), path, query: "", host: &host, headers: &headers };
+    let payload = hex::encode(digest(&SHA256, body.as_bytes()).as_ref());
+    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n").into_bytes();
+    for (name, value) in &sign(&signer, &head, &payload)? {
+        request.extend_from_slice(name.as_str().as_bytes());
+        request.extend_from_slice(b": ");
+        request.extend_from_slice(value.as_bytes());
+        request.extend_from_slice(b"\r\n");
+    }
+    request.extend_from_slice(b"\r\n");
+    request.extend_from_slice(body.as_bytes());
+    Ok(request)
 }
 
 impl Drop for Peer {
     fn drop(&mut self) {
+        // A peer's group has what it started; ours ends with its server.
+        let group = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        if let Some(group) = group {
+            kill_process_group(group, Signal::KILL).ok();
+        }
         self.child.kill().ok();
         self.child.wait().ok();
     }

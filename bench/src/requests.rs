@@ -9,6 +9,7 @@ use http::Method;
 
 use crate::load::{self, Figures};
 use crate::peer::Peer;
+use crate::rounds::median;
 
 const ROUNDS: usize = 3;
 const TIME: Duration = Duration::from_secs(2);
@@ -46,7 +47,7 @@ fn compare(title: &str, peers: &[Peer], request: impl Fn(&Peer, usize) -> Result
                 figures.push(load::run(peer.port, &requests, TIME)?);
             }
         }
-        let medians: Vec<Figures> = figures.iter().map(|rounds| median(rounds)).collect();
+        let medians: Vec<Figures> = figures.iter().map(|rounds| medians(rounds)).collect();
         let ours = medians.first().map_or(f64::NAN, |figures| figures.p50_us);
         for (peer, figures) in peers.iter().zip(&medians) {
             println!(
@@ -62,12 +63,8 @@ fn compare(title: &str, peers: &[Peer], request: impl Fn(&Peer, usize) -> Result
     Ok(())
 }
 
-fn median(rounds: &[Figures]) -> Figures {
-    let of = |pick: fn(&Figures) -> f64| {
-        let mut values: Vec<f64> = rounds.iter().map(pick).collect();
-        values.sort_unstable_by(f64::total_cmp);
-        values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-    };
+fn medians(rounds: &[Figures]) -> Figures {
+    let of = |pick: fn(&Figures) -> f64| median(rounds.iter().map(pick));
     Figures { per_second: of(|f| f.per_second), p50_us: of(|f| f.p50_us), p99_us: of(|f| f.p99_us) }
 }
 

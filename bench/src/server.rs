@@ -16,7 +16,7 @@ pub fn run() -> Result<()> {
     let mut lamp = Peer::lamp()?;
     std::thread::sleep(Duration::from_secs(1));
     println!(
-        "idle memory: {:.1} MB resident, {:.1} MB private (goal 10, never over 30)",
+        "idle memory: {:.1} MB resident, {:.1} MB private (goal 10, never over 20)",
         rss_mb(&lamp)?,
         private_mb(&lamp)?
     );

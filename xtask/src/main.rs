@@ -25,7 +25,8 @@ tasks:
   fuzz                         a minute for each parser of outside bytes
   conformance LOCALSTACK [--services NAMES] [--section NAME] [--match TEXT] [--all] [--json]
                                LocalStack's test-suite, recorded on AWS, against this lamp; docs/conformance.md
-  bench [CASE...]              speed, as ratios to peers in the same run: requests, server, many
+  bench [CASE...]              speed, as ratios to peers in the same run: requests, server, many, invoke_warm,
+                               cold_start, create_to_first_answer
 ";
 
 /// The top of the checkout.

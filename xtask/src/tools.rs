@@ -42,7 +42,30 @@ const TOOLS: &[Tool] = &[
 ];
 
 /// What the benchmark compares with.
-const PEERS: &[Tool] = &[Tool { name: "peers", needs: &[], pins: &["../../bench/requirements.txt"], install: peers }];
+const PEERS: &[Tool] = &[
+    Tool { name: "peers", needs: &[], pins: &["../../bench/peers/requirements.txt"], install: peers },
+    Tool { name: "peers-node", needs: &[], pins: &["../../bench/peers/package.json"], install: peers_node },
+    Tool {
+        name: "bench-functions",
+        needs: &[],
+        pins: &[
+            "../../bench/functions/build.py",
+            "../../bench/functions/java/bench/App.java",
+            "../../bench/functions/java-jackson/bench/App.java",
+            "../../bench/functions/java-jackson/pom.xml",
+            "../../bench/functions/native/bootstrap.rs",
+            "../../bench/functions/node/index.js",
+            "../../bench/functions/node-bundle/package.json",
+            "../../bench/functions/node-bundle/source.js",
+            "../../bench/functions/node-s3/index.js",
+            "../../bench/functions/node-s3/package.json",
+            "../../bench/functions/python/app.py",
+            "../../bench/functions/python-boto3/app.py",
+            "../../bench/functions/ruby/app.rb",
+        ],
+        install: bench_functions,
+    },
+];
 
 pub fn run() -> Result<()> {
     install(TOOLS)?;
@@ -114,7 +137,19 @@ fn botocore_query(clients: &Path, dir: &Path) -> Result<()> {
 }
 
 fn peers(clients: &Path, dir: &Path) -> Result<()> {
-    venv(dir, &clients.join("../../bench/requirements.txt"))
+    venv(dir, &clients.join("../../bench/peers/requirements.txt"))
+}
+
+fn peers_node(clients: &Path, dir: &Path) -> Result<()> {
+    fs::copy(clients.join("../../bench/peers/package.json"), dir.join("package.json"))?;
+    // serverless-offline names Serverless, of which osls is the open continuation.
+    let flags = ["install", "--silent", "--no-audit", "--no-fund", "--legacy-peer-deps"];
+    call(Command::new("npm").args(flags).current_dir(dir))
+}
+
+/// The functions that the benchmark calls, compiled and zipped.
+fn bench_functions(clients: &Path, dir: &Path) -> Result<()> {
+    call(Command::new("python3").arg(clients.join("../../bench/functions/build.py")).arg(dir))
 }
 
 fn venv(dir: &Path, requirements: &Path) -> Result<()> {

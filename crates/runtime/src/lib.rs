@@ -20,6 +20,7 @@
 //! Not here: what an API call means (`services::lambda`), HTTP of AWS's API (`wire`). Not yet: parked
 //! runtimes, several invocations at once.
 
+mod alarm;
 mod code;
 mod dispatch;
 mod environment;

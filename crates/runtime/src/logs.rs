@@ -94,7 +94,12 @@ impl Output {
                 // The readiness that the event loop knows may be older than what is there, so the kernel is asked.
                 let mut buffer = [0; LOG_READ_BYTES];
                 match rustix::io::read(&pipe.end, &mut buffer) {
-                    Ok(count) if count > 0 => pipe.cut(buffer.get(..count).unwrap_or_default(), events),
+                    Ok(count) if count > 0 => {
+                        pipe.cut(buffer.get(..count).unwrap_or_default(), events);
+                        if count < buffer.len() {
+                            break;
+                        }
+                    }
                     Err(rustix::io::Errno::INTR) => {}
                     Err(rustix::io::Errno::AGAIN) => break,
                     Ok(_) | Err(_) => {

@@ -59,6 +59,9 @@ pub(crate) trait Room: Send + Sync {
     fn freeze(&self) -> io::Result<Freezing>;
     fn thaw(&self) -> io::Result<()>;
     fn usage(&self) -> io::Result<Usage>;
+    fn memory_peak_bytes(&self) -> Option<u64> {
+        None
+    }
     fn kill(&self) -> BoxFuture<'_, ()>;
 }
 
@@ -123,7 +126,13 @@ impl Sandbox {
         self.room.thaw()
     }
 
-    /// What it holds and has used, from its cgroups. Cheap enough to ask after each invocation.
+    /// The most memory that it has held at once, where the host counts it. One call of the kernel: cheap enough to ask
+    /// after each invocation.
+    pub fn memory_peak_bytes(&self) -> Option<u64> {
+        self.room.memory_peak_bytes()
+    }
+
+    /// What it holds and has used, from its cgroups: a file for each figure, opened and read anew.
     pub fn usage(&self) -> io::Result<Usage> {
         self.room.usage()
     }

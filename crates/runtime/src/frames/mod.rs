@@ -137,10 +137,11 @@ impl Connection {
         self.send();
     }
 
-    /// Lets the runtime send so many more bytes of its response.
+    /// Lets the runtime send so many more bytes of its response. Once that is whole it is told nothing: to hear it would
+    /// cost it a wake.
     pub fn grant(&mut self, bytes: u64) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        if bytes > 0 {
+        if bytes > 0 && self.is_responding {
             self.credit = self.credit.saturating_add(bytes.into());
             codec::write(&mut self.outgoing, Kind::Credit, self.stream, &bytes.to_le_bytes());
             self.send();
@@ -387,6 +388,25 @@ mod tests {
         connection.read_out();
         assert_eq!(connection.said(), Some(Said::Next));
         assert_eq!(connection.said(), None);
+    }
+
+    #[tokio::test]
+    async fn credit_goes_to_a_response_that_goes_on() {
+        let (mut connection, mut runtime) = connected();
+        connection.invoke(&call(vec![]), Timestamp::default());
+        let mut expected = Vec::new();
+        codec::write(&mut expected, Kind::Credit, 1, &65_536_u32.to_le_bytes());
+        runtime.write_all(&message(Kind::Response, 1, &[0; 65_537])[..HEAD_BYTES + 65_536]).unwrap();
+        assert_eq!(connection.next().await, Said::Bytes(vec![0; 65_536]));
+        connection.grant(65_536);
+        runtime.write_all(&message(Kind::Response, 1, &[0; 1])).unwrap();
+        assert_eq!(connection.next().await, Said::Bytes(vec![0; 1]));
+        connection.grant(1);
+        drop(connection);
+        let mut heard = Vec::new();
+        runtime.read_to_end(&mut heard).unwrap();
+        assert_eq!(heard.split_off(heard.len() - expected.len()), expected);
+        assert!(!heard.windows(expected.len()).any(|window| window == expected));
     }
 
     #[tokio::test]

@@ -20,8 +20,9 @@ use base::ports::{Call, InvokeError, Invoked, LogEvent, LogStream, Telemetry};
 use base::{Chance, Clock, Spawn, Timestamp};
 use sandbox::{Event as Happening, Exit, ProcessId, Sandbox};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
+use crate::alarm::Alarm;
 use crate::environment::{Ask, Command, Environment, Event, Said, Source, Ticket, Who};
 use crate::http::{Api, Heard};
 use crate::languages::Advice;
@@ -105,6 +106,7 @@ struct Instance {
     processes: Processes,
     caller: Caller,
     idle_since: Option<Instant>,
+    alarm: Alarm,
     is_frozen: bool,
     /// It misses what the next instance may find.
     is_outdated: bool,
@@ -125,6 +127,15 @@ enum Happened {
     Delivered(Sent),
     /// A timer is due.
     Timer(Timer),
+}
+
+impl From<Heard> for Happened {
+    fn from(heard: Heard) -> Self {
+        match heard {
+            Heard::Said(said) => Happened::Said(said),
+            Heard::Asked(ticket, ask) => Happened::Asked(ticket, ask),
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -160,6 +171,7 @@ pub async fn run(body: Body) -> mpsc::Receiver<Order> {
         processes: Processes::default(),
         caller: Caller::default(),
         idle_since: None,
+        alarm: Alarm::default(),
         is_frozen: false,
         is_outdated: false,
         is_retiring: false,
@@ -177,23 +189,32 @@ pub async fn run(body: Body) -> mpsc::Receiver<Order> {
 }
 
 impl Instance {
-    /// What happens next. Time comes first, then what the host says: what programs inside can do without end must not
-    /// outlast a deadline, nor keep an invocation waiting. Their output comes last.
+    /// What happens next. Time comes first, then what has been read already, then what the host says: what programs inside
+    /// can do without end must not outlast a deadline, nor keep an invocation waiting. Their output comes last.
     async fn wait(&mut self, sandbox: &Sandbox, lines: &mut Vec<Written>) -> Happened {
-        let timer = self.timer();
-        let (transport, output, caller, relay) = (&mut self.transport, &mut self.output, &self.caller, &mut self.relay);
-        tokio::select! {
-            biased;
-            timer = due(timer) => Happened::Timer(timer),
-            happening = sandbox.event() => Happened::InSandbox(happening),
-            order = self.orders.recv(), if !self.is_retiring => Happened::Order(order),
-            heard = transport.next() => match heard {
-                Heard::Said(said) => Happened::Said(said),
-                Heard::Asked(ticket, ask) => Happened::Asked(ticket, ask),
-            },
-            bytes = caller.taken() => Happened::Taken(bytes),
-            sent = relay.sent() => Happened::Delivered(sent),
-            () = output.next(lines) => Happened::Output,
+        loop {
+            let timer = self.timer();
+            if let Some((at, timer)) = timer
+                && at <= Instant::now()
+            {
+                return Happened::Timer(timer);
+            }
+            if let Some(heard) = self.transport.heard() {
+                return heard.into();
+            }
+            self.alarm.set(timer.map(|(at, _)| at));
+            let (transport, output) = (&mut self.transport, &mut self.output);
+            let (caller, relay) = (&self.caller, &mut self.relay);
+            tokio::select! {
+                biased;
+                () = self.alarm.rings() => {}
+                happening = sandbox.event() => return Happened::InSandbox(happening),
+                order = self.orders.recv(), if !self.is_retiring => return Happened::Order(order),
+                heard = transport.next() => return heard.into(),
+                bytes = caller.taken() => return Happened::Taken(bytes),
+                sent = relay.sent() => return Happened::Delivered(sent),
+                () = output.next(lines) => return Happened::Output,
+            }
         }
     }
 
@@ -323,8 +344,7 @@ impl Instance {
     }
 
     fn note_memory(&mut self) {
-        let peak_bytes = self.sandbox.usage().ok().and_then(|usage| usage.memory_peak_bytes);
-        self.environment.note_memory(peak_bytes);
+        self.environment.note_memory(self.sandbox.memory_peak_bytes());
     }
 
     async fn write(&mut self, lines: &mut Vec<Written>) {
@@ -513,14 +533,4 @@ impl Instance {
 fn no_pipes(error: &std::io::Error) -> Event {
     tracing::error!(%error, "failed to open pipes for a program");
     Event::Gone
-}
-
-async fn due(timer: Option<(Instant, Timer)>) -> Timer {
-    match timer {
-        Some((at, timer)) => {
-            sleep_until(at).await;
-            timer
-        }
-        None => std::future::pending().await,
-    }
 }

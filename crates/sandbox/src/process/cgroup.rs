@@ -9,7 +9,7 @@
 //! and v2 freezes, which is the faster of the two.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -239,6 +239,16 @@ impl Group {
         }
         usage.processes = self.place(Controller::Pids).and_then(|place| place.number("pids.current"));
         usage
+    }
+
+    /// What says how much memory was held at most, open to be read again and again.
+    pub fn open_memory_peak(&self) -> Option<File> {
+        let place = self.place(Controller::Memory)?;
+        let name = match place.version {
+            Version::V1 => "memory.max_usage_in_bytes",
+            Version::V2 => "memory.peak",
+        };
+        File::open(place.path.join(name)).ok()
     }
 
     /// How often the kernel has killed here for memory.

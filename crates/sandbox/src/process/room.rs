@@ -1,11 +1,13 @@
 //! One sandbox from the server's side: commands to its init, news from it, and the kernel's handles on the rest.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use base::{BoxFuture, Spawn};
 use parking_lot::Mutex;
@@ -40,6 +42,9 @@ struct Inner {
     /// The init's pidfd.
     init: OwnedFd,
     group: Group,
+    /// Opened when it is first asked for: a server asks after each invocation, and opening it anew each time would cost
+    /// more than the rest of what the server does then.
+    memory_peak: OnceLock<Option<File>>,
     next: AtomicU64,
     waiting: Mutex<Waiting>,
 }
@@ -74,7 +79,14 @@ impl ProcessRoom {
         let step = |source| StartError::Step { step: "hear from the sandbox's init".to_owned(), source };
         let Started { control, init, group, .. } = started;
         let control = sys::register(control).map_err(step)?;
-        let inner = Inner { control, init, group, next: AtomicU64::new(1), waiting: Mutex::default() };
+        let inner = Inner {
+            control,
+            init,
+            group,
+            memory_peak: OnceLock::new(),
+            next: AtomicU64::new(1),
+            waiting: Mutex::default(),
+        };
         let inner = Arc::new(inner);
         let (tell, events) = mpsc::channel(PROGRAMS_MAX + 1);
         let events = AsyncMutex::new(events);
@@ -345,6 +357,14 @@ impl Room for ProcessRoom {
 
     fn usage(&self) -> io::Result<Usage> {
         Ok(self.inner.group.usage())
+    }
+
+    fn memory_peak_bytes(&self) -> Option<u64> {
+        let file = self.inner.memory_peak.get_or_init(|| self.inner.group.open_memory_peak()).as_ref()?;
+        // A number of 64 bits and the end of its line are shorter.
+        let mut text = [0; 24];
+        let count = file.read_at(&mut text, 0).ok()?;
+        std::str::from_utf8(text.get(..count)?).ok()?.trim().parse().ok()
     }
 
     fn kill(&self) -> BoxFuture<'_, ()> {

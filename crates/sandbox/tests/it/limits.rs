@@ -36,6 +36,7 @@ async fn too_much_memory_is_told_as_such() {
         "{usage:?}"
     );
     assert_eq!(usage.out_of_memory, Some(1));
+    assert_eq!(sandbox.memory_peak_bytes(), usage.memory_peak_bytes);
     // It is told once, and the room is as good as new.
     soon(sandbox.run(shell("exit 0"))).await.unwrap();
     assert_eq!(exit(&sandbox).await, succeeded());

@@ -1,0 +1,3 @@
+def handler(event, context):
+    print("an event came")
+    return event

@@ -1,0 +1,4 @@
+def handler(event:, context:)
+  puts "an event came"
+  event
+end

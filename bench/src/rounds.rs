@@ -1,0 +1,80 @@
+//! How figures are taken: times, rounds whose median counts, and samples that the machine did not disturb.
+
+use std::fs;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+/// A sample during which a hypervisor took more than this share of the machine's time is dropped.
+const STEAL_MAX: f64 = 0.05;
+/// How often it is taken; the last one counts, whatever it is.
+const TRIES: usize = 4;
+
+/// What `run` gives, and how many milliseconds it took.
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures the machine's time")]
+pub fn timed<T>(run: impl FnOnce() -> Result<T>) -> Result<(T, f64)> {
+    let start = Instant::now();
+    let done = run()?;
+    Ok((done, start.elapsed().as_secs_f64() * 1e3))
+}
+
+/// A sample that no hypervisor disturbed, if one can be had.
+pub fn undisturbed<T>(mut sample: impl FnMut() -> Result<T>) -> Result<T> {
+    for _ in 1..TRIES {
+        if let Some(taken) = undisturbed_once(&mut sample)? {
+            return Ok(taken);
+        }
+    }
+    sample()
+}
+
+/// A sample that cannot be taken again; none if a hypervisor disturbed it.
+pub fn undisturbed_once<T>(sample: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
+    let before = CpuTimes::read()?;
+    let taken = sample()?;
+    let after = CpuTimes::read()?;
+    let share = (after.stolen - before.stolen) / (after.all - before.all).max(1.0);
+    if share > STEAL_MAX {
+        eprintln!("bench: a sample is dropped: {:.0} % of the machine's time was stolen", share * 100.0);
+    }
+    Ok((share <= STEAL_MAX).then_some(taken))
+}
+
+/// The middle of `values`; not a number if there are none.
+pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().filter(|value| !value.is_nan()).collect();
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// A figure for a table; a dash where there is none.
+pub fn shown(value: f64, digits: usize) -> String {
+    if value.is_nan() { "-".to_owned() } else { format!("{value:.digits$}") }
+}
+
+/// Ticks of all processors since the machine started.
+struct CpuTimes {
+    all: f64,
+    stolen: f64,
+}
+
+impl CpuTimes {
+    fn read() -> Result<CpuTimes> {
+        let text = fs::read_to_string("/proc/stat").context("read /proc/stat")?;
+        // user, nice, system, idle, iowait, irq, softirq, steal; what follows is part of user.
+        let ticks: Vec<f64> = text.split_whitespace().skip(1).take(8).filter_map(|tick| tick.parse().ok()).collect();
+        Ok(CpuTimes { all: ticks.iter().sum(), stolen: ticks.get(7).copied().unwrap_or_default() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_measured_is_left_out_of_the_median() {
+        assert_eq!(median([3.0, f64::NAN, 1.0, 2.0]), 2.0);
+        assert_eq!(shown(median([]), 1), "-");
+        assert_eq!(shown(1.25, 1), "1.2");
+    }
+}
