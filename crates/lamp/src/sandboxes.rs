@@ -64,6 +64,11 @@ impl Sandboxes {
     }
 }
 
+/// Whether functions run under users of their own, who read what everybody may.
+pub fn has_own_users(functions: &Functions, features: &Features) -> bool {
+    features.is_root && functions.isolation != cli::Isolation::None
+}
+
 pub fn settings(functions: &Functions) -> sandbox::Settings {
     sandbox::Settings {
         nameservers: functions.nameservers.clone(),

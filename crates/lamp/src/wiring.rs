@@ -26,7 +26,7 @@ use crate::functions::{self, Keys, Unable};
 use crate::keys::TokenKey;
 use crate::platform::{self, Platform};
 use crate::root::Root;
-use crate::sandboxes::Sandboxes;
+use crate::sandboxes::{Sandboxes, has_own_users};
 
 /// What is kept in a data directory, open.
 pub struct Data {
@@ -158,7 +158,7 @@ async fn runtime(
     let Some(sandboxes) = Sandboxes::open(&config.functions, spawn.clone()).await? else { return Ok(None) };
     let settings = runtime::Settings {
         network: sandboxes.network,
-        has_own_users: sandboxes.features.is_root,
+        has_own_users: has_own_users(&config.functions, &sandboxes.features),
         api_port: api.port(),
         ..functions::settings(config)
     };

@@ -78,7 +78,8 @@ async fn make(inner: &Arc<Inner>, id: InstanceId, function: &FunctionSpec) -> Re
         InvokeError::CannotRun(format!("Lamplight failed to start a sandbox for it: failed to {}", with_causes(&error)))
     })?;
     // Where the operator wants no walls, places are elsewhere.
-    start.env.values_mut().for_each(|value| *value = sandbox.locate(value));
+    let given = start.env.values_mut().chain(start.extension_env.values_mut());
+    given.for_each(|value| *value = sandbox.locate(value));
     let opt = sandbox.locate("/opt");
     if opt != "/opt" {
         start.env.insert("_LAMP_OPT".to_owned(), opt);

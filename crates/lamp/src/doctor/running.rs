@@ -20,20 +20,22 @@ use crate::{functions, runtimes};
 const TRIAL_TIMEOUT: Duration = Duration::from_secs(10);
 const TASKS_STOP: Duration = Duration::from_secs(2);
 const TRIAL_BYTES: u64 = 128 << 20;
+/// Told by itself, after a trial.
+const ISOLATION: &str = "isolation";
 const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 
 pub fn checks(config: &Config) -> io::Result<Vec<Check>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (features, mut checks) = runtime.block_on(isolation(&config.functions));
     if let Some(features) = &features {
-        let lent = features.list.iter().filter(|feature| feature.name != EGRESS);
+        let lent = features.list.iter().filter(|feature| ![EGRESS, ISOLATION].contains(&feature.name.as_str()));
         checks.extend(lent.map(limit));
         let forwards = std::fs::read_to_string(FORWARD).is_ok_and(|text| text.trim() == "1");
         let way_out = features.list.iter().find(|feature| feature.name == EGRESS);
         checks.push(egress(&config.functions, way_out, features.is_root && !forwards));
     }
     let settings = runtime::Settings {
-        has_own_users: features.is_some_and(|features| features.is_root),
+        has_own_users: features.is_some_and(|features| sandboxes::has_own_users(&config.functions, &features)),
         ..functions::settings(config)
     };
     let offers = runtime::survey(&settings, &RUNTIMES);
@@ -44,7 +46,6 @@ pub fn checks(config: &Config) -> io::Result<Vec<Check>> {
 
 /// Starts a sandbox and runs a program in it. What was lent, if it could be asked.
 async fn isolation(functions: &Functions) -> (Option<Features>, Vec<Check>) {
-    const NAME: &str = "isolation";
     let is_off = functions.isolation == cli::Isolation::None;
     let tasks = Tasks::default();
     let spawn: Arc<dyn Spawn> = Arc::new(tasks.clone());
@@ -62,16 +63,18 @@ async fn isolation(functions: &Functions) -> (Option<Features>, Vec<Check>) {
             let check = match tried {
                 Ok(()) if is_off => {
                     let found = format!("none, as configured, {who}: functions may do whatever the server may");
-                    Check::warn(NAME, found, "where you can, leave isolation to auto")
+                    Check::warn(ISOLATION, found, "where you can, leave isolation to auto")
                 }
-                Ok(()) => Check::ok(NAME, format!("sandboxes of processes, {who}; one ran a program")),
-                Err(error) => Check::fail(NAME, format!("a sandbox was made in vain: {error}"), "see the kernel's log"),
+                Ok(()) => Check::ok(ISOLATION, format!("sandboxes of processes, {who}; one ran a program")),
+                Err(error) => {
+                    Check::fail(ISOLATION, format!("a sandbox was made in vain: {error}"), "see the kernel's log")
+                }
             };
             (Some(features), vec![check])
         }
         Err(error) => {
             let found = format!("this host lends no sandboxes: failed to {}", with_causes(&error));
-            (None, vec![Check::fail(NAME, found, error.remedy())])
+            (None, vec![Check::fail(ISOLATION, found, error.remedy())])
         }
     };
     tasks.stop(TASKS_STOP).await;
@@ -102,6 +105,9 @@ fn limit(feature: &Feature) -> Check {
 
 /// `could_forward`: all that may be missing is what the server sets if it may.
 fn egress(functions: &Functions, feature: Option<&Feature>, could_forward: bool) -> Check {
+    if functions.isolation == cli::Isolation::None {
+        return Check::ok(EGRESS, "functions are in the server's own network");
+    }
     if functions.network == Some(cli::Network::None) {
         return Check::ok(EGRESS, "none, as configured");
     }
@@ -222,8 +228,10 @@ mod tests {
         let asked = Functions { network: Some(cli::Network::Egress), may_forward: false, ..functions() };
         let closed = Functions { network: Some(cli::Network::None), ..functions() };
         let may = functions();
+        let off = Functions { isolation: cli::Isolation::None, ..functions() };
         let state = |functions, feature, could| egress(functions, Some(feature), could).state;
         assert_eq!(state(&open, &can, false), State::Ok);
+        assert!(egress(&off, Some(&can), false).found.ends_with("the server's own network"));
         assert_eq!(state(&open, &cannot, false), State::Warn);
         assert_eq!(state(&asked, &cannot, true), State::Fail);
         assert_eq!(state(&closed, &cannot, true), State::Ok);

@@ -354,7 +354,9 @@ impl Instance {
     }
 
     async fn exited(&mut self, process: ProcessId, exit: Exit, lines: &mut Vec<Written>) {
-        let Some(who) = self.processes.take(process) else { return };
+        if !self.processes.has(process) {
+            return;
+        }
         self.transport.read_out();
         while let Some(heard) = self.transport.heard() {
             self.before_an_end(lines).await;
@@ -368,6 +370,8 @@ impl Instance {
             self.step(event).await;
         }
         self.before_an_end(lines).await;
+        // What it said last may have ended its life already, and begun the next one, which has not exited.
+        let Some(who) = self.processes.take(process) else { return };
         let event = match who {
             Who::Runtime => Event::Exited(exit),
             Who::Extension(name) => Event::ExtensionExited { name, exit },

@@ -108,6 +108,10 @@ impl Processes {
         self.0.push((process, who));
     }
 
+    pub fn has(&self, process: ProcessId) -> bool {
+        self.0.iter().any(|(found, _)| *found == process)
+    }
+
     /// Forgets a process that is gone. Others are of a life before this one.
     pub fn take(&mut self, process: ProcessId) -> Option<Who> {
         let at = self.0.iter().position(|(found, _)| *found == process)?;

@@ -1,5 +1,6 @@
 //! What functions do wrong, and what their callers are told.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -88,7 +89,7 @@ async fn exits_and_kills_are_told_and_lines_before_them_survive() {
 #[tokio::test]
 async fn an_init_that_fails_is_repeated_and_its_error_is_the_answer() {
     let bed = Bed::new().await;
-    let function = bed.function("python3.13", "app.handler", &[("app.py", "import nowhere")]).await;
+    let function = bed.function("python3.13", "app.handler", &[("app.py", HASTY)]).await;
     for _ in 0..2 {
         let answer = bed.invoke(&function, "{}").await;
         let (kind, message) = error(&answer);
@@ -131,4 +132,27 @@ async fn a_flood_of_output_ends_at_the_deadline() {
     let mut function = bed.function("python3.13", "app.handler", &[("app.py", flood)]).await;
     function.timeout = Duration::from_secs(1);
     assert_eq!(error(&bed.invoke(&function, "{}").await).0, "Sandbox.Timedout");
+}
+
+/// Exits as soon as its error is told.
+const HASTY: &str = "
+import os, sys
+sys.exit = os._exit
+import nowhere
+";
+
+/// Its exit may be noticed before its last words are: then they end its life, and must not be taken for the end of the
+/// next one, in which its init is repeated. With many at once it happens to some.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_init_error_is_told_however_soon_its_runtime_is_gone() {
+    let bed = Arc::new(Bed::new().await);
+    let mut running = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let function = bed.function("python3.13", "app.handler", &[("app.py", HASTY)]).await;
+        let bed = Arc::clone(&bed);
+        running.spawn(async move { bed.invoke(&function, "{}").await });
+    }
+    for answer in running.join_all().await {
+        assert_eq!(error(&answer).0, "Runtime.ImportModuleError", "{answer:?}");
+    }
 }
