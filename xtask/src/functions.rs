@@ -201,9 +201,11 @@ fn node_client(clients: &Path, dir: &Path) -> Result<()> {
     for name in ["deps", "src", "scripts"] {
         fs::remove_dir_all(client.join(name))?;
     }
-    let built_with = fs::read_dir(dir.join("node_modules"))?;
-    for other in built_with.flatten().filter(|entry| entry.file_name() != "aws-lambda-ric") {
-        fs::remove_dir_all(other.path())?;
+    for other in fs::read_dir(dir.join("node_modules"))? {
+        let other = other?.path();
+        if other.is_dir() && other != client {
+            fs::remove_dir_all(other)?;
+        }
     }
     Ok(())
 }
