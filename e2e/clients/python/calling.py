@@ -38,6 +38,27 @@ def make(name, runtime, handler, zip, **more):
     )
 
 
+def write(name, runtime, handler, file, text, **more):
+    """A function that is one file."""
+    make(name, runtime, handler, zipped({file: text}), **more)
+
+
+def refused(code, words, run, **arguments):
+    """What must be refused, and in which words."""
+    try:
+        run(**arguments)
+    except botocore.exceptions.ClientError as error:
+        assert error.response["Error"]["Code"] == code, error
+        assert words in error.response["Error"]["Message"], error
+        return
+    raise AssertionError(f"{code} expected")
+
+
+def check_that_functions_run():
+    write("probe", "python3.13", "app.handler", "app.py", "def handler(event, context): pass")
+    call("probe")
+
+
 def call(name, event=None, **more):
     """The answer, its payload, and the end of its log."""
     try:

@@ -4,7 +4,7 @@ import json
 import sys
 import time
 
-from running import ARN, awslambda, check_that_functions_run, make, refused
+from calling import ARN, awslambda, check_that_functions_run, refused, write
 
 # What has run shows in tags that the function gives itself, through the platform's own API.
 MARKER = """
@@ -39,7 +39,7 @@ def wait_for(name, wanted):
 
 if sys.argv[1] == "send":
     check_that_functions_run()
-    make("marker", "python3.13", "app.handler", "app.py", MARKER, Timeout=900)
+    write("marker", "python3.13", "app.handler", "app.py", MARKER, Timeout=900)
     awslambda.invoke(FunctionName="marker", Payload=json.dumps({"id": "sync"}))
     sent = {f"e{at}": send("marker", {"id": f"e{at}"}) for at in range(20)}
     sent["failed"] = send("marker", {"id": "failed", "fail": True}, LogType="Tail")
@@ -54,14 +54,14 @@ if sys.argv[1] == "send":
     refused("InvalidRequestContentException", "parse", awslambda.invoke, Payload=b"{", **event)
     refused("ResourceNotFoundException", "$LATEST", awslambda.invoke, FunctionName="none", InvocationType="Event")
     # A function without concurrency gets nothing, and one that is gone neither.
-    make("closed", "python3.13", "app.handler", "app.py", MARKER)
+    write("closed", "python3.13", "app.handler", "app.py", MARKER)
     awslambda.put_function_concurrency(FunctionName="closed", ReservedConcurrentExecutions=0)
     send("closed", {"id": "never"})
-    make("gone", "python3.13", "app.handler", "app.py", MARKER, Timeout=900)
+    write("gone", "python3.13", "app.handler", "app.py", MARKER, Timeout=900)
     send("gone", {"id": "hangs", "hang": True})
     awslambda.delete_function(FunctionName="gone")
     # These wait behind reserved concurrency that one event holds, until the server is killed.
-    make("late", "python3.13", "app.handler", "app.py", MARKER, Timeout=900)
+    write("late", "python3.13", "app.handler", "app.py", MARKER, Timeout=900)
     awslambda.put_function_concurrency(FunctionName="late", ReservedConcurrentExecutions=1)
     send("late", {"id": "hangs", "hang": True})
     late = {f"l{at}": send("late", {"id": f"l{at}"}) for at in range(5)}

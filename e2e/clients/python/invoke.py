@@ -4,7 +4,7 @@ import json
 import os
 import zipfile
 
-from running import ARN, ROLE, a_zip, awslambda, call, check_that_functions_run, make, refused
+from calling import ARN, ROLE, awslambda, call, check_that_functions_run, refused, write, zipped
 
 check_that_functions_run()
 
@@ -23,7 +23,7 @@ def handler(event, context):
         "role": os.environ["AWS_ACCESS_KEY_ID"][:4],
     }
 """
-make("py", "python3.13", "app.handler", "app.py", PYTHON, Environment={"Variables": {"STAGE": "one"}}, Publish=True)
+write("py", "python3.13", "app.handler", "app.py", PYTHON, Environment={"Variables": {"STAGE": "one"}}, Publish=True)
 answer, result, log = call("py", {"grüße": [1, None]})
 assert answer["StatusCode"] == 200 and "FunctionError" not in answer, answer
 assert answer["ExecutedVersion"] == "$LATEST", answer
@@ -44,23 +44,23 @@ awslambda.update_function_configuration(FunctionName="py", Environment={"Variabl
 assert [call("py")[1]["stage"], call("py", Qualifier="1")[1]["stage"]] == ["two", "one"]
 
 # Failures are answers.
-make("raises", "python3.13", "app.handler", "app.py", "def handler(event, context): raise ValueError('no')")
+write("raises", "python3.13", "app.handler", "app.py", "def handler(event, context): raise ValueError('no')")
 answer, result, log = call("raises")
 assert answer["FunctionError"] == "Unhandled" and (result["errorType"], result["errorMessage"]) == ("ValueError", "no"), result
 assert "[ERROR] ValueError: no" in log, log
-make("sleeps", "python3.13", "app.handler", "app.py", "import time\ndef handler(event, context): time.sleep(60)", Timeout=1)
+write("sleeps", "python3.13", "app.handler", "app.py", "import time\ndef handler(event, context): time.sleep(60)", Timeout=1)
 answer, result, log = call("sleeps")
 assert result["errorType"] == "Sandbox.Timedout" and result["errorMessage"].endswith("Task timed out after 1.00 seconds"), result
 assert "Status: timeout" in log, log
-make("exits", "python3.13", "app.handler", "app.py", "import os\ndef handler(event, context): os._exit(3)")
+write("exits", "python3.13", "app.handler", "app.py", "import os\ndef handler(event, context): os._exit(3)")
 for _ in range(2):
     answer, result, _ = call("exits")
     assert result["errorType"] == "Runtime.ExitError" and result["errorMessage"].endswith("exit status 3"), result
-make("missing", "python3.13", "nowhere.handler", "app.py", "")
+write("missing", "python3.13", "nowhere.handler", "app.py", "")
 assert call("missing")[1]["errorType"] == "Runtime.ImportModuleError"
 
 # Another language, and none.
-make("js", "nodejs22.x", "index.handler", "index.js", "exports.handler = async (event) => ({ doubled: event.n * 2 });")
+write("js", "nodejs22.x", "index.handler", "index.js", "exports.handler = async (event) => ({ doubled: event.n * 2 });")
 assert call("js", {"n": 21})[1] == {"doubled": 42}
 SHELL = """#!/bin/bash
 api="http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation"
@@ -70,7 +70,7 @@ while true; do
     curl -sS "$api/$id/response" -d "{\\"shell\\": $event}" > /dev/null
 done
 """
-make("sh", "provided.al2023", "none", "bootstrap", SHELL)
+write("sh", "provided.al2023", "none", "bootstrap", SHELL)
 assert [call("sh", n)[1] for n in (1, 2)] == [{"shell": 1}, {"shell": 2}]
 
 # A function calls another through the platform's own API, with the key that it was given.
@@ -82,7 +82,7 @@ def handler(event, context):
     connection.request("GET", "/_lamp/health")
     return [endpoint, connection.getresponse().status]
 """
-make("calls", "python3.13", "app.handler", "app.py", CALLS)
+write("calls", "python3.13", "app.handler", "app.py", CALLS)
 assert call("calls")[1] == [os.environ["AWS_ENDPOINT_URL"], 200], call("calls")[1]
 
 # What is refused runs nothing.
@@ -101,7 +101,7 @@ import os
 def handler(event, context):
     return os.environ["_X_AMZN_TRACE_ID"]
 """
-make("trace", "python3.13", "app.handler", "app.py", TRACE)
+write("trace", "python3.13", "app.handler", "app.py", TRACE)
 sent = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
 awslambda.meta.events.register("before-send.lambda.Invoke", lambda request, **_: request.headers.update({"X-Amzn-Trace-Id": sent}))
 root, parent, sampled = call("trace")[1].split(";")

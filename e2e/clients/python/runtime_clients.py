@@ -8,8 +8,6 @@ import json
 import sys
 import time
 
-import botocore.exceptions
-
 from calling import ARN, awslambda, fail, make, succeed, zipped
 
 client, folder = sys.argv[1:]

@@ -4,7 +4,7 @@ import base64
 import json
 import time
 
-from running import ARN, awslambda, check_that_functions_run, make, refused
+from calling import ARN, awslambda, check_that_functions_run, refused, write
 
 check_that_functions_run()
 
@@ -45,7 +45,7 @@ exports.handler = awslambda.streamifyResponse(async (event, stream, context) => 
   stream.end();
 });
 """
-make("node", "nodejs20.x", "index.handler", "index.js", NODE, Timeout=30, MemorySize=512)
+write("node", "nodejs20.x", "index.handler", "index.js", NODE, Timeout=30, MemorySize=512)
 
 # What is written is there before what is not written yet.
 answer, stream = events("node", {"what": "steps", "pause": 1000})
@@ -81,7 +81,7 @@ answer = awslambda.invoke(FunctionName="node", Payload=json.dumps({"what": "step
 assert answer["Payload"].read() == b"first,second"
 
 # Functions that do not stream answer in pieces too.
-make("py", "python3.13", "app.handler", "app.py", "def handler(event, context):\n    return event['a'] * event['times']\n")
+write("py", "python3.13", "app.handler", "app.py", "def handler(event, context):\n    return event['a'] * event['times']\n")
 _, body, end = whole("py", {"a": "a", "times": 3})
 assert (body, end) == (b'"aaa"', {}), (body, end)
 _, body, end = whole("py", {})
@@ -97,7 +97,7 @@ refused("ResourceNotFoundException", f"Function not found: {ARN}:none:$LATEST", 
 refused("InvalidRequestContentException", "Could not parse request body into json", stream, FunctionName="py", Payload=b"\x99")
 
 # A tenant's instances are its own, and who it is must be said.
-make("shared", "python3.13", "app.handler", "app.py", """
+write("shared", "python3.13", "app.handler", "app.py", """
 import uuid
 me = str(uuid.uuid4())
 def handler(event, context):
