@@ -101,6 +101,10 @@ impl Internet {
         for address in FORBIDDEN.iter().chain([&ALLOWED]) {
             all(&[format!("-n {beyond} addr add {address}/32 dev lo")]);
         }
+        // A new namespace begins as the machine is, which may forward for a server of ours.
+        let close = || std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
+        Self::inside(&host, close);
+        Self::inside(&beyond, close);
         internet.serve();
         Some(internet)
     }
