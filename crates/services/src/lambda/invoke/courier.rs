@@ -2,19 +2,19 @@
 //!
 //! A courier runs what is due, oldest first, waits for what is due later, and goes when nothing is left. How much it runs at
 //! once follows what the function bears: more with each event that ran, half as much when one was held up, and then it
-//! rests until another ends, for what is held up is the worse for each try. [`retry`](super::retry) decides what becomes of an event after an attempt, and the store hears of it
-//! before the next. The store is also how couriers learn of events: by its hints, and at the start by looking.
+//! rests until another ends, for what is held up is the worse for each try. [`retry`](super::retry) decides what becomes
+//! of an event after an attempt, and the store hears of it before the next. The store is also how couriers learn of
+//! events: by its hints, and at the start by looking.
 //!
 //! Invariant: one courier a function. What a crash interrupts is attempted again.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base::{AwsError, Chance, Clock, Cx, Principal, RequestId, Spawn, Timestamp, Uuid};
 use store::{Batch, Change, Row, Scan, Scope};
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Notify, mpsc};
 
 use super::event::{EVENTS, Event};
 use super::retry::{self, Attempt, Reason, Verdict};
@@ -28,9 +28,8 @@ const ATTEMPTS_FIRST: usize = 5;
 const ATTEMPTS_MAX: usize = 100;
 /// Events read in one step.
 const STEP: usize = 16;
-/// Hints that wait for a courier. More of them say nothing more than that it should look.
-const HINTS_MAX: usize = 64;
-/// How long a courier rests after the store failed it or an event was held up, and how long at most it sleeps: the world's clock may be moved.
+/// How long a courier rests after the store failed it or an event was held up, and how long at most it sleeps: the world's
+/// clock may be moved.
 const REST: Duration = Duration::from_secs(1);
 const SLEEP_MAX: Duration = Duration::from_secs(30);
 
@@ -46,29 +45,56 @@ pub struct Post {
 
 struct Office {
     post: Post,
-    /// Where each courier takes hints: the due time of an event that has come.
-    rounds: Mutex<HashMap<Round, mpsc::Sender<Timestamp>>>,
+    rounds: Mutex<HashMap<Round, Arc<Bell>>>,
+    /// Events whose end is being written down: the store's hint of it is no news.
+    settling: Mutex<HashSet<(Scope, Key)>>,
 }
 
 /// A function's events: where it is, and its incarnation.
 type Round = (Scope, Uuid);
 
+/// How a courier is told of events.
+#[derive(Default)]
+struct Bell {
+    /// Of those that it has not heard of yet.
+    earliest: Mutex<Option<Key>>,
+    rung: Notify,
+}
+
+impl Bell {
+    fn ring(&self, key: Key) {
+        let mut earliest = self.earliest.lock().unwrap_or_else(PoisonError::into_inner);
+        *earliest = Some(earliest.map_or(key, |earliest| earliest.min(key)));
+        drop(earliest);
+        self.rung.notify_one();
+    }
+
+    fn heard(&self) -> Option<Key> {
+        self.earliest.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
 /// Sends couriers for ever.
 pub async fn run_all(post: Post) {
     let mut hints = EVENTS.watch_all(&post.cloud.store);
-    let office = Arc::new(Office { post, rounds: Mutex::default() });
+    let office = Arc::new(Office { post, rounds: Mutex::default(), settling: Mutex::default() });
     let mut change = Change::Many;
     loop {
         match change {
             Change::Many => {
+                // Their hints are among those that were not kept.
+                office.settling().clear();
                 while let Err(error) = office.look_everywhere().await {
                     tracing::error!(%error, "failed to look for events");
                     tokio::time::sleep(REST).await;
                 }
             }
             Change::Keys(keys) => {
-                for (scope, (incarnation, (due, _))) in keys.iter().filter_map(|key| EVENTS.parse_key(key).ok()) {
-                    office.send((scope, incarnation), due);
+                for hint in keys.iter().filter_map(|key| EVENTS.parse_key(key).ok()) {
+                    let is_own = office.settling().remove(&hint);
+                    if !is_own {
+                        office.send(hint);
+                    }
                 }
             }
         }
@@ -83,38 +109,36 @@ impl Office {
         loop {
             let page = EVENTS.scan_all(&self.post.cloud.store, after.as_ref(), 1).await?;
             let Some(row) = page.rows.into_iter().next() else { return Ok(()) };
-            let (scope, (incarnation, (due, _))) = row.key;
-            self.send((scope.clone(), incarnation), due);
+            let (scope, (incarnation, _)) = row.key.clone();
+            self.send(row.key);
             // On behind all of its events.
             let last = (Timestamp::from_micros(i64::MAX), Uuid::from_bytes([0xff; 16]));
             after = Some((scope, (incarnation, last)));
         }
     }
 
-    /// Tells a function's courier of an event, or sends one.
-    fn send(self: &Arc<Self>, round: Round, due: Timestamp) {
+    fn settling(&self) -> MutexGuard<'_, HashSet<(Scope, Key)>> {
+        self.settling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells a function's courier of an event; sends one, if there is none.
+    fn send(self: &Arc<Self>, (scope, key): (Scope, Key)) {
+        let round = (scope, key.0);
         let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_told = rounds.get(&round).map(|courier| courier.try_send(due));
-        match is_told {
-            // One that has so many to read will look anyway.
-            Some(Ok(()) | Err(TrySendError::Full(_))) => {}
-            Some(Err(TrySendError::Closed(_))) | None => {
-                let (courier, hints) = mpsc::channel(HINTS_MAX);
-                rounds.insert(round.clone(), courier);
-                let (ended, ends) = mpsc::channel(ATTEMPTS_MAX);
-                let (office, running) = (self.clone(), BTreeSet::new());
-                let (width, rests_until) = (ATTEMPTS_FIRST, Timestamp::default());
-                let courier = Courier { office, round, hints, running, width, rests_until, after: None, ended, ends };
-                self.post.spawn.spawn("courier", Box::pin(courier.run()));
-            }
-        }
+        let bell = rounds.entry(round.clone()).or_insert_with(|| {
+            let bell = Arc::new(Bell::default());
+            let courier = Courier::new(self.clone(), round, bell.clone());
+            self.post.spawn.spawn("courier", Box::pin(courier.run()));
+            bell
+        });
+        bell.ring(key);
     }
 
     /// Whether a courier that has nothing left may go: nobody has told it of anything meanwhile.
-    fn dismiss(&self, round: &Round, hints: &mut mpsc::Receiver<Timestamp>) -> bool {
+    fn dismiss(&self, round: &Round, bell: &Bell) -> bool {
+        // Bells are rung under this lock.
         let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
-        // Hints are sent under this lock.
-        if !hints.is_empty() {
+        if bell.heard().is_some() {
             return false;
         }
         rounds.remove(round);
@@ -125,7 +149,7 @@ impl Office {
 struct Courier {
     office: Arc<Office>,
     round: Round,
-    hints: mpsc::Receiver<Timestamp>,
+    bell: Arc<Bell>,
     running: BTreeSet<Key>,
     /// As many may run at once.
     width: usize,
@@ -147,15 +171,36 @@ enum Found {
     Nothing,
 }
 
+/// Tells the courier how an attempt ended, also when it panicked.
+struct Report {
+    to: mpsc::Sender<Ended>,
+    key: Key,
+    attempt: Option<Attempt>,
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        // There is room for all that may run.
+        self.to.try_send((self.key, self.attempt)).ok();
+    }
+}
+
 impl Courier {
+    fn new(office: Arc<Office>, round: Round, bell: Arc<Bell>) -> Self {
+        let (ended, ends) = mpsc::channel(ATTEMPTS_MAX);
+        let (running, width, rests_until) = (BTreeSet::new(), ATTEMPTS_FIRST, Timestamp::default());
+        Self { office, round, bell, running, width, rests_until, after: None, ended, ends }
+    }
+
     async fn run(mut self) {
         loop {
             let wake = match self.start_due().await {
                 Ok(Found::Nothing) if self.running.is_empty() => {
-                    if self.office.dismiss(&self.round, &mut self.hints) {
+                    // Once more from the beginning: it must be true of all.
+                    if self.after.take().is_none() && self.office.dismiss(&self.round, &self.bell) {
                         return;
                     }
-                    None
+                    continue;
                 }
                 Ok(Found::Nothing) => None,
                 Ok(Found::Next(due)) => due.map(|due| due.since(self.office.post.clock.now())),
@@ -177,9 +222,9 @@ impl Courier {
                         self.after = None;
                     }
                 }
-                hint = self.hints.recv() => {
+                () = self.bell.rung.notified() => {
                     // It may have been received before one that was started already.
-                    if hint.zip(self.after).is_some_and(|(due, (_, (reached, _)))| due <= reached) {
+                    if self.bell.heard().is_some_and(|key| self.after.is_some_and(|after| key <= after)) {
                         self.after = None;
                     }
                 }
@@ -226,23 +271,32 @@ impl Courier {
     }
 
     fn attempt(&self, row: Row<Key, Event>) {
-        let (office, scope, ended) = (self.office.clone(), self.round.0.clone(), self.ended.clone());
+        let (office, scope) = (self.office.clone(), self.round.0.clone());
+        let report = Report { to: self.ended.clone(), key: row.key, attempt: None };
         let attempt = async move {
-            let key = row.key;
-            let settled = office.post.settle(&scope, row).await;
+            // Whole, so that it is dropped here and not before.
+            let mut report = report;
+            let own = (scope, row.key);
+            let settled = async {
+                let (attempt, batch) = office.post.attempt(&own.0, row).await?;
+                office.settling().insert(own.clone());
+                office.post.cloud.store.commit(batch).await?;
+                Ok(attempt)
+            };
+            let settled: Result<Attempt, AwsError> = settled.await;
             if let Err(error) = &settled {
+                office.settling().remove(&own);
                 tracing::error!(%error, "failed to write down what became of an event");
             }
-            // The courier waits for all that it started.
-            ended.send((key, settled.ok())).await.ok();
+            report.attempt = settled.ok();
         };
         self.office.post.spawn.spawn("an attempt of an event", Box::pin(attempt));
     }
 }
 
 impl Post {
-    /// Tries an event once, and writes down what becomes of it. Where the store fails, the event is as it was.
-    async fn settle(&self, scope: &Scope, row: Row<Key, Event>) -> Result<Attempt, AwsError> {
+    /// Tries an event once; what is to be written down of it is the answer too. Until that is, the event is as it was.
+    async fn attempt(&self, scope: &Scope, row: Row<Key, Event>) -> Result<(Attempt, Batch), AwsError> {
         let Row { key, value: mut event, .. } = row;
         let (incarnation, (_, id)) = key;
         let batch = Batch::new().delete(&EVENTS, scope, key);
@@ -250,8 +304,7 @@ impl Post {
         let found = found.filter(|function| function.incarnation == incarnation).zip(self.context(scope, id));
         let Some((function, ctx)) = found else {
             // It went while this was on its way, and its events with it.
-            self.cloud.store.commit(batch).await?;
-            return Ok(Attempt::Forbidden);
+            return Ok((Attempt::Forbidden, batch));
         };
         let policy = event_invoke::policy(&ctx, &function, event.qualifier.as_deref()).await?;
         let attempt = match function.reserved_concurrency {
@@ -273,8 +326,7 @@ impl Post {
                 batch
             }
         };
-        self.cloud.store.commit(batch).await?;
-        Ok(attempt)
+        Ok((attempt, batch))
     }
 
     /// Events run in the name of their function's account. Functions are in regions, all of them.
@@ -411,7 +463,8 @@ mod tests {
         /// Tries the one event that waits, and says when it is due again and how it stands.
         async fn settle(&self) -> Option<(u64, u32, u32)> {
             let row = self.waiting().await.pop()?;
-            self.post().settle(&self.ctx.scope(), row).await.unwrap();
+            let (_, batch) = self.post().attempt(&self.ctx.scope(), row).await.unwrap();
+            self.ctx.cloud.store.commit(batch).await.unwrap();
             let row = self.waiting().await.pop()?;
             let wait = row.key.1.0.since(self.clock.now());
             Some((wait.as_secs(), row.value.failures, row.value.hold_ups))
@@ -470,6 +523,35 @@ mod tests {
         assert_eq!(width_after(7, 1, Some(Attempt::HeldUp)), 3);
         assert_eq!(width_after(5, 4, Some(Attempt::HeldUp)), 5);
         assert_eq!(width_after(1, 0, None), 1);
+    }
+
+    /// A function that panics us once.
+    struct Panics(Arc<Told>, Mutex<bool>);
+
+    impl Invoke for Panics {
+        fn invoke(&self, spec: Arc<FunctionSpec>, call: Call) -> BoxFuture<'_, Result<Invoked, InvokeError>> {
+            assert!(std::mem::replace(&mut *self.1.lock().unwrap_or_else(PoisonError::into_inner), true), "once");
+            self.0.invoke(spec, call)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_whose_attempt_panicked_is_tried_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (told, clock) = (Arc::new(Told::default()), ManualClock::at(Timestamp::from_secs(1_000)));
+        let panics = Arc::new(Panics(told.clone(), Mutex::default()));
+        let ctx = testing::ctx(dir.path(), Arc::new(clock.clone()), panics).await;
+        let bed = Bed { ctx, told, clock };
+        bed.keep(&function::testing::function()).await;
+        let mut changes = EVENTS.watch_all(&bed.ctx.cloud.store);
+        Tasks::default().spawn("couriers", Box::pin(run_all(bed.post())));
+        bed.accept().await;
+        changes.changed().await;
+        while !bed.waiting().await.is_empty() {
+            bed.clock.advance(REST);
+            tokio::time::sleep(REST).await;
+        }
+        assert_eq!(bed.calls(), 1);
     }
 
     #[tokio::test]
