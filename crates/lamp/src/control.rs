@@ -1,6 +1,6 @@
 //! The operator's way into a running server: a socket in the data directory, so whoever may read the data may use it.
 //!
-//! One JSON line in, one JSON line out. `lamp backup` and `lamp rotate-key` speak it.
+//! One JSON line in, one JSON line out. `lamp backup`, `lamp rotate-key` and `lamp doctor` speak it.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
