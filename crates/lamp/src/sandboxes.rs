@@ -74,6 +74,7 @@ pub fn settings(functions: &Functions) -> sandbox::Settings {
         nameservers: functions.nameservers.clone(),
         allowed_networks: functions.allowed_networks.iter().map(|allowed| (allowed.address, allowed.prefix)).collect(),
         may_forward: functions.may_forward,
+        has_egress: functions.network != Some(cli::Network::None),
         ..sandbox::Settings::default()
     }
 }
@@ -103,6 +104,16 @@ mod tests {
     use sandbox::Feature;
 
     use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn nothing_is_put_in_place_for_a_way_out_that_nobody_wants() {
+        let place = crate::cli::Place { data_dir: Some("/data".into()), config: None };
+        let functions = Config::of(place, cli::InterpreterFlags::default()).unwrap().functions;
+        let has_egress = |network| settings(&Functions { network, ..functions.clone() }).has_egress;
+        assert!(!has_egress(Some(cli::Network::None)));
+        assert!(has_egress(Some(cli::Network::Egress)) && has_egress(None));
+    }
 
     #[test]
     fn the_way_out_is_open_where_it_can_be_unless_told_otherwise() {
