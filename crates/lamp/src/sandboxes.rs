@@ -4,13 +4,10 @@
 use std::sync::Arc;
 
 use base::{Spawn, with_causes};
-use sandbox::{Features, Isolation, IsolationError, Network};
+use sandbox::{EGRESS, Features, Isolation, IsolationError, Network};
 
 use crate::cli::functions as cli;
 use crate::config::functions::Functions;
-
-/// The name of the way to the internet among what a host lends.
-pub const EGRESS: &str = "egress";
 
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxesError {

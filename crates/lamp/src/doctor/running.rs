@@ -6,15 +6,14 @@ use std::time::Duration;
 
 use base::{Spawn, with_causes};
 use runtime::{Family, Offer, RUNTIMES, Serving};
-use sandbox::{Event, Exit, Feature, Features, Isolation, Program, Spec, Status};
+use sandbox::{EGRESS, Event, Exit, Feature, Features, Isolation, Program, Spec, Status};
 use wire::server::Tasks;
 
 use super::Check;
 use crate::cli::functions as cli;
 use crate::config::Config;
 use crate::config::functions::Functions;
-use crate::sandboxes::{self, EGRESS};
-use crate::{functions, runtimes};
+use crate::{functions, runtimes, sandboxes};
 
 /// How long a sandbox may take that runs nothing to speak of.
 const TRIAL_TIMEOUT: Duration = Duration::from_secs(10);
