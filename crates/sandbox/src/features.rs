@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 /// The feature by which sandboxes reach the internet.
 pub const EGRESS: &str = "egress";
 
+/// Why root has no egress where all it takes is `Settings::may_forward`.
+pub const NOT_FORWARDING: &str = "this host forwards no packets: net.ipv4.ip_forward is 0";
+
 /// What was found when the spawner started. For `lamp doctor` and the log.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Features {

@@ -24,7 +24,7 @@ mod spec;
 mod sys;
 
 pub use fake::{FakeProcess, fake};
-pub use features::{EGRESS, Feature, Features};
+pub use features::{EGRESS, Feature, Features, NOT_FORWARDING};
 pub use isolation::{Event, Exit, Freezing, Isolation, ProcessId, RunError, Sandbox, StartError, Status, Usage};
 pub use process::{IsolationError, Settings, bare, processes, take_over};
 pub use spec::{Cpu, Grant, Limits, Mount, Network, Program, Spec};

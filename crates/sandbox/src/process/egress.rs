@@ -64,11 +64,11 @@ pub struct Egress {
 
 impl Egress {
     /// Puts the fence up in the host's network namespace, and then lets it forward packets if it does not yet and
-    /// `may_forward`.
+    /// `may_forward`. Whatever else is missing comes to light before.
     pub fn of_host(allowed: &[(Ipv4Addr, u8)], may_forward: bool) -> io::Result<Egress> {
-        let forwarding = Forwarding::find(may_forward)?;
+        let forwarding = Forwarding::find()?;
         let egress = Egress::behind_fence(allowed, forwarding.is_ours())?;
-        forwarding.turn_on()?;
+        forwarding.turn_on(may_forward)?;
         Ok(Egress { _forwarding: Some(forwarding), ..egress })
     }
 
