@@ -25,6 +25,7 @@ pub struct Forwarding {
     /// The file and the lock on it. None on a host where somebody else forwards and no file can be made.
     held: Option<(PathBuf, fs::File)>,
     is_ours: bool,
+    has_turned_on: bool,
 }
 
 /// Turns it on in a network namespace that is nobody else's and ends with its owner.
@@ -48,7 +49,7 @@ impl Forwarding {
             Err(_) if is_on => None,
             Err(error) => return Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
         };
-        let mut forwarding = Forwarding { switch, held, is_ours: true };
+        let mut forwarding = Forwarding { switch, held, is_ours: true, has_turned_on: false };
         forwarding.is_ours = !is_on || forwarding.is_marked();
         Ok(forwarding)
     }
@@ -58,8 +59,13 @@ impl Forwarding {
         self.is_ours
     }
 
+    /// Whether it was off before we came.
+    pub fn has_turned_on(&self) -> bool {
+        self.has_turned_on
+    }
+
     /// To be called when the fence stands.
-    pub fn turn_on(&self, may_forward: bool) -> io::Result<()> {
+    pub fn turn_on(&mut self, may_forward: bool) -> io::Result<()> {
         if is_on(&self.switch)? {
             return Ok(());
         }
@@ -72,7 +78,9 @@ impl Forwarding {
             let mut file = file;
             file.write_all(b"ours\n")?;
         }
-        fs::write(&self.switch, "1")
+        fs::write(&self.switch, "1")?;
+        self.has_turned_on = true;
+        Ok(())
     }
 
     fn is_marked(&self) -> bool {
@@ -144,9 +152,10 @@ mod tests {
     #[test]
     fn the_last_to_go_turns_off_what_the_first_turned_on() {
         let host = Host::new("0\n");
-        let (first, second) = (host.find(), host.find());
+        let (mut first, mut second) = (host.find(), host.find());
         first.turn_on(true).unwrap();
         second.turn_on(true).unwrap();
+        assert!(first.has_turned_on() && !second.has_turned_on());
         let third = host.find();
         assert!(first.is_ours() && second.is_ours() && third.is_ours());
         drop(first);
@@ -159,9 +168,9 @@ mod tests {
     #[test]
     fn what_somebody_else_turned_on_stays_on() {
         let host = Host::new("1\n");
-        let (first, second) = (host.find(), host.find());
+        let (mut first, second) = (host.find(), host.find());
         first.turn_on(true).unwrap();
-        assert!(!first.is_ours() && !second.is_ours());
+        assert!(!first.is_ours() && !first.has_turned_on() && !second.is_ours());
         drop((first, second));
         assert!(host.forwards() && !host.path().exists());
     }
@@ -200,7 +209,7 @@ mod tests {
             fs::write(host.switch(), "0").unwrap();
             fs::remove_file(host.path()).unwrap();
             drop(ending);
-            let new = begins.join().unwrap();
+            let mut new = begins.join().unwrap();
             assert!(new.is_ours() && new.turn_on(true).is_ok() && host.forwards());
             let (_, file) = new.held.as_ref().unwrap();
             assert_eq!(file.metadata().unwrap().ino(), fs::metadata(host.path()).unwrap().ino());

@@ -316,7 +316,12 @@ impl Spawner {
         let begin = Order::Begin { settings, kind, server: std::process::id() };
         transmit(&spawner.socket, &begin, &[]).await.map_err(IsolationError::Spawner)?;
         let features = match next(&spawner.socket).await.map_err(IsolationError::Spawner)? {
-            Some((Report::Ready { features }, _)) => features,
+            Some((Report::Ready { features, has_set_switch }, _)) => {
+                if has_set_switch {
+                    tracing::info!("net.ipv4.ip_forward is 1 now: the host forwards packets, for sandboxes alone");
+                }
+                features
+            }
             Some((Report::Refused { step, errno }, _)) => {
                 return Err(IsolationError::Refused { step, source: io::Error::from_raw_os_error(errno) });
             }

@@ -100,6 +100,10 @@ impl Networks {
         })
     }
 
+    pub fn has_set_switch(&self) -> bool {
+        self.egress.as_ref().is_ok_and(Egress::has_set_switch)
+    }
+
     pub fn no_egress(&self) -> Option<&str> {
         self.egress.as_ref().err().map(String::as_str)
     }

@@ -42,7 +42,8 @@ pub fn main() -> ExitCode {
     let Ok(socket) = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3) else { return ExitCode::FAILURE };
     match begin(&socket) {
         Ok((mut spawner, features)) => {
-            if spawner.report(&Report::Ready { features }, &[]).is_err() {
+            let has_set_switch = spawner.house.networks().is_some_and(Networks::has_set_switch);
+            if spawner.report(&Report::Ready { features, has_set_switch }, &[]).is_err() {
                 return ExitCode::FAILURE;
             }
             let served = spawner.serve();
