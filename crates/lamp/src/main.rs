@@ -1,4 +1,4 @@
-//! `lamp`: the serverless cloud in one binary. This file runs a command and words its failure; the commands are beside it.
+//! `lamp`: the serverless cloud in one binary. This file runs a command and words its failure; they are beside it.
 
 mod backup;
 mod cli;

@@ -104,8 +104,8 @@ impl Egress {
         if new.is_empty() { Ok(()) } else { batch.commit_on(&self.fence) }
     }
 
-    /// Leads from the sandbox's network namespace to this one, where it is called; `enter` goes into the sandbox's, where
-    /// the caller is left.
+    /// Leads from the sandbox's network namespace to this one, where it is called; `enter` goes into the sandbox's,
+    /// where the caller is left.
     pub fn connect(
         &mut self,
         sandbox: BorrowedFd<'_>,

@@ -1,6 +1,6 @@
-//! Names for sandboxes with egress: the server listens inside, at `NAMESERVER`, and asks the host's nameservers from the
-//! host's own network. So the fence needs no hole for it, it does not matter where those are (the host's loopback, a
-//! container's), and a flood of queries ends here.
+//! Names for sandboxes with egress: the server listens inside, at `NAMESERVER`, and asks the host's nameservers from
+//! the host's own network. So the fence needs no hole for it, it does not matter where those are (the host's loopback,
+//! a container's), and a flood of queries ends here.
 //!
 //! Nothing is read in a query or an answer. What an answer leads to is the fence's business, whatever the name.
 

@@ -358,7 +358,8 @@ impl Spawner {
 
     fn prepare(&mut self, spec: &Spec, group: Group, slot: u32) -> Result<Preparation, Failure> {
         let doors = group.doors().step("open the control groups")?;
-        // At home: a socket keeps the network in which it was made, and this one outlives the sandbox at the server's end.
+        // At home: a socket keeps the network in which it was made, and this one outlives the sandbox at the server's
+        // end.
         let control = message::pair().step("make a control socket")?;
         match &mut self.house {
             House::Confined { networks, template, wants_landlock } => {
