@@ -21,6 +21,7 @@ use wire::server::Tasks;
 const SOCKET: &str = "control.sock";
 const LINE_BYTES_MAX: u64 = 64 * 1024;
 const LINE_TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a server can be asked to do.
@@ -123,22 +124,43 @@ impl Served {
     }
 }
 
-/// Asks the server that runs on a data directory; `None` if none does.
+impl Request {
+    /// How long a server may take that is well; `None`: as long as there is data.
+    fn answered_within(&self) -> Option<Duration> {
+        match self {
+            Request::Endpoint => Some(ANSWER_TIMEOUT),
+            Request::Backup { .. } | Request::RotateKey => None,
+        }
+    }
+}
+
+/// Asks the server that runs on a data directory; `None` if none does, `TimedOut` if it hangs.
 pub fn ask(data_dir: &Path, request: &Request) -> io::Result<Option<Answer>> {
     let near = Near::open(data_dir)?;
-    let mut stream = match UnixStream::connect(near.socket()) {
+    let stream = match UnixStream::connect(near.socket()) {
         Ok(stream) => stream,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
             return Ok(None);
         }
         Err(error) => return Err(error),
     };
+    match converse(stream, request) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(io::Error::new(io::ErrorKind::TimedOut, "get an answer from the server: it hangs"))
+        }
+        done => done.map(Some),
+    }
+}
+
+fn converse(mut stream: UnixStream, request: &Request) -> io::Result<Answer> {
+    stream.set_write_timeout(Some(LINE_TIMEOUT))?;
+    stream.set_read_timeout(request.answered_within())?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line)?;
     let mut answer = String::new();
     BufReader::new(stream).read_line(&mut answer)?;
-    Ok(Some(serde_json::from_str(&answer)?))
+    Ok(serde_json::from_str(&answer)?)
 }
 
 /// A short path to the socket however long the directory's is: a socket's address holds 108 bytes.

@@ -1,4 +1,5 @@
-//! `lamp doctor`: what this machine lends the server and its functions, what is missing, and what helps. A line a check.
+//! `lamp doctor`: what this machine lends the server and its functions, what is missing, and what helps. A line a
+//! check.
 //!
 //! It asks as whoever runs it, and beside a server that runs it changes nothing: what it makes is its own and goes with
 //! it. Each part gathers facts and has pure functions that judge them.

@@ -11,6 +11,7 @@ use base::ports::{
 };
 use base::{AwsError, BoxFuture, Chance, Principal, Secret, Spawn, Uuid, hex};
 use ring::digest;
+use runtime::limits::ACCEPT_AGAIN_AFTER;
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -129,12 +130,14 @@ async fn forward(listener: TcpListener, api: SocketAddr, spawn: Arc<dyn Spawn>, 
     let room = Arc::new(Semaphore::new(API_CONNECTIONS_MAX));
     loop {
         let Ok(place) = room.clone().acquire_owned().await else { return };
-        let mut inside = tokio::select! {
+        let accepted = tokio::select! {
             () = stop.cancelled() => return,
-            accepted = listener.accept() => match accepted {
-                Ok((inside, _)) => inside,
-                Err(_) => return,
-            },
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((mut inside, _)) = accepted else {
+            // Out of descriptors, most likely: others must end first.
+            tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
+            continue;
         };
         let stop = stop.clone();
         let carry = async move {

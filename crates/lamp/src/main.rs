@@ -1,4 +1,4 @@
-//! `lamp`: the serverless cloud in one binary. This file runs a command and words its failure; the commands are beside it.
+//! `lamp`: the serverless cloud in one binary. This file runs a command and words its failure; they are beside it.
 
 mod backup;
 mod cli;
@@ -34,11 +34,7 @@ fn main() -> ExitCode {
     }
     // All that is written is the owner's alone: data, keys, sockets, backups.
     rustix::process::umask(Mode::from_raw_mode(0o077));
-    let done = match Cli::parse().command {
-        Command::Doctor(options) => doctor::run(options),
-        command => run(command).map(|()| ExitCode::SUCCESS),
-    };
-    match done {
+    match run(Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("lamp: failed to {}", base::with_causes(&*error));
@@ -47,14 +43,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<(), Box<dyn Error>> {
+fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
     match command {
-        Command::Start(settings) => start::run(settings),
-        Command::Runtimes(options) => runtimes::run(options),
-        Command::Backup(options) => backup::back_up(options),
-        Command::Restore(options) => backup::restore(options),
-        Command::RotateKey(place) => backup::rotate_key(place),
-        Command::Credentials(place) => credentials::print(place),
-        Command::Doctor(options) => doctor::run(options).map(drop),
+        Command::Doctor(options) => return doctor::run(options),
+        Command::Start(settings) => start::run(settings)?,
+        Command::Runtimes(options) => runtimes::run(options)?,
+        Command::Backup(options) => backup::back_up(options)?,
+        Command::Restore(options) => backup::restore(options)?,
+        Command::RotateKey(place) => backup::rotate_key(place)?,
+        Command::Credentials(place) => credentials::print(place)?,
     }
+    Ok(ExitCode::SUCCESS)
 }

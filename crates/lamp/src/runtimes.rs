@@ -1,5 +1,5 @@
-//! `lamp runtimes`: which of AWS's runtimes this machine serves, by what, and with which SDK; `add` and `remove` put AWS's
-//! SDKs in place and take them away, while the server runs or not.
+//! `lamp runtimes`: which of AWS's runtimes this machine serves, by what, and with which SDK; `add` and `remove` put
+//! AWS's SDKs in place and take them away, while the server runs or not.
 
 mod add;
 mod recipe;

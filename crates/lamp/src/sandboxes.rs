@@ -4,13 +4,10 @@
 use std::sync::Arc;
 
 use base::{Spawn, with_causes};
-use sandbox::{Features, Isolation, IsolationError, Network};
+use sandbox::{EGRESS, Features, Isolation, IsolationError, Network};
 
 use crate::cli::functions as cli;
 use crate::config::functions::Functions;
-
-/// The name of the way to the internet among what a host lends.
-pub const EGRESS: &str = "egress";
 
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxesError {
@@ -74,6 +71,7 @@ pub fn settings(functions: &Functions) -> sandbox::Settings {
         nameservers: functions.nameservers.clone(),
         allowed_networks: functions.allowed_networks.iter().map(|allowed| (allowed.address, allowed.prefix)).collect(),
         may_forward: functions.may_forward,
+        has_egress: functions.network != Some(cli::Network::None),
         ..sandbox::Settings::default()
     }
 }
@@ -103,6 +101,16 @@ mod tests {
     use sandbox::Feature;
 
     use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn nothing_is_put_in_place_for_a_way_out_that_nobody_wants() {
+        let place = crate::cli::Place { data_dir: Some("/data".into()), config: None };
+        let functions = Config::of(place, cli::InterpreterFlags::default()).unwrap().functions;
+        let has_egress = |network| settings(&Functions { network, ..functions.clone() }).has_egress;
+        assert!(!has_egress(Some(cli::Network::None)));
+        assert!(has_egress(Some(cli::Network::Egress)) && has_egress(None));
+    }
 
     #[test]
     fn the_way_out_is_open_where_it_can_be_unless_told_otherwise() {

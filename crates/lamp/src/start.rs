@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Spawn;
+use runtime::limits::{SHUTDOWN_EXTERNAL, SHUTDOWN_TELEMETRY};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +19,8 @@ use crate::wiring::Lamp;
 
 /// How long background work may take to yield when the server leaves.
 const TASKS_STOP: Duration = Duration::from_secs(2);
+/// How long functions may take to end: extensions have AWS's time for it, and then their sandboxes are cleared.
+const DRAIN_MAX: Duration = SHUTDOWN_EXTERNAL.saturating_add(SHUTDOWN_TELEMETRY).saturating_add(Duration::from_secs(2));
 /// How often code that nothing refers to is looked for, and how long it is left lying.
 const COLLECT_EVERY: Duration = Duration::from_secs(600);
 const COLLECT_GRACE: Duration = Duration::from_secs(3600);
@@ -68,7 +71,7 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
         reason = data.store.failed() => return Err(failed(&reason)),
     }
     if let Some(functions) = functions
-        && tokio::time::timeout(TASKS_STOP, functions.drain()).await.is_err()
+        && tokio::time::timeout(DRAIN_MAX, functions.drain()).await.is_err()
     {
         tracing::warn!("some functions did not end in time");
     }

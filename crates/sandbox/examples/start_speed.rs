@@ -1,6 +1,8 @@
 //! What a sandbox costs: from `start` to the exit of a static program in it, against fork and exec of the same program
-//! outside, taken in turns in one run. `cargo run --release -p sandbox --features testing --example start_speed -- ROUNDS`
-//! With `egress` after the rounds, the sandboxes have a way out.
+//! outside, taken in turns in one run.
+//!
+//! `cargo run --release -p sandbox --features testing --example start_speed -- ROUNDS`: with `egress` after the rounds,
+//! the sandboxes have a way out.
 
 #![expect(clippy::expect_used, clippy::disallowed_methods, reason = "a measurement: it reads the machine's clock")]
 

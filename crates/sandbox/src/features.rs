@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::Network;
+/// The feature by which sandboxes reach the internet.
+pub const EGRESS: &str = "egress";
 
-pub(crate) const EGRESS: &str = "egress";
+/// Why root has no egress where all it takes is `Settings::may_forward`.
+pub const NOT_FORWARDING: &str = "this host forwards no packets: net.ipv4.ip_forward is 0";
 
 /// What was found when the spawner started. For `lamp doctor` and the log.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -22,11 +24,6 @@ impl Features {
     /// Why a feature does not work.
     pub fn missing(&self, name: &str) -> Option<&str> {
         self.list.iter().find(|feature| feature.name == name)?.missing.as_deref()
-    }
-
-    /// What functions have unless the operator says otherwise: the internet, where this host leads there.
-    pub fn usual_network(&self) -> Network {
-        if self.works(EGRESS) { Network::Egress } else { Network::Loopback }
     }
 
     pub(crate) fn add(&mut self, name: &str, missing: Option<String>, remedy: &str) {

@@ -71,9 +71,9 @@ impl Sandbox {
         std::mem::take(&mut self.listeners)
     }
 
-    /// A text for programs inside, such as a value of their environment, in which paths and loopback ports of a sandbox are
-    /// by the names under which these programs find them: the same, unless there are no walls (`bare`). `run` does this to
-    /// what it is given; it is for what a program is told otherwise.
+    /// A text for programs inside, such as a value of their environment, in which paths and loopback ports of a sandbox
+    /// are by the names under which these programs find them: the same, unless there are no walls (`bare`). `run` does
+    /// this to what it is given; it is for what a program is told otherwise.
     pub fn locate(&self, text: &str) -> String {
         self.room.locate(text)
     }
@@ -84,8 +84,8 @@ impl Sandbox {
     }
 
     /// What happened next. Each exit of a program that `run` started is told once, after the `run` that started it has
-    /// answered, also when the whole sandbox dies; orphans are reaped silently. After `Event::Gone` it answers `Gone` for ever. One task may wait at a
-    /// time. Cancelling the call loses nothing.
+    /// answered, also when the whole sandbox dies; orphans are reaped silently. After `Event::Gone` it answers `Gone`
+    /// for ever. One task may wait at a time. Cancelling the call loses nothing.
     pub async fn event(&self) -> Event {
         self.room.event().await
     }

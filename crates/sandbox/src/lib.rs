@@ -2,8 +2,8 @@
 //!
 //! `Isolation` is what the server holds; `Isolation::start(Spec)` gives a `Sandbox`: an empty room with its own files,
 //! processes, network and limits, in which `Sandbox::run` starts programs. Three backends pass one suite: real
-//! processes behind namespaces, cgroups, seccomp and Landlock (`processes`), the same without walls (`bare`), and a fake
-//! for tests of what lies above.
+//! processes behind namespaces, cgroups, seccomp and Landlock (`processes`), the same without walls (`bare`), and a
+//! fake for tests of what lies above.
 //!
 //! Whoever builds a binary on this crate calls `take_over` as the first thing in `main`: the process backend starts
 //! its helper by running the same binary again.
@@ -24,7 +24,7 @@ mod spec;
 mod sys;
 
 pub use fake::{FakeProcess, fake};
-pub use features::{Feature, Features};
+pub use features::{EGRESS, Feature, Features, NOT_FORWARDING};
 pub use isolation::{Event, Exit, Freezing, Isolation, ProcessId, RunError, Sandbox, StartError, Status, Usage};
 pub use process::{IsolationError, Settings, bare, processes, take_over};
 pub use spec::{Cpu, Grant, Limits, Mount, Network, Program, Spec};

@@ -38,5 +38,8 @@ pub const NAME_QUERIES_A_SECOND_MAX: u32 = 1_024;
 /// A query for names, or an answer by UDP: the longest that anybody offers to take.
 pub const NAME_BYTES_MAX: usize = 4_096;
 
+/// Servers that end just as one begins, each of which makes it look again whether the host forwards.
+pub const SERVERS_ENDING_MAX: u32 = 64;
+
 /// What `pasta` may say of its failure.
 pub const PASTA_WORDS_BYTES_MAX: usize = 2_048;

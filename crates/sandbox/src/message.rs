@@ -44,6 +44,8 @@ pub enum Order {
 pub enum Report {
     Ready {
         features: crate::Features,
+        /// The spawner has made the host forward packets.
+        has_set_switch: bool,
     },
     Refused {
         step: String,

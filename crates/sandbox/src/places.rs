@@ -1,8 +1,8 @@
 //! Where the places of a sandbox really are, for programs that run without walls: `/tmp` is a folder of the host, and
 //! the host listens at other ports than programs were told.
 //!
-//! A text is translated wherever a place stands by itself in it: `/var/task:/opt/lib` twice, `/home/opt` never. What has
-//! been translated stays as it is.
+//! A text is translated wherever a place stands by itself in it: `/var/task:/opt/lib` twice, `/home/opt` never. What
+//! has been translated stays as it is.
 
 use std::path::{Path, PathBuf};
 

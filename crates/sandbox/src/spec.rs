@@ -40,8 +40,8 @@ impl Spec {
 /// A directory of the host, shown read-only inside.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Mount {
-    /// Absolute, no symbolic link itself, and not writable by anybody whom the host does not trust. What is in it must be
-    /// readable by others; it may lie in a folder that is not.
+    /// Absolute, no symbolic link itself, and not writable by anybody whom the host does not trust. What is in it must
+    /// be readable by others; it may lie in a folder that is not.
     pub host: PathBuf,
     /// One of `/var/task`, `/opt`, `/var/runtime`, `/var/lang`.
     pub inside: PathBuf,

@@ -26,7 +26,8 @@ pub struct FunctionFlags {
     /// Name servers that functions ask, instead of the host's
     #[arg(long = "nameserver", env = "LAMP_NAMESERVERS", value_delimiter = ',', value_name = "ADDR")]
     pub nameservers: Vec<IpAddr>,
-    /// Whether the server lets the host forward packets, for functions alone, while it runs; it may, unless told otherwise
+    /// Whether the server lets the host forward packets, for functions alone, while it runs; it may, unless told
+    /// otherwise
     #[arg(long, env = "LAMP_MAY_FORWARD", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub may_forward: Option<bool>,
     /// A function's CPU: a `weight` against its neighbours, or AWS's hard `quota`

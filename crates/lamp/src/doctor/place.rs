@@ -32,7 +32,7 @@ enum Directory {
     Closed {
         why: String,
     },
-    /// Somebody else's, or open to others.
+    /// Open to others, or its server hangs.
     Odd {
         why: &'static str,
         remedy: String,
@@ -57,6 +57,10 @@ fn of(dir: &Path, metadata: &Metadata) -> Directory {
         Ok(Some(Answer::Failed(why))) => return Directory::Closed { why },
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             return Directory::Closed { why: "a server has it that is not yours".to_owned() };
+        }
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            let remedy = "see its log, or end it and start it again".to_owned();
+            return Directory::Odd { why: "a server has it that does not answer", remedy };
         }
         Ok(None) | Err(_) => {}
     }
@@ -160,5 +164,14 @@ mod tests {
         mode(0o700).unwrap();
         assert_eq!(found("open"), (State::Ok, "empty yet".into()));
         assert_eq!(fs::read_dir(dir.path().join("open")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_server_that_hangs_does_not_hang_the_doctor() {
+        let dir = tempfile::tempdir().unwrap();
+        let _hangs = std::os::unix::net::UnixListener::bind(dir.path().join("control.sock")).unwrap();
+        let state = of(dir.path(), &fs::metadata(dir.path()).unwrap());
+        let check = data("here", &state);
+        assert_eq!((check.state, check.found.as_str()), (State::Warn, "here: a server has it that does not answer"));
     }
 }

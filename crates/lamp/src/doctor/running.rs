@@ -6,15 +6,14 @@ use std::time::Duration;
 
 use base::{Spawn, with_causes};
 use runtime::{Family, Offer, RUNTIMES, Serving};
-use sandbox::{Event, Exit, Feature, Features, Isolation, Program, Spec, Status};
+use sandbox::{EGRESS, Event, Exit, Feature, Features, Isolation, NOT_FORWARDING, Program, Spec, Status};
 use wire::server::Tasks;
 
 use super::Check;
 use crate::cli::functions as cli;
 use crate::config::Config;
 use crate::config::functions::Functions;
-use crate::sandboxes::{self, EGRESS};
-use crate::{functions, runtimes};
+use crate::{functions, runtimes, sandboxes};
 
 /// How long a sandbox may take that runs nothing to speak of.
 const TRIAL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -22,7 +21,6 @@ const TASKS_STOP: Duration = Duration::from_secs(2);
 const TRIAL_BYTES: u64 = 128 << 20;
 /// Told by itself, after a trial.
 const ISOLATION: &str = "isolation";
-const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 
 pub fn checks(config: &Config) -> io::Result<Vec<Check>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -30,9 +28,8 @@ pub fn checks(config: &Config) -> io::Result<Vec<Check>> {
     if let Some(features) = &features {
         let lent = features.list.iter().filter(|feature| ![EGRESS, ISOLATION].contains(&feature.name.as_str()));
         checks.extend(lent.map(limit));
-        let forwards = std::fs::read_to_string(FORWARD).is_ok_and(|text| text.trim() == "1");
         let way_out = features.list.iter().find(|feature| feature.name == EGRESS);
-        checks.push(egress(&config.functions, way_out, features.is_root && !forwards));
+        checks.push(egress(&config.functions, way_out));
     }
     let settings = runtime::Settings {
         has_own_users: features.is_some_and(|features| sandboxes::has_own_users(&config.functions, &features)),
@@ -103,8 +100,7 @@ fn limit(feature: &Feature) -> Check {
     }
 }
 
-/// `could_forward`: all that may be missing is what the server sets if it may.
-fn egress(functions: &Functions, feature: Option<&Feature>, could_forward: bool) -> Check {
+fn egress(functions: &Functions, feature: Option<&Feature>) -> Check {
     if functions.isolation == cli::Isolation::None {
         return Check::ok(EGRESS, "functions are in the server's own network");
     }
@@ -112,6 +108,8 @@ fn egress(functions: &Functions, feature: Option<&Feature>, could_forward: bool)
         return Check::ok(EGRESS, "none, as configured");
     }
     let missing = feature.and_then(|feature| Some((feature.missing.as_deref()?, feature.remedy.as_str())));
+    // All that is missing is what the server sets if it may.
+    let could_forward = missing.is_some_and(|(missing, _)| missing == NOT_FORWARDING);
     match missing {
         None => Check::ok(EGRESS, "functions reach the internet, and nothing else"),
         Some(_) if could_forward && functions.may_forward => {
@@ -223,21 +221,21 @@ mod tests {
 
     #[test]
     fn the_way_out_is_judged_by_what_was_asked_for() {
-        let (can, cannot) = (feature(None), feature(Some("no forwarding")));
+        let (can, cannot, could) = (feature(None), feature(Some("no nftables")), feature(Some(NOT_FORWARDING)));
         let open = Functions { may_forward: false, ..functions() };
         let asked = Functions { network: Some(cli::Network::Egress), may_forward: false, ..functions() };
         let closed = Functions { network: Some(cli::Network::None), ..functions() };
         let may = functions();
         let off = Functions { isolation: cli::Isolation::None, ..functions() };
-        let state = |functions, feature, could| egress(functions, Some(feature), could).state;
-        assert_eq!(state(&open, &can, false), State::Ok);
-        assert!(egress(&off, Some(&can), false).found.ends_with("the server's own network"));
-        assert_eq!(state(&open, &cannot, false), State::Warn);
-        assert_eq!(state(&asked, &cannot, true), State::Fail);
-        assert_eq!(state(&closed, &cannot, true), State::Ok);
-        assert_eq!(state(&may, &cannot, true), State::Ok);
-        assert_eq!(state(&may, &cannot, false), State::Warn);
-        let remedy = egress(&open, Some(&cannot), true).remedy.unwrap();
+        let state = |functions, feature| egress(functions, Some(feature)).state;
+        assert_eq!(state(&open, &can), State::Ok);
+        assert!(egress(&off, Some(&can)).found.ends_with("the server's own network"));
+        assert_eq!(state(&open, &cannot), State::Warn);
+        assert_eq!(state(&asked, &could), State::Fail);
+        assert_eq!(state(&closed, &could), State::Ok);
+        assert_eq!(state(&may, &could), State::Ok);
+        assert_eq!(state(&may, &cannot), State::Warn);
+        let remedy = egress(&open, Some(&could)).remedy.unwrap();
         assert_eq!(remedy, "forward, or start lamp without --may-forward=false");
     }
 

@@ -1,5 +1,6 @@
-//! `lamp runtimes add` and `remove`: SDKs below the data directory, each folder made beside and put in place as a whole.
-//! A server that runs shows the new one to instances that it starts from then on; those that run keep what they have.
+//! `lamp runtimes add` and `remove`: SDKs below the data directory, each folder made beside and put in place as a
+//! whole. A server that runs shows the new one to instances that it starts from then on; those that run keep what they
+//! have.
 
 use std::collections::BTreeSet;
 use std::error::Error;

@@ -1,6 +1,5 @@
 //! What AWS ships in each language's runtimes, and by which commands of the language's own package manager it is had.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -143,7 +142,7 @@ fn python(python: &Path, packages: &[String], into: &Path) -> Result<(), RecipeE
         .args(packages)
         // What would put it elsewhere.
         .env("PIP_USER", "0");
-    run("pip", &mut pip)?;
+    run("pip", into, &mut pip)?;
     remove(&into.join("bin"))?;
     // Compiled now, since nobody can write there later, and for wherever the files come to lie.
     let mut compile = Command::new(python);
@@ -166,9 +165,8 @@ fn node(interpreter: &Interpreter, packages: &[String], into: &Path) -> Result<(
     let mut npm = Command::new(program);
     npm.args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock", "--omit=dev"])
         .args(["--loglevel=error", "--no-update-notifier", "--global=false", "--prefix"])
-        .arg(into)
-        .current_dir(into);
-    run("npm", &mut npm)?;
+        .arg(into);
+    run("npm", into, &mut npm)?;
     remove(&into.join("package.json"))?;
     remove(&into.join("node_modules/.bin"))?;
     remove(&into.join("node_modules/.package-lock.json"))?;
@@ -220,7 +218,7 @@ fn ruby(interpreter: &Interpreter, packages: &[String], into: &Path) -> Result<(
         .env_remove("GEM_HOME")
         .env_remove("GEM_PATH")
         .env_remove("RUBYOPT");
-    run("gem", &mut gem)?;
+    run("gem", into, &mut gem)?;
     ["bin", "cache", "doc", "build_info", "plugins"].iter().try_for_each(|name| remove(&into.join(name)))
 }
 
@@ -233,9 +231,10 @@ fn tool(name: &'static str, interpreter: &Interpreter, remedy: &str) -> Result<P
     found.ok_or_else(|| RecipeError::NoTool { tool: name, program: program(), remedy: remedy.to_owned() })
 }
 
-/// Runs a package manager to its end; what it says is shown where it fails.
-fn run(tool: &str, command: &mut Command) -> Result<(), RecipeError> {
-    let done = command.stdin(Stdio::null()).output();
+/// Runs a package manager to its end; what it says is shown where it fails. It runs where it writes: the names of
+/// packages are no files' there.
+fn run(tool: &str, into: &Path, command: &mut Command) -> Result<(), RecipeError> {
+    let done = command.current_dir(into).stdin(Stdio::null()).output();
     let done = done.map_err(|source| RecipeError::Run { tool: tool.to_owned(), source })?;
     if done.status.success() {
         return Ok(());
@@ -264,11 +263,16 @@ fn remove(path: &Path) -> Result<(), RecipeError> {
     }
 }
 
-/// Whether a name can be a package's, and not a flag, a path or an address.
+/// Whether a name can be a package's, with Node.js's scope or without, and not a flag, a path or an address.
 pub fn is_package(name: &str) -> bool {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | '@');
-    let begins = name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '@');
-    begins && name.chars().all(is_plain) && !Path::new(OsStr::new(name)).exists()
+    let is_plain = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+    };
+    match name.strip_prefix('@') {
+        Some(scoped) => scoped.split_once('/').is_some_and(|(scope, name)| is_plain(scope) && is_plain(name)),
+        None => is_plain(name),
+    }
 }
 
 #[cfg(test)]
@@ -281,6 +285,11 @@ mod tests {
             ("@aws-sdk/client-sfn", true),
             ("aws-sdk", true),
             ("simplejson", true),
+            // A folder where these tests run.
+            ("src", true),
+            ("src/main.rs", false),
+            ("somebody/repository", false),
+            ("@aws-sdk/client-sfn/dist", false),
             ("--index-url", false),
             ("https://example.org/x.tgz", false),
             ("../here", false),

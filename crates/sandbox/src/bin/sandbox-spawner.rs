@@ -1,5 +1,6 @@
-//! The spawner by itself, for this crate's tests: what `lamp __spawner` is in the product. With the feature `testing` it is
-//! also a small server, `sandbox-spawner server STEP`, that starts sandboxes and is killed before that step of a start.
+//! The spawner by itself, for this crate's tests: what `lamp __spawner` is in the product. With the feature `testing`
+//! it is also a small server, `sandbox-spawner server STEP`, that starts sandboxes and is killed before that step of a
+//! start.
 
 use std::process::ExitCode;
 

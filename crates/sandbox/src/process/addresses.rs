@@ -1,5 +1,5 @@
-//! The host's own IPv4 addresses, from the network namespace in which this was opened: those there are, and each new one
-//! as the kernel tells of it.
+//! The host's own IPv4 addresses, from the network namespace in which this was opened: those there are, and each new
+//! one as the kernel tells of it.
 
 use std::io;
 use std::net::Ipv4Addr;

@@ -1,12 +1,12 @@
-//! Sandboxes without walls, for hosts that lend no namespaces and operators who trust every function: programs are plain
-//! processes of the server's user, below an init and a spawner as with walls.
+//! Sandboxes without walls, for hosts that lend no namespaces and operators who trust every function: programs are
+//! plain processes of the server's user, below an init and a spawner as with walls.
 //!
 //! What holds: fresh folders in place of `/tmp`, `/opt` and the like; the environment, descriptors and limits that a
-//! program is given; the host's listeners; exits, signals, clearing and killing of all that runs in one; limits, freezing
-//! and counts where the host lends control groups. What cannot: everything else. A program can read, change and kill
-//! whatever the server can, it is in the host's network, its `/tmp` is not limited, and code that writes to `/tmp` by
-//! name writes to the host's. When the spawner is killed hard, and there are no control groups to sweep, what a program
-//! has started may outlive it.
+//! program is given; the host's listeners; exits, signals, clearing and killing of all that runs in one; limits,
+//! freezing and counts where the host lends control groups. What cannot: everything else. A program can read, change
+//! and kill whatever the server can, it is in the host's network, its `/tmp` is not limited, and code that writes to
+//! `/tmp` by name writes to the host's. When the spawner is killed hard, and there are no control groups to sweep, what
+//! a program has started may outlive it.
 //!
 //! Nobody falls back to this: it has a door of its own (`crate::bare`), and says so in the log.
 

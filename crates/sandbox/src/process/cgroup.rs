@@ -1,4 +1,5 @@
-//! Control groups, v1, v2 and both at once: which of them the host lends us, one group a sandbox, its limits and counts.
+//! Control groups, v1, v2 and both at once: which of them the host lends us, one group a sandbox, its limits and
+//! counts.
 //!
 //! Everything of one spawner lies below one directory, `lamplight-<pid namespace>-<pid>-<start time>`, under the group
 //! that the server itself is in, so that limits set from outside hold for its sandboxes too. What a spawner that died
@@ -116,7 +117,8 @@ impl Trees {
         Ok(trees)
     }
 
-    /// Where v2 counts and freezes, v1 groups for that alone would be one more to make, join and remove for each sandbox.
+    /// Where v2 counts and freezes, v1 groups for that alone would be one more to make, join and remove for each
+    /// sandbox.
     fn prefer_v2(&mut self) {
         if self.places.iter().any(|place| place.version == Version::V2) {
             let by_v2 = [Controller::Cpuacct, Controller::Freezer];

@@ -54,22 +54,23 @@ const NEVER: [(Ipv4Addr, u8); 9] = [
 /// Taken down, by the kernel, with the socket.
 #[derive(Debug)]
 pub struct Egress {
+    /// Before the fence, so that nothing is forwarded without one.
+    forwarding: Option<Forwarding>,
     fence: Socket,
     table: String,
     next: u32,
     /// Addresses that the fence names beside the networks above.
     closed: BTreeSet<Ipv4Addr>,
-    _forwarding: Option<Forwarding>,
 }
 
 impl Egress {
     /// Puts the fence up in the host's network namespace, and then lets it forward packets if it does not yet and
-    /// `may_forward`.
+    /// `may_forward`. Whatever else is missing comes to light before.
     pub fn of_host(allowed: &[(Ipv4Addr, u8)], may_forward: bool) -> io::Result<Egress> {
-        let forwarding = Forwarding::find(may_forward)?;
+        let mut forwarding = Forwarding::find()?;
         let egress = Egress::behind_fence(allowed, forwarding.is_ours())?;
-        forwarding.turn_on()?;
-        Ok(Egress { _forwarding: Some(forwarding), ..egress })
+        forwarding.turn_on(may_forward)?;
+        Ok(Egress { forwarding: Some(forwarding), ..egress })
     }
 
     /// The same in a namespace of ours, from which somebody leads on.
@@ -84,7 +85,12 @@ impl Egress {
         let fence = fence(&table, allowed, is_alone).commit()?;
         // Servers on one host begin at different places.
         let next = std::process::id().wrapping_mul(257) % PAIRS;
-        Ok(Egress { fence, table, next, closed: BTreeSet::new(), _forwarding: None })
+        Ok(Egress { fence, table, next, closed: BTreeSet::new(), forwarding: None })
+    }
+
+    /// The host did not forward packets before, and does now.
+    pub fn has_set_switch(&self) -> bool {
+        self.forwarding.as_ref().is_some_and(Forwarding::has_turned_on)
     }
 
     /// Addresses that no sandbox reaches from now on, whatever is allowed.
@@ -98,8 +104,8 @@ impl Egress {
         if new.is_empty() { Ok(()) } else { batch.commit_on(&self.fence) }
     }
 
-    /// Leads from the sandbox's network namespace to this one, where it is called; `enter` goes into the sandbox's, where
-    /// the caller is left.
+    /// Leads from the sandbox's network namespace to this one, where it is called; `enter` goes into the sandbox's,
+    /// where the caller is left.
     pub fn connect(
         &mut self,
         sandbox: BorrowedFd<'_>,

@@ -1,9 +1,10 @@
-//! Pid 1 of a sandbox: a copy of the spawner that confined itself (`enter`) and then starts what the server tells it to,
-//! reaps, and reports each exit. Sockets of the sandbox's network that the server wants come from here too.
+//! Pid 1 of a sandbox: a copy of the spawner that confined itself (`enter`) and then starts what the server tells it
+//! to, reaps, and reports each exit. Sockets of the sandbox's network that the server wants come from here too.
 //!
 //! It is confined like the programs it starts, before it reads its first command, so there is no right in here to win
-//! by tricking it. Without walls (`bare`) it is a plain process that adopts orphans. It has no handler for any signal, and the kernel keeps from pid 1 what it does not handle. When the
-//! control socket ends, it exits, and the kernel kills whatever is left in the namespace.
+//! by tricking it. Without walls (`bare`) it is a plain process that adopts orphans. It has no handler for any signal,
+//! and the kernel keeps from pid 1 what it does not handle. When the control socket ends, it exits, and the kernel
+//! kills whatever is left in the namespace.
 
 use std::collections::BTreeSet;
 use std::ffi::CString;

@@ -1,4 +1,5 @@
-//! The pair of virtual interfaces that leads from a sandbox's network namespace to another: made, named, addressed, routed.
+//! The pair of virtual interfaces that leads from a sandbox's network namespace to another: made, named, addressed,
+//! routed.
 
 use std::io;
 use std::net::Ipv4Addr;

@@ -1,5 +1,6 @@
-//! Landlock, as a second wall behind the mounts: inside, files may be written in `/tmp`, a few in `/dev` and `/proc`, and
-//! nowhere else; abstract sockets and signals end at the sandbox. Where the kernel has an older version, what it knows.
+//! Landlock, as a second wall behind the mounts: inside, files may be written in `/tmp`, a few in `/dev` and `/proc`,
+//! and nowhere else; abstract sockets and signals end at the sandbox. Where the kernel has an older version, what it
+//! knows.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

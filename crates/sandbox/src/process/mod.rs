@@ -71,7 +71,8 @@ pub struct Settings {
     pub binary: PathBuf,
     /// As root, sandboxes run under uids from here on, one each. Nobody else should have them.
     pub uid_base: u32,
-    /// Whether sandboxes may have a way out at all. Then what it takes is put in place at once, where the host can do it.
+    /// Whether sandboxes may have a way out at all. Then what it takes is put in place at once, where the host can do
+    /// it.
     pub has_egress: bool,
     /// Who is asked for the names that sandboxes with egress look up. Empty: whom the host asks.
     pub nameservers: Vec<IpAddr>,
@@ -145,8 +146,8 @@ pub async fn processes(settings: Settings, spawn: Arc<dyn Spawn>) -> Result<(Iso
     begin(settings, Kind::Confined, spawn).await
 }
 
-/// No isolation: programs run as plain processes of the server's user, with what of the limits the host lends. For hosts
-/// without namespaces; only where the operator has asked for it.
+/// No isolation: programs run as plain processes of the server's user, with what of the limits the host lends. For
+/// hosts without namespaces; only where the operator has asked for it.
 pub async fn bare(settings: Settings, spawn: Arc<dyn Spawn>) -> Result<(Isolation, Features), IsolationError> {
     tracing::warn!(
         "isolation is off: functions run as plain processes of this server's user, and can read, change and kill whatever it can"
@@ -316,7 +317,12 @@ impl Spawner {
         let begin = Order::Begin { settings, kind, server: std::process::id() };
         transmit(&spawner.socket, &begin, &[]).await.map_err(IsolationError::Spawner)?;
         let features = match next(&spawner.socket).await.map_err(IsolationError::Spawner)? {
-            Some((Report::Ready { features }, _)) => features,
+            Some((Report::Ready { features, has_set_switch }, _)) => {
+                if has_set_switch {
+                    tracing::info!("net.ipv4.ip_forward is 1 now: the host forwards packets, for sandboxes alone");
+                }
+                features
+            }
             Some((Report::Refused { step, errno }, _)) => {
                 return Err(IsolationError::Refused { step, source: io::Error::from_raw_os_error(errno) });
             }
@@ -441,7 +447,8 @@ async fn next<T: DeserializeOwned>(socket: &AsyncFd<OwnedFd>) -> io::Result<Opti
     socket.async_io(Interest::READABLE, |socket| message::receive(socket, RecvFlags::DONTWAIT)).await
 }
 
-/// What one process may hold: memory too, where there is no group for that. A user who has processes besides keeps those.
+/// What one process may hold: memory too, where there is no group for that. A user who has processes besides keeps
+/// those.
 fn rlimits(limits: &Limits, kind: Kind, has_memory_group: bool) -> message::Rlimits {
     /// AWS's.
     const PROCESSES: u64 = 742;

@@ -1,6 +1,6 @@
-//! Names for sandboxes with egress: the server listens inside, at `NAMESERVER`, and asks the host's nameservers from the
-//! host's own network. So the fence needs no hole for it, it does not matter where those are (the host's loopback, a
-//! container's), and a flood of queries ends here.
+//! Names for sandboxes with egress: the server listens inside, at `NAMESERVER`, and asks the host's nameservers from
+//! the host's own network. So the fence needs no hole for it, it does not matter where those are (the host's loopback,
+//! a container's), and a flood of queries ends here.
 //!
 //! Nothing is read in a query or an answer. What an answer leads to is the fence's business, whatever the name.
 
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Spawn;
+use parking_lot::Mutex;
 use tokio::net::{TcpStream, UdpSocket as AsyncUdpSocket};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
@@ -27,6 +28,9 @@ const CONVERSATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// After the server ran out of what it takes to listen, such as descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long it is believed whom the host asks: reading that keeps everybody else waiting.
+const HOST_KNOWN_FOR: Duration = Duration::from_secs(1);
 
 /// As the host's own resolver does.
 const SERVERS_MAX: usize = 3;
@@ -47,7 +51,8 @@ pub fn serve(
     gone: &watch::Receiver<Option<u64>>,
     spawn: &Arc<dyn Spawn>,
 ) -> io::Result<()> {
-    let names = Arc::new(Names { servers: servers.to_vec(), queries: Arc::new(Semaphore::new(NAME_QUERIES_MAX)) });
+    let servers = if servers.is_empty() { Servers::OfHost(Mutex::default()) } else { Servers::Given(servers.to_vec()) };
+    let names = Arc::new(Names { servers, queries: Arc::new(Semaphore::new(NAME_QUERIES_MAX)) });
     let udp = Arc::new(AsyncUdpSocket::from_std(udp.into())?);
     let tcp = tokio::net::TcpListener::from_std(tcp.into())?;
     let (mut gone, tasks) = (gone.clone(), Arc::clone(spawn));
@@ -63,14 +68,35 @@ pub fn serve(
 }
 
 struct Names {
-    /// Empty: what the host uses at the time.
-    servers: Vec<IpAddr>,
+    servers: Servers,
     queries: Arc<Semaphore>,
+}
+
+/// Whom to ask.
+enum Servers {
+    Given(Vec<IpAddr>),
+    /// Whom the host asks at the time: as read a moment ago.
+    OfHost(Mutex<Option<(Instant, Vec<IpAddr>)>>),
+}
+
+impl Servers {
+    fn get(&self, now: Instant, read: impl FnOnce() -> Vec<IpAddr>) -> Vec<IpAddr> {
+        match self {
+            Servers::Given(servers) => servers.clone(),
+            Servers::OfHost(known) => {
+                let mut known = known.lock();
+                if known.as_ref().is_none_or(|(at, _)| now.duration_since(*at) >= HOST_KNOWN_FOR) {
+                    *known = Some((now, read()));
+                }
+                known.as_ref().map(|(_, servers)| servers.clone()).unwrap_or_default()
+            }
+        }
+    }
 }
 
 impl Names {
     fn servers(&self) -> Vec<SocketAddr> {
-        let servers = if self.servers.is_empty() { of_host() } else { self.servers.clone() };
+        let servers = self.servers.get(Instant::now(), of_host);
         servers.into_iter().take(SERVERS_MAX).map(|server| SocketAddr::new(server, PORT)).collect()
     }
 
@@ -178,5 +204,13 @@ mod tests {
         let text = "# nameserver 9.9.9.9\nsearch example.org\nnameserver 127.0.0.11\nnameserver\t::1 \nnameserver fe80::1%eth0\noptions ndots:0\n";
         let found: Vec<String> = parse(text).iter().map(ToString::to_string).collect();
         assert_eq!(found, ["127.0.0.11", "::1"]);
+    }
+
+    #[test]
+    fn whom_the_host_asks_is_read_once_a_second() {
+        let servers = Servers::OfHost(Mutex::default());
+        let (begin, old, new) = (Instant::now(), [127, 0, 0, 1].into(), [127, 0, 0, 2].into());
+        let asked = |millis, read| servers.get(begin + Duration::from_millis(millis), || vec![read]);
+        assert_eq!([asked(0, old), asked(999, new), asked(1_000, new)], [vec![old], vec![old], vec![new]]);
     }
 }

@@ -1,4 +1,5 @@
-//! Just enough of netlink to configure a network namespace: requests with nested attributes, and their acknowledgements.
+//! Just enough of netlink to configure a network namespace: requests with nested attributes, and their
+//! acknowledgements.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

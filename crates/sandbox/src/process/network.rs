@@ -1,4 +1,5 @@
-//! A network namespace for each sandbox: its own loopback, on it the host's listeners, and where it is wanted a way out.
+//! A network namespace for each sandbox: its own loopback, on it the host's listeners, and where it is wanted a way
+//! out.
 //!
 //! The spawner steps into a new namespace, prepares it, gives birth there and steps back. A socket stays in the
 //! namespace in which it was made, so the host accepts connections from inside in its own event loop.
@@ -98,6 +99,10 @@ impl Networks {
             usual: Network::Loopback,
             is_exhausted: false,
         })
+    }
+
+    pub fn has_set_switch(&self) -> bool {
+        self.egress.as_ref().is_ok_and(Egress::has_set_switch)
     }
 
     pub fn no_egress(&self) -> Option<&str> {

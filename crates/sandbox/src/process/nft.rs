@@ -159,8 +159,9 @@ impl Batch {
     }
 }
 
-/// Chains of this network namespace that drop forwarded packets of IPv4 unless a rule of theirs accepts them, as Docker's
-/// and other firewalls do: no rule of ours can overrule them. Those that the kernel keeps for old iptables are not seen.
+/// Chains of this network namespace that drop forwarded packets of IPv4 unless a rule of theirs accepts them, as
+/// Docker's and other firewalls do: no rule of ours can overrule them. Those that the kernel keeps for old iptables are
+/// not seen.
 pub fn chains_that_drop() -> io::Result<Vec<String>> {
     const GET_CHAIN: u16 = SUBSYSTEM | 4;
     const DUMP: u16 = 0x300;

@@ -42,7 +42,8 @@ pub fn main() -> ExitCode {
     let Ok(socket) = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3) else { return ExitCode::FAILURE };
     match begin(&socket) {
         Ok((mut spawner, features)) => {
-            if spawner.report(&Report::Ready { features }, &[]).is_err() {
+            let has_set_switch = spawner.house.networks().is_some_and(Networks::has_set_switch);
+            if spawner.report(&Report::Ready { features, has_set_switch }, &[]).is_err() {
                 return ExitCode::FAILURE;
             }
             let served = spawner.serve();
@@ -357,7 +358,8 @@ impl Spawner {
 
     fn prepare(&mut self, spec: &Spec, group: Group, slot: u32) -> Result<Preparation, Failure> {
         let doors = group.doors().step("open the control groups")?;
-        // At home: a socket keeps the network in which it was made, and this one outlives the sandbox at the server's end.
+        // At home: a socket keeps the network in which it was made, and this one outlives the sandbox at the server's
+        // end.
         let control = message::pair().step("make a control socket")?;
         match &mut self.house {
             House::Confined { networks, template, wants_landlock } => {

@@ -47,7 +47,8 @@ async fn too_much_memory_is_told_as_such() {
     assert_eq!(exit(&sandbox).await, succeeded());
 }
 
-/// T2: bombs in memory of all kinds, in `/tmp` and in both, all at once: each ends itself, and a neighbour notices nothing.
+/// T2: bombs in memory of all kinds, in `/tmp` and in both, all at once: each ends itself, and a neighbour notices
+/// nothing.
 #[tokio::test]
 async fn bombs_end_only_those_who_light_them() {
     let (isolation, features) = isolation().await;

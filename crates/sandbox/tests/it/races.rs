@@ -1,4 +1,5 @@
-//! S2: directories that are not what they were a moment ago, or that are full of links, while sandboxes are made of them.
+//! S2: directories that are not what they were a moment ago, or that are full of links, while sandboxes are made of
+//! them.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
