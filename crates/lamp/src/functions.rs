@@ -1,6 +1,7 @@
 //! What running functions needs of the server: keys for instances, the API inside their sandboxes, their logs.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -53,13 +54,18 @@ impl Keys {
         let (account, partition) = (function.account, function.region.partition());
         let id: String = self.random().to_ascii_uppercase().chars().take(16).collect();
         let access_key_id = format!("ASIA{id}");
+        // A session's name has two characters at least.
+        let session = match function.name.len() {
+            1 => format!("{}@lambda_function", function.name),
+            _ => function.name.clone(),
+        };
         let credential = Credential {
             secret_access_key: Secret::new(self.random()),
             session_token: Some(Secret::new(self.random())),
             principal: Arc::new(Principal {
                 account,
-                arn: format!("arn:{partition}:sts::{account}:assumed-role/{role}/{}", function.name),
-                user_id: format!("{}:{}", role_id(&function.role), function.name),
+                arn: format!("arn:{partition}:sts::{account}:assumed-role/{role}/{session}"),
+                user_id: format!("{}:{session}", role_id(&function.role)),
                 access_key_id: Some(access_key_id.clone()),
             }),
         };
@@ -167,8 +173,21 @@ pub struct ServerLog;
 
 impl Telemetry for ServerLog {
     fn log(&self, stream: &Arc<LogStream>, event: LogEvent) {
-        tracing::info!(target: "function", group = stream.group, stream = stream.name, "{}", event.message.trim_end());
+        // A line for each of its lines, so that none can be taken for one of the server's own.
+        for line in event.message.trim_end().split('\n') {
+            let line = plain(line);
+            tracing::info!(target: "function", group = stream.group, stream = stream.name, "{line}");
+        }
     }
+}
+
+/// Text in which nothing moves the cursor or ends a line.
+fn plain(line: &str) -> Cow<'_, str> {
+    let is_odd = |c: char| c.is_control() && c != '\t';
+    if !line.contains(is_odd) {
+        return line.into();
+    }
+    line.chars().map(|c| if is_odd(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
 /// How functions run as configured, with what is kept below the data directory.
@@ -198,4 +217,15 @@ fn add_sdk(data_dir: &Path) -> String {
     let is_usual = config::data_dir(Place::default()).is_ok_and(|usual| usual == data_dir);
     let place = if is_usual { String::new() } else { format!(" --data-dir '{}'", data_dir.display()) };
     format!("lamp runtimes add{place}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_cannot_write_as_the_server_does() {
+        assert_eq!(plain("a\tb é"), "a\tb é");
+        assert_eq!(plain("a\0b\r\u{1b}[1m"), "a\\u{0}b\\r\\u{1b}[1m");
+    }
 }

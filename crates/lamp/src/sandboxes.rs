@@ -44,6 +44,7 @@ impl Sandboxes {
                 return Ok(None);
             }
         };
+        tell_missing(&features);
         let network = network(functions.network, &features)?;
         if let (None, Network::Loopback, Some((missing, remedy))) = (functions.network, network, no_egress(&features)) {
             tracing::info!("functions have no way to the internet: {missing}; {remedy}");
@@ -58,6 +59,15 @@ impl Sandboxes {
         }
         let (isolation, features) = sandbox::bare(settings(functions), spawn).await.map_err(SandboxesError::None)?;
         Ok(Self { isolation, features, network: Network::Egress })
+    }
+}
+
+/// What walls lack here is said at every start.
+fn tell_missing(features: &Features) {
+    for feature in features.list.iter().filter(|feature| feature.name != EGRESS) {
+        if let Some(missing) = &feature.missing {
+            tracing::warn!("functions run without {}: {missing}; {}", feature.name, feature.remedy);
+        }
     }
 }
 

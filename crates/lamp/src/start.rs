@@ -9,6 +9,7 @@ use base::Spawn;
 use runtime::limits::{SHUTDOWN_EXTERNAL, SHUTDOWN_TELEMETRY};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use wire::limits::DRAIN_TIMEOUT;
 
 use crate::cli::{AuthMode, Settings};
 use crate::config::{Config, Tls};
@@ -19,8 +20,10 @@ use crate::wiring::Lamp;
 
 /// How long background work may take to yield when the server leaves.
 const TASKS_STOP: Duration = Duration::from_secs(2);
-/// How long functions may take to end: extensions have AWS's time for it, and then their sandboxes are cleared.
-const DRAIN_MAX: Duration = SHUTDOWN_EXTERNAL.saturating_add(SHUTDOWN_TELEMETRY).saturating_add(Duration::from_secs(2));
+/// How long functions may take to end: as long as requests, for what nobody waits for; then extensions have AWS's time for
+/// it, and their sandboxes are cleared.
+const DRAIN_MAX: Duration =
+    DRAIN_TIMEOUT.saturating_add(SHUTDOWN_EXTERNAL).saturating_add(SHUTDOWN_TELEMETRY).saturating_add(TASKS_STOP);
 /// How often code that nothing refers to is looked for, and how long it is left lying.
 const COLLECT_EVERY: Duration = Duration::from_secs(600);
 const COLLECT_GRACE: Duration = Duration::from_secs(3600);
@@ -52,9 +55,10 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
         );
     }
 
-    let Lamp { data, server, listener, tasks, functions, .. } = lamp;
+    let Lamp { data, server, listener, inner, tasks, functions, .. } = lamp;
     let stop = CancellationToken::new();
-    let serving = server.run(vec![listener], stop.clone());
+    let listeners = [Some(listener), inner].into_iter().flatten().collect();
+    let serving = server.run(listeners, stop.clone());
     tokio::pin!(serving);
     tokio::select! {
         _ = &mut serving => {}
@@ -70,10 +74,13 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
         () = signals.next() => tracing::warn!("left requests in flight behind"),
         reason = data.store.failed() => return Err(failed(&reason)),
     }
-    if let Some(functions) = functions
-        && tokio::time::timeout(DRAIN_MAX, functions.drain()).await.is_err()
-    {
-        tracing::warn!("some functions did not end in time");
+    if let Some(functions) = functions {
+        tokio::select! {
+            drained = tokio::time::timeout(DRAIN_MAX, functions.drain()) => if drained.is_err() {
+                tracing::warn!("some functions did not end in time; events that they had are run again");
+            },
+            () = signals.next() => tracing::warn!("left running functions behind"),
+        }
     }
     if !tasks.stop(TASKS_STOP).await {
         tracing::warn!("some background work did not end in time");

@@ -62,6 +62,8 @@ pub struct Lamp {
     pub data: Data,
     pub server: Server,
     pub listener: Listener,
+    /// Where functions reach it when others must use TLS.
+    pub inner: Option<Listener>,
     pub root: Arc<Root>,
     pub tasks: Tasks,
     pub cloud: Arc<Cloud>,
@@ -97,11 +99,15 @@ impl Lamp {
         let tasks = Tasks::default();
         let spawn: Arc<dyn Spawn> = Arc::new(tasks.clone());
         let keys = Keys::new(root.clone(), data.chance.clone());
-        let functions = runtime(config, &data, listener.local_addr(), keys.clone(), spawn).await?;
+        let inner = inner_listener(config)?;
+        let doors = Doors { outer: listener.local_addr(), inner: inner.as_ref().map(Listener::local_addr) };
+        let functions = runtime(config, &data, doors, keys.clone(), spawn).await?;
         let cloud = Arc::new(Cloud {
             functions: match &functions {
                 Some(runtime) => runtime.clone(),
-                None => Arc::new(Unable("running functions on this machine".into())),
+                None => Arc::new(Unable(
+                    "Lamplight has no way of running functions on this machine: see what lamp doctor says.".into(),
+                )),
             },
             store: data.store.clone(),
             blobs: data.blobs.clone(),
@@ -143,15 +149,29 @@ impl Lamp {
         let tls = tls(config)?;
         let is_tls = tls.is_some();
         let server = Server::new(Arc::new(pipeline), Arc::new(tasks.clone()), tls, limits);
-        Ok(Self { data, server, listener, root, tasks, cloud, functions, is_tls })
+        Ok(Self { data, server, listener, inner, root, tasks, cloud, functions, is_tls })
     }
+}
+
+/// Where the server listens: for everybody, and for functions alone.
+struct Doors {
+    outer: SocketAddr,
+    inner: Option<SocketAddr>,
+}
+
+/// Functions find the platform's API at their own loopback address, without TLS; so does the server take it from there.
+fn inner_listener(config: &Config) -> Result<Option<Listener>, Box<dyn Error>> {
+    if config.tls.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Listener::bind((Ipv4Addr::LOCALHOST, 0).into())?.without_tls()))
 }
 
 /// What runs functions, in sandboxes of this machine; `None` if it lends none.
 async fn runtime(
     config: &Config,
     data: &Data,
-    api: SocketAddr,
+    doors: Doors,
     keys: Arc<Keys>,
     spawn: Arc<dyn Spawn>,
 ) -> Result<Option<Arc<runtime::Runtime>>, Box<dyn Error>> {
@@ -159,7 +179,7 @@ async fn runtime(
     let settings = runtime::Settings {
         network: sandboxes.network,
         has_own_users: has_own_users(&config.functions, &sandboxes.features),
-        api_port: api.port(),
+        api_port: doors.outer.port(),
         ..functions::settings(config)
     };
     let parts = runtime::Parts {
@@ -167,7 +187,7 @@ async fn runtime(
         isolation: sandboxes.isolation,
         clock: data.clock.clone(),
         chance: data.chance.clone(),
-        host: Arc::new(functions::Host { keys, api, spawn: spawn.clone() }),
+        host: Arc::new(functions::Host { keys, api: doors.inner.unwrap_or(doors.outer), spawn: spawn.clone() }),
         spawn,
         telemetry: Arc::new(functions::ServerLog),
     };

@@ -102,7 +102,14 @@ fn limit(feature: &Feature) -> Check {
 
 fn egress(functions: &Functions, feature: Option<&Feature>) -> Check {
     if functions.isolation == cli::Isolation::None {
-        return Check::ok(EGRESS, "functions are in the server's own network");
+        return match functions.network {
+            Some(cli::Network::None) => Check::fail(
+                EGRESS,
+                "functions without isolation are in the server's own network, against what is configured",
+                "choose another isolation, or no network",
+            ),
+            _ => Check::ok(EGRESS, "functions are in the server's own network"),
+        };
     }
     if functions.network == Some(cli::Network::None) {
         return Check::ok(EGRESS, "none, as configured");

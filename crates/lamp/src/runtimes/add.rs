@@ -31,8 +31,40 @@ struct Note {
 pub fn add(options: AddRuntime) -> Result<(), Box<dyn Error>> {
     let config = Config::of(options.place, options.interpreters)?;
     let settings = functions::settings(&config);
-    let name = options.name;
-    let Some(offer) = runtime::survey(&settings, &[&name]).pop() else {
+    if let Some(bad) = options.packages.iter().find(|package| !recipe::is_package(package)) {
+        return Err(
+            format!("take {bad:?} for a package: it takes a name, such as those that import errors tell").into()
+        );
+    }
+    // What suits one version of a language may not suit the next, so each gets its own.
+    let mut names = match Family::named(&options.name) {
+        Some(family) => served(&settings, family),
+        None => Vec::new(),
+    };
+    if names.is_empty() {
+        names.push(options.name);
+    }
+    for name in &names {
+        add_to(&settings, &config.data_dir, name, &options.packages)?;
+    }
+    println!("New instances find it; a server need not be started again.");
+    Ok(())
+}
+
+/// The runtimes of a language that this machine serves.
+fn served(settings: &runtime::Settings, family: Family) -> Vec<String> {
+    let offers = runtime::survey(settings, &RUNTIMES).into_iter();
+    let offers = offers.filter(|offer| offer.family == family && matches!(offer.serving, Serving::By { .. }));
+    offers.map(|offer| offer.runtime).collect()
+}
+
+fn add_to(
+    settings: &runtime::Settings,
+    data_dir: &Path,
+    name: &str,
+    packages: &[String],
+) -> Result<(), Box<dyn Error>> {
+    let Some(offer) = runtime::survey(settings, &[name]).pop() else {
         return Err(
             format!("know {name:?}: it is a runtime, such as {}, or python, nodejs or ruby", RUNTIMES[4]).into()
         );
@@ -51,26 +83,20 @@ pub fn add(options: AddRuntime) -> Result<(), Box<dyn Error>> {
         Serving::Own => return Ok(()),
         Serving::None { reason, remedy } => return Err(format!("serve {name}: {reason}; {remedy}").into()),
     };
-    if let Some(bad) = options.packages.iter().find(|package| !recipe::is_package(package)) {
-        return Err(
-            format!("take {bad:?} for a package: it takes a name, such as those that import errors tell").into()
-        );
-    }
-    let sdks = Sdks::open(functions::sdk_dir(&config.data_dir))?;
-    let mut note = sdks.note(&name);
-    note.packages.extend(options.packages);
+    let sdks = Sdks::open(functions::sdk_dir(data_dir))?;
+    let mut note = sdks.note(name);
+    note.packages.extend(packages.iter().cloned());
     let usual = recipe::usual(offer.family);
     let more = note.packages.iter().filter(|package| !usual.contains(&package.as_str()));
     let packages: Vec<String> = usual.iter().map(|package| (*package).to_owned()).chain(more.cloned()).collect();
     println!("{name}: fetching {} for {}", named(sdk, &packages), interpreter.program.display());
-    let made = sdks.make(&name, &note, |folder| recipe::fetch(&interpreter, &packages, folder))?;
-    let sdk = runtime::survey(&settings, &[&name]).pop().and_then(|offer| match offer.serving {
+    let made = sdks.make(name, &note, |folder| recipe::fetch(&interpreter, &packages, folder))?;
+    let sdk = runtime::survey(settings, &[name]).pop().and_then(|offer| match offer.serving {
         Serving::By { sdk, .. } => sdk,
         Serving::Own | Serving::None { .. } => None,
     });
     let version = sdk.map(|sdk| format!("{} {}, ", sdk.name, sdk.version)).unwrap_or_default();
     println!("{name}: {version}{} MB, in {}", made.bytes.div_ceil(1_000_000), made.folder.display());
-    println!("New instances find it; a server need not be started again.");
     Ok(())
 }
 
@@ -82,13 +108,20 @@ fn named(sdk: &str, packages: &[String]) -> String {
 pub fn remove(options: RemoveRuntime) -> Result<(), Box<dyn Error>> {
     let name = options.name;
     let dir = functions::sdk_dir(&config::data_dir(options.place)?);
+    let family = Family::named(&name);
     // The name becomes a path.
-    let is_known = runtime::has_interpreter(&name) || Family::named(&name).is_some();
-    if !is_known || !dir.join(&name).is_dir() {
+    let mut names = Vec::from_iter((family.is_some() || runtime::has_interpreter(&name)).then(|| name.clone()));
+    let is_of_family = |name: &&str| family.is_some() && Family::of(name).map(|(family, _)| family) == family;
+    names.extend(RUNTIMES.into_iter().filter(is_of_family).map(str::to_owned));
+    names.retain(|name| dir.join(name).is_dir());
+    if names.is_empty() {
         return Err(format!("remove the SDK of {name}: there is none in {}", dir.display()).into());
     }
-    Sdks::open(dir)?.remove(&name)?;
-    println!("{name}: removed");
+    let sdks = Sdks::open(dir)?;
+    for name in names {
+        sdks.remove(&name)?;
+        println!("{name}: removed");
+    }
     Ok(())
 }
 

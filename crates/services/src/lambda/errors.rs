@@ -300,6 +300,11 @@ pub fn no_json(complaint: &str) -> AwsError {
     ))
 }
 
+/// This server cannot run it; `why` is a sentence for its owner.
+pub fn cannot_run(why: impl Into<String>) -> AwsError {
+    AwsError::client(501, "NotImplementedException", why)
+}
+
 pub fn event_too_large(bytes_max: usize) -> AwsError {
     let message = format!("Request must be smaller than {bytes_max} bytes for the InvokeFunction operation");
     AwsError::client(413, "RequestEntityTooLargeException", message)

@@ -63,11 +63,21 @@ pub(super) struct Shared {
 
 /// Serves one connection until either side ends it. Errors of a connection are the client's affair: they end it, and
 /// are of interest to nobody else.
-pub(super) async fn run(shared: Arc<Shared>, stream: TcpStream, address: SocketAddr, local: SocketAddr) {
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    address: SocketAddr,
+    local: SocketAddr,
+    is_plain: bool,
+) {
     // Answers are written whole; waiting for more to send would only delay them. A socket that cannot do it still works.
     stream.set_nodelay(true).ok();
     let limit = shared.limits.head_timeout;
-    let Ok(Some((socket, is_tls))) = timeout(limit, encryption(&shared, stream)).await else { return };
+    let Ok(Some((socket, is_tls))) =
+        timeout(limit, encryption(shared.tls.as_ref().filter(|_| !is_plain), stream)).await
+    else {
+        return;
+    };
     let link = Arc::new(Link::default());
     let guard = Guard::new(socket, link.clone(), shared.pressure.clone(), shared.limits.clone());
     let peer = Peer { address, local, is_tls };
@@ -99,8 +109,8 @@ pub(super) async fn run(shared: Arc<Shared>, stream: TcpStream, address: SocketA
 }
 
 /// TLS where it is configured. `None` when the handshake fails, or the client speaks something else.
-async fn encryption(shared: &Shared, stream: TcpStream) -> Option<(Box<dyn Socket>, bool)> {
-    let Some(tls) = &shared.tls else { return Some((Box::new(stream), false)) };
+async fn encryption(tls: Option<&TlsAcceptor>, stream: TcpStream) -> Option<(Box<dyn Socket>, bool)> {
+    let Some(tls) = tls else { return Some((Box::new(stream), false)) };
     let mut first = [0];
     match stream.peek(&mut first).await {
         Ok(1) if first == [TLS_HANDSHAKE] => {

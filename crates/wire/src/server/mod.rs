@@ -79,6 +79,8 @@ pub struct BindError {
 pub struct Listener {
     socket: TcpListener,
     local: SocketAddr,
+    /// Never speaks TLS.
+    is_plain: bool,
 }
 
 impl Listener {
@@ -90,9 +92,14 @@ impl Listener {
             socket.set_reuseaddr(true)?;
             socket.bind(address)?;
             let socket = socket.listen(limits::LISTEN_BACKLOG)?;
-            Ok(Self { local: socket.local_addr()?, socket })
+            Ok(Self { local: socket.local_addr()?, socket, is_plain: false })
         };
         bind().map_err(|source| BindError { address, source })
+    }
+
+    /// Speaks plain HTTP here though the server has TLS: for who is within this machine.
+    pub fn without_tls(self) -> Self {
+        Self { is_plain: true, ..self }
     }
 
     /// The address in truth, where the wanted port was 0.
@@ -171,7 +178,7 @@ async fn accept(listener: &Listener, shared: &Arc<Shared>, census: &Arc<Census>)
             census.counts.refused.fetch_add(1, Ordering::Relaxed);
             continue;
         };
-        let serving = connection::run(shared.clone(), stream, address, listener.local);
+        let serving = connection::run(shared.clone(), stream, address, listener.local, listener.is_plain);
         let serving = shared.running.track_future(async move {
             serving.await;
             drop(place);

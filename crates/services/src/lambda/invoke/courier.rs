@@ -1,8 +1,8 @@
 //! Takes events to their functions: one courier for each function that has events, as long as it has some.
 //!
 //! A courier runs what is due, oldest first, waits for what is due later, and goes when nothing is left. How much it runs at
-//! once follows what the function bears: more with each event that ran, half as much when one was held up, and then it
-//! rests until another ends, for what is held up is the worse for each try. [`retry`](super::retry) decides what becomes
+//! once follows what the function bears: more with each event that ran, twice as much each second while nothing is held up,
+//! half as much when something is, and then it rests until another ends, for what is held up is the worse for each try. [`retry`](super::retry) decides what becomes
 //! of an event after an attempt, and the store hears of it before the next. The store is also how couriers learn of
 //! events: by its hints, and at the start by looking.
 //!
@@ -166,7 +166,9 @@ type Ended = (Key, Option<Attempt>);
 
 /// What a look at the events found.
 enum Found {
-    /// As many as may run are running, or all that are due.
+    /// As many as may run are running.
+    Full,
+    /// All that is due is running; the next is due then.
     Next(Option<Timestamp>),
     Nothing,
 }
@@ -194,6 +196,7 @@ impl Courier {
 
     async fn run(mut self) {
         loop {
+            let mut is_full = false;
             let wake = match self.start_due().await {
                 Ok(Found::Nothing) if self.running.is_empty() => {
                     // Once more from the beginning: it must be true of all.
@@ -203,6 +206,10 @@ impl Courier {
                     continue;
                 }
                 Ok(Found::Nothing) => None,
+                Ok(Found::Full) => {
+                    is_full = true;
+                    Some(REST)
+                }
                 Ok(Found::Next(due)) => due.map(|due| due.since(self.office.post.clock.now())),
                 Err(error) => {
                     tracing::error!(%error, "failed to read events");
@@ -228,7 +235,10 @@ impl Courier {
                         self.after = None;
                     }
                 }
-                () = tokio::time::sleep(sleep) => {}
+                // Nothing ended, and nothing was held up.
+                () = tokio::time::sleep(sleep) => if is_full {
+                    self.width = self.width.saturating_mul(2).min(ATTEMPTS_MAX);
+                }
             }
         }
     }
@@ -243,7 +253,7 @@ impl Courier {
         }
         loop {
             if self.running.len() >= self.width {
-                return Ok(Found::Next(None));
+                return Ok(Found::Full);
             }
             let mut scan = Scan::all(STEP).under::<Uuid>(incarnation);
             if let Some(after) = self.after {
@@ -257,7 +267,7 @@ impl Courier {
                     return Ok(Found::Next(Some(due)));
                 }
                 if self.running.len() >= self.width {
-                    return Ok(Found::Next(None));
+                    return Ok(Found::Full);
                 }
                 self.after = Some(row.key);
                 if self.running.insert(row.key) {

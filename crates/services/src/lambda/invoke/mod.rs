@@ -219,6 +219,16 @@ fn complaint(bytes: &[u8], error: &serde_json::Error) -> String {
         Some(byte) if byte.is_ascii_control() || *byte >= 0x80 => {
             format!("Unexpected character ((CTRL-CHAR, code {byte})): {WANTED}")
         }
+        // A word that is none of JSON's.
+        Some(byte) if byte.is_ascii_alphabetic() => {
+            let rest = start.and_then(|at| bytes.get(at..)).unwrap_or_default();
+            let is_part = |byte: &&u8| byte.is_ascii_alphanumeric() || **byte == b'_' || **byte == b'$';
+            let word: Vec<u8> = rest.iter().take_while(is_part).copied().collect();
+            let word = String::from_utf8_lossy(&word).into_owned();
+            format!(
+                "Unrecognized token '{word}': was expecting (JSON String, Number, Array, Object or token 'null', 'true' or 'false')"
+            )
+        }
         Some(byte) if byte.is_ascii_punctuation() && !matches!(byte, b'{' | b'[' | b'"' | b'-') => {
             format!("Unexpected character ('{}' (code {byte})): {WANTED}", char::from(*byte))
         }
@@ -285,7 +295,7 @@ const UNHANDLED: &str = "Unhandled";
 fn refused(error: InvokeError) -> AwsError {
     match error {
         InvokeError::Throttled(reason) => errors::rate_exceeded(reason),
-        InvokeError::CannotRun(why) => AwsError::not_built(why),
+        InvokeError::CannotRun(why) => errors::cannot_run(why),
         InvokeError::Internal(why) => AwsError::internal(why),
     }
 }
