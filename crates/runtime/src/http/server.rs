@@ -92,9 +92,9 @@ impl Server {
             tokio::select! {
                 hang_up = hang_ups.recv() => match hang_up {
                     Some((next, done)) => {
-                        // Whoever waits to be accepted was killed too.
-                        while self.backlog.accept().is_ok() {}
+                        // First those whose ends may be what the others lack.
                         self.generation.send_replace(next);
+                        self.empty_backlog(&done).await;
                         done.send(()).ok();
                     }
                     None => return,
@@ -104,6 +104,17 @@ impl Server {
                     // Out of descriptors, most likely: others must end first.
                     _ => tokio::time::sleep(ACCEPT_AGAIN_AFTER).await,
                 },
+            }
+        }
+    }
+
+    /// Whoever waits to be accepted was killed too. Until all of them are gone, or nobody waits for that, none is accepted.
+    async fn empty_backlog(&self, done: &oneshot::Sender<()>) {
+        while !done.is_closed() {
+            match self.backlog.accept() {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => tokio::time::sleep(ACCEPT_AGAIN_AFTER).await,
             }
         }
     }

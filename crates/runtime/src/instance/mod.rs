@@ -516,7 +516,10 @@ impl Instance {
         output.read_out(&mut lines);
         output.flush(&mut lines);
         events.extend(lines.into_iter().map(|(source, text)| Event::Output(source, text)));
-        self.transport.reset().await;
+        if timeout(CLEAR_TIMEOUT, self.transport.reset()).await.is_err() {
+            tracing::error!("failed to hang up on the processes of an instance in time");
+            return events.push_back(Event::Gone);
+        }
         self.relay.reset();
         events.push_back(Event::Cleared);
     }
