@@ -43,6 +43,9 @@ pub const READ_ZIP_BYTES: u64 = 16 * 1024 * 1024;
 /// Interpreters that are kept of those found.
 pub const INTERPRETERS_MAX: usize = 256;
 
+/// How long an interpreter may take to tell its version: a shim that hangs must not keep every cold start waiting.
+pub const INTERPRETER_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Connections to one sandbox's Runtime API: a runtime, its pollers and ten extensions need fewer.
 pub const API_CONNECTIONS_MAX: usize = 64;
 

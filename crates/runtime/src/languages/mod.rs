@@ -208,13 +208,13 @@ impl Languages {
     }
 
     /// The interpreters of this machine. Looks for them once, when first asked.
-    pub async fn found(&self) -> Arc<Vec<Interpreter>> {
+    pub async fn found(&self) -> Result<Arc<Vec<Interpreter>>, String> {
         let look = || async {
             let places = find::Places::of_this_machine(&self.maker.settings.interpreters);
             let found = tokio::task::spawn_blocking(move || find::all(&places));
-            Arc::new(found.await.unwrap_or_default())
+            found.await.map(Arc::new).map_err(|error| format!("Looking for interpreters failed: {error}"))
         };
-        Arc::clone(self.found.get_or_init(look).await)
+        self.found.get_or_try_init(look).await.cloned()
     }
 
     /// What runs functions of `runtime`; else why none can, in words for the function's owner.
@@ -226,7 +226,7 @@ impl Languages {
         let edition = sdk::edition(&self.maker.settings.sdk_dir, runtime, family);
         let cell = self.cell(runtime, edition);
         let make = || async {
-            let (maker, found, runtime) = (Arc::clone(&self.maker), self.found().await, runtime.to_owned());
+            let (maker, found, runtime) = (Arc::clone(&self.maker), self.found().await?, runtime.to_owned());
             let made = tokio::task::spawn_blocking(move || maker.make(&found, &runtime, family, version));
             made.await.unwrap_or_else(|error| Err(format!("Preparing the runtime failed: {error}")))
         };
