@@ -276,29 +276,7 @@ impl Maker {
             Family::Python | Family::Ruby => format!("{major}.{minor}.v{patch}"),
             Family::Node | Family::Java | Family::Provided => format!("{major}.v{minor}"),
         };
-        let runtime_dir = self.runtime_dir(runtime, family)?;
-        let bootstrap = match family.bootstrap() {
-            Some(Bootstrap::File { name, text }) => {
-                let path = runtime_dir.join(name);
-                // What the SDKs have there is a link to the operator's file.
-                match fs::remove_file(&path) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => fs::write(&path, text)?,
-                }
-                fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
-                let compiled =
-                    (family == Family::Python).then(|| compile_python(&interpreter.program, &path)).flatten();
-                format!("/var/runtime/{}", compiled.unwrap_or(name))
-            }
-            Some(Bootstrap::Java) => {
-                let _one_at_a_time = self.compiling.lock();
-                let classes = java::classes(&self.settings.cache_dir, found.iter())?;
-                make_dir(&runtime_dir.join("bootstrap"))?;
-                crate::code::copy_over(&classes, &runtime_dir.join("bootstrap"))?;
-                java::MAIN_CLASS.to_owned()
-            }
-            None => String::new(),
-        };
+        let (runtime_dir, bootstrap) = self.runtime_dir(found, runtime, interpreter)?;
         let warning = (interpreter.version() != version).then(|| {
             format!(
                 "Lamplight: this machine has no {runtime}; {} ({major}.{minor}.{patch}) runs it instead",
@@ -335,15 +313,53 @@ impl Maker {
         Ok(dir)
     }
 
-    /// A `/var/runtime` with the SDKs that are in place, for our bootstrap to come to.
-    fn runtime_dir(&self, runtime: &str, family: Family) -> io::Result<PathBuf> {
+    /// A `/var/runtime` with the SDKs that are in place and our bootstrap, and what of it the interpreter runs.
+    fn runtime_dir(
+        &self,
+        found: &[Interpreter],
+        runtime: &str,
+        interpreter: &Interpreter,
+    ) -> io::Result<(PathBuf, String)> {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let dir = self.dir.join(format!("runtime-{runtime}-{number}"));
         make_dir(&dir)?;
-        for sdk in sdk::folders(&self.settings.sdk_dir, runtime, family) {
-            crate::code::copy_over(&sdk, &dir)?;
+        match self.fill(&dir, found, runtime, interpreter) {
+            Ok(bootstrap) => Ok((dir, bootstrap)),
+            Err(error) => {
+                // The next cold start makes another.
+                fs::remove_dir_all(&dir).ok();
+                Err(error)
+            }
         }
-        Ok(dir)
+    }
+
+    fn fill(&self, dir: &Path, found: &[Interpreter], runtime: &str, interpreter: &Interpreter) -> io::Result<String> {
+        let family = interpreter.family;
+        for sdk in sdk::folders(&self.settings.sdk_dir, runtime, family) {
+            crate::code::copy_over(&sdk, dir)?;
+        }
+        match family.bootstrap() {
+            Some(Bootstrap::File { name, text }) => {
+                let path = dir.join(name);
+                // What the SDKs have there is a link to the operator's file.
+                match fs::remove_file(&path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => fs::write(&path, text)?,
+                }
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
+                let compiled =
+                    (family == Family::Python).then(|| compile_python(&interpreter.program, &path)).flatten();
+                Ok(format!("/var/runtime/{}", compiled.unwrap_or(name)))
+            }
+            Some(Bootstrap::Java) => {
+                let _one_at_a_time = self.compiling.lock();
+                let classes = java::classes(&self.settings.cache_dir, found.iter())?;
+                make_dir(&dir.join("bootstrap"))?;
+                crate::code::copy_over(&classes, &dir.join("bootstrap"))?;
+                Ok(java::MAIN_CLASS.to_owned())
+            }
+            None => Ok(String::new()),
+        }
     }
 }
 
@@ -424,5 +440,20 @@ mod tests {
         assert!(fs::symlink_metadata(served.lang_dir.unwrap().join("bin/env3")).unwrap().is_symlink());
         let runtime_dir = served.runtime_dir.unwrap();
         assert!(runtime_dir.join("sdk.py").exists() && runtime_dir.join("bootstrap.py").exists());
+    }
+
+    #[test]
+    fn what_cannot_be_prepared_leaves_nothing() {
+        let (maker, dir) = maker();
+        make_dir(&dir.path().join("made")).unwrap();
+        let jre = Interpreter {
+            family: Family::Java,
+            full_version: (21, 0, 5),
+            prefix: "/nowhere/jre".into(),
+            program: "/nowhere/jre/bin/java".into(),
+        };
+        let error = maker.prepare(std::slice::from_ref(&jre), "java21", (21, 0), &jre).unwrap_err();
+        assert!(error.to_string().contains("only a JRE was found"), "{error}");
+        assert_eq!(fs::read_dir(dir.path().join("made")).unwrap().count(), 0);
     }
 }
