@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use base::Uuid;
 
-use crate::limits::{EXTENSIONS_MAX, SHUTDOWN_EXTERNAL, SHUTDOWN_INTERNAL};
+use crate::limits::{EXTENSIONS_MAX, SHUTDOWN_EXTERNAL, SHUTDOWN_INTERNAL, SHUTDOWN_RUNTIME};
 use crate::telemetry::{Api, Refusal, Subscription, Wanted};
 
 /// Names a request until it is answered.
@@ -141,6 +141,12 @@ pub struct Standing<'a> {
     pub error_type: Option<&'a str>,
 }
 
+/// From the beginning of a shutdown until the runtime is killed, and until all are.
+pub struct ShutdownTime {
+    pub runtime: Duration,
+    pub all: Duration,
+}
+
 pub struct Extensions {
     /// Files of `/opt/extensions`.
     names: Vec<String>,
@@ -219,9 +225,13 @@ impl Extensions {
     }
 
     /// How long a shutdown may take, if it is to be a gentle one.
-    pub fn shutdown_time(&self) -> Option<Duration> {
+    pub fn shutdown_time(&self) -> Option<ShutdownTime> {
         let is_external = self.list.iter().any(|extension| extension.is_external);
-        self.is_any().then_some(if is_external { SHUTDOWN_EXTERNAL } else { SHUTDOWN_INTERNAL })
+        self.is_any().then_some(if is_external {
+            ShutdownTime { runtime: SHUTDOWN_RUNTIME, all: SHUTDOWN_EXTERNAL }
+        } else {
+            ShutdownTime { runtime: SHUTDOWN_INTERNAL, all: SHUTDOWN_INTERNAL }
+        })
     }
 
     pub fn standing(&self) -> impl Iterator<Item = Standing<'_>> {
