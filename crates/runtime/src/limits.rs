@@ -52,6 +52,9 @@ pub const API_CONNECTIONS_MAX: usize = 64;
 /// Requests to it that wait to be looked at.
 pub const API_REQUESTS_MAX: usize = 64;
 
+/// Bodies of requests to it that are held as a whole, of 6 MiB each at most: a runtime sends one after the other.
+pub const API_WHOLE_BODIES_MAX: usize = 2;
+
 /// The head of a request to it: AWS allows 1 MB for the cause of a traced error.
 pub const API_HEAD_BYTES_MAX: usize = 1_152 * 1024;
 

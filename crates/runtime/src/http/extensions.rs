@@ -66,7 +66,7 @@ impl Path {
             Path::Subscribe(api) => identifier(headers).map(|id| Ask::Subscribe { id, api, body: body.to_vec() }),
         };
         match ask {
-            Ok(ask) => Routed::Request(Kind::Extension(ask), None),
+            Ok(ask) => Routed::Request(Kind::Extension(ask)),
             Err(refusal) => Routed::Refused(*refusal),
         }
     }

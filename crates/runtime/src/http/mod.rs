@@ -16,7 +16,6 @@ mod server;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use ::http::header::CONTENT_TYPE;
 use ::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
@@ -30,6 +29,7 @@ use crate::environment::{self, Ask, Breakage, Said, Ticket};
 use crate::limits::{API_REQUESTS_MAX, CREDIT_BYTES, RESPONSE_BYTES_MAX};
 
 pub use extensions::Identity;
+use server::Last;
 pub use server::{Served, serve};
 
 pub type Reply = Response<Bytes>;
@@ -73,17 +73,11 @@ pub struct Api {
 }
 
 impl Api {
-    pub fn new(
-        served: Served,
-        has_runtime: bool,
-        identity: Identity,
-        clock: Arc<dyn Clock>,
-        chance: Arc<dyn Chance>,
-    ) -> Api {
+    pub fn new(served: Served, identity: Identity, clock: Arc<dyn Clock>, chance: Arc<dyn Chance>) -> Api {
         Api {
-            served,
             generation: 0,
-            runtime: has_runtime.then(Session::default),
+            runtime: served.has_runtime.then(Session::default),
+            served,
             asked: VecDeque::new(),
             waiting: BTreeMap::new(),
             next_ticket: 0,
@@ -96,7 +90,7 @@ impl Api {
     /// Gives a runtime that speaks HTTP its next invocation.
     pub fn invoke(&mut self, call: Call, deadline: Timestamp) {
         // Before the runtime has it, so before it can respond.
-        self.served.wants_stream.store(call.is_streamed, Ordering::Release);
+        *self.served.last.lock() = Some(Last { id: call.request_id.to_string(), wants_stream: call.is_streamed });
         if let Some(runtime) = &mut self.runtime {
             runtime.invoke(call, deadline);
         }
@@ -114,6 +108,7 @@ impl Api {
     pub async fn reset(&mut self) {
         self.generation = self.generation.saturating_add(1);
         self.served.hang_up(self.generation).await;
+        *self.served.last.lock() = None;
         if let Some(runtime) = &mut self.runtime {
             *runtime = Session::default();
         }
@@ -181,17 +176,9 @@ impl Api {
                 self.asked.push_back((self.next_ticket, ask));
             }
             (kind, Some(runtime)) => runtime.take(kind, reply),
-            (kind, None) => answer(reply, out_of_turn(&kind)),
+            // Whoever speaks beside a runtime that speaks frames; all but this is refused before.
+            (_, None) => answer(reply, no_transition(State::Running, "Ready")),
         }
-    }
-}
-
-/// For who speaks beside a runtime that speaks frames.
-fn out_of_turn(kind: &Kind) -> Reply {
-    match kind {
-        Kind::Response { .. } | Kind::Error { .. } => invalid_request_id(),
-        Kind::InitError { .. } => no_transition(State::Running, "InitError"),
-        Kind::Next | Kind::Extension(_) => no_transition(State::Running, "Ready"),
     }
 }
 
@@ -411,6 +398,11 @@ fn no_transition(from: State, to: &str) -> Reply {
         from.word()
     );
     refused(StatusCode::FORBIDDEN, "InvalidStateTransition", &message)
+}
+
+/// For who speaks beside a runtime that speaks frames.
+fn no_init_error() -> Reply {
+    no_transition(State::Running, "InitError")
 }
 
 fn invalid_request_id() -> Reply {
