@@ -10,6 +10,8 @@ use base::ports::{ResponsePiece, ResponseStream};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::environment::{First, error_json};
+
 /// A response that is there already.
 pub struct Whole {
     pub body: Option<Vec<u8>>,
@@ -92,8 +94,9 @@ impl Feed {
 impl Drop for Feed {
     fn drop(&mut self) {
         // An instance that ends a response properly has done so before.
-        let why = "{\"errorType\":\"Runtime.ExitError\",\"errorMessage\":\"The instance was stopped.\"}";
-        self.0.end(End { log_tail: None, error: Some(("Runtime.ExitError".to_owned(), why.to_owned())) });
+        const KIND: &str = "Runtime.ExitError";
+        let why = error_json(First::Type, KIND, "The instance was stopped.");
+        self.0.end(End { log_tail: None, error: Some((KIND.to_owned(), why)) });
     }
 }
 

@@ -40,7 +40,7 @@ use sandbox::{Exit, Status};
 
 pub use events::{Answer, Command, Event, Said, Source, Who};
 pub use extensions::{Ask, Invoke, Reply, Ticket};
-pub use failure::{Breakage, kind as error_kind};
+pub use failure::{BY_RUNTIMES, Breakage, First, error_json, kind as error_kind};
 pub use lines::Writer;
 
 use crate::limits::{INIT_TIMEOUT, STARTS_MAX};

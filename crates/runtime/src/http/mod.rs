@@ -22,10 +22,9 @@ use ::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use base::ports::Call;
 use base::{Chance, Clock, Timestamp};
 use bytes::Bytes;
-use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::environment::{self, Ask, Breakage, Said, Ticket};
+use crate::environment::{self, Ask, Breakage, First, Said, Ticket, error_json};
 use crate::limits::{API_REQUESTS_MAX, CREDIT_BYTES, RESPONSE_BYTES_MAX};
 
 pub use extensions::Identity;
@@ -361,7 +360,7 @@ impl Session {
     }
 
     fn fail(&mut self, kind: &str, message: &str) {
-        let body = json!({ "errorType": kind, "errorMessage": message }).to_string().into_bytes();
+        let body = error_json(First::Type, kind, message).into_bytes();
         self.said.push_back(Said::Failed { kind: kind.to_owned(), body });
     }
 
@@ -419,7 +418,7 @@ fn accepted() -> Reply {
 }
 
 pub(super) fn refused(status: StatusCode, kind: &str, message: &str) -> Reply {
-    json_reply(status, format!("{}\n", json!({ "errorMessage": message, "errorType": kind })))
+    json_reply(status, error_json(First::Message, kind, message) + "\n")
 }
 
 fn json_reply(status: StatusCode, text: String) -> Reply {

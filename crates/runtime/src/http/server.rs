@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::{Body, Kind, Piece, Reply, Request, extensions, invalid_request_id, no_init_error, refused};
-use crate::environment::error_kind;
+use crate::environment::{BY_RUNTIMES, error_kind};
 use crate::limits::{
     ACCEPT_AGAIN_AFTER, API_CONNECTIONS_MAX, API_DRAIN_BYTES_MAX, API_HEAD_BYTES_MAX, API_REQUESTS_MAX,
     API_WHOLE_BODIES_MAX, EXTENSION_BODY_BYTES_MAX, RESPONSE_BYTES_MAX,
@@ -349,7 +349,7 @@ fn failure(trailers: &HeaderMap) -> Option<(String, Vec<u8>)> {
 }
 
 fn error_type(headers: &HeaderMap, otherwise: &'static str) -> String {
-    error_kind(&text(headers, "lambda-runtime-function-error-type").unwrap_or_default(), otherwise)
+    error_kind(&text(headers, "lambda-runtime-function-error-type").unwrap_or_default(), &BY_RUNTIMES, otherwise)
 }
 
 pub(super) fn text(headers: &HeaderMap, name: &str) -> Option<String> {
