@@ -303,10 +303,9 @@ impl Instance {
 
     /// With a segment of its own, if it is sampled.
     fn traced(&self, mut call: Box<Call>) -> Box<Call> {
-        if trace::is_wanted(call.trace_header.as_deref()) {
-            let segment = self.chance.random_u64().to_le_bytes();
-            call.trace_header =
-                Some(trace::sampled(call.trace_header.as_deref(), call.request_id, self.clock.now(), segment));
+        let segment = || self.chance.random_u64().to_le_bytes();
+        if let Some(header) = call.trace_header.as_deref().and_then(|header| trace::sampled(header, segment)) {
+            call.trace_header = Some(header);
         }
         call
     }
