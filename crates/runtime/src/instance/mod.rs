@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use crate::alarm::Alarm;
-use crate::environment::{Ask, Command, Environment, Event, Said, Source, Ticket, Who};
+use crate::environment::{Command, Environment, Event, Said, Source, Who};
 use crate::http::{Api, Heard};
 use crate::languages::Advice;
 use crate::limits::{CLEAR_TIMEOUT, DELIVERY_BEFORE_FREEZE_MAX, FREEZE_AFTER};
@@ -118,8 +118,7 @@ struct Instance {
 
 enum Happened {
     Order(Option<Order>),
-    Said(Said),
-    Asked(Ticket, Ask),
+    Heard(Heard),
     InSandbox(Happening),
     Output,
     Taken(u64),
@@ -127,15 +126,6 @@ enum Happened {
     Delivered(Sent),
     /// A timer is due.
     Timer(Timer),
-}
-
-impl From<Heard> for Happened {
-    fn from(heard: Heard) -> Self {
-        match heard {
-            Heard::Said(said) => Happened::Said(said),
-            Heard::Asked(ticket, ask) => Happened::Asked(ticket, ask),
-        }
-    }
 }
 
 #[derive(Clone, Copy)]
@@ -200,7 +190,7 @@ impl Instance {
                 return Happened::Timer(timer);
             }
             if let Some(heard) = self.transport.heard() {
-                return heard.into();
+                return Happened::Heard(heard);
             }
             self.alarm.set(timer.map(|(at, _)| at));
             let (transport, output) = (&mut self.transport, &mut self.output);
@@ -210,7 +200,7 @@ impl Instance {
                 () = self.alarm.rings() => {}
                 happening = sandbox.event() => return Happened::InSandbox(happening),
                 order = self.orders.recv(), if !self.is_retiring => return Happened::Order(order),
-                heard = transport.next() => return heard.into(),
+                heard = transport.next() => return Happened::Heard(heard),
                 bytes = caller.taken() => return Happened::Taken(bytes),
                 sent = relay.sent() => return Happened::Delivered(sent),
                 () = output.next(lines) => return Happened::Output,
@@ -242,23 +232,7 @@ impl Instance {
                 Event::Invoke(self.traced(call))
             }
             Happened::Order(Some(Order::End) | None) => self.retire(),
-            Happened::Said(said) => {
-                if let Said::Bytes(bytes) = &said {
-                    self.let_send(bytes.len());
-                }
-                if matches!(said, Said::Ready | Said::InitError { .. } | Said::Next) {
-                    self.before_an_end(lines).await;
-                }
-                self.advise(&said, lines).await;
-                Event::Said(said)
-            }
-            Happened::Asked(ticket, ask) => {
-                // It may be the end of an invocation, but not of what its function is writing.
-                self.output.read_out(lines);
-                self.write(lines).await;
-                self.note_memory();
-                Event::Asked(ticket, ask)
-            }
+            Happened::Heard(heard) => self.heard(heard, lines).await,
             Happened::InSandbox(Happening::Exited { process, exit }) => return self.exited(process, exit, lines).await,
             Happened::InSandbox(Happening::Gone) => Event::Gone,
             Happened::Output => {
@@ -292,6 +266,29 @@ impl Instance {
             }
         };
         self.step(event).await;
+    }
+
+    /// What was heard, once all is done that comes before it.
+    async fn heard(&mut self, heard: Heard, lines: &mut Vec<Written>) -> Event {
+        match heard {
+            Heard::Said(said) => {
+                if let Said::Bytes(bytes) = &said {
+                    self.let_send(bytes.len());
+                }
+                if matches!(said, Said::Ready | Said::InitError { .. } | Said::Next | Said::Broken(_)) {
+                    self.before_an_end(lines).await;
+                }
+                self.advise(&said, lines).await;
+                Event::Said(said)
+            }
+            Heard::Asked(ticket, ask) => {
+                // It may be the end of an invocation, but not of what its function is writing.
+                self.output.read_out(lines);
+                self.write(lines).await;
+                self.note_memory();
+                Event::Asked(ticket, ask)
+            }
+        }
     }
 
     /// The last that it hears of from outside.
@@ -358,14 +355,7 @@ impl Instance {
         }
         self.transport.read_out();
         while let Some(heard) = self.transport.heard() {
-            self.before_an_end(lines).await;
-            let event = match heard {
-                Heard::Said(said) => {
-                    self.advise(&said, &mut Vec::new()).await;
-                    Event::Said(said)
-                }
-                Heard::Asked(ticket, ask) => Event::Asked(ticket, ask),
-            };
+            let event = self.heard(heard, lines).await;
             self.step(event).await;
         }
         self.before_an_end(lines).await;
