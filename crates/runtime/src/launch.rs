@@ -234,6 +234,8 @@ impl Made {
                 family: self.served.family,
                 runtime: function.runtime.clone(),
                 add: inner.settings.add_sdk.clone(),
+                sdk_dir: inner.settings.sdk_dir.clone(),
+                seen: self.served.sdks,
             },
             held: self.held,
         }

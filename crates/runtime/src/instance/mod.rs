@@ -108,6 +108,7 @@ struct Instance {
     idle_since: Option<Instant>,
     alarm: Alarm,
     is_frozen: bool,
+    is_advised: bool,
     /// It misses what the next instance may find.
     is_outdated: bool,
     /// It takes no more orders.
@@ -163,6 +164,7 @@ pub async fn run(body: Body) -> mpsc::Receiver<Order> {
         idle_since: None,
         alarm: Alarm::default(),
         is_frozen: false,
+        is_advised: false,
         is_outdated: false,
         is_retiring: false,
         is_over: false,
@@ -368,18 +370,21 @@ impl Instance {
         self.step(event).await;
     }
 
-    /// Says in the log of a function that misses an SDK how to put it in place, and lets this instance, which could not
-    /// see it, go.
+    /// Says once in the log of a function that misses an SDK how to put it in place, and lets an instance that could not
+    /// see it go.
     async fn advise(&mut self, said: &Said, lines: &mut Vec<Written>) {
         if let Said::InitError { body, .. } | Said::Failed { body, .. } = said
             && let Some(advice) = self.advice.on(body)
         {
+            self.is_outdated |= self.advice.is_outdated();
+            if std::mem::replace(&mut self.is_advised, true) {
+                return;
+            }
             tracing::warn!(stream = self.log.name, "{advice}");
             // After what the function says of its error itself.
             self.output.read_out(lines);
             self.write(lines).await;
             self.step(Event::Output(Source::Function, format!("{advice}\n"))).await;
-            self.is_outdated = true;
         }
     }
 

@@ -176,6 +176,8 @@ pub struct Served {
     pub bootstrap: String,
     /// It is not where it was built for.
     pub is_relocated: bool,
+    /// The SDKs in `runtime_dir`.
+    pub sdks: sdk::Edition,
     /// That another version serves, in words for the function's log.
     pub warning: Option<String>,
 }
@@ -276,6 +278,7 @@ impl Maker {
             Family::Python | Family::Ruby => format!("{major}.{minor}.v{patch}"),
             Family::Node | Family::Java | Family::Provided => format!("{major}.v{minor}"),
         };
+        let sdks = sdk::edition(&self.settings.sdk_dir, runtime, family);
         let (runtime_dir, bootstrap) = self.runtime_dir(found, runtime, interpreter)?;
         let warning = (interpreter.version() != version).then(|| {
             format!(
@@ -291,6 +294,7 @@ impl Maker {
             runtime_dir: Some(runtime_dir),
             lang_dir: Some(lang_dir),
             is_relocated: !below_usr,
+            sdks,
             warning,
         })
     }
@@ -388,6 +392,7 @@ fn provided(runtime: &str) -> Served {
         program: PathBuf::new(),
         bootstrap: String::new(),
         is_relocated: false,
+        sdks: sdk::Edition::default(),
         warning: None,
     }
 }

@@ -88,6 +88,9 @@ pub struct Advice {
     pub runtime: String,
     /// How the operator puts one in place; the runtime's name goes behind it.
     pub add: String,
+    pub sdk_dir: PathBuf,
+    /// What the instance sees for its whole life.
+    pub seen: Edition,
 }
 
 impl Advice {
@@ -100,6 +103,12 @@ impl Advice {
         Some(format!(
             "Lamplight: AWS ships {name} with {runtime}; here this puts it in place: {add} {runtime}{package}"
         ))
+    }
+
+    /// Whether another instance may find what this one misses, now or soon. What a function says of its error alone is no
+    /// reason to let an instance go.
+    pub fn is_outdated(&self) -> bool {
+        self.seen.is_empty() || self.seen != edition(&self.sdk_dir, &self.runtime, self.family)
     }
 }
 
@@ -140,7 +149,8 @@ mod tests {
     use super::*;
 
     fn advice(family: Family, error: &str) -> Option<String> {
-        Advice { family, runtime: "r".into(), add: "add".into() }.on(error.as_bytes())
+        let (sdk_dir, seen) = ("/nowhere".into(), Edition::default());
+        Advice { family, runtime: "r".into(), add: "add".into(), sdk_dir, seen }.on(error.as_bytes())
     }
 
     #[test]
