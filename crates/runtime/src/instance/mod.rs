@@ -19,7 +19,7 @@ use std::time::Duration;
 use base::ports::{Call, InvokeError, Invoked, LogEvent, LogStream, Telemetry};
 use base::{Chance, Clock, Spawn, Timestamp};
 use sandbox::{Event as Happening, Exit, ProcessId, Sandbox};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 use crate::alarm::Alarm;
@@ -107,7 +107,7 @@ struct Instance {
     caller: Caller,
     idle_since: Option<Instant>,
     alarm: Alarm,
-    is_frozen: bool,
+    is_frozen: watch::Sender<bool>,
     is_advised: bool,
     /// It misses what the next instance may find.
     is_outdated: bool,
@@ -143,8 +143,9 @@ enum Timer {
 pub async fn run(body: Body) -> mpsc::Receiver<Order> {
     let sandbox = Arc::new(body.sandbox);
     let began = (Instant::now(), body.clock.now());
+    let is_frozen = watch::Sender::new(false);
     let mut instance = Instance {
-        relay: Relay::new(Arc::clone(&sandbox), body.spawn, body.is_json),
+        relay: Relay::new(Arc::clone(&sandbox), is_frozen.subscribe(), body.spawn, body.is_json),
         sandbox: Arc::clone(&sandbox),
         environment: body.environment,
         start: body.start,
@@ -163,7 +164,7 @@ pub async fn run(body: Body) -> mpsc::Receiver<Order> {
         caller: Caller::default(),
         idle_since: None,
         alarm: Alarm::default(),
-        is_frozen: false,
+        is_frozen,
         is_advised: false,
         is_outdated: false,
         is_retiring: false,
@@ -220,7 +221,7 @@ impl Instance {
             (self.caller.held_until(), Timer::HeldLong),
             (self.relay.deadline().map(|deadline| self.instant(deadline)), Timer::Telemetry),
             (idle(self.keep_alive), Timer::IdleLong),
-            (idle(freeze_after).filter(|_| !self.is_frozen), Timer::IdleShort),
+            (idle(freeze_after).filter(|_| !*self.is_frozen.borrow()), Timer::IdleShort),
         ];
         let timers = timers.into_iter().filter_map(|(at, timer)| Some((at?, timer)));
         timers.min_by_key(|(at, _)| *at)
@@ -263,7 +264,7 @@ impl Instance {
                 if let Err(error) = self.sandbox.freeze() {
                     tracing::debug!(%error, "failed to freeze an instance");
                 }
-                self.is_frozen = true;
+                self.is_frozen.send_replace(true);
                 return;
             }
         };
@@ -325,11 +326,10 @@ impl Instance {
 
     fn wake(&mut self) {
         self.idle_since = None;
-        if self.is_frozen {
-            self.is_frozen = false;
-            if let Err(error) = self.sandbox.thaw() {
-                tracing::warn!(%error, "failed to thaw an instance");
-            }
+        if self.is_frozen.send_replace(false)
+            && let Err(error) = self.sandbox.thaw()
+        {
+            tracing::warn!(%error, "failed to thaw an instance");
         }
     }
 
