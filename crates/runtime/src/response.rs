@@ -1,7 +1,7 @@
 //! A response on its way from an instance to its caller.
 //!
-//! A buffered one goes whole. A streamed one goes through a buffer that holds no more than the runtime was let send: the
-//! instance lets it send more as the caller takes what is there. A caller that went away takes everything at once.
+//! A buffered one goes whole. A streamed one goes through a buffer that holds no more than the runtime was let send:
+//! the instance lets it send more as the caller takes what is there. A caller that went away takes everything at once.
 
 use std::sync::Arc;
 

@@ -5,9 +5,9 @@
 //! Started ── register ──> Registered ── next ──> Ready ── INVOKE, SHUTDOWN ──> Running ── next ──> Ready ..
 //! ```
 //!
-//! An external extension is a program of `/opt/extensions`, known under its file's name before it registers. An internal
-//! one registers from the runtime's process, until the runtime is ready. `mod` asks here when an init or an invocation
-//! is over: all must be `Ready`.
+//! An external extension is a program of `/opt/extensions`, known under its file's name before it registers. An
+//! internal one registers from the runtime's process, until the runtime is ready. `mod` asks here when an init or an
+//! invocation is over: all must be `Ready`.
 //!
 //! Invariant: a request is answered at once or by a later event of this extension's, at most once.
 
@@ -283,7 +283,8 @@ impl Extensions {
         others.map(|extension| extension.name.clone()).collect()
     }
 
-    /// Takes a request. It is answered now, or by a later event; a subscription that is granted is for the caller to keep.
+    /// Takes a request. It is answered now, or by a later event; a subscription that is granted is for the caller to
+    /// keep.
     pub fn ask(&mut self, ticket: Ticket, ask: Ask, out: &mut Vec<Answered>) -> Option<Wanted> {
         let mut wanted = None;
         let reply = match ask {

@@ -1,6 +1,6 @@
-//! The end of an environment with extensions, as AWS has it: the runtime is asked to go and then killed, subscribers get
-//! what telemetry is left, the extensions that want to know are told and given the rest of the time, and what is left is
-//! killed with `Clear`.
+//! The end of an environment with extensions, as AWS has it: the runtime is asked to go and then killed, subscribers
+//! get what telemetry is left, the extensions that want to know are told and given the rest of the time, and what is
+//! left is killed with `Clear`.
 //!
 //! Without extensions there is nothing gentle about it: everybody is killed at once.
 

@@ -137,8 +137,8 @@ impl Connection {
         self.send();
     }
 
-    /// Lets the runtime send so many more bytes of its response. Once that is whole it is told nothing: to hear it would
-    /// cost it a wake.
+    /// Lets the runtime send so many more bytes of its response. Once that is whole it is told nothing: to hear it
+    /// would cost it a wake.
     pub fn grant(&mut self, bytes: u64) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         if bytes > 0 && self.is_responding {

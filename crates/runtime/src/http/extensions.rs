@@ -1,5 +1,5 @@
-//! The Extensions API 2020-01-01, the Telemetry API 2022-07-01 and the Logs API 2020-08-15 as HTTP: what a request says, and
-//! how an answer looks. What is answered is for `environment` to say, but for requests that say nothing.
+//! The Extensions API 2020-01-01, the Telemetry API 2022-07-01 and the Logs API 2020-08-15 as HTTP: what a request
+//! says, and how an answer looks. What is answered is for `environment` to say, but for requests that say nothing.
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use base::{Chance, Timestamp, Uuid};

@@ -1,10 +1,10 @@
-//! The HTTP APIs of one sandbox: the Runtime API 2018-06-01 for custom runtimes and for whatever stands between a managed
-//! runtime and us, and those of extensions (`extensions`).
+//! The HTTP APIs of one sandbox: the Runtime API 2018-06-01 for custom runtimes and for whatever stands between a
+//! managed runtime and us, and those of extensions (`extensions`).
 //!
-//! `server` speaks HTTP on the sandbox's own port and turns each request into a `Request`; `Api` hands it on. `Session` is
-//! the Runtime API's state for the runtime that runs now: which invocation may be answered, who waits for the next. It
-//! answers requests at once, in AWS's words, and passes on what they mean as `Said`. What extensions ask is answered by
-//! `environment`. Beside a runtime that speaks frames there is no session: its requests come out of turn.
+//! `server` speaks HTTP on the sandbox's own port and turns each request into a `Request`; `Api` hands it on. `Session`
+//! is the Runtime API's state for the runtime that runs now: which invocation may be answered, who waits for the next.
+//! It answers requests at once, in AWS's words, and passes on what they mean as `Said`. What extensions ask is answered
+//! by `environment`. Beside a runtime that speaks frames there is no session: its requests come out of turn.
 //!
 //! Invariants: only the invocation in flight on this very sandbox is answered, once. What a killed process said, on
 //! whichever connection, is never taken for its successor's.
@@ -102,8 +102,8 @@ impl Api {
         }
     }
 
-    /// All processes that spoke are dead. When this answers, nothing of what they said is heard any more, and what comes
-    /// from now on is said by others.
+    /// All processes that spoke are dead. When this answers, nothing of what they said is heard any more, and what
+    /// comes from now on is said by others.
     pub async fn reset(&mut self) {
         self.generation = self.generation.saturating_add(1);
         self.served.hang_up(self.generation).await;

@@ -132,7 +132,8 @@ impl Server {
         }
     }
 
-    /// Whoever waits to be accepted was killed too. Until all of them are gone, or nobody waits for that, none is accepted.
+    /// Whoever waits to be accepted was killed too. Until all of them are gone, or nobody waits for that, none is
+    /// accepted.
     async fn empty_backlog(&self, done: &oneshot::Sender<()>) {
         while !done.is_closed() {
             match self.backlog.accept() {

@@ -1,8 +1,8 @@
 //! One instance as it runs: the task that owns its sandbox, turns what happens there into events of `environment`, and
 //! carries out what that commands.
 //!
-//! Whatever the runtime wrote before it said something is read before that is acted upon, so the log of an invocation is
-//! whole when its report is written. A step never waits for the function, nor for the caller: it waits only for the
+//! Whatever the runtime wrote before it said something is read before that is acted upon, so the log of an invocation
+//! is whole when its report is written. A step never waits for the function, nor for the caller: it waits only for the
 //! sandbox to start or kill programs, and gives up the sandbox if that takes too long.
 //!
 //! `programs` starts what runs inside, `transport` hears it, `caller` has the answer's way out.
@@ -182,8 +182,8 @@ pub async fn run(body: Body) -> mpsc::Receiver<Order> {
 }
 
 impl Instance {
-    /// What happens next. Time comes first, then what has been read already, then what the host says: what programs inside
-    /// can do without end must not outlast a deadline, nor keep an invocation waiting. Their output comes last.
+    /// What happens next. Time comes first, then what has been read already, then what the host says: what programs
+    /// inside can do without end must not outlast a deadline, nor keep an invocation waiting. Their output comes last.
     async fn wait(&mut self, sandbox: &Sandbox, lines: &mut Vec<Written>) -> Happened {
         loop {
             let timer = self.timer();
@@ -370,8 +370,8 @@ impl Instance {
         self.step(event).await;
     }
 
-    /// Says once in the log of a function that misses an SDK how to put it in place, and lets an instance that could not
-    /// see it go.
+    /// Says once in the log of a function that misses an SDK how to put it in place, and lets an instance that could
+    /// not see it go.
     async fn advise(&mut self, said: &Said, lines: &mut Vec<Written>) {
         if let Said::InitError { body, .. } | Said::Failed { body, .. } = said
             && let Some(advice) = self.advice.on(body)

@@ -88,8 +88,8 @@ impl Places {
     }
 }
 
-/// A version manager's folder: whose, the variable that moves it, where it is below the home folder otherwise, what of it
-/// has a folder for each version, and what of those has `bin`.
+/// A version manager's folder: whose, the variable that moves it, where it is below the home folder otherwise, what of
+/// it has a folder for each version, and what of those has `bin`.
 struct Kept(Family, &'static str, &'static str, &'static str, &'static str);
 
 const VERSION_MANAGERS: &[Kept] = &[

@@ -1,8 +1,8 @@
 //! Which interpreter runs a function, and what its sandbox must show for it.
 //!
-//! `Family` knows what a runtime's name means; `find` looks for interpreters on this machine; `choice` says which of them
-//! serves a runtime; `sdk` knows AWS's SDKs; `Languages::serve` puts them together: the directory for `/var/lang`, the one
-//! for `/var/runtime` (our bootstrap, and the SDKs), and the command line. `survey` tells the same to people.
+//! `Family` knows what a runtime's name means; `find` looks for interpreters on this machine; `choice` says which of
+//! them serves a runtime; `sdk` knows AWS's SDKs; `Languages::serve` puts them together: the directory for `/var/lang`,
+//! the one for `/var/runtime` (our bootstrap, and the SDKs), and the command line. `survey` tells the same to people.
 //!
 //! An interpreter below `/usr` is visible inside as it is, and `/var/lang/bin` has links to it; one elsewhere appears
 //! with its whole prefix as `/var/lang`.

@@ -1,7 +1,7 @@
 //! The SDKs that AWS ships in its runtimes: where they are kept, which are there, and what to say where one is missed.
 //!
-//! Below one folder, a folder for a runtime (`python3.13`) or for a whole language (`nodejs`); what is in them appears in
-//! `/var/runtime`, the runtime's own over the language's. `lamp runtimes add` puts them there, or the operator does.
+//! Below one folder, a folder for a runtime (`python3.13`) or for a whole language (`nodejs`); what is in them appears
+//! in `/var/runtime`, the runtime's own over the language's. `lamp runtimes add` puts them there, or the operator does.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -105,8 +105,8 @@ impl Advice {
         ))
     }
 
-    /// Whether another instance may find what this one misses, now or soon. What a function says of its error alone is no
-    /// reason to let an instance go.
+    /// Whether another instance may find what this one misses, now or soon. What a function says of its error alone is
+    /// no reason to let an instance go.
     pub fn is_outdated(&self) -> bool {
         self.seen.is_empty() || self.seen != edition(&self.sdk_dir, &self.runtime, self.family)
     }

@@ -1,7 +1,7 @@
 //! When a subscriber's next batch is due, and what is dropped: decided without I/O, clock or tasks.
 //!
-//! A batch is due when one of the subscriber's limits is reached, or at a flush. One is on its way at a time; what comes
-//! meanwhile is kept up to twice the limits, and counted beyond.
+//! A batch is due when one of the subscriber's limits is reached, or at a flush. One is on its way at a time; what
+//! comes meanwhile is kept up to twice the limits, and counted beyond.
 
 use base::Timestamp;
 
@@ -95,8 +95,8 @@ impl Buffer {
         Some(std::mem::take(&mut self.events))
     }
 
-    /// The batch is done with: taken, or lost. What was missed since the last time is told now, when there is room for the
-    /// telling.
+    /// The batch is done with: taken, or lost. What was missed since the last time is told now, when there is room for
+    /// the telling.
     pub fn sent(&mut self, lost: Dropped) -> Option<Dropped> {
         self.is_sending = false;
         let dropped = std::mem::take(&mut self.dropped).and(lost);

@@ -1,8 +1,8 @@
 //! Carries batches to a listener inside the sandbox, and again until it takes them or has refused them too often.
 //!
 //! A batch over HTTP is a JSON array, over TCP a line an event. A listener that is not there yet, breaks off or answers
-//! with an error gets the batch again after a pause; over TCP nobody says that it has read anything. The time in which the
-//! instance is stopped where it stands is nobody's. The task ends with the receiver of what it has sent.
+//! with an error gets the batch again after a pause; over TCP nobody says that it has read anything. The time in which
+//! the instance is stopped where it stands is nobody's. The task ends with the receiver of what it has sent.
 
 use std::io;
 use std::sync::Arc;
