@@ -374,15 +374,16 @@ mod tests {
 
     use base::{BoxFuture, SystemChance};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::task::JoinSet;
 
     use super::*;
 
-    struct Tasks;
+    #[derive(Default)]
+    struct Tasks(Mutex<JoinSet<()>>);
 
     impl Spawn for Tasks {
-        #[expect(clippy::disallowed_methods, reason = "it is what starts tasks here")]
         fn spawn(&self, _name: &'static str, task: BoxFuture<'static, ()>) {
-            tokio::spawn(task);
+            self.0.lock().spawn(task);
         }
     }
 
@@ -399,7 +400,7 @@ mod tests {
             listener.set_nonblocking(true).unwrap();
             let address = listener.local_addr().unwrap();
             let (spawn, chance): (Arc<dyn Spawn>, Arc<dyn Chance>) =
-                (Arc::new(Tasks), Arc::new(SystemChance::default()));
+                (Arc::new(Tasks::default()), Arc::new(SystemChance::default()));
             let served = serve(listener, has_runtime, &spawn, &chance).unwrap();
             *served.last.lock() = has_runtime.then(|| Last { id: "this".into(), wants_stream: false });
             let mut client = TcpStream::connect(address).await.unwrap();
