@@ -1,8 +1,8 @@
 //! Which instance runs an invocation: decided without I/O, clock or chance, for all functions of the server.
 //!
 //! The instance of its release and tenant that was used last, else a new one, within the limits of concurrency. An
-//! instance is of one release and one tenant for ever. When another release of a version turns up, idle instances of the
-//! one before are used no more.
+//! instance is of one release and one tenant for ever. When another release of a version turns up, idle instances of
+//! the one before are used no more.
 //!
 //! Invariants: an instance that is lent is lent to nobody else until it is `free` again. What runs is counted once, per
 //! function and per account, and uncounted once. The cost of a decision does not grow with the number of functions.

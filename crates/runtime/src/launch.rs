@@ -91,7 +91,7 @@ async fn make(inner: &Arc<Inner>, id: InstanceId, function: &FunctionSpec) -> Re
     }
     let listener =
         listeners.next().ok_or_else(|| InvokeError::Internal("the sandbox has no Runtime API".to_owned()))?;
-    let served_api = http::serve(listener, &parts.spawn, &parts.chance);
+    let served_api = http::serve(listener, !start.is_framed, &parts.spawn, &parts.chance);
     let served_api = served_api.map_err(|error| InvokeError::Internal(format!("serve the Runtime API: {error}")))?;
     let identity = Identity {
         account: function.account.to_string(),
@@ -100,7 +100,7 @@ async fn make(inner: &Arc<Inner>, id: InstanceId, function: &FunctionSpec) -> Re
         handler: function.handler.clone(),
     };
     let (clock, chance) = (Arc::clone(&parts.clock), Arc::clone(&parts.chance));
-    let api = Api::new(served_api, !start.is_framed, identity, clock, chance);
+    let api = Api::new(served_api, identity, clock, chance);
     Ok(Made { sandbox, served, start, api, extensions, log, held })
 }
 
@@ -234,6 +234,8 @@ impl Made {
                 family: self.served.family,
                 runtime: function.runtime.clone(),
                 add: inner.settings.add_sdk.clone(),
+                sdk_dir: inner.settings.sdk_dir.clone(),
+                seen: self.served.sdks,
             },
             held: self.held,
         }

@@ -43,11 +43,17 @@ pub const READ_ZIP_BYTES: u64 = 16 * 1024 * 1024;
 /// Interpreters that are kept of those found.
 pub const INTERPRETERS_MAX: usize = 256;
 
+/// How long an interpreter may take to tell its version: a shim that hangs must not keep every cold start waiting.
+pub const INTERPRETER_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Connections to one sandbox's Runtime API: a runtime, its pollers and ten extensions need fewer.
 pub const API_CONNECTIONS_MAX: usize = 64;
 
 /// Requests to it that wait to be looked at.
 pub const API_REQUESTS_MAX: usize = 64;
+
+/// Bodies of requests to it that are held as a whole, of 6 MiB each at most: a runtime sends one after the other.
+pub const API_WHOLE_BODIES_MAX: usize = 2;
 
 /// The head of a request to it: AWS allows 1 MB for the cause of a traced error.
 pub const API_HEAD_BYTES_MAX: usize = 1_152 * 1024;

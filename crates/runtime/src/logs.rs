@@ -22,6 +22,8 @@ use crate::limits::{LOG_EVENT_BYTES_MAX, LOG_READ_BYTES};
 #[derive(Default)]
 pub struct Output {
     pipes: Vec<Pipe>,
+    /// Where to look first: behind the pipe that was served last, as one that floods must not keep the others full.
+    first: usize,
 }
 
 /// An event, and who wrote it.
@@ -75,9 +77,13 @@ impl Output {
     pub async fn next(&mut self, events: &mut Vec<Written>) {
         std::future::poll_fn(|context| {
             let before = events.len();
-            for pipe in self.pipes.iter_mut().filter(|pipe| !pipe.is_ended) {
+            let count = self.pipes.len();
+            let order = (self.first..count).chain(0..self.first.min(count));
+            for at in order {
+                let Some(pipe) = self.pipes.get_mut(at).filter(|pipe| !pipe.is_ended) else { continue };
                 pipe.poll(context, events);
                 if events.len() > before {
+                    self.first = at.saturating_add(1);
                     return Poll::Ready(());
                 }
             }
@@ -161,10 +167,13 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 /// Cuts bytes into events.
 enum Cutter {
     Lines { partial: Vec<u8> },
-    Frames { partial: Vec<u8>, body_left: usize, cut: usize },
+    Frames { partial: Vec<u8>, body_left: usize },
 }
 
 const FRAME_HEAD_BYTES: usize = 16;
+
+/// What an event has of a frame: a line's end is put behind it.
+const FRAME_PART_BYTES_MAX: usize = LOG_EVENT_BYTES_MAX - 1;
 
 impl Cutter {
     fn lines() -> Cutter {
@@ -172,7 +181,7 @@ impl Cutter {
     }
 
     fn frames() -> Cutter {
-        Cutter::Frames { partial: Vec::new(), body_left: 0, cut: 0 }
+        Cutter::Frames { partial: Vec::new(), body_left: 0 }
     }
 
     fn cut(&mut self, mut bytes: &[u8], events: &mut Vec<String>) {
@@ -186,27 +195,25 @@ impl Cutter {
 
     /// Takes some of the bytes, and gives back the rest.
     fn cut_frame<'b>(&mut self, bytes: &'b [u8], events: &mut Vec<String>) -> &'b [u8] {
-        let Cutter::Frames { partial, body_left, cut } = self else { return &[] };
+        let Cutter::Frames { partial, body_left } = self else { return &[] };
         if *body_left == 0 {
             let wanted = FRAME_HEAD_BYTES.saturating_sub(partial.len()).min(bytes.len());
             let (head, rest) = bytes.split_at(wanted);
             partial.extend_from_slice(head);
             if let [_, _, _, _, l0, l1, l2, l3, _, _, _, _, _, _, _, _] = partial.as_slice() {
                 *body_left = usize::try_from(u32::from_be_bytes([*l0, *l1, *l2, *l3])).unwrap_or(usize::MAX);
-                *cut = 0;
                 partial.clear();
             }
             return rest;
         }
-        let room = LOG_EVENT_BYTES_MAX.saturating_sub(partial.len());
+        let room = FRAME_PART_BYTES_MAX.saturating_sub(partial.len());
         let (body, rest) = bytes.split_at((*body_left).min(bytes.len()).min(room));
         partial.extend_from_slice(body);
         *body_left = body_left.saturating_sub(body.len());
-        if *body_left == 0 || partial.len() >= LOG_EVENT_BYTES_MAX {
-            if partial.last() != Some(&b'\n') {
-                partial.push(b'\n');
-            }
-            events.push(text(partial));
+        if *body_left == 0 {
+            add(ended(std::mem::take(partial)), events);
+        } else if partial.len() >= FRAME_PART_BYTES_MAX {
+            add(ended(take_whole(partial)), events);
         }
         rest
     }
@@ -216,8 +223,7 @@ impl Cutter {
         if let Cutter::Lines { partial } = self
             && !partial.is_empty()
         {
-            partial.push(b'\n');
-            events.push(text(partial));
+            add(ended(std::mem::take(partial)), events);
         }
     }
 }
@@ -227,15 +233,43 @@ fn cut_line<'b>(partial: &mut Vec<u8>, bytes: &'b [u8], events: &mut Vec<String>
     let room = LOG_EVENT_BYTES_MAX.saturating_sub(partial.len());
     let (line, rest) = bytes.split_at(end.unwrap_or(bytes.len()).min(room));
     partial.extend_from_slice(line);
-    if line.last() == Some(&b'\n') || partial.len() >= LOG_EVENT_BYTES_MAX {
-        events.push(text(partial));
+    if line.last() == Some(&b'\n') {
+        add(std::mem::take(partial), events);
+    } else if partial.len() >= LOG_EVENT_BYTES_MAX {
+        add(take_whole(partial), events);
     }
     rest
 }
 
-fn text(partial: &mut Vec<u8>) -> String {
-    let bytes = std::mem::take(partial);
-    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+fn ended(mut bytes: Vec<u8>) -> Vec<u8> {
+    if bytes.last() != Some(&b'\n') {
+        bytes.push(b'\n');
+    }
+    bytes
+}
+
+/// Takes the bytes but those of a last character that goes on behind them.
+fn take_whole(bytes: &mut Vec<u8>) -> Vec<u8> {
+    const CHARACTER_BYTES_MAX: usize = 4;
+    let from_end = bytes.iter().rev().take(CHARACTER_BYTES_MAX).position(|byte| byte & 0b1100_0000 != 0b1000_0000);
+    let begins = from_end.and_then(|from_end| bytes.len().checked_sub(from_end.saturating_add(1)));
+    let is_cut = |begins: &usize| {
+        let wanted = bytes.get(*begins).map_or(0, |byte| byte.leading_ones());
+        wanted > 1 && u32::try_from(bytes.len().saturating_sub(*begins)).is_ok_and(|had| had < wanted)
+    };
+    let rest = begins.filter(is_cut).map(|begins| bytes.split_off(begins)).unwrap_or_default();
+    std::mem::replace(bytes, rest)
+}
+
+/// Adds the event, or several: what is no text grows as it is made one.
+fn add(bytes: Vec<u8>, events: &mut Vec<String>) {
+    let mut text =
+        String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+    while text.len() > LOG_EVENT_BYTES_MAX {
+        let rest = text.split_off(text.floor_char_boundary(LOG_EVENT_BYTES_MAX));
+        events.push(std::mem::replace(&mut text, rest));
+    }
+    events.push(text);
 }
 
 #[cfg(test)]
@@ -274,7 +308,44 @@ mod tests {
         let mut cutter = Cutter::frames();
         cutter.cut(&frame(&vec![b'x'; LOG_EVENT_BYTES_MAX + 5]), &mut found);
         cutter.cut(&frame(b"next"), &mut found);
-        assert_eq!(found.iter().map(String::len).collect::<Vec<_>>(), [LOG_EVENT_BYTES_MAX + 1, 6, 5]);
+        assert_eq!(found.iter().map(String::len).collect::<Vec<_>>(), [LOG_EVENT_BYTES_MAX, 7, 5]);
+    }
+
+    /// Characters of each length lie across each cut, and bytes that are no text grow threefold.
+    #[test]
+    fn no_event_is_too_long_and_no_character_is_cut() {
+        for character in ["é", "€", "😀"] {
+            for shift in 0..character.len() {
+                let text = "x".repeat(shift) + &character.repeat(LOG_EVENT_BYTES_MAX / character.len() + 1) + "\n";
+                let ways = [(Cutter::lines(), text.clone().into_bytes()), (Cutter::frames(), frame(text.as_bytes()))];
+                for (mut cutter, bytes) in ways {
+                    let mut found = Vec::new();
+                    cutter.cut(&bytes, &mut found);
+                    assert!(found.len() == 2 && found.iter().all(|event| event.len() <= LOG_EVENT_BYTES_MAX));
+                    assert_eq!(found.concat().replace('\n', ""), text.trim_end());
+                }
+            }
+        }
+        let binary = vec![0xff; LOG_EVENT_BYTES_MAX + 5];
+        for (mut cutter, bytes) in [(Cutter::lines(), binary.clone()), (Cutter::frames(), frame(&binary))] {
+            let mut found = Vec::new();
+            cutter.cut(&bytes, &mut found);
+            cutter.flush(&mut found);
+            assert!(found.iter().all(|event| event.len() <= LOG_EVENT_BYTES_MAX));
+            assert_eq!(found.concat().matches('\u{fffd}').count(), binary.len());
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_floods_does_not_starve_the_others() {
+        let mut output = Output::default();
+        let (flooding, given) = (output.open_extension().unwrap(), output.open_runtime().unwrap());
+        rustix::io::write(&flooding.output, "flood\n".repeat(3 * LOG_READ_BYTES / 6).as_bytes()).unwrap();
+        rustix::io::write(&given.error, b"heard\n").unwrap();
+        let mut events = Vec::new();
+        output.next(&mut events).await;
+        output.next(&mut events).await;
+        assert_eq!(events.last(), Some(&(Source::Function, "heard\n".to_owned())));
     }
 
     #[tokio::test]

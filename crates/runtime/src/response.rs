@@ -1,7 +1,7 @@
 //! A response on its way from an instance to its caller.
 //!
-//! A buffered one goes whole. A streamed one goes through a buffer that holds no more than the runtime was let send: the
-//! instance lets it send more as the caller takes what is there. A caller that went away takes everything at once.
+//! A buffered one goes whole. A streamed one goes through a buffer that holds no more than the runtime was let send:
+//! the instance lets it send more as the caller takes what is there. A caller that went away takes everything at once.
 
 use std::sync::Arc;
 
@@ -9,6 +9,8 @@ use base::BoxFuture;
 use base::ports::{ResponsePiece, ResponseStream};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+
+use crate::environment::{First, error_json};
 
 /// A response that is there already.
 pub struct Whole {
@@ -92,8 +94,9 @@ impl Feed {
 impl Drop for Feed {
     fn drop(&mut self) {
         // An instance that ends a response properly has done so before.
-        let why = "{\"errorType\":\"Runtime.ExitError\",\"errorMessage\":\"The instance was stopped.\"}";
-        self.0.end(End { log_tail: None, error: Some(("Runtime.ExitError".to_owned(), why.to_owned())) });
+        const KIND: &str = "Runtime.ExitError";
+        let why = error_json(First::Type, KIND, "The instance was stopped.");
+        self.0.end(End { log_tail: None, error: Some((KIND.to_owned(), why)) });
     }
 }
 

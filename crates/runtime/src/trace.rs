@@ -2,7 +2,7 @@
 //!
 //! Segments are sent nowhere: there is no X-Ray yet. What a function passes on, and what its report tells, is AWS's.
 
-use base::{RequestId, Timestamp, hex};
+use base::hex;
 
 /// An invocation that is sampled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,18 +22,10 @@ impl Trace {
     }
 }
 
-/// Whether a segment is to be drawn for an invocation.
-pub fn is_wanted(header: Option<&str>) -> bool {
-    header.is_some_and(|header| field(header, "Sampled") == Some("1"))
-}
-
-/// The header that a sampled invocation's function sees.
-pub fn sampled(header: Option<&str>, id: RequestId, now: Timestamp, segment: [u8; 8]) -> String {
-    let root = header.and_then(|header| field(header, "Root")).map(str::to_owned).unwrap_or_else(|| {
-        let id: String = id.to_string().chars().filter(char::is_ascii_hexdigit).take(24).collect();
-        format!("1-{:08x}-{id}", now.as_secs())
-    });
-    format!("Root={root};Parent={};Sampled=1", hex::encode(&segment))
+/// The header that a sampled invocation's function sees, under a segment of its own.
+pub fn sampled(header: &str, segment: impl FnOnce() -> [u8; 8]) -> Option<String> {
+    let root = field(header, "Root").filter(|_| field(header, "Sampled") == Some("1"))?;
+    Some(format!("Root={root};Parent={};Sampled=1", hex::encode(&segment())))
 }
 
 fn field<'h>(header: &'h str, name: &str) -> Option<&'h str> {
@@ -43,18 +35,12 @@ fn field<'h>(header: &'h str, name: &str) -> Option<&'h str> {
 
 #[cfg(test)]
 mod tests {
-    use base::Uuid;
-
     use super::*;
 
     #[test]
     fn who_samples_is_known_and_seen() {
-        assert!(!is_wanted(None) && is_wanted(Some("Root=1-2-3;Parent=4;Sampled=1")));
-        assert!(!is_wanted(Some("Root=1-2-3;Parent=4;Sampled=0")));
-        let id = RequestId(Uuid::from_bytes([0xab; 16]));
-        let own = sampled(None, id, Timestamp::from_secs(1), [1; 8]);
-        assert_eq!(own, "Root=1-00000001-abababababababababababab;Parent=0101010101010101;Sampled=1");
-        let of_caller = sampled(Some("Root=1-2-3; Parent=4;Sampled=1"), id, Timestamp::from_secs(1), [1; 8]);
+        assert_eq!(sampled("Root=1-2-3;Parent=4;Sampled=0", || [1; 8]), None);
+        let of_caller = sampled("Root=1-2-3; Parent=4;Sampled=1", || [1; 8]).unwrap();
         assert_eq!(of_caller, "Root=1-2-3;Parent=0101010101010101;Sampled=1");
         let trace = Trace::of(&of_caller).unwrap();
         assert_eq!((trace.root.as_str(), trace.segment.as_str()), ("1-2-3", "0101010101010101"));

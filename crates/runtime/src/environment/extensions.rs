@@ -5,9 +5,9 @@
 //! Started ── register ──> Registered ── next ──> Ready ── INVOKE, SHUTDOWN ──> Running ── next ──> Ready ..
 //! ```
 //!
-//! An external extension is a program of `/opt/extensions`, known under its file's name before it registers. An internal
-//! one registers from the runtime's process, until the runtime is ready. `mod` asks here when an init or an invocation
-//! is over: all must be `Ready`.
+//! An external extension is a program of `/opt/extensions`, known under its file's name before it registers. An
+//! internal one registers from the runtime's process, until the runtime is ready. `mod` asks here when an init or an
+//! invocation is over: all must be `Ready`.
 //!
 //! Invariant: a request is answered at once or by a later event of this extension's, at most once.
 
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use base::Uuid;
 
-use crate::limits::{EXTENSIONS_MAX, SHUTDOWN_EXTERNAL, SHUTDOWN_INTERNAL};
+use crate::limits::{EXTENSIONS_MAX, SHUTDOWN_EXTERNAL, SHUTDOWN_INTERNAL, SHUTDOWN_RUNTIME};
 use crate::telemetry::{Api, Refusal, Subscription, Wanted};
 
 /// Names a request until it is answered.
@@ -141,6 +141,12 @@ pub struct Standing<'a> {
     pub error_type: Option<&'a str>,
 }
 
+/// From the beginning of a shutdown until the runtime is killed, and until all are.
+pub struct ShutdownTime {
+    pub runtime: Duration,
+    pub all: Duration,
+}
+
 pub struct Extensions {
     /// Files of `/opt/extensions`.
     names: Vec<String>,
@@ -219,9 +225,13 @@ impl Extensions {
     }
 
     /// How long a shutdown may take, if it is to be a gentle one.
-    pub fn shutdown_time(&self) -> Option<Duration> {
+    pub fn shutdown_time(&self) -> Option<ShutdownTime> {
         let is_external = self.list.iter().any(|extension| extension.is_external);
-        self.is_any().then_some(if is_external { SHUTDOWN_EXTERNAL } else { SHUTDOWN_INTERNAL })
+        self.is_any().then_some(if is_external {
+            ShutdownTime { runtime: SHUTDOWN_RUNTIME, all: SHUTDOWN_EXTERNAL }
+        } else {
+            ShutdownTime { runtime: SHUTDOWN_INTERNAL, all: SHUTDOWN_INTERNAL }
+        })
     }
 
     pub fn standing(&self) -> impl Iterator<Item = Standing<'_>> {
@@ -273,7 +283,8 @@ impl Extensions {
         others.map(|extension| extension.name.clone()).collect()
     }
 
-    /// Takes a request. It is answered now, or by a later event; a subscription that is granted is for the caller to keep.
+    /// Takes a request. It is answered now, or by a later event; a subscription that is granted is for the caller to
+    /// keep.
     pub fn ask(&mut self, ticket: Ticket, ask: Ask, out: &mut Vec<Answered>) -> Option<Wanted> {
         let mut wanted = None;
         let reply = match ask {

@@ -86,10 +86,8 @@ impl Breakage {
                 format!("RequestId: {request_id} Error: Runtime exited without providing a reason"),
             ),
         };
-        if matches!(self, Breakage::TooLarge) {
-            return json!({ "errorMessage": message, "errorType": kind }).to_string().into_bytes();
-        }
-        json!({ "errorType": kind, "errorMessage": message }).to_string().into_bytes()
+        let first = if matches!(self, Breakage::TooLarge) { First::Message } else { First::Type };
+        error_json(first, kind, &message).into_bytes()
     }
 
     /// The type in reports, and in the end of a response that had begun.
@@ -111,6 +109,22 @@ impl Breakage {
             _ => lines::Failure::Broke(self.kind()),
         }
     }
+}
+
+/// AWS writes what its Runtime API says with the message first, and what it says of a function with the type first.
+#[derive(Debug, Clone, Copy)]
+pub enum First {
+    Message,
+    Type,
+}
+
+/// An error as AWS writes it.
+pub fn error_json(first: First, kind: &str, message: &str) -> String {
+    match first {
+        First::Message => json!({ "errorMessage": message, "errorType": kind }),
+        First::Type => json!({ "errorType": kind, "errorMessage": message }),
+    }
+    .to_string()
 }
 
 fn told(exit: Exit) -> String {
@@ -153,9 +167,13 @@ fn signal_name(signal: i32) -> Option<&'static str> {
     })
 }
 
-/// An error's type as reports show it: what a runtime says, if it looks like one of AWS's.
-pub fn kind(said: &str, otherwise: &'static str) -> String {
-    let name = said.strip_prefix("Runtime.").or_else(|| said.strip_prefix("Function."));
+/// How the types begin that runtimes name.
+pub const BY_RUNTIMES: [&str; 2] = ["Runtime.", "Function."];
+
+/// An error's type as reports show it: what a runtime or an extension says, if it looks like one of AWS's, which begin
+/// so.
+pub fn kind(said: &str, beginnings: &[&str], otherwise: &str) -> String {
+    let name = beginnings.iter().find_map(|beginning| said.strip_prefix(beginning));
     let is_name = |name: &str| {
         name.len() > 1
             && name.starts_with(|c: char| c.is_ascii_uppercase())
@@ -177,7 +195,7 @@ mod tests {
             ("Exception", "Function.Unknown"),
             ("Runtime.no\t", "Function.Unknown"),
         ] {
-            assert_eq!(kind(said, "Function.Unknown"), shown);
+            assert_eq!(kind(said, &BY_RUNTIMES, "Function.Unknown"), shown);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One invocation in an instance's hands: its response as it comes, the answer that its caller gets, and its times.
 //!
-//! A response leaves as soon as it is whole, or piece by piece; with the end of the log if that is wanted, which is there
-//! only when the invocation is over. Invariant: each invocation is answered once, to the end.
+//! A response leaves as soon as it is whole, or piece by piece; with the end of the log if that is wanted, which is
+//! there only when the invocation is over. Invariant: each invocation is answered once, to the end.
 
 use std::time::Duration;
 

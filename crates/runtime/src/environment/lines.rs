@@ -1,5 +1,6 @@
-//! What the platform writes into a function's log: `START`, `REPORT` and their like, in AWS's exact words, as text or as
-//! the JSON events that AWS writes for functions with JSON logs. `records` has those; subscribers of telemetry get them too.
+//! What the platform writes into a function's log: `START`, `REPORT` and their like, in AWS's exact words, as text or
+//! as the JSON events that AWS writes for functions with JSON logs. `records` has those; subscribers of telemetry get
+//! them too.
 
 use std::borrow::Cow;
 use std::fmt::Write;

@@ -1,25 +1,34 @@
-//! One instance's life, decided without I/O: what happens, in goes an `Event` with the time, out come `Command`s for the
-//! task that owns the sandbox (`instance`).
+//! One instance's life, decided without I/O: what happens, in goes an `Event` with the time, out come `Command`s for
+//! the task that owns the sandbox (`instance`).
 //!
 //! ```text
 //!          Begin/Invoke            all ready             Invoke
 //!   Cold ───────────────> Starting ─────────> Ready <──────────────> Busy
 //!    ^                        │                 │       all quiet      │
-//!    └── Cleared ── Clearing <── Stopping <─────┴──── exit, timeout ───┘
+//!    │                        └── exit, timeout, Retire ──────────────┘
+//!    │                                   │          with extensions
+//!    │                                   ├────────────────────────────> Stopping
+//!    │                                   v                                 │
+//!    ├───────────── Cleared ───────── Clearing <──── all gone, too late ───┘
+//!    v
+//!   Over
 //! ```
 //!
-//! As on AWS: the first init has ten seconds of its own; one that fails is repeated within the invocation that waits for
-//! it, under the function's timeout. After a timeout or a crash all processes are killed, `/tmp` and the log stay, and
-//! init repeats inside the next invocation. Extensions start before the runtime, which waits until they have registered;
-//! init is over when the runtime and all of them ask for an event, an invocation when the runtime and those that were told
-//! of it do. A response leaves as soon as it is whole, with the log's end only when the invocation is over.
+//! `Over` follows where there is no other life: after `Retire` and too many starts, and whenever the sandbox is gone.
+//!
+//! As on AWS: the first init has ten seconds of its own; one that fails is repeated within the invocation that waits
+//! for it, under the function's timeout. After a timeout or a crash all processes are killed, `/tmp` and the log stay,
+//! and init repeats inside the next invocation. Extensions start before the runtime, which waits until they have
+//! registered; init is over when the runtime and all of them ask for an event, an invocation when the runtime and those
+//! that were told of it do. A response leaves as soon as it is whole, with the log's end only when the invocation is
+//! over.
 //!
 //! Invariants: each invocation is answered exactly once, to the end. `Idle` is said only when none is in hand, nobody
-//! works on one and no process of an earlier life is left running. What comes when it makes no sense breaks the instance,
-//! never the server.
+//! works on one and no process of an earlier life is left running. What comes when it makes no sense breaks the
+//! instance, never the server.
 //!
-//! `events` is what goes in and comes out, `invocation` what is in hand, `extensions` who registered, `shutdown` the end, `lines` and `records` the log's words,
-//! `failure` the caller's. Not yet: SnapStart.
+//! `events` is what goes in and comes out, `invocation` what is in hand, `extensions` who registered, `shutdown` the
+//! end, `lines` and `records` the log's words, `failure` the caller's. Not yet: SnapStart.
 
 mod events;
 mod extensions;
@@ -40,7 +49,7 @@ use sandbox::{Exit, Status};
 
 pub use events::{Answer, Command, Event, Said, Source, Who};
 pub use extensions::{Ask, Invoke, Reply, Ticket};
-pub use failure::{Breakage, kind as error_kind};
+pub use failure::{BY_RUNTIMES, Breakage, First, error_json, kind as error_kind};
 pub use lines::Writer;
 
 use crate::limits::{INIT_TIMEOUT, STARTS_MAX};

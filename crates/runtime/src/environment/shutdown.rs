@@ -1,6 +1,6 @@
-//! The end of an environment with extensions, as AWS has it: the runtime is asked to go and then killed, subscribers get
-//! what telemetry is left, the extensions that want to know are told and given the rest of the time, and what is left is
-//! killed with `Clear`.
+//! The end of an environment with extensions, as AWS has it: the runtime is asked to go and then killed, subscribers
+//! get what telemetry is left, the extensions that want to know are told and given the rest of the time, and what is
+//! left is killed with `Clear`.
 //!
 //! Without extensions there is nothing gentle about it: everybody is killed at once.
 
@@ -8,7 +8,7 @@ use base::Timestamp;
 
 use super::extensions::Reason;
 use super::{Command, Environment, SIGKILL, SIGTERM, State, Who, reply};
-use crate::limits::{SHUTDOWN_EXTERNAL, SHUTDOWN_RUNTIME, SHUTDOWN_TELEMETRY};
+use crate::limits::SHUTDOWN_TELEMETRY;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shutdown {
@@ -29,14 +29,13 @@ impl Environment {
     /// Begins to end all processes.
     pub(super) fn shut_down(&mut self, now: Timestamp, reason: Reason, out: &mut Vec<Command>) {
         let Some(time) = self.extensions.shutdown_time() else { return self.clear(out) };
-        let shutdown = Shutdown { reason, ends: now.plus(time), stage: Stage::Runtime };
+        let shutdown = Shutdown { reason, ends: now.plus(time.all), stage: Stage::Runtime };
         self.state = State::Stopping(shutdown);
         if !self.is_runtime_alive {
             return self.deliver_rest(now, shutdown, out);
         }
         out.push(Command::Signal(Who::Runtime, SIGTERM));
-        let runtime_time = if time == SHUTDOWN_EXTERNAL { SHUTDOWN_RUNTIME } else { time };
-        self.deadline = Some(now.plus(runtime_time));
+        self.deadline = Some(now.plus(time.runtime));
     }
 
     /// A process is gone, an extension asks for an event, or time has passed.

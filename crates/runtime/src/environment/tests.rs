@@ -591,8 +591,8 @@ fn who_subscribes_hears_what_the_log_leaves_out() {
     assert_eq!(bench.told, ["start", "line\n", "runtimeDone", "end", "report", "logsDropped"]);
 }
 
-/// Whatever comes in whatever order, with extensions or without: each invocation is answered once, no request twice, and
-/// `Idle` is never said with an invocation in hand or while somebody works on one.
+/// Whatever comes in whatever order, with extensions or without: each invocation is answered once, no request twice,
+/// and `Idle` is never said with an invocation in hand or while somebody works on one.
 #[test]
 fn any_order_of_events_answers_each_invocation_once() {
     use proptest::prelude::*;

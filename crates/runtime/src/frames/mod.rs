@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
-use crate::environment::{Said, error_kind};
+use crate::environment::{BY_RUNTIMES, Said, error_kind};
 use crate::limits::{CREDIT_BYTES, HEAD_MESSAGE_BYTES_MAX, RESPONSE_BYTES_MAX};
 
 use codec::{HEAD_BYTES, Head, Kind, PAYLOAD_BYTES_MAX};
@@ -137,8 +137,8 @@ impl Connection {
         self.send();
     }
 
-    /// Lets the runtime send so many more bytes of its response. Once that is whole it is told nothing: to hear it would
-    /// cost it a wake.
+    /// Lets the runtime send so many more bytes of its response. Once that is whole it is told nothing: to hear it
+    /// would cost it a wake.
     pub fn grant(&mut self, bytes: u64) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         if bytes > 0 && self.is_responding {
@@ -319,7 +319,7 @@ impl Connection {
 /// The type in an error's own JSON.
 fn error_type(body: &[u8], otherwise: &'static str) -> String {
     let failure = serde_json::from_slice::<Failure>(body).ok();
-    error_kind(&failure.and_then(|failure| failure.error_type).unwrap_or_default(), otherwise)
+    error_kind(&failure.and_then(|failure| failure.error_type).unwrap_or_default(), &BY_RUNTIMES, otherwise)
 }
 
 #[cfg(test)]

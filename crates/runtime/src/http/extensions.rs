@@ -1,5 +1,5 @@
-//! The Extensions API 2020-01-01, the Telemetry API 2022-07-01 and the Logs API 2020-08-15 as HTTP: what a request says, and
-//! how an answer looks. What is answered is for `environment` to say, but for requests that say nothing.
+//! The Extensions API 2020-01-01, the Telemetry API 2022-07-01 and the Logs API 2020-08-15 as HTTP: what a request
+//! says, and how an answer looks. What is answered is for `environment` to say, but for requests that say nothing.
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use base::{Chance, Timestamp, Uuid};
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::server::{Routed, text};
 use super::{Kind, Reply, accepted, json_reply, refused};
-use crate::environment::{self, Ask, Invoke};
+use crate::environment::{self, Ask, Invoke, error_kind};
 use crate::limits::EXTENSION_NAME_BYTES_MAX;
 use crate::telemetry;
 
@@ -66,7 +66,7 @@ impl Path {
             Path::Subscribe(api) => identifier(headers).map(|id| Ask::Subscribe { id, api, body: body.to_vec() }),
         };
         match ask {
-            Ok(ask) => Routed::Request(Kind::Extension(ask), None),
+            Ok(ask) => Routed::Request(Kind::Extension(ask)),
             Err(refusal) => Routed::Refused(*refusal),
         }
     }
@@ -110,13 +110,7 @@ fn failure(headers: &HeaderMap, otherwise: &str) -> Result<(Uuid, String), Box<R
         let why = "Lambda-Extension-Function-Error-Type not found";
         return Err(forbidden("Extension.MissingHeader", why));
     }
-    let is_name = |name: &str| {
-        name.len() > 1
-            && name.starts_with(|c: char| c.is_ascii_uppercase())
-            && name.chars().all(|c| c.is_ascii_alphabetic())
-    };
-    let is_known = kind.strip_prefix("Extension.").is_some_and(is_name);
-    Ok((id, if is_known { kind } else { otherwise.to_owned() }))
+    Ok((id, error_kind(&kind, &["Extension."], otherwise)))
 }
 
 fn forbidden(kind: &str, why: &str) -> Box<Reply> {

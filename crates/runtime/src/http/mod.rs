@@ -1,10 +1,10 @@
-//! The HTTP APIs of one sandbox: the Runtime API 2018-06-01 for custom runtimes and for whatever stands between a managed
-//! runtime and us, and those of extensions (`extensions`).
+//! The HTTP APIs of one sandbox: the Runtime API 2018-06-01 for custom runtimes and for whatever stands between a
+//! managed runtime and us, and those of extensions (`extensions`).
 //!
-//! `server` speaks HTTP on the sandbox's own port and turns each request into a `Request`; `Api` hands it on. `Session` is
-//! the Runtime API's state for the runtime that runs now: which invocation may be answered, who waits for the next. It
-//! answers requests at once, in AWS's words, and passes on what they mean as `Said`. What extensions ask is answered by
-//! `environment`. Beside a runtime that speaks frames there is no session: its requests come out of turn.
+//! `server` speaks HTTP on the sandbox's own port and turns each request into a `Request`; `Api` hands it on. `Session`
+//! is the Runtime API's state for the runtime that runs now: which invocation may be answered, who waits for the next.
+//! It answers requests at once, in AWS's words, and passes on what they mean as `Said`. What extensions ask is answered
+//! by `environment`. Beside a runtime that speaks frames there is no session: its requests come out of turn.
 //!
 //! Invariants: only the invocation in flight on this very sandbox is answered, once. What a killed process said, on
 //! whichever connection, is never taken for its successor's.
@@ -16,20 +16,19 @@ mod server;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use ::http::header::CONTENT_TYPE;
 use ::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use base::ports::Call;
 use base::{Chance, Clock, Timestamp};
 use bytes::Bytes;
-use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::environment::{self, Ask, Breakage, Said, Ticket};
+use crate::environment::{self, Ask, Breakage, First, Said, Ticket, error_json};
 use crate::limits::{API_REQUESTS_MAX, CREDIT_BYTES, RESPONSE_BYTES_MAX};
 
 pub use extensions::Identity;
+use server::Last;
 pub use server::{Served, serve};
 
 pub type Reply = Response<Bytes>;
@@ -73,17 +72,11 @@ pub struct Api {
 }
 
 impl Api {
-    pub fn new(
-        served: Served,
-        has_runtime: bool,
-        identity: Identity,
-        clock: Arc<dyn Clock>,
-        chance: Arc<dyn Chance>,
-    ) -> Api {
+    pub fn new(served: Served, identity: Identity, clock: Arc<dyn Clock>, chance: Arc<dyn Chance>) -> Api {
         Api {
-            served,
             generation: 0,
-            runtime: has_runtime.then(Session::default),
+            runtime: served.has_runtime.then(Session::default),
+            served,
             asked: VecDeque::new(),
             waiting: BTreeMap::new(),
             next_ticket: 0,
@@ -96,7 +89,7 @@ impl Api {
     /// Gives a runtime that speaks HTTP its next invocation.
     pub fn invoke(&mut self, call: Call, deadline: Timestamp) {
         // Before the runtime has it, so before it can respond.
-        self.served.wants_stream.store(call.is_streamed, Ordering::Release);
+        *self.served.last.lock() = Some(Last { id: call.request_id.to_string(), wants_stream: call.is_streamed });
         if let Some(runtime) = &mut self.runtime {
             runtime.invoke(call, deadline);
         }
@@ -109,11 +102,12 @@ impl Api {
         }
     }
 
-    /// All processes that spoke are dead. When this answers, nothing of what they said is heard any more, and what comes
-    /// from now on is said by others.
+    /// All processes that spoke are dead. When this answers, nothing of what they said is heard any more, and what
+    /// comes from now on is said by others.
     pub async fn reset(&mut self) {
         self.generation = self.generation.saturating_add(1);
         self.served.hang_up(self.generation).await;
+        *self.served.last.lock() = None;
         if let Some(runtime) = &mut self.runtime {
             *runtime = Session::default();
         }
@@ -181,17 +175,9 @@ impl Api {
                 self.asked.push_back((self.next_ticket, ask));
             }
             (kind, Some(runtime)) => runtime.take(kind, reply),
-            (kind, None) => answer(reply, out_of_turn(&kind)),
+            // Whoever speaks beside a runtime that speaks frames; all but this is refused before.
+            (_, None) => answer(reply, no_transition(State::Running, "Ready")),
         }
-    }
-}
-
-/// For who speaks beside a runtime that speaks frames.
-fn out_of_turn(kind: &Kind) -> Reply {
-    match kind {
-        Kind::Response { .. } | Kind::Error { .. } => invalid_request_id(),
-        Kind::InitError { .. } => no_transition(State::Running, "InitError"),
-        Kind::Next | Kind::Extension(_) => no_transition(State::Running, "Ready"),
     }
 }
 
@@ -374,7 +360,7 @@ impl Session {
     }
 
     fn fail(&mut self, kind: &str, message: &str) {
-        let body = json!({ "errorType": kind, "errorMessage": message }).to_string().into_bytes();
+        let body = error_json(First::Type, kind, message).into_bytes();
         self.said.push_back(Said::Failed { kind: kind.to_owned(), body });
     }
 
@@ -413,6 +399,11 @@ fn no_transition(from: State, to: &str) -> Reply {
     refused(StatusCode::FORBIDDEN, "InvalidStateTransition", &message)
 }
 
+/// For who speaks beside a runtime that speaks frames.
+fn no_init_error() -> Reply {
+    no_transition(State::Running, "InitError")
+}
+
 fn invalid_request_id() -> Reply {
     refused(StatusCode::BAD_REQUEST, "InvalidRequestID", "Invalid request ID")
 }
@@ -427,7 +418,7 @@ fn accepted() -> Reply {
 }
 
 pub(super) fn refused(status: StatusCode, kind: &str, message: &str) -> Reply {
-    json_reply(status, format!("{}\n", json!({ "errorMessage": message, "errorType": kind })))
+    json_reply(status, error_json(First::Message, kind, message) + "\n")
 }
 
 fn json_reply(status: StatusCode, text: String) -> Reply {

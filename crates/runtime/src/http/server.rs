@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener as StdTcpListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use ::http::{HeaderMap, Method, Request as HttpRequest, Response, StatusCode};
 use base::{Chance, Spawn};
@@ -14,23 +13,34 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
-use super::{Body, Kind, Piece, Reply, Request, extensions, refused};
-use crate::environment::error_kind;
+use super::{Body, Kind, Piece, Reply, Request, extensions, invalid_request_id, no_init_error, refused};
+use crate::environment::{BY_RUNTIMES, error_kind};
 use crate::limits::{
     ACCEPT_AGAIN_AFTER, API_CONNECTIONS_MAX, API_DRAIN_BYTES_MAX, API_HEAD_BYTES_MAX, API_REQUESTS_MAX,
-    EXTENSION_BODY_BYTES_MAX, RESPONSE_BYTES_MAX,
+    API_WHOLE_BODIES_MAX, EXTENSION_BODY_BYTES_MAX, RESPONSE_BYTES_MAX,
 };
 
 /// A server's end for the session. Dropping it ends the server.
 pub struct Served {
     pub requests: mpsc::Receiver<Request>,
-    /// Whether who waits for the invocation in flight takes its response as it is written. Most clients do not declare how
-    /// they respond, and those that do are understood either way.
-    pub wants_stream: Arc<AtomicBool>,
+    /// Whether there is a runtime that speaks HTTP.
+    pub has_runtime: bool,
+    /// Its last invocation: what is sent for another is refused unread.
+    pub last: Arc<Mutex<Option<Last>>>,
     hang_ups: mpsc::Sender<HangUp>,
+}
+
+/// What is known of an invocation before its answer is read.
+#[derive(Debug, Clone)]
+pub struct Last {
+    pub id: String,
+    /// Whether who waits for it takes the response as it is written. Most clients do not declare how they respond, and
+    /// those that do are understood either way.
+    pub wants_stream: bool,
 }
 
 /// The next generation, and who waits until the one before is not heard any more.
@@ -47,13 +57,24 @@ impl Served {
 }
 
 /// Serves until what it returns is dropped.
-pub fn serve(listener: StdTcpListener, spawn: &Arc<dyn Spawn>, chance: &Arc<dyn Chance>) -> io::Result<Served> {
+pub fn serve(
+    listener: StdTcpListener,
+    has_runtime: bool,
+    spawn: &Arc<dyn Spawn>,
+    chance: &Arc<dyn Chance>,
+) -> io::Result<Served> {
     let backlog = listener.try_clone()?;
     let listener = TcpListener::from_std(listener)?;
     let (requests, received) = mpsc::channel(API_REQUESTS_MAX);
     let (hang_ups, hung_up) = mpsc::channel(1);
-    let wants_stream = Arc::new(AtomicBool::new(false));
-    let ears = Ears { requests, wants_stream: Arc::clone(&wants_stream), chance: Arc::clone(chance) };
+    let last = Arc::new(Mutex::new(None));
+    let ears = Ears {
+        requests,
+        has_runtime,
+        last: Arc::clone(&last),
+        whole_bodies: Arc::new(Semaphore::new(API_WHOLE_BODIES_MAX)),
+        chance: Arc::clone(chance),
+    };
     let server = Server {
         listener,
         backlog,
@@ -63,7 +84,7 @@ pub fn serve(listener: StdTcpListener, spawn: &Arc<dyn Spawn>, chance: &Arc<dyn 
         spawn: Arc::clone(spawn),
     };
     spawn.spawn("runtime api", Box::pin(server.run(hung_up)));
-    Ok(Served { requests: received, wants_stream, hang_ups })
+    Ok(Served { requests: received, has_runtime, last, hang_ups })
 }
 
 struct Server {
@@ -81,7 +102,10 @@ struct Server {
 #[derive(Clone)]
 struct Ears {
     requests: mpsc::Sender<Request>,
-    wants_stream: Arc<AtomicBool>,
+    has_runtime: bool,
+    last: Arc<Mutex<Option<Last>>>,
+    /// Room for bodies that are kept until they are acted upon.
+    whole_bodies: Arc<Semaphore>,
     /// Names extensions.
     chance: Arc<dyn Chance>,
 }
@@ -92,9 +116,9 @@ impl Server {
             tokio::select! {
                 hang_up = hang_ups.recv() => match hang_up {
                     Some((next, done)) => {
-                        // Whoever waits to be accepted was killed too.
-                        while self.backlog.accept().is_ok() {}
+                        // First those whose ends may be what the others lack.
                         self.generation.send_replace(next);
+                        self.empty_backlog(&done).await;
                         done.send(()).ok();
                     }
                     None => return,
@@ -104,6 +128,18 @@ impl Server {
                     // Out of descriptors, most likely: others must end first.
                     _ => tokio::time::sleep(ACCEPT_AGAIN_AFTER).await,
                 },
+            }
+        }
+    }
+
+    /// Whoever waits to be accepted was killed too. Until all of them are gone, or nobody waits for that, none is
+    /// accepted.
+    async fn empty_backlog(&self, done: &oneshot::Sender<()>) {
+        while !done.is_closed() {
+            match self.backlog.accept() {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => tokio::time::sleep(ACCEPT_AGAIN_AFTER).await,
             }
         }
     }
@@ -141,18 +177,29 @@ async fn handle(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let reply = match route(request, &ears).await {
         Routed::Refused(reply) => reply,
-        Routed::Request(kind, stream) => {
-            let (reply, replied) = oneshot::channel();
-            if ears.requests.send(Request { generation, kind, reply }).await.is_err() {
-                return Ok(gone().map(Full::new));
-            }
-            if let Some((body, pieces)) = stream {
-                feed(body, pieces).await;
-            }
-            replied.await.unwrap_or_else(|_| gone())
-        }
+        Routed::Request(kind) => ears.hear(generation, kind, async {}).await,
+        Routed::Whole(kind, _room) => ears.hear(generation, kind, async {}).await,
+        Routed::Streamed(kind, body, pieces) => ears.hear(generation, kind, feed(body, pieces)).await,
     };
     Ok(reply.map(Full::new))
+}
+
+impl Ears {
+    /// Passes a request on, with what still belongs to it, and waits for its reply.
+    async fn hear(&self, generation: u64, kind: Kind, rest: impl Future<Output = ()>) -> Reply {
+        let (reply, replied) = oneshot::channel();
+        if self.requests.send(Request { generation, kind, reply }).await.is_err() {
+            return gone();
+        }
+        rest.await;
+        replied.await.unwrap_or_else(|_| gone())
+    }
+
+    /// A whole body, as far as it may go, and the room that it takes.
+    async fn whole(&self, body: Incoming) -> (Body, Room) {
+        let room = Arc::clone(&self.whole_bodies).acquire_owned().await.ok();
+        (read(body).await, room)
+    }
 }
 
 /// The runtime that asked has been reset.
@@ -162,9 +209,15 @@ fn gone() -> Reply {
 
 pub(super) enum Routed {
     Refused(Reply),
+    Request(Kind),
+    /// With a body that was read.
+    Whole(Kind, Room),
     /// With the body that is still to be passed on.
-    Request(Kind, Option<(Incoming, mpsc::Sender<Piece>)>),
+    Streamed(Kind, Incoming, mpsc::Sender<Piece>),
 }
+
+/// Held until the request with the body is answered.
+pub(super) type Room = Option<OwnedSemaphorePermit>;
 
 async fn route(request: HttpRequest<Incoming>, ears: &Ears) -> Routed {
     let (head, body) = request.into_parts();
@@ -178,60 +231,65 @@ async fn route(request: HttpRequest<Incoming>, ears: &Ears) -> Routed {
     let path = path.strip_prefix("/2018-06-01/runtime/").unwrap_or_default();
     let parts: Vec<&str> = path.split('/').collect();
     match (&head.method, parts.as_slice()) {
-        (&Method::GET, ["invocation", "next"]) => Routed::Request(Kind::Next, None),
-        (&Method::POST, ["init", "error"]) => match read(body).await {
-            Body::Whole(body) => {
+        (&Method::GET, ["invocation", "next"]) => Routed::Request(Kind::Next),
+        (&Method::POST, ["init", "error"]) if ears.has_runtime => match ears.whole(body).await {
+            (Body::Whole(body), room) => {
                 let kind = error_type(&head.headers, "Runtime.Unknown");
-                Routed::Request(Kind::InitError { kind, body }, None)
+                Routed::Whole(Kind::InitError { kind, body }, room)
             }
             _ => truncated(),
         },
-        (&Method::POST, ["invocation", id, "error"]) => {
-            let id = (*id).to_owned();
-            match read(body).await {
-                Body::Whole(body) => {
-                    let kind = error_type(&head.headers, "Function.Unknown");
-                    Routed::Request(Kind::Error { id, kind, body }, None)
-                }
-                Body::TooLarge => {
-                    Routed::Request(Kind::Response { id, content_type: None, body: Body::TooLarge }, None)
-                }
-                _ => truncated(),
+        (&Method::POST, ["init", "error"]) => unread(body, no_init_error()).await,
+        (&Method::POST, ["invocation", id, what @ ("error" | "response")]) => {
+            let last = ears.last.lock().clone().filter(|last| last.id == *id);
+            match last {
+                None => unread(body, invalid_request_id()).await,
+                Some(last) if *what == "response" => response(last, &head.headers, body, ears).await,
+                Some(Last { id, .. }) => error(id, &head.headers, body, ears).await,
             }
         }
-        (&Method::POST, ["invocation", id, "response"]) => {
-            let wants_stream = ears.wants_stream.load(Ordering::Acquire);
-            response((*id).to_owned(), &head.headers, body, wants_stream).await
-        }
-        _ => {
-            drain(body).await;
-            not_found()
-        }
+        _ => unread(body, not_found()).await,
     }
 }
 
-async fn response(id: String, headers: &HeaderMap, body: Incoming, wants_stream: bool) -> Routed {
+/// Refuses what need not be known for that.
+async fn unread(body: Incoming, refusal: Reply) -> Routed {
+    drain(body).await;
+    Routed::Refused(refusal)
+}
+
+async fn error(id: String, headers: &HeaderMap, body: Incoming, ears: &Ears) -> Routed {
+    match ears.whole(body).await {
+        (Body::Whole(body), room) => {
+            let kind = error_type(headers, "Function.Unknown");
+            Routed::Whole(Kind::Error { id, kind, body }, room)
+        }
+        (Body::TooLarge, _) => Routed::Request(Kind::Response { id, content_type: None, body: Body::TooLarge }),
+        _ => truncated(),
+    }
+}
+
+async fn response(Last { id, wants_stream }: Last, headers: &HeaderMap, body: Incoming, ears: &Ears) -> Routed {
     let content_type = text(headers, "content-type");
     let mode = text(headers, "lambda-runtime-function-response-mode").filter(|mode| !mode.is_empty());
     match mode.as_deref() {
         Some(mode) if !mode.eq_ignore_ascii_case("streaming") => {
             drain(body).await;
-            Routed::Request(Kind::Response { id, content_type, body: Body::BadMode }, None)
+            Routed::Request(Kind::Response { id, content_type, body: Body::BadMode })
         }
         None if !wants_stream => {
-            let body = read(body).await;
-            Routed::Request(Kind::Response { id, content_type, body }, None)
+            let (body, room) = ears.whole(body).await;
+            Routed::Whole(Kind::Response { id, content_type, body }, room)
         }
         _ => {
             // One piece waits; the rest is in the runtime's own socket.
             let (pieces, received) = mpsc::channel(1);
             let kind = Kind::Response { id, content_type, body: Body::Streamed(received) };
-            Routed::Request(kind, Some((body, pieces)))
+            Routed::Streamed(kind, body, pieces)
         }
     }
 }
 
-/// A whole body, as far as it may go.
 async fn read(mut body: Incoming) -> Body {
     let limit = usize::try_from(RESPONSE_BYTES_MAX).unwrap_or(usize::MAX);
     match Limited::new(&mut body, limit).collect().await {
@@ -292,7 +350,7 @@ fn failure(trailers: &HeaderMap) -> Option<(String, Vec<u8>)> {
 }
 
 fn error_type(headers: &HeaderMap, otherwise: &'static str) -> String {
-    error_kind(&text(headers, "lambda-runtime-function-error-type").unwrap_or_default(), otherwise)
+    error_kind(&text(headers, "lambda-runtime-function-error-type").unwrap_or_default(), &BY_RUNTIMES, otherwise)
 }
 
 pub(super) fn text(headers: &HeaderMap, name: &str) -> Option<String> {
@@ -304,8 +362,53 @@ fn truncated() -> Routed {
     Routed::Refused(refused(StatusCode::BAD_REQUEST, "TruncatedHTTPRequest", message))
 }
 
-fn not_found() -> Routed {
+fn not_found() -> Reply {
     let mut reply = Response::new(Bytes::from_static(b"404 page not found\n"));
     *reply.status_mut() = StatusCode::NOT_FOUND;
-    Routed::Refused(reply)
+    reply
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use base::{BoxFuture, SystemChance};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Tasks(Mutex<JoinSet<()>>);
+
+    impl Spawn for Tasks {
+        fn spawn(&self, _name: &'static str, task: BoxFuture<'static, ()>) {
+            self.0.lock().spawn(task);
+        }
+    }
+
+    /// Nobody takes requests here: whatever is answered, the server answers alone.
+    #[tokio::test]
+    async fn what_may_not_be_said_is_refused_unread() {
+        for (has_runtime, path, refusal) in [
+            (true, "invocation/other/response", "Invalid request ID"),
+            (true, "invocation/other/error", "Invalid request ID"),
+            (false, "invocation/other/response", "Invalid request ID"),
+            (false, "init/error", "State transition from Running to InitError failed"),
+        ] {
+            let listener = StdTcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            listener.set_nonblocking(true).unwrap();
+            let address = listener.local_addr().unwrap();
+            let (spawn, chance): (Arc<dyn Spawn>, Arc<dyn Chance>) =
+                (Arc::new(Tasks::default()), Arc::new(SystemChance::default()));
+            let served = serve(listener, has_runtime, &spawn, &chance).unwrap();
+            *served.last.lock() = has_runtime.then(|| Last { id: "this".into(), wants_stream: false });
+            let mut client = TcpStream::connect(address).await.unwrap();
+            let head = "HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}";
+            client.write_all(format!("POST /2018-06-01/runtime/{path} {head}").as_bytes()).await.unwrap();
+            let mut reply = String::new();
+            client.read_to_string(&mut reply).await.unwrap();
+            assert!(reply.contains(refusal) && served.requests.is_empty(), "{reply}");
+        }
+    }
 }

@@ -48,7 +48,8 @@ impl Caller {
         self.held.as_ref().and_then(|(_, until)| *until)
     }
 
-    /// What a broken environment answers waits until that is cleared away, which is soon; a response only for a moment.
+    /// What a broken environment answers waits until that is cleared away: soon, but with external extensions up to two
+    /// seconds, which is the time they have to end. A response waits only for a moment.
     pub fn answer(&mut self, answer: Answer, is_broken: bool) {
         match answer {
             Answer::Whole { .. } | Answer::End { .. } => {

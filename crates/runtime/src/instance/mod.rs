@@ -1,8 +1,8 @@
 //! One instance as it runs: the task that owns its sandbox, turns what happens there into events of `environment`, and
 //! carries out what that commands.
 //!
-//! Whatever the runtime wrote before it said something is read before that is acted upon, so the log of an invocation is
-//! whole when its report is written. A step never waits for the function, nor for the caller: it waits only for the
+//! Whatever the runtime wrote before it said something is read before that is acted upon, so the log of an invocation
+//! is whole when its report is written. A step never waits for the function, nor for the caller: it waits only for the
 //! sandbox to start or kill programs, and gives up the sandbox if that takes too long.
 //!
 //! `programs` starts what runs inside, `transport` hears it, `caller` has the answer's way out.
@@ -19,11 +19,11 @@ use std::time::Duration;
 use base::ports::{Call, InvokeError, Invoked, LogEvent, LogStream, Telemetry};
 use base::{Chance, Clock, Spawn, Timestamp};
 use sandbox::{Event as Happening, Exit, ProcessId, Sandbox};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 use crate::alarm::Alarm;
-use crate::environment::{Ask, Command, Environment, Event, Said, Source, Ticket, Who};
+use crate::environment::{Command, Environment, Event, Said, Source, Who};
 use crate::http::{Api, Heard};
 use crate::languages::Advice;
 use crate::limits::{CLEAR_TIMEOUT, DELIVERY_BEFORE_FREEZE_MAX, FREEZE_AFTER};
@@ -107,7 +107,8 @@ struct Instance {
     caller: Caller,
     idle_since: Option<Instant>,
     alarm: Alarm,
-    is_frozen: bool,
+    is_frozen: watch::Sender<bool>,
+    is_advised: bool,
     /// It misses what the next instance may find.
     is_outdated: bool,
     /// It takes no more orders.
@@ -118,8 +119,7 @@ struct Instance {
 
 enum Happened {
     Order(Option<Order>),
-    Said(Said),
-    Asked(Ticket, Ask),
+    Heard(Heard),
     InSandbox(Happening),
     Output,
     Taken(u64),
@@ -127,15 +127,6 @@ enum Happened {
     Delivered(Sent),
     /// A timer is due.
     Timer(Timer),
-}
-
-impl From<Heard> for Happened {
-    fn from(heard: Heard) -> Self {
-        match heard {
-            Heard::Said(said) => Happened::Said(said),
-            Heard::Asked(ticket, ask) => Happened::Asked(ticket, ask),
-        }
-    }
 }
 
 #[derive(Clone, Copy)]
@@ -152,8 +143,9 @@ enum Timer {
 pub async fn run(body: Body) -> mpsc::Receiver<Order> {
     let sandbox = Arc::new(body.sandbox);
     let began = (Instant::now(), body.clock.now());
+    let is_frozen = watch::Sender::new(false);
     let mut instance = Instance {
-        relay: Relay::new(Arc::clone(&sandbox), body.spawn, body.is_json),
+        relay: Relay::new(Arc::clone(&sandbox), is_frozen.subscribe(), body.spawn, body.is_json),
         sandbox: Arc::clone(&sandbox),
         environment: body.environment,
         start: body.start,
@@ -172,7 +164,8 @@ pub async fn run(body: Body) -> mpsc::Receiver<Order> {
         caller: Caller::default(),
         idle_since: None,
         alarm: Alarm::default(),
-        is_frozen: false,
+        is_frozen,
+        is_advised: false,
         is_outdated: false,
         is_retiring: false,
         is_over: false,
@@ -189,8 +182,8 @@ pub async fn run(body: Body) -> mpsc::Receiver<Order> {
 }
 
 impl Instance {
-    /// What happens next. Time comes first, then what has been read already, then what the host says: what programs inside
-    /// can do without end must not outlast a deadline, nor keep an invocation waiting. Their output comes last.
+    /// What happens next. Time comes first, then what has been read already, then what the host says: what programs
+    /// inside can do without end must not outlast a deadline, nor keep an invocation waiting. Their output comes last.
     async fn wait(&mut self, sandbox: &Sandbox, lines: &mut Vec<Written>) -> Happened {
         loop {
             let timer = self.timer();
@@ -200,7 +193,7 @@ impl Instance {
                 return Happened::Timer(timer);
             }
             if let Some(heard) = self.transport.heard() {
-                return heard.into();
+                return Happened::Heard(heard);
             }
             self.alarm.set(timer.map(|(at, _)| at));
             let (transport, output) = (&mut self.transport, &mut self.output);
@@ -210,7 +203,7 @@ impl Instance {
                 () = self.alarm.rings() => {}
                 happening = sandbox.event() => return Happened::InSandbox(happening),
                 order = self.orders.recv(), if !self.is_retiring => return Happened::Order(order),
-                heard = transport.next() => return heard.into(),
+                heard = transport.next() => return Happened::Heard(heard),
                 bytes = caller.taken() => return Happened::Taken(bytes),
                 sent = relay.sent() => return Happened::Delivered(sent),
                 () = output.next(lines) => return Happened::Output,
@@ -228,7 +221,7 @@ impl Instance {
             (self.caller.held_until(), Timer::HeldLong),
             (self.relay.deadline().map(|deadline| self.instant(deadline)), Timer::Telemetry),
             (idle(self.keep_alive), Timer::IdleLong),
-            (idle(freeze_after).filter(|_| !self.is_frozen), Timer::IdleShort),
+            (idle(freeze_after).filter(|_| !*self.is_frozen.borrow()), Timer::IdleShort),
         ];
         let timers = timers.into_iter().filter_map(|(at, timer)| Some((at?, timer)));
         timers.min_by_key(|(at, _)| *at)
@@ -242,23 +235,7 @@ impl Instance {
                 Event::Invoke(self.traced(call))
             }
             Happened::Order(Some(Order::End) | None) => self.retire(),
-            Happened::Said(said) => {
-                if let Said::Bytes(bytes) = &said {
-                    self.let_send(bytes.len());
-                }
-                if matches!(said, Said::Ready | Said::InitError { .. } | Said::Next) {
-                    self.before_an_end(lines).await;
-                }
-                self.advise(&said, lines).await;
-                Event::Said(said)
-            }
-            Happened::Asked(ticket, ask) => {
-                // It may be the end of an invocation, but not of what its function is writing.
-                self.output.read_out(lines);
-                self.write(lines).await;
-                self.note_memory();
-                Event::Asked(ticket, ask)
-            }
+            Happened::Heard(heard) => self.heard(heard, lines).await,
             Happened::InSandbox(Happening::Exited { process, exit }) => return self.exited(process, exit, lines).await,
             Happened::InSandbox(Happening::Gone) => Event::Gone,
             Happened::Output => {
@@ -287,11 +264,34 @@ impl Instance {
                 if let Err(error) = self.sandbox.freeze() {
                     tracing::debug!(%error, "failed to freeze an instance");
                 }
-                self.is_frozen = true;
+                self.is_frozen.send_replace(true);
                 return;
             }
         };
         self.step(event).await;
+    }
+
+    /// What was heard, once all is done that comes before it.
+    async fn heard(&mut self, heard: Heard, lines: &mut Vec<Written>) -> Event {
+        match heard {
+            Heard::Said(said) => {
+                if let Said::Bytes(bytes) = &said {
+                    self.let_send(bytes.len());
+                }
+                if matches!(said, Said::Ready | Said::InitError { .. } | Said::Next | Said::Broken(_)) {
+                    self.before_an_end(lines).await;
+                }
+                self.advise(&said, lines).await;
+                Event::Said(said)
+            }
+            Heard::Asked(ticket, ask) => {
+                // It may be the end of an invocation, but not of what its function is writing.
+                self.output.read_out(lines);
+                self.write(lines).await;
+                self.note_memory();
+                Event::Asked(ticket, ask)
+            }
+        }
     }
 
     /// The last that it hears of from outside.
@@ -303,10 +303,9 @@ impl Instance {
 
     /// With a segment of its own, if it is sampled.
     fn traced(&self, mut call: Box<Call>) -> Box<Call> {
-        if trace::is_wanted(call.trace_header.as_deref()) {
-            let segment = self.chance.random_u64().to_le_bytes();
-            call.trace_header =
-                Some(trace::sampled(call.trace_header.as_deref(), call.request_id, self.clock.now(), segment));
+        let segment = || self.chance.random_u64().to_le_bytes();
+        if let Some(header) = call.trace_header.as_deref().and_then(|header| trace::sampled(header, segment)) {
+            call.trace_header = Some(header);
         }
         call
     }
@@ -327,11 +326,10 @@ impl Instance {
 
     fn wake(&mut self) {
         self.idle_since = None;
-        if self.is_frozen {
-            self.is_frozen = false;
-            if let Err(error) = self.sandbox.thaw() {
-                tracing::warn!(%error, "failed to thaw an instance");
-            }
+        if self.is_frozen.send_replace(false)
+            && let Err(error) = self.sandbox.thaw()
+        {
+            tracing::warn!(%error, "failed to thaw an instance");
         }
     }
 
@@ -359,14 +357,7 @@ impl Instance {
         }
         self.transport.read_out();
         while let Some(heard) = self.transport.heard() {
-            self.before_an_end(lines).await;
-            let event = match heard {
-                Heard::Said(said) => {
-                    self.advise(&said, &mut Vec::new()).await;
-                    Event::Said(said)
-                }
-                Heard::Asked(ticket, ask) => Event::Asked(ticket, ask),
-            };
+            let event = self.heard(heard, lines).await;
             self.step(event).await;
         }
         self.before_an_end(lines).await;
@@ -379,18 +370,21 @@ impl Instance {
         self.step(event).await;
     }
 
-    /// Says in the log of a function that misses an SDK how to put it in place, and lets this instance, which could not
-    /// see it, go.
+    /// Says once in the log of a function that misses an SDK how to put it in place, and lets an instance that could
+    /// not see it go.
     async fn advise(&mut self, said: &Said, lines: &mut Vec<Written>) {
         if let Said::InitError { body, .. } | Said::Failed { body, .. } = said
             && let Some(advice) = self.advice.on(body)
         {
+            self.is_outdated |= self.advice.is_outdated();
+            if std::mem::replace(&mut self.is_advised, true) {
+                return;
+            }
             tracing::warn!(stream = self.log.name, "{advice}");
             // After what the function says of its error itself.
             self.output.read_out(lines);
             self.write(lines).await;
             self.step(Event::Output(Source::Function, format!("{advice}\n"))).await;
-            self.is_outdated = true;
         }
     }
 
@@ -516,7 +510,10 @@ impl Instance {
         output.read_out(&mut lines);
         output.flush(&mut lines);
         events.extend(lines.into_iter().map(|(source, text)| Event::Output(source, text)));
-        self.transport.reset().await;
+        if timeout(CLEAR_TIMEOUT, self.transport.reset()).await.is_err() {
+            tracing::error!("failed to hang up on the processes of an instance in time");
+            return events.push_back(Event::Gone);
+        }
         self.relay.reset();
         events.push_back(Event::Cleared);
     }

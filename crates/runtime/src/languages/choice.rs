@@ -1,7 +1,7 @@
 //! Which of the interpreters found serves a runtime: a pure choice, and why there may be none.
 //!
-//! What the operator named for a runtime serves it, else its own version, else the next newer one of its family, else the
-//! newest older one. Of several that are equally near, one that functions can read serves, the newest first.
+//! What the operator named for a runtime serves it, else its own version, else the next newer one of its family, else
+//! the newest older one. Of several that are equally near, one that functions can read serves, the newest first.
 
 use std::path::PathBuf;
 

@@ -4,12 +4,19 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::{Family, Version};
-use crate::limits::INTERPRETERS_MAX;
+use crate::limits::{INTERPRETER_ANSWER_TIMEOUT, INTERPRETERS_MAX};
 
 /// An interpreter of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,8 +88,8 @@ impl Places {
     }
 }
 
-/// A version manager's folder: whose, the variable that moves it, where it is below the home folder otherwise, what of it
-/// has a folder for each version, and what of those has `bin`.
+/// A version manager's folder: whose, the variable that moves it, where it is below the home folder otherwise, what of
+/// it has a folder for each version, and what of those has `bin`.
 struct Kept(Family, &'static str, &'static str, &'static str, &'static str);
 
 const VERSION_MANAGERS: &[Kept] = &[
@@ -249,10 +256,39 @@ fn release(text: &str) -> Option<(u32, u32, u32)> {
     numbers(version.strip_prefix("1.").unwrap_or(version))
 }
 
-/// What the program says of itself.
+/// What the program says of itself, if it does within its time.
 fn ask(program: &Path) -> Option<(u32, u32, u32)> {
-    let said = Command::new(program).arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
-    numbers(&String::from_utf8_lossy(said.stdout.get(..64.min(said.stdout.len()))?))
+    let mut command = Command::new(program);
+    // A group of its own: a shim that hangs does so in a program that it started.
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+    let mut child = command.spawn().ok()?;
+    let said = child.stdout.take().and_then(|output| first_words(output, INTERPRETER_ANSWER_TIMEOUT).ok());
+    if said.is_none() {
+        tracing::warn!(program = %program.display(), "an interpreter does not tell its version; it is not used");
+    }
+    kill_process_group(Pid::from_child(&child), Signal::KILL).ok();
+    child.wait().ok();
+    numbers(&said?)
+}
+
+/// The beginning of what is written, up to its end.
+fn first_words(mut output: ChildStdout, within: Duration) -> io::Result<String> {
+    #[expect(clippy::disallowed_methods, reason = "it bounds how long a program of this machine is waited for")]
+    let began = Instant::now();
+    let (mut said, mut length) = ([0; 64], 0);
+    while let Some(room) = said.get_mut(length..).filter(|room| !room.is_empty()) {
+        let left = Timespec::try_from(within.saturating_sub(began.elapsed())).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(&output, PollFlags::IN)], Some(&left)) {
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Err(Errno::INTR) => continue,
+            found => found?,
+        };
+        match output.read(room)? {
+            0 => break,
+            count => length = length.saturating_add(count),
+        }
+    }
+    Ok(String::from_utf8_lossy(said.get(..length).unwrap_or_default()).into_owned())
 }
 
 /// Whether a sandbox that is shown a folder, and `/usr` always, finds the program in it: a virtual environment's is
@@ -312,6 +348,18 @@ mod tests {
                 (Family::Python, (3, 11, 7)),
             ]
         );
+    }
+
+    /// Also where what hangs is a program that it started, which keeps its output open.
+    #[test]
+    fn a_program_that_does_not_answer_is_not_waited_for() {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "echo 3.1; sleep 600"]).stdout(Stdio::piped()).process_group(0);
+        let mut child = shell.spawn().unwrap();
+        let heard = first_words(child.stdout.take().unwrap(), Duration::from_millis(1));
+        kill_process_group(Pid::from_child(&child), Signal::KILL).unwrap();
+        child.wait().unwrap();
+        assert_eq!(heard.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
     #[test]

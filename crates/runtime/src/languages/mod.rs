@@ -1,8 +1,8 @@
 //! Which interpreter runs a function, and what its sandbox must show for it.
 //!
-//! `Family` knows what a runtime's name means; `find` looks for interpreters on this machine; `choice` says which of them
-//! serves a runtime; `sdk` knows AWS's SDKs; `Languages::serve` puts them together: the directory for `/var/lang`, the one
-//! for `/var/runtime` (our bootstrap, and the SDKs), and the command line. `survey` tells the same to people.
+//! `Family` knows what a runtime's name means; `find` looks for interpreters on this machine; `choice` says which of
+//! them serves a runtime; `sdk` knows AWS's SDKs; `Languages::serve` puts them together: the directory for `/var/lang`,
+//! the one for `/var/runtime` (our bootstrap, and the SDKs), and the command line. `survey` tells the same to people.
 //!
 //! An interpreter below `/usr` is visible inside as it is, and `/var/lang/bin` has links to it; one elsewhere appears
 //! with its whole prefix as `/var/lang`.
@@ -176,6 +176,8 @@ pub struct Served {
     pub bootstrap: String,
     /// It is not where it was built for.
     pub is_relocated: bool,
+    /// The SDKs in `runtime_dir`.
+    pub sdks: sdk::Edition,
     /// That another version serves, in words for the function's log.
     pub warning: Option<String>,
 }
@@ -208,13 +210,13 @@ impl Languages {
     }
 
     /// The interpreters of this machine. Looks for them once, when first asked.
-    pub async fn found(&self) -> Arc<Vec<Interpreter>> {
+    pub async fn found(&self) -> Result<Arc<Vec<Interpreter>>, String> {
         let look = || async {
             let places = find::Places::of_this_machine(&self.maker.settings.interpreters);
             let found = tokio::task::spawn_blocking(move || find::all(&places));
-            Arc::new(found.await.unwrap_or_default())
+            found.await.map(Arc::new).map_err(|error| format!("Looking for interpreters failed: {error}"))
         };
-        Arc::clone(self.found.get_or_init(look).await)
+        self.found.get_or_try_init(look).await.cloned()
     }
 
     /// What runs functions of `runtime`; else why none can, in words for the function's owner.
@@ -226,7 +228,7 @@ impl Languages {
         let edition = sdk::edition(&self.maker.settings.sdk_dir, runtime, family);
         let cell = self.cell(runtime, edition);
         let make = || async {
-            let (maker, found, runtime) = (Arc::clone(&self.maker), self.found().await, runtime.to_owned());
+            let (maker, found, runtime) = (Arc::clone(&self.maker), self.found().await?, runtime.to_owned());
             let made = tokio::task::spawn_blocking(move || maker.make(&found, &runtime, family, version));
             made.await.unwrap_or_else(|error| Err(format!("Preparing the runtime failed: {error}")))
         };
@@ -276,29 +278,8 @@ impl Maker {
             Family::Python | Family::Ruby => format!("{major}.{minor}.v{patch}"),
             Family::Node | Family::Java | Family::Provided => format!("{major}.v{minor}"),
         };
-        let runtime_dir = self.runtime_dir(runtime, family)?;
-        let bootstrap = match family.bootstrap() {
-            Some(Bootstrap::File { name, text }) => {
-                let path = runtime_dir.join(name);
-                // What the SDKs have there is a link to the operator's file.
-                match fs::remove_file(&path) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => fs::write(&path, text)?,
-                }
-                fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
-                let compiled =
-                    (family == Family::Python).then(|| compile_python(&interpreter.program, &path)).flatten();
-                format!("/var/runtime/{}", compiled.unwrap_or(name))
-            }
-            Some(Bootstrap::Java) => {
-                let _one_at_a_time = self.compiling.lock();
-                let classes = java::classes(&self.settings.cache_dir, found.iter())?;
-                make_dir(&runtime_dir.join("bootstrap"))?;
-                crate::code::copy_over(&classes, &runtime_dir.join("bootstrap"))?;
-                java::MAIN_CLASS.to_owned()
-            }
-            None => String::new(),
-        };
+        let sdks = sdk::edition(&self.settings.sdk_dir, runtime, family);
+        let (runtime_dir, bootstrap) = self.runtime_dir(found, runtime, interpreter)?;
         let warning = (interpreter.version() != version).then(|| {
             format!(
                 "Lamplight: this machine has no {runtime}; {} ({major}.{minor}.{patch}) runs it instead",
@@ -313,6 +294,7 @@ impl Maker {
             runtime_dir: Some(runtime_dir),
             lang_dir: Some(lang_dir),
             is_relocated: !below_usr,
+            sdks,
             warning,
         })
     }
@@ -335,15 +317,53 @@ impl Maker {
         Ok(dir)
     }
 
-    /// A `/var/runtime` with the SDKs that are in place, for our bootstrap to come to.
-    fn runtime_dir(&self, runtime: &str, family: Family) -> io::Result<PathBuf> {
+    /// A `/var/runtime` with the SDKs that are in place and our bootstrap, and what of it the interpreter runs.
+    fn runtime_dir(
+        &self,
+        found: &[Interpreter],
+        runtime: &str,
+        interpreter: &Interpreter,
+    ) -> io::Result<(PathBuf, String)> {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let dir = self.dir.join(format!("runtime-{runtime}-{number}"));
         make_dir(&dir)?;
-        for sdk in sdk::folders(&self.settings.sdk_dir, runtime, family) {
-            crate::code::copy_over(&sdk, &dir)?;
+        match self.fill(&dir, found, runtime, interpreter) {
+            Ok(bootstrap) => Ok((dir, bootstrap)),
+            Err(error) => {
+                // The next cold start makes another.
+                fs::remove_dir_all(&dir).ok();
+                Err(error)
+            }
         }
-        Ok(dir)
+    }
+
+    fn fill(&self, dir: &Path, found: &[Interpreter], runtime: &str, interpreter: &Interpreter) -> io::Result<String> {
+        let family = interpreter.family;
+        for sdk in sdk::folders(&self.settings.sdk_dir, runtime, family) {
+            crate::code::copy_over(&sdk, dir)?;
+        }
+        match family.bootstrap() {
+            Some(Bootstrap::File { name, text }) => {
+                let path = dir.join(name);
+                // What the SDKs have there is a link to the operator's file.
+                match fs::remove_file(&path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => fs::write(&path, text)?,
+                }
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
+                let compiled =
+                    (family == Family::Python).then(|| compile_python(&interpreter.program, &path)).flatten();
+                Ok(format!("/var/runtime/{}", compiled.unwrap_or(name)))
+            }
+            Some(Bootstrap::Java) => {
+                let _one_at_a_time = self.compiling.lock();
+                let classes = java::classes(&self.settings.cache_dir, found.iter())?;
+                make_dir(&dir.join("bootstrap"))?;
+                crate::code::copy_over(&classes, &dir.join("bootstrap"))?;
+                Ok(java::MAIN_CLASS.to_owned())
+            }
+            None => Ok(String::new()),
+        }
     }
 }
 
@@ -372,6 +392,7 @@ fn provided(runtime: &str) -> Served {
         program: PathBuf::new(),
         bootstrap: String::new(),
         is_relocated: false,
+        sdks: sdk::Edition::default(),
         warning: None,
     }
 }
@@ -424,5 +445,20 @@ mod tests {
         assert!(fs::symlink_metadata(served.lang_dir.unwrap().join("bin/env3")).unwrap().is_symlink());
         let runtime_dir = served.runtime_dir.unwrap();
         assert!(runtime_dir.join("sdk.py").exists() && runtime_dir.join("bootstrap.py").exists());
+    }
+
+    #[test]
+    fn what_cannot_be_prepared_leaves_nothing() {
+        let (maker, dir) = maker();
+        make_dir(&dir.path().join("made")).unwrap();
+        let jre = Interpreter {
+            family: Family::Java,
+            full_version: (21, 0, 5),
+            prefix: "/nowhere/jre".into(),
+            program: "/nowhere/jre/bin/java".into(),
+        };
+        let error = maker.prepare(std::slice::from_ref(&jre), "java21", (21, 0), &jre).unwrap_err();
+        assert!(error.to_string().contains("only a JRE was found"), "{error}");
+        assert_eq!(fs::read_dir(dir.path().join("made")).unwrap().count(), 0);
     }
 }

@@ -1,7 +1,7 @@
 //! The SDKs that AWS ships in its runtimes: where they are kept, which are there, and what to say where one is missed.
 //!
-//! Below one folder, a folder for a runtime (`python3.13`) or for a whole language (`nodejs`); what is in them appears in
-//! `/var/runtime`, the runtime's own over the language's. `lamp runtimes add` puts them there, or the operator does.
+//! Below one folder, a folder for a runtime (`python3.13`) or for a whole language (`nodejs`); what is in them appears
+//! in `/var/runtime`, the runtime's own over the language's. `lamp runtimes add` puts them there, or the operator does.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -88,6 +88,9 @@ pub struct Advice {
     pub runtime: String,
     /// How the operator puts one in place; the runtime's name goes behind it.
     pub add: String,
+    pub sdk_dir: PathBuf,
+    /// What the instance sees for its whole life.
+    pub seen: Edition,
 }
 
 impl Advice {
@@ -100,6 +103,12 @@ impl Advice {
         Some(format!(
             "Lamplight: AWS ships {name} with {runtime}; here this puts it in place: {add} {runtime}{package}"
         ))
+    }
+
+    /// Whether another instance may find what this one misses, now or soon. What a function says of its error alone is
+    /// no reason to let an instance go.
+    pub fn is_outdated(&self) -> bool {
+        self.seen.is_empty() || self.seen != edition(&self.sdk_dir, &self.runtime, self.family)
     }
 }
 
@@ -140,7 +149,8 @@ mod tests {
     use super::*;
 
     fn advice(family: Family, error: &str) -> Option<String> {
-        Advice { family, runtime: "r".into(), add: "add".into() }.on(error.as_bytes())
+        let (sdk_dir, seen) = ("/nowhere".into(), Edition::default());
+        Advice { family, runtime: "r".into(), add: "add".into(), sdk_dir, seen }.on(error.as_bytes())
     }
 
     #[test]

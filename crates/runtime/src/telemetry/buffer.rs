@@ -1,7 +1,7 @@
 //! When a subscriber's next batch is due, and what is dropped: decided without I/O, clock or tasks.
 //!
-//! A batch is due when one of the subscriber's limits is reached, or at a flush. One is on its way at a time; what comes
-//! meanwhile is kept up to twice the limits, and counted beyond.
+//! A batch is due when one of the subscriber's limits is reached, or at a flush. One is on its way at a time; what
+//! comes meanwhile is kept up to twice the limits, and counted beyond.
 
 use base::Timestamp;
 
@@ -26,6 +26,16 @@ pub struct Dropped {
     pub bytes: u64,
 }
 
+impl Dropped {
+    pub fn one(bytes: usize) -> Dropped {
+        Dropped { records: 1, bytes: u64::try_from(bytes).unwrap_or(u64::MAX) }
+    }
+
+    pub fn and(self, other: Dropped) -> Dropped {
+        Dropped { records: self.records.saturating_add(other.records), bytes: self.bytes.saturating_add(other.bytes) }
+    }
+}
+
 impl Buffer {
     pub fn new(limits: Buffering) -> Buffer {
         Buffer {
@@ -44,13 +54,16 @@ impl Buffer {
         let is_room = self.events.len() < self.limits.items_max.saturating_mul(2)
             && (self.events.is_empty() || bytes <= self.limits.bytes_max.saturating_mul(2));
         if !is_room {
-            self.dropped.records = self.dropped.records.saturating_add(1);
-            self.dropped.bytes = self.dropped.bytes.saturating_add(u64::try_from(event.len()).unwrap_or(u64::MAX));
-            return;
+            return self.missed(Dropped::one(event.len()));
         }
         self.since.get_or_insert(now);
         self.bytes = bytes;
         self.events.push(event);
+    }
+
+    /// Something never came here.
+    pub fn missed(&mut self, dropped: Dropped) {
+        self.dropped = self.dropped.and(dropped);
     }
 
     /// What is there goes as soon as it can.
@@ -82,15 +95,11 @@ impl Buffer {
         Some(std::mem::take(&mut self.events))
     }
 
-    /// The batch is done with: taken, or lost. What was missed since the last time is told now, when there is room for the
-    /// telling.
+    /// The batch is done with: taken, or lost. What was missed since the last time is told now, when there is room for
+    /// the telling.
     pub fn sent(&mut self, lost: Dropped) -> Option<Dropped> {
         self.is_sending = false;
-        let before = std::mem::take(&mut self.dropped);
-        let dropped = Dropped {
-            records: before.records.saturating_add(lost.records),
-            bytes: before.bytes.saturating_add(lost.bytes),
-        };
+        let dropped = std::mem::take(&mut self.dropped).and(lost);
         (dropped.records > 0).then_some(dropped)
     }
 }

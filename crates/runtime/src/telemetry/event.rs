@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::subscription::{Api, Schema};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Category {
     Platform,
     Function,

@@ -1,6 +1,7 @@
 //! Functions of the managed runtimes, through frames.
 
 use std::collections::BTreeMap;
+use std::fs;
 
 use base::Secret;
 use serde_json::{Value, json};
@@ -253,4 +254,25 @@ public class App {
     }
     let failed = bed.invoke(&function, r#"{"fail":1}"#).await;
     assert_eq!(value(&failed.body)["errorType"], "java.lang.IllegalStateException");
+}
+
+/// What a function says of its error is its own affair, unless SDKs have changed.
+#[tokio::test]
+async fn one_that_misses_an_sdk_is_told_once_and_let_go_when_another_may_find_it() {
+    let sdks = tempfile::tempdir().unwrap();
+    fs::create_dir(sdks.path().join("python")).unwrap();
+    let bed = Bed::with(|settings| settings.sdk_dir = sdks.path().to_owned()).await;
+    let code =
+        "n = 0\ndef handler(event, context):\n    global n\n    n += 1\n    print('count', n)\n    import boto3\n";
+    let function = bed.function("python3.13", "app.handler", &[("app.py", code)]).await;
+    for _ in 0..2 {
+        assert_eq!(bed.invoke(&function, "{}").await.failed, Some("Unhandled"));
+    }
+    assert!(bed.log().contains("count 2\n"), "{}", bed.log());
+    assert_eq!(bed.log().matches("AWS ships boto3").count(), 1);
+    fs::create_dir(sdks.path().join("python3.13")).unwrap();
+    for _ in 0..2 {
+        bed.invoke(&function, "{}").await;
+    }
+    assert_eq!((bed.log().matches("count 1\n").count(), bed.log().contains("count 4\n")), (2, false));
 }
