@@ -60,10 +60,12 @@ impl Caller {
         }
     }
 
-    pub fn answer_held(&mut self) {
-        if let Some((answer, _)) = self.held.take() {
-            self.tell(answer);
-        }
+    /// Whether it was the end of a stream, whose writer may wait for somebody to take what follows.
+    pub fn answer_held(&mut self) -> bool {
+        let Some((answer, _)) = self.held.take() else { return false };
+        let was_taking = self.is_taking();
+        self.tell(answer);
+        was_taking
     }
 
     fn tell(&mut self, answer: Answer) {

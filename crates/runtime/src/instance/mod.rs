@@ -26,7 +26,7 @@ use crate::alarm::Alarm;
 use crate::environment::{Command, Environment, Event, Said, Source, Who};
 use crate::http::{Api, Heard};
 use crate::languages::Advice;
-use crate::limits::{CLEAR_TIMEOUT, DELIVERY_BEFORE_FREEZE_MAX, FREEZE_AFTER};
+use crate::limits::{CLEAR_TIMEOUT, CREDIT_BYTES, DELIVERY_BEFORE_FREEZE_MAX, FREEZE_AFTER};
 use crate::logs::{Output, Written};
 use crate::telemetry::{Relay, Sent};
 use crate::trace;
@@ -250,7 +250,7 @@ impl Instance {
                 self.before_an_end(lines).await;
                 Event::Tick
             }
-            Happened::Timer(Timer::HeldLong) => return self.caller.answer_held(),
+            Happened::Timer(Timer::HeldLong) => return self.answer_held(),
             Happened::Timer(Timer::IdleLong) => {
                 // Otherwise an invocation is on its way.
                 self.idle_since = None;
@@ -388,6 +388,13 @@ impl Instance {
         }
     }
 
+    /// Answers what was held back. What a function goes on to write behind the end of its answer goes nowhere, at once.
+    fn answer_held(&mut self) {
+        if self.caller.answer_held() {
+            self.transport.grant(CREDIT_BYTES);
+        }
+    }
+
     /// A response that nobody takes in pieces is taken as it comes.
     fn let_send(&mut self, bytes: usize) {
         if !self.caller.is_taking() {
@@ -446,11 +453,11 @@ impl Instance {
                 } else {
                     self.idle_since = Some(Instant::now());
                 }
-                self.caller.answer_held();
+                self.answer_held();
             }
             Command::End => {
                 self.is_over = true;
-                self.caller.answer_held();
+                self.answer_held();
             }
         }
     }

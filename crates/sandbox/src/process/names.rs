@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use base::Spawn;
 use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket as AsyncUdpSocket};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
@@ -145,6 +146,9 @@ async fn answer_datagrams(socket: &Arc<AsyncUdpSocket>, names: &Arc<Names>, spaw
             continue;
         }
         let query = query.get(..length).unwrap_or_default().to_vec();
+        if !is_question(&query) {
+            continue;
+        }
         let (socket, names) = (Arc::clone(socket), Arc::clone(names));
         let task = async move {
             if let Some(answer) = names.ask(&query).await {
@@ -156,7 +160,50 @@ async fn answer_datagrams(socket: &Arc<AsyncUdpSocket>, names: &Arc<Names>, spaw
     }
 }
 
-/// What is too long for a datagram, passed on as it is.
+/// Whether it asks for a name, and nothing else: a nameserver trusts the host with more than that.
+fn is_question(message: &[u8]) -> bool {
+    let Some((header, mut name)) = message.split_first_chunk::<12>() else { return false };
+    let [_, _, flags, _, 0, 1, ..] = header else { return false };
+    // A query, of the usual kind, for one name.
+    if flags & 0b1111_1000 != 0 {
+        return false;
+    }
+    while let Some((length, rest)) = name.split_first() {
+        if *length == 0 {
+            // Not a copy of the whole zone, nor of what changed in it.
+            return rest.get(..2).is_some_and(|kind| kind != [0, 251] && kind != [0, 252]);
+        }
+        let Some(rest) = rest.get(usize::from(*length)..) else { return false };
+        name = rest;
+    }
+    false
+}
+
+/// One message of a stream: its length in two bytes, and itself.
+async fn message(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::from(from.read_u16().await?)];
+    from.read_exact(&mut bytes).await?;
+    Ok(bytes)
+}
+
+async fn send_message(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
+    let length = u16::try_from(bytes.len()).map_err(io::Error::other)?;
+    to.write_all(&[&length.to_be_bytes(), bytes].concat()).await
+}
+
+/// Question by question, until one is none.
+async fn converse(inside: &mut TcpStream, outside: &mut TcpStream) -> io::Result<()> {
+    loop {
+        let question = message(inside).await?;
+        if !is_question(&question) {
+            return Ok(());
+        }
+        send_message(outside, &question).await?;
+        send_message(inside, &message(outside).await?).await?;
+    }
+}
+
+/// What is too long for a datagram.
 async fn answer_streams(listener: &tokio::net::TcpListener, names: &Arc<Names>, spawn: &Arc<dyn Spawn>) {
     loop {
         let Ok(permit) = Arc::clone(&names.queries).acquire_owned().await else { return };
@@ -169,7 +216,7 @@ async fn answer_streams(listener: &tokio::net::TcpListener, names: &Arc<Names>, 
             let conversation = async {
                 for server in names.servers() {
                     if let Ok(Ok(mut outside)) = timeout(ANSWER_TIMEOUT, TcpStream::connect(server)).await {
-                        let _ = tokio::io::copy_bidirectional(&mut inside, &mut outside).await;
+                        let _ = converse(&mut inside, &mut outside).await;
                         return;
                     }
                 }
@@ -204,6 +251,23 @@ mod tests {
         let text = "# nameserver 9.9.9.9\nsearch example.org\nnameserver 127.0.0.11\nnameserver\t::1 \nnameserver fe80::1%eth0\noptions ndots:0\n";
         let found: Vec<String> = parse(text).iter().map(ToString::to_string).collect();
         assert_eq!(found, ["127.0.0.11", "::1"]);
+    }
+
+    #[test]
+    fn only_questions_pass() {
+        let question = |flags: u8, kind: u8| {
+            let head = [7, 7, flags, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+            [&head[..], b"\x07example\x03org\0", &[0, kind, 0, 1]].concat()
+        };
+        assert!(is_question(&question(1, 1)) && is_question(&question(1, 28)));
+        // An answer, an update, a zone, what changed in one.
+        for no in [question(0x80, 1), question(5 << 3, 6), question(0, 252), question(0, 251)] {
+            assert!(!is_question(&no), "{no:?}");
+        }
+        for cut in 0..question(1, 1).len() - 2 {
+            assert!(!is_question(&question(1, 1)[..cut]), "{cut}");
+        }
+        assert!(!is_question(b"GET /secret HTTP/1.1\r\n\r\n"));
     }
 
     #[test]

@@ -1,10 +1,8 @@
 //! Takes events to their functions: one courier for each function that has events, as long as it has some.
 //!
 //! A courier runs what is due, oldest first, waits for what is due later, and goes when nothing is left. How much it runs at
-//! once follows what the function bears: more with each event that ran, twice as much each second while nothing is held up,
-//! half as much when something is, and then it rests until another ends, for what is held up is the worse for each try. [`retry`](super::retry) decides what becomes
-//! of an event after an attempt, and the store hears of it before the next. The store is also how couriers learn of
-//! events: by its hints, and at the start by looking.
+//! once is [`Pace`]'s to say. [`retry`](super::retry) decides what becomes of an event after an attempt, and the store
+//! hears of it before the next. The store is also how couriers learn of events: by its hints, and at the start by looking.
 //!
 //! Invariant: one courier a function. What a crash interrupts is attempted again.
 
@@ -32,6 +30,9 @@ const STEP: usize = 16;
 /// clock may be moved.
 const REST: Duration = Duration::from_secs(1);
 const SLEEP_MAX: Duration = Duration::from_secs(30);
+/// How long as much runs as may before more is tried; and how long after that was too much.
+const GROWS_AFTER: Duration = Duration::from_secs(1);
+const GROWS_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 type Key = (Uuid, (Timestamp, Uuid));
 
@@ -146,15 +147,58 @@ impl Office {
     }
 }
 
+/// How many attempts run at once: what the function has borne, and more when it has borne that for a while.
+///
+/// What is held up is the worse for each try, for it waits ever longer. So where something was, no more is tried than ran
+/// beside it, which may last long and must not keep all others waiting, until some time has passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Pace {
+    width: usize,
+    /// More was too much.
+    ceiling: usize,
+    grows_at: Timestamp,
+    /// Nothing is started before.
+    rests_until: Timestamp,
+}
+
+impl Pace {
+    fn new(now: Timestamp) -> Self {
+        let rests_until = Timestamp::default();
+        Self { width: ATTEMPTS_FIRST, ceiling: ATTEMPTS_MAX, grows_at: now.plus(GROWS_AFTER), rests_until }
+    }
+
+    /// An attempt has ended, if that could be written down; so many are `running`.
+    fn ended(&mut self, now: Timestamp, running: usize, attempt: Option<Attempt>) {
+        match attempt {
+            Some(Attempt::Succeeded | Attempt::Failed | Attempt::Forbidden) => {
+                self.width = self.width.saturating_add(1).min(self.ceiling);
+                self.rests_until = Timestamp::default();
+            }
+            Some(Attempt::HeldUp) | None => {
+                self.ceiling = running.max(1);
+                (self.width, self.grows_at) = (self.ceiling, now.plus(GROWS_AGAIN_AFTER));
+                // Whoever ends first says that there is room.
+                self.rests_until = now.plus(REST);
+            }
+        }
+    }
+
+    /// As many run as may, and more wait.
+    fn full(&mut self, now: Timestamp) {
+        if now >= self.grows_at {
+            self.ceiling = self.ceiling.saturating_mul(2).min(ATTEMPTS_MAX);
+            self.width = self.width.saturating_mul(2).min(self.ceiling);
+            self.grows_at = now.plus(GROWS_AFTER);
+        }
+    }
+}
+
 struct Courier {
     office: Arc<Office>,
     round: Round,
     bell: Arc<Bell>,
     running: BTreeSet<Key>,
-    /// As many may run at once.
-    width: usize,
-    /// Nothing is started before.
-    rests_until: Timestamp,
+    pace: Pace,
     /// All that is due before this has been started.
     after: Option<Key>,
     ended: mpsc::Sender<Ended>,
@@ -190,13 +234,12 @@ impl Drop for Report {
 impl Courier {
     fn new(office: Arc<Office>, round: Round, bell: Arc<Bell>) -> Self {
         let (ended, ends) = mpsc::channel(ATTEMPTS_MAX);
-        let (running, width, rests_until) = (BTreeSet::new(), ATTEMPTS_FIRST, Timestamp::default());
-        Self { office, round, bell, running, width, rests_until, after: None, ended, ends }
+        let (running, pace) = (BTreeSet::new(), Pace::new(office.post.clock.now()));
+        Self { office, round, bell, running, pace, after: None, ended, ends }
     }
 
     async fn run(mut self) {
         loop {
-            let mut is_full = false;
             let wake = match self.start_due().await {
                 Ok(Found::Nothing) if self.running.is_empty() => {
                     // Once more from the beginning: it must be true of all.
@@ -207,7 +250,7 @@ impl Courier {
                 }
                 Ok(Found::Nothing) => None,
                 Ok(Found::Full) => {
-                    is_full = true;
+                    self.pace.full(self.office.post.clock.now());
                     Some(REST)
                 }
                 Ok(Found::Next(due)) => due.map(|due| due.since(self.office.post.clock.now())),
@@ -220,11 +263,7 @@ impl Courier {
             tokio::select! {
                 Some((ended, attempt)) = self.ends.recv() => {
                     self.running.remove(&ended);
-                    self.width = width_after(self.width, self.running.len(), attempt);
-                    self.rests_until = match attempt {
-                        Some(Attempt::HeldUp) | None => self.office.post.clock.now().plus(REST),
-                        Some(_) => Timestamp::default(),
-                    };
+                    self.pace.ended(self.office.post.clock.now(), self.running.len(), attempt);
                     if attempt.is_none() {
                         self.after = None;
                     }
@@ -235,10 +274,7 @@ impl Courier {
                         self.after = None;
                     }
                 }
-                // Nothing ended, and nothing was held up.
-                () = tokio::time::sleep(sleep) => if is_full {
-                    self.width = self.width.saturating_mul(2).min(ATTEMPTS_MAX);
-                }
+                () = tokio::time::sleep(sleep) => {}
             }
         }
     }
@@ -248,11 +284,11 @@ impl Courier {
         let (scope, incarnation) = (&self.round.0, self.round.1);
         let now = self.office.post.clock.now();
         let mut is_empty = self.running.is_empty();
-        if self.rests_until > now {
-            return Ok(Found::Next(Some(self.rests_until)));
+        if self.pace.rests_until > now {
+            return Ok(Found::Next(Some(self.pace.rests_until)));
         }
         loop {
-            if self.running.len() >= self.width {
+            if self.running.len() >= self.pace.width {
                 return Ok(Found::Full);
             }
             let mut scan = Scan::all(STEP).under::<Uuid>(incarnation);
@@ -266,7 +302,7 @@ impl Courier {
                 if due > now {
                     return Ok(Found::Next(Some(due)));
                 }
-                if self.running.len() >= self.width {
+                if self.running.len() >= self.pace.width {
                     return Ok(Found::Full);
                 }
                 self.after = Some(row.key);
@@ -348,15 +384,6 @@ impl Post {
         let mut cx = Cx::new(Arc::new(principal), region, RequestId(id), "".into(), clock, chance);
         cx.world = scope.world;
         Some(Ctx { cx, cloud: self.cloud.clone() })
-    }
-}
-
-/// How many attempts may run at once after one has ended so, beside those that are `running`. They hold what they need: one
-/// that lasts long must not keep the others from being tried.
-fn width_after(width: usize, running: usize, attempt: Option<Attempt>) -> usize {
-    match attempt {
-        Some(Attempt::Succeeded | Attempt::Failed | Attempt::Forbidden) => width.saturating_add(1).min(ATTEMPTS_MAX),
-        Some(Attempt::HeldUp) | None => (width / 2).max(running.saturating_add(1)),
     }
 }
 
@@ -528,11 +555,26 @@ mod tests {
 
     #[test]
     fn what_runs_at_once_follows_what_the_function_bears() {
-        assert_eq!(width_after(5, 0, Some(Attempt::Succeeded)), 6);
-        assert_eq!(width_after(ATTEMPTS_MAX, 9, Some(Attempt::Failed)), ATTEMPTS_MAX);
-        assert_eq!(width_after(7, 1, Some(Attempt::HeldUp)), 3);
-        assert_eq!(width_after(5, 4, Some(Attempt::HeldUp)), 5);
-        assert_eq!(width_after(1, 0, None), 1);
+        let at = Timestamp::from_secs;
+        let mut pace = Pace::new(at(0));
+        pace.ended(at(0), 4, Some(Attempt::Succeeded));
+        assert_eq!(pace.width, 6);
+        pace.full(at(0));
+        assert_eq!(pace.width, 6);
+        // Long ones end late: time alone lets more be tried.
+        (1..9).for_each(|second| pace.full(at(second)));
+        assert_eq!(pace.width, ATTEMPTS_MAX);
+        // What ran beside one that was held up is what the function bears.
+        pace.ended(at(9), 3, Some(Attempt::HeldUp));
+        assert_eq!((pace.width, pace.rests_until), (3, at(10)));
+        pace.ended(at(9), 2, Some(Attempt::Failed));
+        assert_eq!((pace.width, pace.rests_until), (3, Timestamp::default()));
+        pace.full(at(18));
+        assert_eq!(pace.width, 3);
+        pace.full(at(19));
+        assert_eq!(pace.width, 6);
+        pace.ended(at(20), 0, None);
+        assert_eq!(pace.width, 1);
     }
 
     /// A function that panics us once.
