@@ -10,6 +10,17 @@ fn boto3_invokes() {
     run(command);
 }
 
+#[test]
+fn functions_find_a_server_that_speaks_tls() {
+    let lamp = Lamp::start_with(&["--tls-self-signed"]);
+    let mut command = client(&lamp, &python());
+    command
+        .arg(clients().join("python/inner.py"))
+        .env("AWS_ENDPOINT_URL", format!("https://localhost:{}", lamp.port))
+        .env("AWS_CA_BUNDLE", lamp.dir.join("tls/certificate.pem"));
+    run(command);
+}
+
 /// Where the operator asks for it, functions run without walls, and what does not depend on walls is the same.
 #[test]
 fn boto3_invokes_without_isolation() {

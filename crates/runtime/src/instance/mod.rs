@@ -370,17 +370,16 @@ impl Instance {
         self.step(event).await;
     }
 
-    /// Says once in the log of a function that misses an SDK how to put it in place, and lets an instance that could
-    /// not see it go.
+    /// Says in the log of a function that misses an SDK how to put it in place, in the server's once an instance, and lets
+    /// an instance that could not see it go.
     async fn advise(&mut self, said: &Said, lines: &mut Vec<Written>) {
         if let Said::InitError { body, .. } | Said::Failed { body, .. } = said
             && let Some(advice) = self.advice.on(body)
         {
             self.is_outdated |= self.advice.is_outdated();
-            if std::mem::replace(&mut self.is_advised, true) {
-                return;
+            if !std::mem::replace(&mut self.is_advised, true) {
+                tracing::warn!(group = self.log.group, stream = self.log.name, "{advice}");
             }
-            tracing::warn!(stream = self.log.name, "{advice}");
             // After what the function says of its error itself.
             self.output.read_out(lines);
             self.write(lines).await;
