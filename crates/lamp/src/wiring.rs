@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
+use base::ports::Invoke;
 use base::{Chance, Clock, Spawn, SystemChance, SystemClock};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use services::{Cloud, Post, Specs, Turns};
@@ -103,12 +104,7 @@ impl Lamp {
         let doors = Doors { outer: listener.local_addr(), inner: inner.as_ref().map(Listener::local_addr) };
         let functions = runtime(config, &data, doors, keys.clone(), spawn).await?;
         let cloud = Arc::new(Cloud {
-            functions: match &functions {
-                Some(runtime) => runtime.clone(),
-                None => Arc::new(Unable(
-                    "Lamplight has no way of running functions on this machine: see what lamp doctor says.".into(),
-                )),
-            },
+            functions: invoked_by(functions.as_ref()),
             store: data.store.clone(),
             blobs: data.blobs.clone(),
             vault: data.vault.clone(),
@@ -150,6 +146,14 @@ impl Lamp {
         let is_tls = tls.is_some();
         let server = Server::new(Arc::new(pipeline), Arc::new(tasks.clone()), tls, limits);
         Ok(Self { data, server, listener, inner, root, tasks, cloud, functions, is_tls })
+    }
+}
+
+fn invoked_by(functions: Option<&Arc<runtime::Runtime>>) -> Arc<dyn Invoke> {
+    const UNABLE: &str = "Lamplight has no way of running functions on this machine: see what lamp doctor says.";
+    match functions {
+        Some(runtime) => runtime.clone(),
+        None => Arc::new(Unable(UNABLE.to_owned())),
     }
 }
 
