@@ -84,10 +84,15 @@ def prints():
     print()
     print("two\nlines")
     print('{"level": "INFO", "message": "json"}')
-    sys.stderr.write("to stderr\n")
     sys.stdout.write("written\n")
     sys.stdout.writelines(["a\n", "b\n"])
     return "printed"
+
+
+def complains():
+    sys.stderr.write("to stderr\n")
+    print("and again", file=sys.stderr)
+    return "complained"
 
 
 def warn():
