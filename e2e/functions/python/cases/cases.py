@@ -132,7 +132,7 @@ ACTIONS = {
     "lines": lambda: exec("raise Custom('two\\nlines')"), "args": lambda: exec("raise Custom(1, 'two')"),
     "key": lambda: {}["missing"], "assert": lambda: exec("assert False, 'why'"), "stop": lambda: next(iter(())),
     "unicode": lambda: exec("raise ValueError('grüße 😀')"), "long": lambda: exec("raise ValueError('x' * 5000)"),
-    "chained": chained, "recurse": recurse, "circular": circular, "logs": logs, "levels": levels, "prints": prints,
+    "chained": chained, "recurse": recurse, "circular": circular, "logs": logs, "levels": levels, "prints": prints, "complains": complains,
     "warn": warn, "thread": thread, "bad extra": bad_extra, "whole": whole,
     "json error": lambda: json.loads("{"), "os error": lambda: open("/nowhere"), "memory": lambda: exec("raise MemoryError()"),
     "cwd": os.getcwd, "name": lambda: __name__,
