@@ -13,6 +13,7 @@ use crate::embedded::{CLOSED, Shared};
 use crate::limits::{KEY_BYTES_MAX, READ_BYTES_MAX, READERS_KEPT_MAX};
 use crate::{Error, Found, Range, RawRow, Read, Rows, Space, Versioned};
 
+const SPACE: &str = "SELECT id FROM spaces WHERE name = ?1";
 const GET: &str = "SELECT version, value FROM kv WHERE space = ?1 AND key = ?2";
 const RANGE: &str = "SELECT key, version, value FROM kv WHERE space = ?1 AND key >= ?2 AND key < ?3 ORDER BY key";
 const RANGE_REVERSED: &str =
@@ -82,7 +83,7 @@ impl Readers {
     }
 
     fn get(&self, connection: &Connection, space: Space, key: &[u8]) -> rusqlite::Result<Option<Versioned>> {
-        let Some(id) = self.id(space) else { return Ok(None) };
+        let Some(id) = self.id(connection, space)? else { return Ok(None) };
         let mut statement = connection.prepare_cached(GET)?;
         let row = statement.query_row(params![id, key], |row| {
             let value = Bytes::copy_from_slice(row.get_ref(1)?.as_blob()?);
@@ -93,7 +94,7 @@ impl Readers {
 
     fn range(&self, connection: &Connection, range: &Range, bytes_left: &mut usize) -> rusqlite::Result<Rows> {
         let mut found = Rows::default();
-        let Some(id) = self.id(range.space).filter(|_| !range.is_empty()) else { return Ok(found) };
+        let Some(id) = self.id(connection, range.space)?.filter(|_| !range.is_empty()) else { return Ok(found) };
         let to: &[u8] = range.to.as_deref().unwrap_or(&LAST);
         let mut statement = connection.prepare_cached(if range.reverse { RANGE_REVERSED } else { RANGE })?;
         let mut rows = statement.query(params![id, &*range.from, to])?;
@@ -111,8 +112,14 @@ impl Readers {
     }
 
     /// Absent for a space that was never written, which is the same as an empty one.
-    fn id(&self, space: Space) -> Option<i64> {
-        self.shared.spaces.read().get(space.name()).copied()
+    /// A space that nothing is in is known to nobody; one whose first row has just become visible, not yet to all. So it is
+    /// looked for where the rows are, and at their snapshot.
+    fn id(&self, connection: &Connection, space: Space) -> rusqlite::Result<Option<i64>> {
+        let known = self.shared.spaces.read().get(space.name()).copied();
+        if known.is_some() {
+            return Ok(known);
+        }
+        connection.prepare_cached(SPACE)?.query_row([space.name()], |row| row.get(0)).optional()
     }
 }
 
