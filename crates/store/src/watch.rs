@@ -4,6 +4,7 @@
 //! that much has changed, and no commit ever waits for one.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
@@ -27,6 +28,12 @@ pub enum Change {
 pub struct Watch(Arc<Mailbox>);
 
 impl Watch {
+    /// From now on it hears of rows that are written, and not of those that go: for who waits for what comes.
+    pub fn of_puts(self) -> Self {
+        self.0.is_of_puts.store(true, Ordering::Relaxed);
+        self
+    }
+
     /// Waits until something has changed. Cancelling it loses nothing.
     pub async fn changed(&mut self) -> Change {
         loop {
@@ -49,13 +56,15 @@ impl Watch {
 
 struct Mailbox {
     prefix: Bytes,
+    is_of_puts: AtomicBool,
     pending: Mutex<Change>,
     arrived: Notify,
 }
 
 impl Mailbox {
-    fn deliver(&self, key: &Bytes) {
-        if !key.starts_with(&self.prefix) {
+    fn deliver(&self, write: &Write, key: &Bytes) {
+        let is_heard = matches!(write, Write::Put { .. }) || !self.is_of_puts.load(Ordering::Relaxed);
+        if !is_heard || !key.starts_with(&self.prefix) {
             return;
         }
         let mut pending = self.pending.lock();
@@ -78,7 +87,8 @@ pub(crate) struct Watches(Mutex<HashMap<Space, Vec<Weak<Mailbox>>>>);
 impl Watches {
     pub fn watch(&self, space: Space, prefix: Bytes) -> Watch {
         let pending = Mutex::new(Change::Keys(Vec::new()));
-        let mailbox = Arc::new(Mailbox { prefix, pending, arrived: Notify::new() });
+        let is_of_puts = AtomicBool::new(false);
+        let mailbox = Arc::new(Mailbox { prefix, is_of_puts, pending, arrived: Notify::new() });
         let mut spaces = self.0.lock();
         let mailboxes = spaces.entry(space).or_default();
         mailboxes.retain(|mailbox| mailbox.strong_count() > 0);
@@ -94,7 +104,7 @@ impl Watches {
         for write in writes {
             let (Write::Put { space, key, .. } | Write::Delete { space, key }) = write else { continue };
             for mailbox in spaces.get(space).into_iter().flatten().filter_map(Weak::upgrade) {
-                mailbox.deliver(key);
+                mailbox.deliver(write, key);
             }
         }
     }

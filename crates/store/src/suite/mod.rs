@@ -212,6 +212,7 @@ async fn limits_hold(store: &Store) -> Result<(), Error> {
 
 async fn watches_hint(store: &Store) -> Result<(), Error> {
     let mut watch = store.watch(A, "p/");
+    let mut puts = store.watch(A, "p/").of_puts();
     let mut other = store.watch(B, "");
     assert_eq!(watch.try_changed(), None);
     commit(store, Batch::new().put_raw(A, "p/1", b"").put_raw(A, "q/1", b"").delete_raw(A, "p/2")).await?;
@@ -219,6 +220,7 @@ async fn watches_hint(store: &Store) -> Result<(), Error> {
     assert!(!store.commit(refused).await?.is_committed());
     assert_eq!(watch.changed().await, Change::Keys(vec!["p/1".into(), "p/2".into()]));
     assert_eq!(watch.try_changed(), None, "a change is told once");
+    assert_eq!(puts.try_changed(), Some(Change::Keys(vec!["p/1".into()])), "what goes is no news to it");
     let (change, committed) = tokio::join!(watch.changed(), commit(store, Batch::new().put_raw(A, "p/4", b"")));
     committed?;
     assert_eq!(change, Change::Keys(vec!["p/4".into()]), "a watch wakes whoever waits");

@@ -6,8 +6,8 @@
 //!
 //! Invariant: one courier a function. What a crash interrupts is attempted again.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base::{AwsError, Chance, Clock, Cx, Principal, RequestId, Spawn, Timestamp, Uuid};
@@ -15,24 +15,17 @@ use store::{Batch, Change, Row, Scan, Scope};
 use tokio::sync::{Notify, mpsc};
 
 use super::event::{EVENTS, Event};
+use super::pace::{ATTEMPTS_MAX, Pace, REST};
 use super::retry::{self, Attempt, Reason, Verdict};
 use super::{locate, run, whole};
 use crate::lambda::event_invoke;
 use crate::lambda::function::FUNCTIONS;
 use crate::{Cloud, Ctx};
 
-/// Attempts of one function that run at once: at first, and at most. They hold their events in memory.
-const ATTEMPTS_FIRST: usize = 5;
-const ATTEMPTS_MAX: usize = 100;
 /// Events read in one step.
 const STEP: usize = 16;
-/// How long a courier rests after the store failed it or an event was held up, and how long at most it sleeps: the world's
-/// clock may be moved.
-const REST: Duration = Duration::from_secs(1);
+/// How long at most a courier sleeps: the world's clock may be moved.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
-/// How long as much runs as may before more is tried; and how long after that was too much.
-const GROWS_AFTER: Duration = Duration::from_secs(1);
-const GROWS_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 type Key = (Uuid, (Timestamp, Uuid));
 
@@ -47,8 +40,6 @@ pub struct Post {
 struct Office {
     post: Post,
     rounds: Mutex<HashMap<Round, Arc<Bell>>>,
-    /// Events whose end is being written down: the store's hint of it is no news.
-    settling: Mutex<HashSet<(Scope, Key)>>,
 }
 
 /// A function's events: where it is, and its incarnation.
@@ -77,26 +68,20 @@ impl Bell {
 
 /// Sends couriers for ever.
 pub async fn run_all(post: Post) {
-    let mut hints = EVENTS.watch_all(&post.cloud.store);
-    let office = Arc::new(Office { post, rounds: Mutex::default(), settling: Mutex::default() });
+    // What couriers have done with is no news.
+    let mut hints = EVENTS.watch_all(&post.cloud.store).of_puts();
+    let office = Arc::new(Office { post, rounds: Mutex::default() });
     let mut change = Change::Many;
     loop {
         match change {
             Change::Many => {
-                // Their hints are among those that were not kept.
-                office.settling().clear();
                 while let Err(error) = office.look_everywhere().await {
                     tracing::error!(%error, "failed to look for events");
                     tokio::time::sleep(REST).await;
                 }
             }
             Change::Keys(keys) => {
-                for hint in keys.iter().filter_map(|key| EVENTS.parse_key(key).ok()) {
-                    let is_own = office.settling().remove(&hint);
-                    if !is_own {
-                        office.send(hint);
-                    }
-                }
+                keys.iter().filter_map(|key| EVENTS.parse_key(key).ok()).for_each(|hint| office.send(hint));
             }
         }
         change = hints.changed().await;
@@ -116,10 +101,6 @@ impl Office {
             let last = (Timestamp::from_micros(i64::MAX), Uuid::from_bytes([0xff; 16]));
             after = Some((scope, (incarnation, last)));
         }
-    }
-
-    fn settling(&self) -> MutexGuard<'_, HashSet<(Scope, Key)>> {
-        self.settling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells a function's courier of an event; sends one, if there is none.
@@ -144,52 +125,6 @@ impl Office {
         }
         rounds.remove(round);
         true
-    }
-}
-
-/// How many attempts run at once: what the function has borne, and more when it has borne that for a while.
-///
-/// What is held up is the worse for each try, for it waits ever longer. So where something was, no more is tried than ran
-/// beside it, which may last long and must not keep all others waiting, until some time has passed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Pace {
-    width: usize,
-    /// More was too much.
-    ceiling: usize,
-    grows_at: Timestamp,
-    /// Nothing is started before.
-    rests_until: Timestamp,
-}
-
-impl Pace {
-    fn new(now: Timestamp) -> Self {
-        let rests_until = Timestamp::default();
-        Self { width: ATTEMPTS_FIRST, ceiling: ATTEMPTS_MAX, grows_at: now.plus(GROWS_AFTER), rests_until }
-    }
-
-    /// An attempt has ended, if that could be written down; so many are `running`.
-    fn ended(&mut self, now: Timestamp, running: usize, attempt: Option<Attempt>) {
-        match attempt {
-            Some(Attempt::Succeeded | Attempt::Failed | Attempt::Forbidden) => {
-                self.width = self.width.saturating_add(1).min(self.ceiling);
-                self.rests_until = Timestamp::default();
-            }
-            Some(Attempt::HeldUp) | None => {
-                self.ceiling = running.max(1);
-                (self.width, self.grows_at) = (self.ceiling, now.plus(GROWS_AGAIN_AFTER));
-                // Whoever ends first says that there is room.
-                self.rests_until = now.plus(REST);
-            }
-        }
-    }
-
-    /// As many run as may, and more wait.
-    fn full(&mut self, now: Timestamp) {
-        if now >= self.grows_at {
-            self.ceiling = self.ceiling.saturating_mul(2).min(ATTEMPTS_MAX);
-            self.width = self.width.saturating_mul(2).min(self.ceiling);
-            self.grows_at = now.plus(GROWS_AFTER);
-        }
     }
 }
 
@@ -322,27 +257,18 @@ impl Courier {
         let attempt = async move {
             // Whole, so that it is dropped here and not before.
             let mut report = report;
-            let own = (scope, row.key);
-            let settled = async {
-                let (attempt, batch) = office.post.attempt(&own.0, row).await?;
-                office.settling().insert(own.clone());
-                office.post.cloud.store.commit(batch).await?;
-                Ok(attempt)
-            };
-            let settled: Result<Attempt, AwsError> = settled.await;
-            if let Err(error) = &settled {
-                office.settling().remove(&own);
-                tracing::error!(%error, "failed to write down what became of an event");
+            match office.post.settle(&scope, row).await {
+                Ok(attempt) => report.attempt = Some(attempt),
+                Err(error) => tracing::error!(%error, "failed to write down what became of an event"),
             }
-            report.attempt = settled.ok();
         };
         self.office.post.spawn.spawn("an attempt of an event", Box::pin(attempt));
     }
 }
 
 impl Post {
-    /// Tries an event once; what is to be written down of it is the answer too. Until that is, the event is as it was.
-    async fn attempt(&self, scope: &Scope, row: Row<Key, Event>) -> Result<(Attempt, Batch), AwsError> {
+    /// Tries an event once, and writes down what becomes of it. Where the store fails, the event is as it was.
+    async fn settle(&self, scope: &Scope, row: Row<Key, Event>) -> Result<Attempt, AwsError> {
         let Row { key, value: mut event, .. } = row;
         let (incarnation, (_, id)) = key;
         let batch = Batch::new().delete(&EVENTS, scope, key);
@@ -350,7 +276,8 @@ impl Post {
         let found = found.filter(|function| function.incarnation == incarnation).zip(self.context(scope, id));
         let Some((function, ctx)) = found else {
             // It went while this was on its way, and its events with it.
-            return Ok((Attempt::Forbidden, batch));
+            self.cloud.store.commit(batch).await?;
+            return Ok(Attempt::Forbidden);
         };
         let policy = event_invoke::policy(&ctx, &function, event.qualifier.as_deref()).await?;
         let attempt = match function.reserved_concurrency {
@@ -372,7 +299,8 @@ impl Post {
                 batch
             }
         };
-        Ok((attempt, batch))
+        self.cloud.store.commit(batch).await?;
+        Ok(attempt)
     }
 
     /// Events run in the name of their function's account. Functions are in regions, all of them.
@@ -500,8 +428,7 @@ mod tests {
         /// Tries the one event that waits, and says when it is due again and how it stands.
         async fn settle(&self) -> Option<(u64, u32, u32)> {
             let row = self.waiting().await.pop()?;
-            let (_, batch) = self.post().attempt(&self.ctx.scope(), row).await.unwrap();
-            self.ctx.cloud.store.commit(batch).await.unwrap();
+            self.post().settle(&self.ctx.scope(), row).await.unwrap();
             let row = self.waiting().await.pop()?;
             let wait = row.key.1.0.since(self.clock.now());
             Some((wait.as_secs(), row.value.failures, row.value.hold_ups))
@@ -551,30 +478,6 @@ mod tests {
         bed.accept().await;
         bed.keep(&Function { incarnation: bed.ctx.cx.id(), ..function::testing::function() }).await;
         assert_eq!((bed.settle().await, bed.calls()), (None, 1), "it is another function");
-    }
-
-    #[test]
-    fn what_runs_at_once_follows_what_the_function_bears() {
-        let at = Timestamp::from_secs;
-        let mut pace = Pace::new(at(0));
-        pace.ended(at(0), 4, Some(Attempt::Succeeded));
-        assert_eq!(pace.width, 6);
-        pace.full(at(0));
-        assert_eq!(pace.width, 6);
-        // Long ones end late: time alone lets more be tried.
-        (1..9).for_each(|second| pace.full(at(second)));
-        assert_eq!(pace.width, ATTEMPTS_MAX);
-        // What ran beside one that was held up is what the function bears.
-        pace.ended(at(9), 3, Some(Attempt::HeldUp));
-        assert_eq!((pace.width, pace.rests_until), (3, at(10)));
-        pace.ended(at(9), 2, Some(Attempt::Failed));
-        assert_eq!((pace.width, pace.rests_until), (3, Timestamp::default()));
-        pace.full(at(18));
-        assert_eq!(pace.width, 3);
-        pace.full(at(19));
-        assert_eq!(pace.width, 6);
-        pace.ended(at(20), 0, None);
-        assert_eq!(pace.width, 1);
     }
 
     /// A function that panics us once.

@@ -12,6 +12,7 @@
 
 pub mod courier;
 pub mod event;
+mod pace;
 mod response_stream;
 mod retry;
 mod spec;
