@@ -12,40 +12,27 @@ use base::ports::Credential;
 use base::{AccountId, Clock, Principal, Secret, SystemClock};
 use bytes::{Buf, Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
-use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 use ring::digest::{SHA256, digest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::{Mutex, Semaphore};
 use wire::sigv4::{Body, Head, Rules, Verifier, parse};
+
+use crate::floor;
 
 /// More make throughput worse on two cores.
 const INSTANCES: usize = 4;
 const HEAD_BYTES: usize = 4;
 
-/// Serves on a free port, which it prints, until it is killed. Functions run in processes of `language`.
+/// Serves until it is killed. Functions run in processes of `language`.
 pub fn serve(language: &str) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(async {
+    floor::serve_with(|| {
         let server = Arc::new(Server::new(language)?);
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        println!("http://{}", listener.local_addr()?);
-        let mut connections = tokio::task::JoinSet::new();
-        loop {
-            let (stream, _) = listener.accept().await?;
-            stream.set_nodelay(true)?;
+        Ok(move |request| {
             let server = Arc::clone(&server);
-            connections.spawn(async move {
-                let service = service_fn(move |request| {
-                    let server = Arc::clone(&server);
-                    async move { server.answer(request).await }
-                });
-                let connection = hyper::server::conn::http1::Builder::new();
-                connection.serve_connection(TokioIo::new(stream), service).await.ok();
-            });
-        }
+            async move { server.answer(request).await }
+        })
     })
 }
 

@@ -15,6 +15,7 @@ pub mod ports;
 mod secret;
 mod spawn;
 mod time;
+pub mod trace;
 
 pub use arn::{Arn, ArnError};
 pub use cause::{Cause, HOP_MAX};

@@ -107,9 +107,12 @@ pub enum Concurrency {
     Shared(u32),
 }
 
+/// AWS's one word for a function that failed.
+pub const UNHANDLED: &str = "Unhandled";
+
 /// What a function answered.
 pub struct Invoked {
-    /// What the function failed by, in AWS's word for the caller: `Unhandled`. The response is then the error.
+    /// What the function failed by, in AWS's word for the caller, [`UNHANDLED`]. The response is then the error.
     pub function_error: Option<&'static str>,
     pub content_type: Option<String>,
     pub response: Box<dyn ResponseStream>,

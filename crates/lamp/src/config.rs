@@ -127,8 +127,8 @@ impl Config {
             key: given.tls_key.or(file.server.tls.key),
             self_signed: given.tls_self_signed.or(file.server.tls.self_signed),
         };
-        let names = if given.names.is_empty() { file.server.names } else { given.names };
-        let origins = if given.origins.is_empty() { file.server.origins } else { given.origins };
+        let names = first(given.names, file.server.names);
+        let origins = first(given.origins, file.server.origins);
         if let Some(name) = names.iter().find(|name| !is_name(name)) {
             return Err(ConfigError::Name(name.clone()));
         }
@@ -178,6 +178,11 @@ impl TlsSection {
             _ => Err(ConfigError::Tls),
         }
     }
+}
+
+/// A list that is given beats the file's whole.
+fn first<T>(given: Vec<T>, file: Vec<T>) -> Vec<T> {
+    if given.is_empty() { file } else { given }
 }
 
 fn is_name(name: &str) -> bool {

@@ -31,16 +31,6 @@ pub fn run(options: Runtimes) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// The SDK that AWS ships in a language's runtimes, if it ships one.
-pub fn sdk_of(family: runtime::Family) -> Option<&'static str> {
-    match family {
-        runtime::Family::Python => Some("boto3"),
-        runtime::Family::Node => Some("@aws-sdk"),
-        runtime::Family::Ruby => Some("aws-sdk"),
-        runtime::Family::Java | runtime::Family::Provided => None,
-    }
-}
-
 fn as_json(offers: &[Offer]) -> Value {
     let sdk = |sdk: &Sdk| json!({ "name": sdk.name, "version": sdk.version, "folder": sdk.folder });
     let offer = |offer: &Offer| match &offer.serving {
@@ -74,8 +64,7 @@ fn as_table(offers: &[Offer]) -> String {
         notes
             .push("nearest: this version runs the runtime's functions, and their log begins with a warning".to_owned());
     }
-    let lacks =
-        |offer: &&Offer| matches!(offer.serving, Serving::By { sdk: None, .. }) && sdk_of(offer.family).is_some();
+    let lacks = |offer: &&Offer| matches!(offer.serving, Serving::By { sdk: None, .. }) && offer.family.sdk().is_some();
     if let Some(offer) = offers.iter().find(lacks) {
         let runtime = &offer.runtime;
         notes.push(format!("no SDK: functions must bring it, until it is put in place: lamp runtimes add {runtime}"));
@@ -103,7 +92,7 @@ fn row(offer: &Offer) -> [String; 4] {
         Serving::None { reason, .. } => [runtime, "-".into(), reason.clone(), String::new()],
         Serving::By { interpreter, is_other_version, sdk } => {
             let nearest = if *is_other_version { " nearest" } else { "" };
-            let sdk = match (sdk, sdk_of(offer.family)) {
+            let sdk = match (sdk, offer.family.sdk()) {
                 (Some(sdk), _) => format!("{} {}", sdk.name, sdk.version),
                 (None, Some(_)) => "no SDK".to_owned(),
                 (None, None) => String::new(),

@@ -3,6 +3,7 @@
 //! Segments are sent nowhere: there is no X-Ray yet. What a function passes on, and what its report tells, is AWS's.
 
 use base::hex;
+use base::trace::field;
 
 /// An invocation that is sampled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,11 +27,6 @@ impl Trace {
 pub fn sampled(header: &str, segment: impl FnOnce() -> [u8; 8]) -> Option<String> {
     let root = field(header, "Root").filter(|_| field(header, "Sampled") == Some("1"))?;
     Some(format!("Root={root};Parent={};Sampled=1", hex::encode(&segment())))
-}
-
-fn field<'h>(header: &'h str, name: &str) -> Option<&'h str> {
-    let mut fields = header.split(';').filter_map(|field| field.trim().split_once('='));
-    fields.find_map(|(found, value)| (found == name).then_some(value))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::ConfigError;
+use super::{ConfigError, first};
 use crate::cli::functions::{
     AllowedNetwork, Cpu, FunctionFlags, InterpreterFlags, Isolation, Network, RuntimeMatch, Span,
 };
@@ -62,15 +62,10 @@ impl Functions {
         if !(1..=concurrency_max).contains(&concurrency) {
             return Err(ConfigError::Concurrency { wanted: concurrency, max: concurrency_max });
         }
-        let first = |given: Vec<_>, file: Vec<_>| if given.is_empty() { file } else { given };
         Ok(Self {
             isolation: given.isolation.or(file.isolation).unwrap_or(Isolation::Auto),
             network: given.network.or(file.network),
-            allowed_networks: if given.allowed_networks.is_empty() {
-                file.allowed_networks
-            } else {
-                given.allowed_networks
-            },
+            allowed_networks: first(given.allowed_networks, file.allowed_networks),
             nameservers: first(given.nameservers, file.nameservers),
             may_forward: given.may_forward.or(file.may_forward).unwrap_or(true),
             cpu: given.cpu.or(file.cpu).unwrap_or(Cpu::Weight),

@@ -13,7 +13,7 @@ use super::Check;
 use crate::cli::functions as cli;
 use crate::config::Config;
 use crate::config::functions::Functions;
-use crate::{functions, runtimes, sandboxes};
+use crate::{functions, sandboxes};
 
 /// How long a sandbox may take that runs nothing to speak of.
 const TRIAL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -175,7 +175,7 @@ fn interpreters(offers: &[Offer]) -> Check {
 /// For each language that has interpreters here, whether AWS's SDK is there for any.
 fn sdks(offers: &[Offer], add: &str) -> Vec<Check> {
     let check = |family: Family| {
-        let name = runtimes::sdk_of(family)?;
+        let name = family.sdk()?;
         let of_family = offers.iter().filter(|offer| offer.family == family);
         let served: Vec<(&str, Option<String>)> = of_family
             .filter_map(|offer| match &offer.serving {

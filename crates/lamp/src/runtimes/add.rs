@@ -14,7 +14,7 @@ use rustix::fs::{CWD, FlockOperation, Mode, RenameFlags, flock, renameat_with};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::{recipe, sdk_of};
+use super::recipe;
 use crate::cli::{AddRuntime, RemoveRuntime};
 use crate::config::{self, Config};
 use crate::functions;
@@ -69,7 +69,7 @@ fn add_to(
             format!("know {name:?}: it is a runtime, such as {}, or python, nodejs or ruby", RUNTIMES[4]).into()
         );
     };
-    let Some(sdk) = sdk_of(offer.family) else {
+    let Some(sdk) = offer.family.sdk() else {
         println!("{name} needs nothing: AWS ships no SDK in it");
         return Ok(());
     };

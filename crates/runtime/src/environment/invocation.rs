@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use base::Timestamp;
-use base::ports::Call;
+use base::ports::{Call, UNHANDLED};
 
 use super::failure::Breakage;
 use super::lines::Span;
@@ -14,9 +14,6 @@ use super::tail::Tail;
 use super::{Answer, Command};
 use crate::limits::{RESPONSE_BYTES_MAX, STREAMED_BYTES_MAX};
 use crate::trace::Trace;
-
-/// AWS's one word for a function that failed.
-const UNHANDLED: &str = "Unhandled";
 
 pub struct Invocation {
     /// Until it is handed to the runtime.

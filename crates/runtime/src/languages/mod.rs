@@ -85,6 +85,16 @@ impl Family {
         }
     }
 
+    /// The SDK that AWS ships in the language's runtimes, if it ships one.
+    pub fn sdk(self) -> Option<&'static str> {
+        match self {
+            Family::Python => Some("boto3"),
+            Family::Node => Some("@aws-sdk"),
+            Family::Ruby => Some("aws-sdk"),
+            Family::Java | Family::Provided => None,
+        }
+    }
+
     /// The language of a folder for SDKs, such as `nodejs`.
     pub fn named(word: &str) -> Option<Family> {
         [Family::Python, Family::Node, Family::Java, Family::Ruby].into_iter().find(|family| family.word() == word)

@@ -42,31 +42,26 @@ pub fn of(sdk_dir: &Path, runtime: &str, family: Family, interpreter: &Interpret
         // Debian's own packages are not where AWS's search path leads.
         .filter(|_| !interpreter.program.starts_with("/usr"));
     let mut folders = folders(sdk_dir, runtime, family).into_iter().rev().chain(own);
-    folders.find_map(|folder| {
-        let (name, version) = within(family, &folder)?;
-        Some(Sdk { name, version, folder })
-    })
+    folders.find_map(|folder| Some(Sdk { name: family.sdk()?, version: within(family, &folder)?, folder }))
 }
 
-/// The SDK in a folder, and its version.
-pub fn within(family: Family, folder: &Path) -> Option<(&'static str, String)> {
+/// The version of the SDK in a folder, if it is there.
+fn within(family: Family, folder: &Path) -> Option<String> {
     match family {
         Family::Python => {
             let installed = names(folder)
                 .find_map(|name| version_in(&name, "boto3-")?.strip_suffix(".dist-info").map(str::to_owned));
-            installed.or_else(|| folder.join("boto3").is_dir().then(String::new)).map(|version| ("boto3", version))
+            installed.or_else(|| folder.join("boto3").is_dir().then(String::new))
         }
         Family::Node => {
             let scope = folder.join("node_modules/@aws-sdk");
             let client = names(&scope).filter(|name| name.starts_with("client-")).min()?;
             let about = fs::read(scope.join(client).join("package.json")).ok()?;
             let about: serde_json::Value = serde_json::from_slice(&about).ok()?;
-            Some(("@aws-sdk", about["version"].as_str().unwrap_or_default().to_owned()))
+            Some(about["version"].as_str().unwrap_or_default().to_owned())
         }
         Family::Ruby => {
-            let core =
-                names(&folder.join("gems")).find_map(|name| version_in(&name, "aws-sdk-core-").map(str::to_owned))?;
-            Some(("aws-sdk", core))
+            names(&folder.join("gems")).find_map(|name| version_in(&name, "aws-sdk-core-").map(str::to_owned))
         }
         Family::Java | Family::Provided => None,
     }

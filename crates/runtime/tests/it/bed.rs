@@ -18,6 +18,7 @@ use base::{
 use parking_lot::Mutex;
 use runtime::{Host, Key, Parts, Runtime, Settings};
 use sandbox::Isolation;
+use serde_json::Value;
 use store::{Blobs, Store};
 
 use crate::zip::zip;
@@ -196,6 +197,15 @@ pub struct Answer {
     pub body: String,
     pub tail: Option<String>,
     pub error: Option<(String, String)>,
+}
+
+/// Type and message of the error that an invocation must have failed by, the latter without the request's id.
+pub fn error(answer: &Answer) -> (String, String) {
+    assert_eq!(answer.failed, Some("Unhandled"), "{answer:?}");
+    let error: Value = serde_json::from_str(&answer.body).unwrap();
+    let message = error["errorMessage"].as_str().unwrap();
+    let message = message.split_once(" Error: ").map_or(message, |(_, rest)| rest);
+    (error["errorType"].as_str().unwrap().to_owned(), message.to_owned())
 }
 
 pub fn call(payload: &str) -> Call {

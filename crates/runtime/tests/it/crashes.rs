@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
-
-use crate::bed::{Answer, Bed};
+use crate::bed::{Bed, error};
 
 const CODE: &str = "
 import os, sys, time, ctypes
@@ -32,15 +30,6 @@ def handler(event, context):
             time.sleep(60)
         time.sleep(60)
 ";
-
-fn error(answer: &Answer) -> (String, String) {
-    assert_eq!(answer.failed, Some("Unhandled"), "{answer:?}");
-    let error: Value = serde_json::from_str(&answer.body).unwrap();
-    let message = error["errorMessage"].as_str().unwrap();
-    // Without the request's id.
-    let message = message.split_once(" Error: ").map_or(message, |(_, rest)| rest);
-    (error["errorType"].as_str().unwrap().to_owned(), message.to_owned())
-}
 
 #[tokio::test]
 async fn a_timeout_keeps_tmp_and_loses_memory() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base::ports::FunctionSpec;
 use serde_json::{Value, json};
 
-use crate::bed::{Answer, Bed, call};
+use crate::bed::{Bed, call, error};
 
 /// A library for extensions of these tests: `ask` speaks to the APIs, `main` registers and follows the events.
 const LIBRARY: &str = r#"
@@ -98,14 +98,6 @@ async fn until_logged(bed: &Bed, text: &str) -> String {
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-fn error(answer: &Answer) -> (String, String) {
-    assert_eq!(answer.failed, Some("Unhandled"), "{answer:?}");
-    let error: Value = serde_json::from_str(&answer.body).unwrap();
-    let message = error["errorMessage"].as_str().unwrap();
-    let message = message.split_once(" Error: ").map_or(message, |(_, rest)| rest);
-    (error["errorType"].as_str().unwrap().to_owned(), message.to_owned())
 }
 
 #[tokio::test]

@@ -138,7 +138,29 @@ async fn listen(inner: Arc<Inner>, tell: mpsc::Sender<Event>, mut gone: watch::R
     let _ = tell.try_send(Event::Gone);
 }
 
+fn gone<E>(_: E) -> io::Error {
+    io::ErrorKind::BrokenPipe.into()
+}
+
 impl Inner {
+    /// Numbers a question to the init, whose answer is awaited in a table.
+    fn question<T>(
+        &self,
+        table: fn(&mut Waiting) -> &mut HashMap<u64, oneshot::Sender<T>>,
+    ) -> io::Result<(u64, oneshot::Receiver<T>)> {
+        let request = self.next.fetch_add(1, Ordering::Relaxed);
+        let (answered, answer) = oneshot::channel();
+        let mut waiting = self.waiting.lock();
+        if waiting.is_gone {
+            return Err(gone(()));
+        }
+        let table = table(&mut waiting);
+        // Whoever asked before and went away is forgotten.
+        table.retain(|_, answer| !answer.is_closed());
+        table.insert(request, answered);
+        Ok((request, answer))
+    }
+
     fn take(&self, news: News, fds: Vec<OwnedFd>, tell: &mpsc::Sender<Event>) {
         match news {
             News::Running { request, process } => {
@@ -290,39 +312,19 @@ impl Room for ProcessRoom {
 
     fn clear(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
-            let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
-            let request = self.inner.next.fetch_add(1, Ordering::Relaxed);
-            let (answered, answer) = oneshot::channel();
-            {
-                let mut waiting = self.inner.waiting.lock();
-                if waiting.is_gone {
-                    return Err(gone());
-                }
-                waiting.clears.insert(request, answered);
-            }
+            let (request, answer) = self.inner.question(|waiting| &mut waiting.clears)?;
             transmit(&self.inner.control, &Command::Clear { request }, &[]).await?;
             // Who is frozen cannot die.
             self.inner.group.freeze(false)?;
-            answer.await.map_err(|_| gone())
+            answer.await.map_err(gone)
         })
     }
 
     fn connect(&self, port: u16) -> BoxFuture<'_, io::Result<TcpStream>> {
         Box::pin(async move {
-            let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
-            let request = self.inner.next.fetch_add(1, Ordering::Relaxed);
-            let (answered, answer) = oneshot::channel();
-            {
-                let mut waiting = self.inner.waiting.lock();
-                if waiting.is_gone {
-                    return Err(gone());
-                }
-                // Whoever asked before and went away is forgotten.
-                waiting.sockets.retain(|_, answer| !answer.is_closed());
-                waiting.sockets.insert(request, answered);
-            }
+            let (request, answer) = self.inner.question(|waiting| &mut waiting.sockets)?;
             transmit(&self.inner.control, &Command::Socket { request }, &[]).await?;
-            let socket = answer.await.map_err(|_| gone())?;
+            let socket = answer.await.map_err(gone)?;
             // An init that hands out something else gets an error from the kernel here, and no further.
             rustix::io::ioctl_fionbio(&socket, true)?;
             let socket = TcpSocket::from_std_stream(socket.into());

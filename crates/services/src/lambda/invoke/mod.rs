@@ -17,8 +17,8 @@ mod response_stream;
 mod retry;
 mod spec;
 
-use base::ports::{Call, Concurrency, InvokeError, Invoked, ResponsePiece};
-use base::{AwsError, Cause, RequestId};
+use base::ports::{Call, Concurrency, InvokeError, Invoked, ResponsePiece, UNHANDLED};
+use base::{AwsError, Cause, RequestId, trace};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,7 @@ const RESPONSE_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + 100;
 /// A client context, decoded.
 const CLIENT_CONTEXT_BYTES_MAX: usize = 3_583;
 
+/// Of both operations that wait.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct InvokeInput {
@@ -73,14 +74,8 @@ pub fn operations(service: Service) -> Service {
 }
 
 pub async fn invoke(ctx: Ctx, input: InvokeInput) -> Result<InvokeOutput, AwsError> {
-    let request = Request {
-        client_context: input.client_context.as_deref().map(client_context).transpose()?,
-        tenant_id: input.tenant_id,
-        wants_log_tail: input.log_type.as_deref() == Some("Tail"),
-        ..Request::new(&ctx, json(input.payload.as_ref())?)
-    };
-    let (ctx, asked, function) =
-        locate(ctx, &input.function_name, input.qualifier.as_deref(), request.tenant_id.as_deref()).await?;
+    let request = input.request(&ctx)?;
+    let (ctx, asked, function) = input.locate(ctx).await?;
     match input.invocation_type.as_deref() {
         Some("DryRun") => return Ok(InvokeOutput::empty(204)),
         Some("Event") => {
@@ -98,6 +93,21 @@ pub async fn invoke(ctx: Ctx, input: InvokeInput) -> Result<InvokeOutput, AwsErr
         payload: Some(payload.into()),
         executed_version: Some(version),
     })
+}
+
+impl InvokeInput {
+    fn request(&self, ctx: &Ctx) -> Result<Request, AwsError> {
+        Ok(Request {
+            client_context: self.client_context.as_deref().map(client_context).transpose()?,
+            tenant_id: self.tenant_id.clone(),
+            wants_log_tail: self.log_type.as_deref() == Some("Tail"),
+            ..Request::new(ctx, json(self.payload.as_ref())?)
+        })
+    }
+
+    async fn locate(&self, ctx: Ctx) -> Result<(Ctx, FunctionRef, Resolved), AwsError> {
+        locate(ctx, &self.function_name, self.qualifier.as_deref(), self.tenant_id.as_deref()).await
+    }
 }
 
 impl InvokeOutput {
@@ -252,10 +262,10 @@ fn client_context(text: &str) -> Result<String, AwsError> {
 /// The header that ties what the function calls to this request: the caller's, where it sent one that names a trace. What
 /// nobody has decided to sample, the function decides.
 fn trace_header(ctx: &Ctx, sent: Option<&str>, is_traced: bool) -> String {
-    let has = |name: &str| sent.is_some_and(|sent| sent.split(';').any(|part| part.trim().starts_with(name)));
+    let has = |name: &str| sent.is_some_and(|sent| trace::field(sent, name).is_some());
     let sampled = format!("Sampled={}", u8::from(is_traced));
-    match sent.filter(|_| has("Root=")) {
-        Some(sent) if has("Sampled=") => sent.to_owned(),
+    match sent.filter(|_| has("Root")) {
+        Some(sent) if has("Sampled") => sent.to_owned(),
         Some(sent) => format!("{sent};{sampled}"),
         None => {
             let hexadecimal = |id: base::Uuid, digits| -> String {
@@ -289,9 +299,6 @@ async fn whole(mut invoked: Invoked) -> Result<(Option<&'static str>, Vec<u8>, O
         }
     }
 }
-
-/// AWS's one word for a function that failed.
-const UNHANDLED: &str = "Unhandled";
 
 fn refused(error: InvokeError) -> AwsError {
     match error {

@@ -4,26 +4,14 @@
 //! A function that does not stream answers in pieces too. How it ended is the last event.
 
 use base::AwsError;
-use base::ports::{Invoked, ResponsePiece};
+use base::ports::{Invoked, ResponsePiece, UNHANDLED};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use wire::{Blob, Events, Value};
 
-use super::{ACTION, PAYLOAD_BYTES_MAX, Request, UNHANDLED, client_context, json, locate, run, whole};
+use super::{ACTION, InvokeInput, PAYLOAD_BYTES_MAX, Request, run, whole};
 use crate::{Ctx, Service};
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
-pub struct InvokeWithResponseStreamInput {
-    function_name: String,
-    qualifier: Option<String>,
-    invocation_type: Option<String>,
-    log_type: Option<String>,
-    client_context: Option<String>,
-    tenant_id: Option<String>,
-    payload: Option<Blob>,
-}
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -59,19 +47,9 @@ pub fn operations(service: Service) -> Service {
         .body_bytes_max("InvokeWithResponseStream", PAYLOAD_BYTES_MAX as u64)
 }
 
-async fn invoke(
-    ctx: Ctx,
-    input: InvokeWithResponseStreamInput,
-) -> Result<(InvokeWithResponseStreamOutput, Option<Events>), AwsError> {
-    let request = Request {
-        client_context: input.client_context.as_deref().map(client_context).transpose()?,
-        tenant_id: input.tenant_id,
-        wants_log_tail: input.log_type.as_deref() == Some("Tail"),
-        is_streamed: true,
-        ..Request::new(&ctx, json(input.payload.as_ref())?)
-    };
-    let (ctx, asked, function) =
-        locate(ctx, &input.function_name, input.qualifier.as_deref(), request.tenant_id.as_deref()).await?;
+async fn invoke(ctx: Ctx, input: InvokeInput) -> Result<(InvokeWithResponseStreamOutput, Option<Events>), AwsError> {
+    let request = Request { is_streamed: true, ..input.request(&ctx)? };
+    let (ctx, asked, function) = input.locate(ctx).await?;
     if input.invocation_type.as_deref() == Some("DryRun") {
         return Ok((InvokeWithResponseStreamOutput { status_code: 204, executed_version: None }, None));
     }
