@@ -28,6 +28,9 @@ pub trait Authority: Send + Sync {
 pub trait Invoke: Send + Sync {
     /// Runs the function once and answers when its response begins. Dropping the future does not stop the function.
     fn invoke(&self, function: Arc<FunctionSpec>, call: Call) -> BoxFuture<'_, Result<Invoked, InvokeError>>;
+
+    /// The function may be asked for soon: what can be made ready ahead of that, may be. It does not wait.
+    fn expect(&self, function: Arc<FunctionSpec>);
 }
 
 /// One release of a function, as a value: all that running it needs, so that whoever runs it reads no tables.

@@ -166,6 +166,8 @@ impl Invoke for Unable {
     fn invoke(&self, _: Arc<FunctionSpec>, _: Call) -> BoxFuture<'_, Result<Invoked, InvokeError>> {
         Box::pin(std::future::ready(Err(InvokeError::CannotRun(self.0.clone()))))
     }
+
+    fn expect(&self, _: Arc<FunctionSpec>) {}
 }
 
 /// Functions' logs go to the server's own, until there is a service that keeps them.

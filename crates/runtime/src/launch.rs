@@ -1,5 +1,6 @@
 //! From a release to an instance that can run it: code, interpreter, key, sandbox, environment.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,8 +18,8 @@ use crate::instance::{self, Body, Home, Order, Start};
 use crate::languages::{Advice, Family, Served};
 use crate::limits::EXTENSION_FILES_MAX;
 use crate::runtime::{Inner, Key};
-use crate::variables::{self, RUNTIME_API_PORT};
-use crate::{http, limits};
+use crate::stock::{self, Kind, Parked, Recipe, Waiting};
+use crate::{http, limits, variables};
 
 /// Makes the instance and runs it to its end. An instance that cannot be made says why to who waits for it.
 pub async fn launch(
@@ -49,6 +50,7 @@ struct Made {
     sandbox: Sandbox,
     served: Served,
     start: Start,
+    waiting: Option<Waiting>,
     api: Api,
     /// Files of `/opt/extensions`.
     extensions: Vec<String>,
@@ -63,6 +65,7 @@ struct Code {
 }
 
 async fn make(inner: &Arc<Inner>, id: InstanceId, function: &FunctionSpec) -> Result<Made, InvokeError> {
+    let _launch = inner.stock.launch();
     let parts = &inner.parts;
     let served = inner.languages.serve(&function.runtime).await.map_err(InvokeError::CannotRun)?;
     let number = parts.chance.uuid();
@@ -71,12 +74,8 @@ async fn make(inner: &Arc<Inner>, id: InstanceId, function: &FunctionSpec) -> Re
     let log = Arc::new(log_stream(function, inner.parts.clock.now(), number));
     let mut start = start(function, &served, &code, &key, &log, inner.settings.api_port);
     let extensions = code.opt.as_ref().map_or_else(Vec::new, |lease| extensions(lease.path()));
-    let spec = spec(inner, id, function, &served, &code);
-    let started = timeout(limits::SANDBOX_START_TIMEOUT, parts.isolation.start(spec)).await;
-    let started = started.map_err(|_| InvokeError::Internal("starting a sandbox took too long".to_owned()))?;
-    let mut sandbox = started.map_err(|error| {
-        InvokeError::CannotRun(format!("Lamplight failed to start a sandbox for it: failed to {}", with_causes(&error)))
-    })?;
+    let (mut sandbox, waiting) =
+        room(inner, spec(inner, id, function, &served, &code), &kind(inner, function, &served)).await?;
     // Where the operator wants no walls, places are elsewhere.
     let given = start.env.values_mut().chain(start.extension_env.values_mut());
     given.for_each(|value| *value = sandbox.locate(value));
@@ -101,7 +100,7 @@ async fn make(inner: &Arc<Inner>, id: InstanceId, function: &FunctionSpec) -> Re
     };
     let (clock, chance) = (Arc::clone(&parts.clock), Arc::clone(&parts.chance));
     let api = Api::new(served_api, identity, clock, chance);
-    Ok(Made { sandbox, served, start, api, extensions, log, held })
+    Ok(Made { sandbox, served, start, waiting, api, extensions, log, held })
 }
 
 async fn unpack(inner: &Inner, function: &FunctionSpec) -> Result<Code, InvokeError> {
@@ -127,15 +126,56 @@ fn spec(inner: &Inner, id: InstanceId, function: &FunctionSpec, served: &Served,
     let shown = [
         (Some(code.task.path()), "/var/task"),
         (code.opt.as_ref().map(Lease::path), "/opt"),
-        (served.lang_dir.as_deref(), "/var/lang"),
-        (served.runtime_dir.as_deref(), "/var/runtime"),
+        (served.lang_dir.as_deref(), LANG),
+        (served.runtime_dir.as_deref(), RUNTIME),
     ];
     let mounts =
         shown.into_iter().filter_map(|(host, inside)| Some(Mount { host: host?.to_owned(), inside: inside.into() }));
-    // Also where the runtime speaks frames: an extension within it may not.
-    let listen = vec![inner.settings.api_port, RUNTIME_API_PORT];
-    Spec { name: format!("{name}-{}", id.0), mounts: mounts.collect(), limits, network: inner.settings.network, listen }
+    Spec { mounts: mounts.collect(), ..inner.stock.spec(format!("{name}-{}", id.0), limits) }
 }
+
+/// What of the rooms that were made ahead would do.
+pub fn kind(inner: &Inner, function: &FunctionSpec, served: &Served) -> Kind {
+    let own = function.environment.expose();
+    let env = variables::of_parked(&function.runtime, served.family, inner.settings.api_port, served.is_relocated);
+    if !served.family.can_wait() || wrapper(own).is_some() || variables::need_own_process(own, &env) {
+        return Kind::Room;
+    }
+    let mounts = [(&served.lang_dir, LANG), (&served.runtime_dir, RUNTIME)];
+    let mounts = mounts.into_iter().filter_map(|(host, inside)| Some((host.clone()?, inside.into())));
+    Kind::Runtime(Arc::new(Recipe { argv: argv(function, served), env, mounts: mounts.collect() }))
+}
+
+/// A room that was made ahead, if there is one, or a new one; and the runtime that waits in it.
+async fn room(inner: &Inner, spec: Spec, kind: &Kind) -> Result<(Sandbox, Option<Waiting>), InvokeError> {
+    if stock::fits(&spec.limits)
+        && let Some(parked) = inner.stock.take(kind)
+    {
+        match adopt(parked, &spec).await {
+            Ok(room) => return Ok(room),
+            Err(error) => tracing::warn!(%error, "failed to use a room that was made ahead; making another"),
+        }
+    }
+    let started = timeout(limits::SANDBOX_START_TIMEOUT, inner.parts.isolation.start(spec)).await;
+    let started = started.map_err(|_| InvokeError::Internal("starting a sandbox took too long".to_owned()))?;
+    let sandbox = started.map_err(|error| {
+        InvokeError::CannotRun(format!("Lamplight failed to start a sandbox for it: failed to {}", with_causes(&error)))
+    })?;
+    Ok((sandbox, None))
+}
+
+async fn adopt(parked: Parked, spec: &Spec) -> std::io::Result<(Sandbox, Option<Waiting>)> {
+    let Parked { sandbox, runtime } = parked;
+    let is_shown =
+        |mount: &&Mount| runtime.is_some() && [LANG, RUNTIME].iter().any(|own| mount.inside.as_os_str() == *own);
+    let mounts = spec.mounts.iter().filter(|mount| !is_shown(mount)).cloned().collect();
+    sandbox.limit(spec.limits.clone())?;
+    timeout(limits::SANDBOX_START_TIMEOUT, sandbox.mount(mounts)).await??;
+    Ok((sandbox, runtime))
+}
+
+const LANG: &str = "/var/lang";
+const RUNTIME: &str = "/var/runtime";
 
 /// Every file there is an extension, whether it can be run or not. No link is followed: it would lead through the host.
 fn extensions(opt: &Path) -> Vec<String> {
@@ -172,11 +212,9 @@ fn start(function: &FunctionSpec, served: &Served, code: &Code, key: &Key, log: 
             is_wrapped: false,
         };
     }
-    let mut argv = vec![served.program.display().to_string()];
-    argv.extend(served.family.arguments(function.memory_mb));
-    argv.push(served.bootstrap.clone());
+    let mut argv = argv(function, served);
     // A wrapper may put itself between the runtime and its API, so the runtime must speak what the wrapper can.
-    let wrapper = env.get(WRAPPER).filter(|wrapper| !wrapper.is_empty()).cloned();
+    let wrapper = wrapper(&env).cloned();
     let is_wrapped = wrapper.is_some();
     if let Some(wrapper) = wrapper {
         argv.insert(0, wrapper);
@@ -184,7 +222,16 @@ fn start(function: &FunctionSpec, served: &Served, code: &Code, key: &Key, log: 
     Start { argv, env, extension_env, is_framed: !is_wrapped, has_log_pipe: true, missing: None, is_wrapped }
 }
 
-const WRAPPER: &str = "AWS_LAMBDA_EXEC_WRAPPER";
+fn argv(function: &FunctionSpec, served: &Served) -> Vec<String> {
+    let mut argv = vec![served.program.display().to_string()];
+    argv.extend(served.family.arguments(function.memory_mb));
+    argv.push(served.bootstrap.clone());
+    argv
+}
+
+fn wrapper(env: &BTreeMap<String, String>) -> Option<&String> {
+    env.get("AWS_LAMBDA_EXEC_WRAPPER").filter(|wrapper| !wrapper.is_empty())
+}
 
 fn log_stream(function: &FunctionSpec, now: base::Timestamp, number: Uuid) -> LogStream {
     let date = now.iso8601_millis().get(..10).unwrap_or_default().replace('-', "/");
@@ -220,6 +267,7 @@ impl Made {
             sandbox: self.sandbox,
             environment: Environment::new(function.timeout, writer, self.extensions),
             start: self.start,
+            waiting: self.waiting,
             api: self.api,
             orders,
             home: Box::new(Place { inner: Arc::clone(inner), id }),

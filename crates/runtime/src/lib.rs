@@ -1,8 +1,10 @@
 //! Runs functions: from a release and an event to a response, on `sandbox::Isolation`.
 //!
 //! ```text
+//! Runtime::expect ── prepare ── what is made ready before anybody asks
 //! Runtime::invoke ── dispatch ── which instance, or a new one (pure)
-//!    │ a new one: code (zips unpacked once), languages (which interpreter serves), variables (its environment)
+//!    │ a new one: stock (rooms and runtimes made ahead), code (zips unpacked once), languages (which interpreter
+//!    │ serves), variables (its environment)
 //!    └─ instance: a task that owns one sandbox and carries out what `environment` decides
 //!         environment   one instance's life, pure: step(now, event) -> commands; the words of reports and errors
 //!         frames, http  the two ways in which a runtime talks; to the environment they look the same. Extensions: http
@@ -17,8 +19,8 @@
 //! another. A caller that goes away changes nothing for the function. Nothing that a function sends is trusted, kept or
 //! waited for beyond a named limit. Nothing is locked across I/O, and the warm path reads no store.
 //!
-//! Not here: what an API call means (`services::lambda`), HTTP of AWS's API (`wire`). Not yet: parked
-//! runtimes, several invocations at once.
+//! Not here: what an API call means (`services::lambda`), HTTP of AWS's API (`wire`). Not yet: several
+//! invocations at once.
 
 mod alarm;
 mod code;
@@ -31,8 +33,10 @@ mod languages;
 mod launch;
 pub mod limits;
 mod logs;
+mod prepare;
 mod response;
 mod runtime;
+mod stock;
 mod telemetry;
 mod trace;
 mod variables;

@@ -81,6 +81,20 @@ pub const API_DRAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long a Runtime API that could not take a connection waits before it tries again.
 pub const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
+/// What a room may hold while it is parked; its function's limit comes with the function.
+pub const PARK_MEMORY_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// Rooms of one kind that are parked, however seldom and however often it is wanted, and those of all kinds.
+pub const PARKED_PER_KIND: u32 = 2;
+pub const PARKED_PER_KIND_MAX: u32 = 16;
+pub const PARKED_MAX: u32 = 32;
+
+/// How long making rooms ahead waits for instances that are being started.
+pub const PARK_AFTER_LAUNCH_MAX: Duration = Duration::from_millis(100);
+
+/// Functions that wait to be made ready.
+pub const EXPECTED_MAX: usize = 64;
+
 /// How long starting a sandbox may take.
 pub const SANDBOX_START_TIMEOUT: Duration = Duration::from_secs(30);
 

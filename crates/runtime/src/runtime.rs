@@ -18,6 +18,8 @@ use crate::code::CodeCache;
 use crate::dispatch::{self, Decision, Dispatch, InstanceId, Wanted};
 use crate::instance::{Order, Reply};
 use crate::languages::Languages;
+use crate::prepare::{self, Preparer};
+use crate::stock::{self, Stock};
 use crate::{launch, limits};
 
 /// What an operator may choose.
@@ -39,6 +41,8 @@ pub struct Settings {
     /// AWS's hard share of the CPU instead of a weight.
     pub is_cpu_hard: bool,
     pub keep_alive: Duration,
+    /// Rooms and runtimes that are held ready, of each kind that was wanted. None: every instance is made from nothing.
+    pub parked_per_kind: u32,
     /// The port of 127.0.0.1 at which functions find the platform's own API.
     pub api_port: u16,
 }
@@ -55,6 +59,7 @@ impl Settings {
             network: Network::Loopback,
             is_cpu_hard: false,
             keep_alive: limits::KEEP_ALIVE_DEFAULT,
+            parked_per_kind: limits::PARKED_PER_KIND,
             api_port: 4566,
         }
     }
@@ -119,6 +124,8 @@ pub(crate) struct Inner {
     pub parts: Parts,
     pub code: CodeCache,
     pub languages: Languages,
+    pub stock: Arc<Stock>,
+    preparer: Preparer,
     /// Held for a decision, never across I/O.
     pub books: Mutex<Books>,
     /// Told of each instance that ends.
@@ -143,15 +150,25 @@ impl Runtime {
             _ => crate::code::make_dir(&languages_dir).map_err(cache)?,
         }
         let dispatch = Dispatch::new(dispatch::Limits { instances_max: limits::INSTANCES_MAX });
-        let inner = Inner {
+        let parked = stock::Limits {
+            per_kind: settings.parked_per_kind,
+            per_kind_max: limits::PARKED_PER_KIND_MAX.max(settings.parked_per_kind),
+            total_max: limits::PARKED_MAX.max(settings.parked_per_kind),
+        };
+        let isolation = parts.isolation.clone();
+        let (preparer, expected) = Preparer::new();
+        let inner = Arc::new(Inner {
+            stock: Stock::new(isolation, settings.network, settings.api_port, parked, &*parts.spawn),
+            preparer,
             code,
             languages: Languages::new(settings.clone(), languages_dir),
             settings,
             parts,
             books: Mutex::new(Books { dispatch, orders: HashMap::new() }),
             instance_ended: Notify::new(),
-        };
-        Ok(Arc::new(Runtime(Arc::new(inner))))
+        });
+        prepare::run(Arc::downgrade(&inner), expected, &*inner.parts.spawn);
+        Ok(Arc::new(Runtime(inner)))
     }
 
     /// Takes no more invocations, waits for those that run, and ends every instance. Cancelling it is safe: sandboxes
@@ -159,6 +176,7 @@ impl Runtime {
     pub async fn drain(&self) {
         let mut idle = Vec::new();
         self.0.books.lock().dispatch.drain(&mut idle);
+        self.0.stock.close();
         self.0.end(&idle);
         loop {
             let ended = self.0.instance_ended.notified();
@@ -182,6 +200,10 @@ impl Invoke for Runtime {
             // Gone without an answer: it panicked, or the server is stopping.
             answer.await.unwrap_or_else(|_| Err(InvokeError::Internal("the instance is gone".to_owned())))
         })
+    }
+
+    fn expect(&self, function: Arc<FunctionSpec>) {
+        self.0.preparer.expect(function);
     }
 }
 

@@ -29,19 +29,11 @@ pub struct Given<'a> {
 
 pub fn of(given: &Given<'_>) -> BTreeMap<String, String> {
     let function = given.function;
-    let mut variables = BTreeMap::new();
-    defaults(given, &mut variables);
+    let mut variables = defaults(&function.runtime, given.family, given.api_port);
     for (name, value) in function.environment.expose() {
         variables.insert(name.clone(), value.clone());
     }
-    if given.is_relocated {
-        let libraries = variables.entry("LD_LIBRARY_PATH".to_owned()).or_default();
-        if !libraries.split(':').any(|folder| folder == LANG_LIBRARIES) {
-            // A function that sets its own path means to add to it, and would not start.
-            *libraries =
-                if libraries.is_empty() { LANG_LIBRARIES.into() } else { format!("{libraries}:{LANG_LIBRARIES}") };
-        }
-    }
+    find_libraries(given.is_relocated, &mut variables);
     let mut set = |name: &str, value: &str| {
         variables.insert(name.to_owned(), value.to_owned());
     };
@@ -72,6 +64,45 @@ pub fn of(given: &Given<'_>) -> BTreeMap<String, String> {
         }
     }
     variables
+}
+
+/// What a runtime is started with before it is known for which function.
+pub fn of_parked(runtime: &str, family: Family, api_port: u16, is_relocated: bool) -> BTreeMap<String, String> {
+    let mut variables = defaults(runtime, family, api_port);
+    find_libraries(is_relocated, &mut variables);
+    variables.insert("AWS_LAMBDA_RUNTIME_API".to_owned(), format!("127.0.0.1:{RUNTIME_API_PORT}"));
+    variables.insert("AWS_EXECUTION_ENV".to_owned(), format!("AWS_Lambda_{runtime}"));
+    variables
+}
+
+/// Whether a function with these variables of its own would notice that its runtime was started with others.
+pub fn need_own_process(own: &BTreeMap<String, String>, parked: &BTreeMap<String, String>) -> bool {
+    let is_read_at_start = |name: &str| {
+        const NAMES: [&str; 9] =
+            ["CLASSPATH", "GCONV_PATH", "HOSTALIASES", "LANG", "LANGUAGE", "LOCPATH", "NLSPATH", "TZ", "TZDIR"];
+        const PREFIXES: [&str; 14] = [
+            "BUNDLE_", "GEM_", "GLIBC_", "JAVA_", "JDK_", "LC_", "LD_", "MALLOC_", "NODE_", "OPENSSL_", "PYTHON",
+            "RUBY", "UV_", "_JAVA_",
+        ];
+        // Every other function of Node.js has it, and no part of Node.js reads it.
+        name != "NODE_ENV"
+            && (NAMES.contains(&name)
+                || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+                || name.starts_with("SSL_"))
+    };
+    own.iter().any(|(name, value)| is_read_at_start(name) && parked.get(name) != Some(value))
+}
+
+/// The libraries of an interpreter that is not where it was built for.
+fn find_libraries(is_relocated: bool, variables: &mut BTreeMap<String, String>) {
+    if is_relocated {
+        let libraries = variables.entry("LD_LIBRARY_PATH".to_owned()).or_default();
+        if !libraries.split(':').any(|folder| folder == LANG_LIBRARIES) {
+            // A function that sets its own path means to add to it, and would not start.
+            *libraries =
+                if libraries.is_empty() { LANG_LIBRARIES.into() } else { format!("{libraries}:{LANG_LIBRARIES}") };
+        }
+    }
 }
 
 /// What of it AWS keeps from extensions.
@@ -107,8 +138,8 @@ fn credentials(given: &Given<'_>, set: &mut impl FnMut(&str, &str)) {
 }
 
 /// What a function may set otherwise.
-fn defaults(given: &Given<'_>, variables: &mut BTreeMap<String, String>) {
-    let runtime = given.function.runtime.as_str();
+fn defaults(runtime: &str, family: Family, api_port: u16) -> BTreeMap<String, String> {
+    let mut variables = BTreeMap::new();
     let mut set = |name: &str, value: &str| {
         variables.insert(name.to_owned(), value.to_owned());
     };
@@ -120,15 +151,15 @@ fn defaults(given: &Given<'_>, variables: &mut BTreeMap<String, String>) {
         path = path.replace("/var/lang/bin:", "");
         libraries = libraries.replace("/var/lang/lib:", "");
     }
-    if given.family == Family::Ruby {
+    if family == Family::Ruby {
         libraries = format!("{libraries}:{libraries}");
     }
     set("PATH", &path);
     set("LD_LIBRARY_PATH", &libraries);
     set("LANG", "en_US.UTF-8");
     set("TZ", ":UTC");
-    set("AWS_ENDPOINT_URL", &format!("http://127.0.0.1:{}", given.api_port));
-    match given.family {
+    set("AWS_ENDPOINT_URL", &format!("http://127.0.0.1:{api_port}"));
+    match family {
         Family::Python => {
             // `PYTHONPATH` is the bootstrap's to set: one that is there already is the function's own.
             let is_old = matches!(runtime, "python3.8" | "python3.9" | "python3.10" | "python3.11");
@@ -154,8 +185,9 @@ fn defaults(given: &Given<'_>, variables: &mut BTreeMap<String, String>) {
         }
         Family::Java | Family::Provided => {}
     }
-    if matches!(given.family, Family::Python | Family::Node | Family::Ruby) {
+    if matches!(family, Family::Python | Family::Node | Family::Ruby) {
         set("PWD", "/var/task");
         set("SHLVL", "0");
     }
+    variables
 }

@@ -158,7 +158,7 @@ impl Room for FakeRoom {
         Box::pin(TcpStream::connect((Ipv4Addr::LOCALHOST, port)))
     }
 
-    fn mount(&self, _mount: Mount) -> BoxFuture<'_, io::Result<()>> {
+    fn mount(&self, _mounts: Vec<Mount>) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async { Ok(()) })
     }
 

@@ -54,7 +54,7 @@ pub(crate) trait Room: Send + Sync {
     fn signal(&self, process: ProcessId, signal: i32) -> io::Result<()>;
     fn clear(&self) -> BoxFuture<'_, io::Result<()>>;
     fn connect(&self, port: u16) -> BoxFuture<'_, io::Result<TcpStream>>;
-    fn mount(&self, mount: Mount) -> BoxFuture<'_, io::Result<()>>;
+    fn mount(&self, mounts: Vec<Mount>) -> BoxFuture<'_, io::Result<()>>;
     fn limit(&self, limits: Limits) -> io::Result<()>;
     fn freeze(&self) -> io::Result<Freezing>;
     fn thaw(&self) -> io::Result<()>;
@@ -106,9 +106,9 @@ impl Sandbox {
         self.room.connect(port).await
     }
 
-    /// Shows another directory of the host inside, as if it had been in the `Spec`.
-    pub async fn mount(&self, mount: Mount) -> io::Result<()> {
-        self.room.mount(mount).await
+    /// Shows more directories of the host inside, as if they had been in the `Spec`. After an error some may be shown.
+    pub async fn mount(&self, mounts: Vec<Mount>) -> io::Result<()> {
+        self.room.mount(mounts).await
     }
 
     /// Other limits of memory, CPU and processes from now on. The rest stays as it was started.

@@ -35,7 +35,7 @@ pub enum Order {
     },
     Mount {
         token: u64,
-        mount: Mount,
+        mounts: Vec<Mount>,
     },
 }
 

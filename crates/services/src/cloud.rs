@@ -115,5 +115,7 @@ pub mod testing {
         fn invoke(&self, _: Arc<FunctionSpec>, _: Call) -> BoxFuture<'_, Result<Invoked, InvokeError>> {
             Box::pin(async { Err(InvokeError::CannotRun("functions".into())) })
         }
+
+        fn expect(&self, _: Arc<FunctionSpec>) {}
     }
 }

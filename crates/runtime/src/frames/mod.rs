@@ -37,6 +37,8 @@ pub struct Connection {
     stream: u32,
     /// What the runtime may still send of its response.
     credit: u64,
+    /// It has said that it waits for its function.
+    is_parked: bool,
     /// It broke the protocol, which is said once; or it hung up, which is said by its exit alone.
     is_broken: bool,
 }
@@ -107,6 +109,7 @@ impl Connection {
             is_responding: false,
             stream: 0,
             credit: 0,
+            is_parked: false,
             is_broken: false,
         };
         Ok((connection, theirs.into()))
@@ -118,6 +121,19 @@ impl Connection {
         let message = serde_json::to_vec(&Init { env }).unwrap_or_default();
         codec::write(&mut self.outgoing, Kind::Init, 0, &message);
         self.send();
+    }
+
+    /// Waits until the runtime waits for `init`. Whether it does; otherwise it is of no use.
+    pub async fn parked(&mut self) -> bool {
+        while !self.is_parked && !self.is_broken {
+            let progress = match self.socket.readable().await {
+                Ok(()) => self.receive().map(|_| ()),
+                Err(_) => Err(Fault::HungUp),
+            };
+            self.note(progress);
+        }
+        // It has no more to say yet.
+        self.is_parked && !self.is_broken && self.said.is_empty()
     }
 
     pub fn invoke(&mut self, call: &Call, deadline: Timestamp) {
@@ -305,8 +321,10 @@ impl Connection {
                     serde_json::from_slice(&message).map_err(|_| "it sent a head that is not as agreed")?;
                 Said::Head { content_type: head.content_type, is_streamed: head.streaming }
             }
-            // It has its environment already.
-            Kind::Parked => return Ok(()),
+            Kind::Parked => {
+                self.is_parked = true;
+                return Ok(());
+            }
             Kind::Init | Kind::Invoke | Kind::Event | Kind::Credit | Kind::Response => {
                 return Err("it sent what only the host sends");
             }

@@ -24,10 +24,12 @@ use tokio::time::{Instant, timeout};
 
 use crate::alarm::Alarm;
 use crate::environment::{Command, Environment, Event, Said, Source, Who};
+use crate::frames::Connection;
 use crate::http::{Api, Heard};
 use crate::languages::Advice;
 use crate::limits::{CLEAR_TIMEOUT, CREDIT_BYTES, DELIVERY_BEFORE_FREEZE_MAX, FREEZE_AFTER};
 use crate::logs::{Output, Written};
+use crate::stock::Waiting;
 use crate::telemetry::{Relay, Sent};
 use crate::trace;
 use caller::Caller;
@@ -68,6 +70,8 @@ pub struct Body {
     pub sandbox: Sandbox,
     pub environment: Environment,
     pub start: Start,
+    /// Its runtime, where that was started before.
+    pub waiting: Option<Waiting>,
     /// What is spoken on the sandbox's own port.
     pub api: Api,
     pub orders: mpsc::Receiver<Order>,
@@ -90,6 +94,8 @@ struct Instance {
     sandbox: Arc<Sandbox>,
     environment: Environment,
     start: Start,
+    /// Its runtime, until it is its own.
+    waiting: Option<(ProcessId, Connection)>,
     transport: Transport,
     orders: mpsc::Receiver<Order>,
     home: Box<dyn Home>,
@@ -144,11 +150,13 @@ pub async fn run(body: Body) -> mpsc::Receiver<Order> {
     let sandbox = Arc::new(body.sandbox);
     let began = (Instant::now(), body.clock.now());
     let is_frozen = watch::Sender::new(false);
+    let (waiting, output) = body.waiting.map(|it| ((it.process, it.connection), it.output)).unzip();
     let mut instance = Instance {
         relay: Relay::new(Arc::clone(&sandbox), is_frozen.subscribe(), body.spawn, body.is_json),
         sandbox: Arc::clone(&sandbox),
         environment: body.environment,
         start: body.start,
+        waiting,
         transport: Transport::new(body.api),
         orders: body.orders,
         home: body.home,
@@ -159,7 +167,7 @@ pub async fn run(body: Body) -> mpsc::Receiver<Order> {
         keep_alive: body.keep_alive,
         advice: body.advice,
         is_flushing: false,
-        output: Output::default(),
+        output: output.unwrap_or_default(),
         processes: Processes::default(),
         caller: Caller::default(),
         idle_since: None,
@@ -352,6 +360,8 @@ impl Instance {
     }
 
     async fn exited(&mut self, process: ProcessId, exit: Exit, lines: &mut Vec<Written>) {
+        // One that waited for its function and died before is nobody's loss: another is started.
+        self.waiting.take_if(|(waiting, _)| *waiting == process);
         if !self.processes.has(process) {
             return;
         }
@@ -465,11 +475,18 @@ impl Instance {
         if let Some(missing) = &self.start.missing {
             return Some(Event::NotStarted(missing.clone()));
         }
+        if let Some((process, mut connection)) = self.waiting.take() {
+            connection.init(&self.start.env);
+            self.transport.connect(connection);
+            self.processes.add(process, Who::Runtime);
+            return None;
+        }
         let (program, connection) = match self.start.runtime(&mut self.output) {
             Ok(made) => made,
             Err(error) => return Some(no_pipes(&error)),
         };
-        if let Some(connection) = connection {
+        if let Some(mut connection) = connection {
+            connection.init(&self.start.env);
             self.transport.connect(connection);
         }
         match timeout(CLEAR_TIMEOUT, self.sandbox.run(program)).await {
@@ -499,6 +516,7 @@ impl Instance {
 
     async fn clear(&mut self, events: &mut VecDeque<Event>) {
         self.processes.clear();
+        self.waiting = None;
         match timeout(CLEAR_TIMEOUT, self.sandbox.clear()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {

@@ -9,6 +9,7 @@ use sandbox::{Exit, ProcessId, Program, RunError, Status};
 use crate::environment::{Event, Who};
 use crate::frames::Connection;
 use crate::logs::Output;
+use crate::stock::Recipe;
 
 /// How the function's program is started.
 pub struct Start {
@@ -32,6 +33,19 @@ const CONTROL_FD: u16 = 3;
 const LOG_FD: u16 = 62;
 
 impl Start {
+    /// A runtime that is to wait for its function.
+    pub fn parked(recipe: &Recipe) -> Start {
+        Start {
+            argv: recipe.argv.clone(),
+            env: recipe.env.clone(),
+            extension_env: BTreeMap::new(),
+            is_framed: true,
+            has_log_pipe: true,
+            missing: None,
+            is_wrapped: false,
+        }
+    }
+
     /// The runtime's program, and our end of its frames if it speaks them.
     pub fn runtime(&self, output: &mut Output) -> io::Result<(Program, Option<Connection>)> {
         let given = output.open_runtime()?;
@@ -43,9 +57,8 @@ impl Start {
         if !self.is_framed {
             return Ok((program, None));
         }
-        let (mut connection, theirs) = Connection::pair()?;
+        let (connection, theirs) = Connection::pair()?;
         program = program.grant(CONTROL_FD, theirs).env("_LAMP_CONTROL_FD", CONTROL_FD.to_string());
-        connection.init(&self.env);
         Ok((program, Some(connection)))
     }
 

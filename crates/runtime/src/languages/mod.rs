@@ -95,6 +95,12 @@ impl Family {
         }
     }
 
+    /// Whether its runtime can be started before it is known for which function. Java cannot change the folder that it
+    /// was started in, and would not see the function's.
+    pub fn can_wait(self) -> bool {
+        matches!(self, Family::Python | Family::Node | Family::Ruby)
+    }
+
     /// The language of a folder for SDKs, such as `nodejs`.
     pub fn named(word: &str) -> Option<Family> {
         [Family::Python, Family::Node, Family::Java, Family::Ruby].into_iter().find(|family| family.word() == word)

@@ -368,10 +368,10 @@ impl Spawner {
         Ok(())
     }
 
-    async fn mount(&self, token: u64, mount: Mount) -> io::Result<()> {
+    async fn mount(&self, token: u64, mounts: Vec<Mount>) -> io::Result<()> {
         let (answered, answer) = oneshot::channel();
         self.table.lock().mounting.insert(token, answered);
-        transmit(&self.socket, &Order::Mount { token, mount }, &[]).await?;
+        transmit(&self.socket, &Order::Mount { token, mounts }, &[]).await?;
         match answer.await {
             Ok(0) => Ok(()),
             Ok(errno) => Err(io::Error::from_raw_os_error(errno)),

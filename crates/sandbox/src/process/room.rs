@@ -17,7 +17,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot, watch};
 
 use crate::isolation::{Event, Exit, Freezing, ProcessId, Room, RunError, StartError, Status, Usage};
-use crate::limits::{GRANT_NUMBER_MAX, GRANTS_MAX, PROGRAMS_MAX};
+use crate::limits::{GRANT_NUMBER_MAX, GRANTS_MAX, MOUNTS_MAX, PROGRAMS_MAX};
 use crate::message::{self, Command, News};
 use crate::places::Places;
 use crate::process::cgroup::Group;
@@ -332,13 +332,14 @@ impl Room for ProcessRoom {
         })
     }
 
-    fn mount(&self, mount: Mount) -> BoxFuture<'_, io::Result<()>> {
+    fn mount(&self, mounts: Vec<Mount>) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
-            if !is_mountable(&mount) {
+            if mounts.len() > MOUNTS_MAX || !mounts.iter().all(is_mountable) {
                 return Err(io::ErrorKind::InvalidInput.into());
             }
-            self.spawner.mount(self.token, mount.clone()).await?;
-            self.places.lock().folder(mount.inside, mount.host);
+            self.spawner.mount(self.token, mounts.clone()).await?;
+            let mut places = self.places.lock();
+            mounts.into_iter().for_each(|mount| places.folder(mount.inside, mount.host));
             Ok(())
         })
     }

@@ -327,8 +327,8 @@ impl Spawner {
                 Ok(()) => return Ok(()),
                 Err(failure) => Report::NotStarted { token, errno: failure.errno(), step: failure.step },
             },
-            Order::Mount { token, mount } => {
-                let errno = self.mount(token, &mount).err().map_or(0, |failure| failure.errno());
+            Order::Mount { token, mounts } => {
+                let errno = self.mount(token, &mounts).err().map_or(0, |failure| failure.errno());
                 Report::Mounted { token, errno }
             }
         };
@@ -409,16 +409,18 @@ impl Spawner {
         }
     }
 
-    /// Shows a directory in a sandbox that runs already.
-    fn mount(&mut self, token: u64, mount: &Mount) -> Result<(), Failure> {
+    /// Shows directories in a sandbox that runs already.
+    fn mount(&mut self, token: u64, mounts: &[Mount]) -> Result<(), Failure> {
         let cell = self.cells.values().find(|cell| cell.token == token);
         let cell = cell.ok_or(io::Error::from_raw_os_error(libc::ESRCH)).step("find the sandbox")?;
         let (House::Confined { template, .. }, Some(files)) = (&self.house, &cell.files) else {
-            return bare::check(mount);
+            return mounts.iter().try_for_each(bare::check);
         };
-        let tree = sealed(mount)?;
+        let trees = mounts.iter().map(sealed).collect::<Result<Vec<_>, _>>()?;
         template.enter(files)?;
-        let attached = attach(&tree, &mount.inside.to_string_lossy()).step("mount a directory of the host");
+        let attached = trees.iter().zip(mounts).try_for_each(|(tree, mount)| {
+            attach(tree, &mount.inside.to_string_lossy()).step("mount a directory of the host")
+        });
         let home = template.leave();
         self.is_lost = home.is_err();
         home.and(attached)

@@ -14,7 +14,7 @@ async fn programs_find_the_places_of_a_function() {
     let mut wanted = spec("places");
     wanted.mounts = vec![Mount { host: code.path().to_owned(), inside: "/var/task".into() }];
     let sandbox = soon(isolation.start(wanted.clone())).await.unwrap();
-    soon(sandbox.mount(Mount { host: layer.path().to_owned(), inside: "/opt".into() })).await.unwrap();
+    soon(sandbox.mount(vec![Mount { host: layer.path().to_owned(), inside: "/opt".into() }])).await.unwrap();
     assert_eq!(sandbox.locate("/var/task:/opt"), format!("{}:{}", code.path().display(), layer.path().display()));
     let (mut reader, writer) = std::io::pipe().unwrap();
     let script = "pwd; cat file $LAYER/file; ls /var/lang /var/runtime; echo x >/tmp/own; ls $TMPDIR; ulimit -n";
@@ -35,7 +35,7 @@ async fn programs_find_the_places_of_a_function() {
     soon(sandbox.kill()).await;
     assert!(!std::fs::exists(&tmp).unwrap());
     let missing = Mount { host: code.path().join("missing"), inside: "/opt".into() };
-    assert!(soon(other.mount(missing)).await.is_err());
+    assert!(soon(other.mount(vec![missing])).await.is_err());
 }
 
 /// A process that has left its session and its parents.

@@ -57,18 +57,18 @@ async fn directories_of_the_host_are_shown_read_only() {
     let mut wanted = spec("mounts");
     wanted.mounts = vec![Mount { host: code.path().to_owned(), inside: "/var/task".into() }];
     let sandbox = soon(isolation.start(wanted)).await.unwrap();
-    soon(sandbox.mount(Mount { host: layer.path().to_owned(), inside: "/opt".into() })).await.unwrap();
+    soon(sandbox.mount(vec![Mount { host: layer.path().to_owned(), inside: "/opt".into() }])).await.unwrap();
     let script = "cat /var/task/file /opt/file; for d in /var/task /opt /usr /etc / /var/runtime; do touch $d/x && echo BAD $d; done 2>/dev/null; true";
     assert_eq!(output(&sandbox, script).await, ("contentcontent".to_owned(), succeeded()));
     let elsewhere = Mount { host: layer.path().to_owned(), inside: "/etc".into() };
-    assert!(soon(sandbox.mount(elsewhere)).await.is_err());
+    assert!(soon(sandbox.mount(vec![elsewhere])).await.is_err());
     // A link that somebody put in a directory's place (CVE-2026-1386) leads nowhere.
     let link = layer.path().join("link");
     std::os::unix::fs::symlink("/root", &link).unwrap();
     let linked = Mount { host: link, inside: "/var/lang".into() };
-    assert!(soon(sandbox.mount(linked)).await.is_err());
+    assert!(soon(sandbox.mount(vec![linked])).await.is_err());
     let missing = Mount { host: code.path().join("missing"), inside: "/opt".into() };
-    assert_eq!(soon(sandbox.mount(missing)).await.unwrap_err().kind(), std::io::ErrorKind::NotFound);
+    assert_eq!(soon(sandbox.mount(vec![missing])).await.unwrap_err().kind(), std::io::ErrorKind::NotFound);
 }
 
 #[tokio::test]

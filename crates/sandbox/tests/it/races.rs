@@ -68,7 +68,7 @@ async fn swapped_directories_lead_nowhere_else(isolation: &Isolation) {
             }
             Err(other) => panic!("{other:?}"),
         };
-        if round % 2 == 1 && soon(sandbox.mount(mount)).await.is_err() {
+        if round % 2 == 1 && soon(sandbox.mount(vec![mount])).await.is_err() {
             refused += 1;
             // Nothing was mounted half-way, and the room is as good as before.
             assert_eq!(output(&sandbox, "ls /var/task").await, (String::new(), succeeded()));

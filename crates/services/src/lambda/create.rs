@@ -11,7 +11,7 @@ use super::name::FunctionRef;
 use super::release::{FunctionConfiguration, Phase, Pins, Release};
 use super::settings::{Given, Settings, Variables};
 use super::tag::{self, Tags};
-use super::{CODE_BODY_BYTES_MAX, account, capacity_provider, code_signing, errors, layer, version};
+use super::{CODE_BODY_BYTES_MAX, account, capacity_provider, code_signing, errors, invoke, layer, version};
 use crate::{Ctx, Service};
 
 #[derive(Deserialize)]
@@ -47,6 +47,7 @@ pub async fn create(
 ) -> Result<FunctionConfiguration, AwsError> {
     let prepared = prepare(&ctx, input, given).await?;
     let (function, published) = commit(&ctx, prepared).await?;
+    invoke::expect(&ctx, &function).await;
     // Of a function that is published as it is made, AWS shows the version under the function's own ARN.
     let (release, version) = match published {
         Some((number, release)) => (release, number.to_string()),

@@ -120,6 +120,10 @@ pub struct Resolved {
 }
 
 impl Resolved {
+    pub fn latest(function: Arc<Function>) -> Self {
+        Self { function, published: None }
+    }
+
     pub fn release(&self) -> &Release {
         self.published.as_ref().map_or(&self.function.latest, |(_, release)| release)
     }

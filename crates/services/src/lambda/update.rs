@@ -11,7 +11,7 @@ use super::function::{self, FUNCTIONS, Function, check_revision};
 use super::name::FunctionRef;
 use super::release::{FunctionConfiguration, Phase, Release};
 use super::settings::Given;
-use super::{account, capacity_provider, code_signing, layer, version};
+use super::{account, capacity_provider, code_signing, invoke, layer, version};
 use crate::{Ctx, Service};
 
 #[derive(Deserialize)]
@@ -60,12 +60,14 @@ pub async fn code(
     let taken = source.take(&ctx).await?;
     let mut others = vec![account::turn(&ctx)];
     others.extend(before.latest.capacity_provider().and_then(|arn| capacity_provider::turn(&ctx, arn)));
-    match commit_code(&ctx, &name, others, &input, &taken).await? {
-        (function, Some((number, release))) => {
+    let (function, published) = commit_code(&ctx, &name, others, &input, &taken).await?;
+    invoke::expect(&ctx, &function).await;
+    match published {
+        Some((number, release)) => {
             let number = number.to_string();
             release.show(&ctx, &function, number.clone(), Some(&number), Phase::Created).await
         }
-        (function, None) => {
+        None => {
             let latest = function.latest.clone();
             latest.show(&ctx, &function, "$LATEST".into(), None, Phase::Updated).await
         }
@@ -162,6 +164,7 @@ pub async fn configuration(
         function.latest.touch(&ctx);
         let batch = batch.put(&FUNCTIONS, &scope, &name, &function);
         if edit.commit(batch).await? {
+            invoke::expect(&ctx, &function).await;
             let latest = function.latest.clone();
             return latest.show(&ctx, &function, "$LATEST".into(), None, Phase::Updated).await;
         }

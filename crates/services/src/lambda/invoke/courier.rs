@@ -383,6 +383,8 @@ mod tests {
             let invoked = Invoked { function_error, content_type: None, response: Box::new(Empty) };
             Box::pin(async { Ok(invoked) })
         }
+
+        fn expect(&self, _: Arc<FunctionSpec>) {}
     }
 
     struct Bed {
@@ -488,6 +490,8 @@ mod tests {
             assert!(std::mem::replace(&mut *self.1.lock().unwrap_or_else(PoisonError::into_inner), true), "once");
             self.0.invoke(spec, call)
         }
+
+        fn expect(&self, _: Arc<FunctionSpec>) {}
     }
 
     #[tokio::test(start_paused = true)]

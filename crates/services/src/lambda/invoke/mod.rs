@@ -17,6 +17,8 @@ mod response_stream;
 mod retry;
 mod spec;
 
+use std::sync::Arc;
+
 use base::ports::{Call, Concurrency, InvokeError, Invoked, ResponsePiece, UNHANDLED};
 use base::{AwsError, Cause, RequestId, trace};
 use base64::Engine;
@@ -141,6 +143,14 @@ impl Request {
             is_streamed: false,
             cause: ctx.cx.cause,
         }
+    }
+}
+
+/// Tells whoever runs functions of one that is new or has changed. Whether it can be run shows when it is.
+pub async fn expect(ctx: &Ctx, function: &Function) {
+    let latest = Resolved::latest(Arc::new(function.clone()));
+    if let Ok(spec) = spec::build(ctx, &latest).await {
+        ctx.cloud.functions.expect(Arc::new(spec));
     }
 }
 

@@ -40,7 +40,8 @@ impl Specs {
     }
 }
 
-async fn build(ctx: &Ctx, resolved: &Resolved) -> Result<FunctionSpec, AwsError> {
+/// The release as a value, of a function that nobody may ever ask for.
+pub(super) async fn build(ctx: &Ctx, resolved: &Resolved) -> Result<FunctionSpec, AwsError> {
     let (function, release) = (&resolved.function, resolved.release());
     let Release { settings, code, revision, .. } = release;
     let Code::Zip { blob, .. } = code else {

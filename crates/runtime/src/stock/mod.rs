@@ -1,0 +1,288 @@
+//! Rooms that are made before anybody asks for them: empty ones, and ones in which a language's runtime waits for its
+//! function. A cold start that finds one shows it the code, gives it the function's limits and its environment, and is
+//! spared the rest.
+//!
+//! `policy` says how many of which kind. They are made one after the other, with next to no share of the CPU, and not
+//! while somebody's instance is being started.
+//!
+//! Invariants: nothing of any function is in a parked room: what runs there is the interpreter and our bootstrap. A
+//! room is handed out once, to one instance, and never comes back.
+
+mod policy;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Waker};
+
+use base::{Spawn, with_causes};
+use parking_lot::Mutex;
+use sandbox::{Cpu, Isolation, Limits as RoomLimits, Mount, Network, ProcessId, Sandbox, Spec};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::frames::Connection;
+use crate::instance::Start;
+use crate::limits::{PARK_AFTER_LAUNCH_MAX, PARK_MEMORY_BYTES, SANDBOX_START_TIMEOUT};
+use crate::logs::Output;
+use crate::variables::RUNTIME_API_PORT;
+
+pub use policy::Limits;
+use policy::{Next, Policy};
+
+/// What a parked room can become.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Whatever any function needs.
+    Room,
+    /// An instance of a function that this runtime serves.
+    Runtime(Arc<Recipe>),
+}
+
+/// How a runtime is started before it is known for which function. Its content is its identity.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Recipe {
+    pub argv: Vec<String>,
+    /// What the interpreter reads once, when it starts.
+    pub env: BTreeMap<String, String>,
+    /// Where its files are on the host, and inside.
+    pub mounts: Vec<(PathBuf, PathBuf)>,
+}
+
+pub struct Parked {
+    pub sandbox: Sandbox,
+    pub runtime: Option<Waiting>,
+}
+
+/// A runtime that waits for its function.
+pub struct Waiting {
+    pub process: ProcessId,
+    pub connection: Connection,
+    pub output: Output,
+}
+
+pub struct Stock {
+    isolation: Isolation,
+    network: Network,
+    api_port: u16,
+    began: Instant,
+    table: Mutex<Table>,
+    poked: Arc<Notify>,
+    launches_over: Notify,
+}
+
+struct Table {
+    policy: Policy<Kind>,
+    held: BTreeMap<Kind, Vec<Parked>>,
+    /// Instances that are being started.
+    launches: u32,
+    made: u64,
+    is_closed: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ParkError {
+    #[error("start a room")]
+    Start(#[from] sandbox::StartError),
+    #[error("open pipes for a runtime")]
+    Pipes(#[source] std::io::Error),
+    #[error("run a runtime")]
+    Run(#[from] sandbox::RunError),
+    #[error("hear from a runtime that it waits")]
+    Silent,
+    #[error("do so in time")]
+    Late,
+}
+
+/// An instance that is being started, while it lives.
+pub struct Launch<'a>(&'a Stock);
+
+impl Stock {
+    pub fn new(isolation: Isolation, network: Network, api_port: u16, limits: Limits, spawn: &dyn Spawn) -> Arc<Stock> {
+        let table =
+            Table { policy: Policy::new(limits), held: BTreeMap::new(), launches: 0, made: 0, is_closed: false };
+        let poked = Arc::new(Notify::new());
+        let stock = Arc::new(Stock {
+            isolation,
+            network,
+            api_port,
+            began: Instant::now(),
+            table: Mutex::new(table),
+            poked: Arc::clone(&poked),
+            launches_over: Notify::new(),
+        });
+        spawn.spawn("stock", Box::pin(tend(Arc::downgrade(&stock), poked)));
+        stock
+    }
+
+    /// What every room is, but for what it shows.
+    pub fn spec(&self, name: String, limits: RoomLimits) -> Spec {
+        // The Runtime API also where the runtime speaks frames: an extension within it may not.
+        let listen = vec![self.api_port, RUNTIME_API_PORT];
+        Spec { name, mounts: Vec::new(), limits, network: self.network, listen }
+    }
+
+    pub fn launch(&self) -> Launch<'_> {
+        let mut table = self.table.lock();
+        table.launches = table.launches.saturating_add(1);
+        Launch(self)
+    }
+
+    /// A room of this kind, or an empty one.
+    pub fn take(&self, kind: &Kind) -> Option<Parked> {
+        self.take_only(kind).or_else(|| if *kind == Kind::Room { None } else { self.take_only(&Kind::Room) })
+    }
+
+    fn take_only(&self, kind: &Kind) -> Option<Parked> {
+        let mut table = self.table.lock();
+        loop {
+            if !table.policy.take(self.began.elapsed(), kind) {
+                return None;
+            }
+            let parked = table.held.get_mut(kind).and_then(Vec::pop)?;
+            if parked.is_whole() {
+                return Some(parked);
+            }
+        }
+    }
+
+    /// One of this kind may be asked for soon.
+    pub fn expect(&self, kind: &Kind) {
+        let mut table = self.table.lock();
+        table.policy.expect(self.began.elapsed(), kind);
+        drop(table);
+        self.poked.notify_one();
+    }
+
+    /// Holds nothing any more.
+    pub fn close(&self) {
+        let mut table = self.table.lock();
+        table.is_closed = true;
+        let held = std::mem::take(&mut table.held);
+        drop(table);
+        drop(held);
+        self.poked.notify_one();
+    }
+
+    fn next(&self) -> Option<Next<Kind>> {
+        let mut table = self.table.lock();
+        (!table.is_closed).then(|| table.policy.next(self.began.elapsed()))
+    }
+
+    async fn make(&self, kind: Kind) {
+        self.wait_for_launches().await;
+        let made = timeout(SANDBOX_START_TIMEOUT, self.park(&kind)).await.unwrap_or(Err(ParkError::Late));
+        let mut table = self.table.lock();
+        match made {
+            Ok(parked) if !table.is_closed => {
+                table.policy.made(&kind);
+                table.held.entry(kind).or_default().push(parked);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                table.policy.failed(self.began.elapsed(), &kind);
+                drop(table);
+                tracing::warn!("failed to make a room ahead of time: failed to {}", with_causes(&error));
+            }
+        }
+    }
+
+    /// Not in the way of a request; but where they do not end, there is all the more need.
+    pub async fn wait_for_launches(&self) {
+        let over = async {
+            loop {
+                let over = self.launches_over.notified();
+                if self.table.lock().launches == 0 {
+                    return;
+                }
+                over.await;
+            }
+        };
+        timeout(PARK_AFTER_LAUNCH_MAX, over).await.ok();
+    }
+
+    async fn park(&self, kind: &Kind) -> Result<Parked, ParkError> {
+        let number = {
+            let mut table = self.table.lock();
+            table.made = table.made.saturating_add(1);
+            table.made
+        };
+        // Whoever is asked for goes first.
+        let limits = RoomLimits { cpu: Cpu::Weight(1), ..RoomLimits::for_memory(PARK_MEMORY_BYTES) };
+        let mut spec = self.spec(format!("parked-{number}"), limits);
+        let Kind::Runtime(recipe) = kind else {
+            return Ok(Parked { sandbox: self.isolation.start(spec).await?, runtime: None });
+        };
+        let mounts = recipe.mounts.iter().cloned();
+        spec.mounts = mounts.map(|(host, inside)| Mount { host, inside }).collect();
+        let sandbox = self.isolation.start(spec).await?;
+        let mut output = Output::default();
+        let start = Start::parked(recipe);
+        let (program, connection) = start.runtime(&mut output).map_err(ParkError::Pipes)?;
+        let mut connection = connection.ok_or(ParkError::Silent)?;
+        let process = sandbox.run(program).await?;
+        if !connection.parked().await {
+            return Err(ParkError::Silent);
+        }
+        Ok(Parked { sandbox, runtime: Some(Waiting { process, connection, output }) })
+    }
+}
+
+/// Makes and discards what the policy says, until there is no stock any more.
+async fn tend(stock: Weak<Stock>, poked: Arc<Notify>) {
+    loop {
+        let Some(alive) = stock.upgrade() else { return };
+        let wakeup = match alive.next() {
+            None => return,
+            Some(Next::Make(kind)) => {
+                alive.make(kind).await;
+                continue;
+            }
+            Some(Next::Discard(kind)) => {
+                drop(alive.table.lock().held.get_mut(&kind).and_then(Vec::pop));
+                continue;
+            }
+            Some(Next::Wait(until)) => until.and_then(|until| alive.began.checked_add(until)),
+        };
+        drop(alive);
+        match wakeup {
+            Some(at) => timeout_at(at, poked.notified()).await.unwrap_or_default(),
+            None => poked.notified().await,
+        }
+    }
+}
+
+impl Drop for Stock {
+    fn drop(&mut self) {
+        self.poked.notify_one();
+    }
+}
+
+impl Drop for Launch<'_> {
+    fn drop(&mut self) {
+        let mut table = self.0.table.lock();
+        table.launches = table.launches.saturating_sub(1);
+        let are_over = table.launches == 0;
+        drop(table);
+        if are_over {
+            self.0.launches_over.notify_one();
+        }
+        self.0.poked.notify_one();
+    }
+}
+
+impl Parked {
+    /// Whether all of it is alive, as far as anybody has heard.
+    fn is_whole(&self) -> bool {
+        let mut happened = pin!(self.sandbox.event());
+        happened.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+}
+
+/// What every room that is made ahead has of limits that cannot change later.
+pub fn fits(limits: &RoomLimits) -> bool {
+    let parked = RoomLimits::for_memory(PARK_MEMORY_BYTES);
+    (limits.tmp_bytes, limits.tmp_inodes) == (parked.tmp_bytes, parked.tmp_inodes)
+}
