@@ -267,15 +267,17 @@ mod tests {
         let functions = |file: &str| with_file(file, Settings::default()).unwrap().functions;
         let file = "[functions]\nisolation = 'process'\nnetwork = 'none'\nallowed_networks = ['10.0.0.0/8']\n\
                     nameservers = ['10.0.0.2']\nmay_forward = false\ncpu = 'quota'\nconcurrency = 7\n\
-                    keep_alive = '90s'\nruntime_match = 'exact'\n";
+                    keep_alive = '90s'\nruntime_match = 'exact'\nparked = 3\n";
         let read = functions(file);
         assert_eq!((read.isolation, read.network, read.cpu), (Isolation::Process, Some(Network::None), Cpu::Quota));
         assert_eq!((read.allowed_networks.len(), read.nameservers.len(), read.may_forward), (1, 1, false));
-        assert_eq!((read.concurrency, read.keep_alive.as_secs()), (7, 90));
+        assert_eq!((read.concurrency, read.keep_alive.as_secs(), read.parked), (7, 90, 3));
+        let strict = functions(&file.replace("'process'", "'strict'"));
+        assert_eq!((strict.isolation, strict.parked), (Isolation::Strict, 0), "every instance is made from nothing");
         assert_eq!(read.interpreters.runtime_match, RuntimeMatch::Exact);
         let default = functions("");
         assert_eq!((default.isolation, default.network, default.may_forward), (Isolation::Auto, None, true));
-        assert_eq!((default.concurrency, default.keep_alive.as_secs()), (1000, 600));
+        assert_eq!((default.concurrency, default.keep_alive.as_secs(), default.parked), (1000, 600, 2));
 
         let flags = FunctionFlags { network: Some(Network::Egress), concurrency: Some(8), ..FunctionFlags::default() };
         let over = with_file(file, Settings { functions: flags, ..Settings::default() }).unwrap().functions;
@@ -312,7 +314,7 @@ mod tests {
         assert!(told("functions.concurrency = 0").contains("from 1 to 10000"));
         assert!(told("functions.keep_alive = '10'").contains("such as 90s, 10m or 1h"));
         assert!(told("functions.allowed_networks = ['10.0.0.1/8']").contains("write 10.0.0.0/8"));
-        assert!(told("functions.isolation = 'docker'").contains("expected one of `auto`, `process`, `none`"));
+        assert!(told("functions.isolation = 'docker'").contains("expected one of `auto`, `process`, `strict`, `none`"));
         for bad in ["cobol = '/usr'", "'python3.13' = 1", "python3.13.1 = '/usr'", "'provided.al2' = '/usr'"] {
             assert!(told(&format!("[runtimes]\n{bad}")).contains("under [runtimes]"), "{bad}");
         }

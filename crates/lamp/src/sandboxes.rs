@@ -38,7 +38,7 @@ impl Sandboxes {
         }
         let (isolation, features) = match sandbox::processes(settings(functions), spawn).await {
             Ok(lent) => lent,
-            Err(error) if functions.isolation == cli::Isolation::Process => return Err(SandboxesError::Process(error)),
+            Err(error) if functions.isolation != cli::Isolation::Auto => return Err(SandboxesError::Process(error)),
             Err(error) => {
                 tracing::warn!("functions cannot run here: failed to {}; {}", with_causes(&error), error.remedy());
                 return Ok(None);

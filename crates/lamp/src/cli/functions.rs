@@ -14,7 +14,7 @@ use serde::Deserialize;
 #[command(next_help_heading = "Functions")]
 pub struct FunctionFlags {
     /// What keeps functions apart: `auto` runs none where the host lends no sandboxes, `process` does not start there,
-    /// `none` keeps nothing apart
+    /// `strict` is `process` with every instance made from nothing, `none` keeps nothing apart
     #[arg(long, env = "LAMP_ISOLATION", value_enum)]
     pub isolation: Option<Isolation>,
     /// Whether functions reach the internet; by default where the host can lead them there
@@ -36,6 +36,9 @@ pub struct FunctionFlags {
     /// Invocations at once in an account and region
     #[arg(long, env = "LAMP_CONCURRENCY", value_name = "COUNT")]
     pub concurrency: Option<u32>,
+    /// Sandboxes and runtimes that are held ready, of each kind that was wanted lately; 0: none
+    #[arg(long, env = "LAMP_PARKED", value_name = "COUNT")]
+    pub parked: Option<u32>,
     /// How long an instance is kept that nobody calls, such as 10m
     #[arg(long, env = "LAMP_KEEP_ALIVE", value_name = "TIME")]
     pub keep_alive: Option<Span>,
@@ -59,6 +62,7 @@ pub struct InterpreterFlags {
 pub enum Isolation {
     Auto,
     Process,
+    Strict,
     None,
 }
 

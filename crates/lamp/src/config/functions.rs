@@ -23,6 +23,8 @@ pub struct Functions {
     pub may_forward: bool,
     pub cpu: Cpu,
     pub concurrency: u32,
+    /// Of each kind.
+    pub parked: u32,
     pub keep_alive: Duration,
     pub interpreters: Interpreters,
 }
@@ -44,6 +46,7 @@ pub struct FunctionsSection {
     may_forward: Option<bool>,
     cpu: Option<Cpu>,
     concurrency: Option<u32>,
+    parked: Option<u32>,
     keep_alive: Option<Span>,
     runtime_match: Option<RuntimeMatch>,
 }
@@ -62,14 +65,23 @@ impl Functions {
         if !(1..=concurrency_max).contains(&concurrency) {
             return Err(ConfigError::Concurrency { wanted: concurrency, max: concurrency_max });
         }
+        let isolation = given.isolation.or(file.isolation).unwrap_or(Isolation::Auto);
+        let parked = match isolation {
+            // Without walls there is nothing that takes time to build.
+            Isolation::Strict | Isolation::None => 0,
+            Isolation::Auto | Isolation::Process => {
+                given.parked.or(file.parked).unwrap_or(runtime::limits::PARKED_PER_KIND)
+            }
+        };
         Ok(Self {
-            isolation: given.isolation.or(file.isolation).unwrap_or(Isolation::Auto),
+            isolation,
             network: given.network.or(file.network),
             allowed_networks: first(given.allowed_networks, file.allowed_networks),
             nameservers: first(given.nameservers, file.nameservers),
             may_forward: given.may_forward.or(file.may_forward).unwrap_or(true),
             cpu: given.cpu.or(file.cpu).unwrap_or(Cpu::Weight),
             concurrency,
+            parked: parked.min(runtime::limits::PARKED_PER_KIND_MAX),
             keep_alive: given.keep_alive.or(file.keep_alive).map_or(runtime::limits::KEEP_ALIVE_DEFAULT, |span| span.0),
             interpreters: Interpreters::settle(given.interpreters, file.runtime_match, runtimes)?,
         })

@@ -9,4 +9,5 @@ mod custom;
 mod extensions;
 mod instances;
 mod managed;
+mod parked;
 mod zip;

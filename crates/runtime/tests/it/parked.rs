@@ -1,0 +1,159 @@
+//! Rooms and runtimes that were made ahead: that they are used, and that no function can tell.
+
+use std::fs;
+use std::time::Duration;
+
+use base::Secret;
+use serde_json::Value;
+
+use crate::bed::Bed;
+
+/// All that a program can learn of the process that it is in, but for what differs from instance to instance.
+const PYTHON: &str = r#"
+import os, resource, signal, sys, threading
+def link(path):
+    try:
+        return os.readlink(path).split(':')[0]
+    except FileNotFoundError:
+        return 'the folder itself'
+def handler(event, context):
+    env = {name: value for name, value in os.environ.items() if name not in event['own']}
+    limits = {name: resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name.startswith('RLIMIT_')}
+    mask = os.umask(0o022)
+    status = dict(line.split(':', 1) for line in open('/proc/self/status'))
+    return {
+        'env': env, 'cwd': os.getcwd(), 'argv': sys.argv, 'path': sys.path, 'flags': repr(sys.flags), 'umask': mask,
+        'limits': limits, 'ids': [os.getuid(), os.getgid(), os.getgroups()], 'session': os.getsid(0) == os.getpid(),
+        'files': sorted(link('/proc/self/fd/' + fd) for fd in os.listdir('/proc/self/fd')),
+        'status': {name: status[name] for name in ['CapPrm', 'CapBnd', 'NoNewPrivs', 'Seccomp', 'SigIgn', 'SigCgt', 'SigBlk', 'Threads']},
+        'mounts': sorted(line.split()[4:6] for line in open('/proc/self/mountinfo')),
+        'task': sorted(os.listdir('/var/task')), 'opt': sorted(os.listdir('/opt')), 'tmp': os.listdir('/tmp'),
+        'programs': sorted(pid for pid in os.listdir('/proc') if pid.isdigit()), 'exe': sys.executable,
+        'command': open('/proc/self/cmdline').read(), 'nice': os.nice(0), 'oom': open('/proc/self/oom_score_adj').read(),
+        'threads': threading.active_count(), 'signals': [str(signal.getsignal(number)) for number in signal.valid_signals()],
+    }
+"#;
+
+const NODE: &str = r#"
+const fs = require('fs');
+exports.handler = async (event) => {
+  const env = { ...process.env };
+  for (const name of event.own) delete env[name];
+  return {
+    env, cwd: process.cwd(), argv: process.argv, exec: process.execArgv, umask: process.umask(), paths: module.paths,
+    global: require('module').globalPaths, heap: require('v8').getHeapStatistics().heap_size_limit, main: String(require.main),
+    files: fs.readdirSync('/proc/self/fd').length, task: fs.readdirSync('/var/task'), zone: new Date(0).getTimezoneOffset(),
+    globals: Object.getOwnPropertyNames(globalThis).sort(), cache: Object.keys(require.cache), title: process.title,
+    command: fs.readFileSync('/proc/self/cmdline', 'latin1'), listeners: process.eventNames().map(String).sort(),
+  };
+};
+"#;
+
+const RUBY: &str = r#"
+def handler(event:, context:)
+  env = ENV.to_h.reject { |name, _| event['own'].include?(name) }
+  { env: env, cwd: Dir.pwd, path: $LOAD_PATH, argv: ARGV, program: $0, gems: Gem.path, umask: File.umask,
+    threads: Thread.list.size, task: Dir.children('/var/task'), encoding: Encoding.default_external.to_s,
+    command: File.read('/proc/self/cmdline') }
+end
+"#;
+
+/// What of the environment is another for each instance.
+const EVENT: &str = r#"{"own": ["AWS_LAMBDA_LOG_STREAM_NAME", "_X_AMZN_TRACE_ID", "AWS_ACCESS_KEY_ID"]}"#;
+
+/// The processes of this bed that wait for a function, or also those that have one.
+fn processes(bed: &Bed, has_function: bool) -> Vec<i32> {
+    let dir = bed._dir.path().file_name().unwrap().to_string_lossy().into_owned();
+    let is_one = |pid: &i32| {
+        let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+        let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        mounts.contains(&dir)
+            && command.contains("/var/runtime/bootstrap")
+            && mounts.contains("/var/task ") == has_function
+    };
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_one).collect()
+}
+
+async fn until_parked(bed: &Bed, count: usize) {
+    while processes(bed, false).len() != count {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_function_in_a_parked_runtime_sees_what_it_sees_in_a_fresh_one() {
+    let (parked, fresh) = (Bed::new().await, Bed::with(|settings| settings.parked_per_kind = 0).await);
+    for (runtime, handler, file, code) in [
+        ("python3.13", "app.handler", "app.py", PYTHON),
+        ("nodejs22.x", "app.handler", "app.js", NODE),
+        ("ruby3.3", "app.handler", "app.rb", RUBY),
+    ] {
+        let mut function = fresh.function(runtime, handler, &[(file, code)]).await;
+        function.environment = Secret::new([("OWN".to_owned(), "1".to_owned())].into());
+        function.timeout = Duration::from_secs(30);
+        let expected: Value = serde_json::from_str(&fresh.invoke(&function, EVENT).await.body).unwrap();
+        assert!(expected.get("env").is_some(), "{expected}");
+        // The first has none to find, unless it is one that was made for an earlier language.
+        let before = processes(&parked, false).len();
+        function.code = parked.code(&[(file, code)]).await;
+        parked.invoke(&function, EVENT).await;
+        until_parked(&parked, before + 2).await;
+        let waiting = processes(&parked, false);
+        function.release = base::Uuid::from_bytes([u8::try_from(before).unwrap(); 16]);
+        eprintln!("{runtime}");
+        let found: Value = serde_json::from_str(&parked.invoke(&function, EVENT).await.body).unwrap();
+        let taken = processes(&parked, true);
+        assert!(waiting.iter().any(|pid| taken.contains(pid)), "{runtime}: {waiting:?} {taken:?}");
+        for (name, value) in expected.as_object().unwrap() {
+            assert_eq!(&found[name], value, "{runtime}: {name}");
+        }
+        until_parked(&parked, before + 2).await;
+    }
+}
+
+#[tokio::test]
+async fn a_function_whose_variables_are_read_at_the_start_has_a_process_of_its_own() {
+    let bed = Bed::new().await;
+    let code = "import sys\ndef handler(event, context):\n    return sys.flags.utf8_mode";
+    let mut function = bed.function("python3.13", "app.handler", &[("app.py", code)]).await;
+    bed.invoke(&function, "{}").await;
+    until_parked(&bed, 2).await;
+    let waiting = processes(&bed, false);
+    function.release = base::Uuid::NIL;
+    function.environment = Secret::new([("PYTHONUTF8".to_owned(), "1".to_owned())].into());
+    assert_eq!(bed.invoke(&function, "{}").await.body, "1");
+    assert_eq!(processes(&bed, false), waiting);
+}
+
+#[tokio::test]
+async fn a_runtime_that_died_while_it_was_parked_is_nobodys_loss() {
+    let bed = Bed::new().await;
+    let code = "def handler(event, context):\n    return 'here'";
+    let mut function = bed.function("python3.13", "app.handler", &[("app.py", code)]).await;
+    bed.invoke(&function, "{}").await;
+    for release in 1..4 {
+        until_parked(&bed, 2).await;
+        for pid in processes(&bed, false) {
+            let pid = rustix::process::Pid::from_raw(pid).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        }
+        function.release = base::Uuid::from_bytes([release; 16]);
+        assert_eq!(bed.invoke(&function, "{}").await.body, "\"here\"");
+    }
+    bed.runtime.drain().await;
+    until_parked(&bed, 0).await;
+}
+
+#[tokio::test]
+async fn a_function_that_is_expected_finds_its_runtime_and_its_code() {
+    use base::ports::Invoke;
+    let bed = Bed::new().await;
+    let function = bed.function("python3.13", "app.handler", &[("app.py", "def handler(*_):\n    return 1")]).await;
+    bed.runtime.expect(std::sync::Arc::new(function.clone()));
+    until_parked(&bed, 2).await;
+    let waiting = processes(&bed, false);
+    assert_eq!(bed.invoke(&function, "{}").await.body, "1");
+    let taken = processes(&bed, true);
+    assert!(waiting.iter().any(|pid| taken.contains(pid)));
+}
