@@ -18,7 +18,7 @@ use crate::instance::{self, Body, Home, Order, Start};
 use crate::languages::{Advice, Family, Served};
 use crate::limits::EXTENSION_FILES_MAX;
 use crate::runtime::{Inner, Key};
-use crate::stock::{self, Kind, Parked, Recipe, Waiting};
+use crate::stock::{self, Kind, Launch, Parked, Recipe, Waiting};
 use crate::{http, limits, variables};
 
 /// Makes the instance and runs it to its end. An instance that cannot be made says why to who waits for it.
@@ -51,6 +51,7 @@ struct Made {
     served: Served,
     start: Start,
     waiting: Option<Waiting>,
+    launch: Launch,
     api: Api,
     /// Files of `/opt/extensions`.
     extensions: Vec<String>,
@@ -65,7 +66,7 @@ struct Code {
 }
 
 async fn make(inner: &Arc<Inner>, id: InstanceId, function: &FunctionSpec) -> Result<Made, InvokeError> {
-    let _launch = inner.stock.launch();
+    let launch = inner.stock.launch();
     let parts = &inner.parts;
     let served = inner.languages.serve(&function.runtime).await.map_err(InvokeError::CannotRun)?;
     let number = parts.chance.uuid();
@@ -100,7 +101,7 @@ async fn make(inner: &Arc<Inner>, id: InstanceId, function: &FunctionSpec) -> Re
     };
     let (clock, chance) = (Arc::clone(&parts.clock), Arc::clone(&parts.chance));
     let api = Api::new(served_api, identity, clock, chance);
-    Ok(Made { sandbox, served, start, waiting, api, extensions, log, held })
+    Ok(Made { sandbox, served, start, waiting, launch, api, extensions, log, held })
 }
 
 async fn unpack(inner: &Inner, function: &FunctionSpec) -> Result<Code, InvokeError> {
@@ -268,6 +269,7 @@ impl Made {
             environment: Environment::new(function.timeout, writer, self.extensions),
             start: self.start,
             waiting: self.waiting,
+            launch: self.launch,
             api: self.api,
             orders,
             home: Box::new(Place { inner: Arc::clone(inner), id }),

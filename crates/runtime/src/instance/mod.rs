@@ -29,7 +29,7 @@ use crate::http::{Api, Heard};
 use crate::languages::Advice;
 use crate::limits::{CLEAR_TIMEOUT, CREDIT_BYTES, DELIVERY_BEFORE_FREEZE_MAX, FREEZE_AFTER};
 use crate::logs::{Output, Written};
-use crate::stock::Waiting;
+use crate::stock::{Launch, Waiting};
 use crate::telemetry::{Relay, Sent};
 use crate::trace;
 use caller::Caller;
@@ -72,6 +72,8 @@ pub struct Body {
     pub start: Start,
     /// Its runtime, where that was started before.
     pub waiting: Option<Waiting>,
+    /// Until its first invocation is over.
+    pub launch: Launch,
     /// What is spoken on the sandbox's own port.
     pub api: Api,
     pub orders: mpsc::Receiver<Order>,
@@ -96,6 +98,7 @@ struct Instance {
     start: Start,
     /// Its runtime, until it is its own.
     waiting: Option<(ProcessId, Connection)>,
+    launch: Option<Launch>,
     transport: Transport,
     orders: mpsc::Receiver<Order>,
     home: Box<dyn Home>,
@@ -157,6 +160,7 @@ pub async fn run(body: Body) -> mpsc::Receiver<Order> {
         environment: body.environment,
         start: body.start,
         waiting,
+        launch: Some(body.launch),
         transport: Transport::new(body.api),
         orders: body.orders,
         home: body.home,
@@ -456,6 +460,7 @@ impl Instance {
             }
             Command::Clear => self.clear(events).await,
             Command::Idle => {
+                self.launch = None;
                 let is_kept = self.home.free();
                 if !is_kept || (self.is_outdated && self.home.retire()) {
                     events.push_back(self.retire());

@@ -96,8 +96,8 @@ enum ParkError {
     Late,
 }
 
-/// An instance that is being started, while it lives.
-pub struct Launch<'a>(&'a Stock);
+/// An instance that is being started, or loads its function, while it lives.
+pub struct Launch(Arc<Stock>);
 
 impl Stock {
     pub fn new(isolation: Isolation, network: Network, api_port: u16, limits: Limits, spawn: &dyn Spawn) -> Arc<Stock> {
@@ -124,10 +124,10 @@ impl Stock {
         Spec { name, mounts: Vec::new(), limits, network: self.network, listen }
     }
 
-    pub fn launch(&self) -> Launch<'_> {
+    pub fn launch(self: &Arc<Self>) -> Launch {
         let mut table = self.table.lock();
         table.launches = table.launches.saturating_add(1);
-        Launch(self)
+        Launch(Arc::clone(self))
     }
 
     /// A room of this kind, or an empty one.
@@ -260,7 +260,7 @@ impl Drop for Stock {
     }
 }
 
-impl Drop for Launch<'_> {
+impl Drop for Launch {
     fn drop(&mut self) {
         let mut table = self.0.table.lock();
         table.launches = table.launches.saturating_sub(1);
