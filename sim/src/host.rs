@@ -20,7 +20,7 @@ use crate::trace::Traced;
 /// What a sandbox is taken to need to stop.
 const END: Duration = Duration::from_millis(5);
 /// How often the shell tells what the host has free.
-const TELL_EACH: Duration = Duration::from_secs(1);
+const TELL_EACH: Duration = Duration::from_millis(200);
 /// Limits of accounts are not the question here.
 const CONCURRENCY: u32 = 1_000_000;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -89,8 +89,8 @@ pub fn run(functions: &[Traced], policy: &str, keep_alive: KeepAlive, gib: u64, 
         }
         arrivals.sort_unstable();
         let mut arriving = arrivals.iter().copied().peekable();
-        for second in 0..60 {
-            let tell_at = begin.plus(TELL_EACH.saturating_mul(second));
+        for turn in 0..300 {
+            let tell_at = begin.plus(TELL_EACH.saturating_mul(turn));
             host.pass(tell_at);
             host.tell();
             while let Some((at, function)) = arriving.next_if(|(at, _)| *at < tell_at.plus(TELL_EACH)) {

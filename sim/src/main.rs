@@ -27,6 +27,7 @@ invocations a minute, percentiles of durations and of memory, a function a line.
   --policies NAMES    of fixed, least-recent, greedy-dual, histogram, predictive, with the
                       minutes that they keep behind a slash: fixed/10
   --cold MILLIS       what a start usually takes (200); functions differ by up to four times
+  --every NUMBER      only each so many-th function (1: all)
   --hours COUNT       how much of the day (24)
   --seed NUMBER       another spread of arrivals, durations and sizes (1)
 ";
@@ -37,6 +38,7 @@ pub struct Plan {
     pub policies: Vec<(String, KeepAlive)>,
     pub cold: Duration,
     pub minutes: usize,
+    pub every: usize,
     pub seed: u64,
     pub is_json: bool,
 }
@@ -68,7 +70,7 @@ fn main() -> ExitCode {
 }
 
 fn replay(dir: &Path, plan: &Plan) -> Result<()> {
-    let trace = trace::read(dir)?;
+    let trace: Vec<_> = trace::read(dir)?.into_iter().step_by(plan.every).collect();
     let mut rows = Vec::new();
     for gib in &plan.memory_gib {
         for (name, keep_alive) in &plan.policies {
@@ -90,6 +92,7 @@ fn plan(options: &[&str]) -> Result<Plan> {
         policies: policies(POLICIES)?,
         cold: Duration::from_millis(200),
         minutes: 24 * 60,
+        every: 1,
         seed: 1,
         is_json: false,
     };
@@ -109,6 +112,7 @@ fn plan(options: &[&str]) -> Result<Plan> {
             "--policies" => plan.policies = policies(value)?,
             "--cold" => plan.cold = Duration::from_millis(number()?),
             "--hours" => plan.minutes = usize::try_from(number()?)?.saturating_mul(60),
+            "--every" => plan.every = usize::try_from(number()?)?.max(1),
             "--seed" => plan.seed = number()?,
             _ => bail!("find an option {option}\n{USAGE}"),
         }

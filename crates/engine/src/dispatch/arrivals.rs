@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use base::Timestamp;
 
-use super::estimate::Estimate;
-
 /// A bin of the histogram is a minute, as in the paper (Shahrad et al., "Serverless in the Wild", 2020), which also
 /// has its reach of four hours.
 const BIN: Duration = Duration::from_secs(60);
@@ -20,14 +18,24 @@ const BEYOND_PERCENT_MAX: u32 = 50;
 const HEAD_PERCENT: u32 = 5;
 const TAIL_PERCENT: u32 = 99;
 
+/// What a call counts for, so that one of some hours ago still counts for something.
+pub const CALL: u64 = 256;
+const HALF_LIFE: Duration = Duration::from_secs(3_600);
+
+fn half_life(now: Timestamp) -> i64 {
+    let length = i64::try_from(HALF_LIFE.as_secs()).unwrap_or(i64::MAX);
+    now.as_secs().checked_div(length).unwrap_or(0)
+}
+
 #[derive(Default)]
 pub struct Arrivals {
-    asked: Option<Timestamp>,
     /// When the last invocation ended, while none runs.
     rested: Option<Timestamp>,
-    /// Between calls, whether any ran meanwhile or not.
-    gap: Estimate,
+    /// Calls, ever.
     pub count: u32,
+    /// Calls lately, as `recent` counts them, and in which half-life that was.
+    recent: u64,
+    half_life: i64,
     idle: Option<Box<Histogram>>,
 }
 
@@ -45,9 +53,8 @@ struct Histogram {
 
 impl Arrivals {
     pub fn asked(&mut self, now: Timestamp) {
-        if let Some(before) = self.asked.replace(now) {
-            self.gap.add(now.since(before));
-        }
+        self.recent = self.recent(now).saturating_add(CALL);
+        self.half_life = half_life(now);
         self.count = self.count.saturating_add(1);
         if let Some(rested) = self.rested.take() {
             let idle = self.idle.get_or_insert_with(|| Box::new(Histogram { bins: [0; BINS], beyond: 0 }));
@@ -59,9 +66,10 @@ impl Arrivals {
         self.rested = Some(now);
     }
 
-    /// The usual time between two calls.
-    pub fn gap(&self) -> Option<Duration> {
-        self.gap.get()
+    /// How often it was called lately: each call counts for [`CALL`] at first, and for half as much every hour.
+    pub fn recent(&self, now: Timestamp) -> u64 {
+        let passed = u32::try_from(half_life(now).saturating_sub(self.half_life)).unwrap_or(0);
+        self.recent.checked_shr(passed).unwrap_or(0)
     }
 
     /// What the idle times say, if they are enough and alike enough.
@@ -124,7 +132,6 @@ mod tests {
         arrivals.asked(now);
         let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
         assert_eq!(arrivals.window(), Some(Window { from: minutes(29), to: minutes(30) }));
-        assert_eq!(arrivals.gap(), Some(minutes(30)));
         for _ in 0..9 {
             arrivals.rested(now);
             now = now.plus(Duration::from_secs(5 * 60 * 60));

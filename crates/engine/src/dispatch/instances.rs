@@ -81,7 +81,7 @@ impl Dispatch {
             None => Some(self.settings.keep_alive.plan(now, &function.arrivals, function.busy == 0)),
         };
         let (worth, turn) = (self.worth(function, row.bytes), self.memory.next_turn());
-        let rank = (self.settings.keep_alive.rank(&function.arrivals, worth), turn);
+        let rank = (self.settings.keep_alive.rank(now, &function.arrivals, worth), turn);
         let row = &mut self.instances[instance];
         row.rank = rank;
         if let Some(plan) = plan {
@@ -138,7 +138,8 @@ impl Dispatch {
         }
         row.warm = None;
         let is_needed = row.alive == 0 && self.functions[row.function].busy == 0;
-        if is_needed && !self.is_draining && self.is_current(pool) && self.may_grow(now, pool) && self.has_room(pool) {
+        if is_needed && !self.is_draining && self.is_current(pool) && self.may_grow(now, pool) && self.has_plenty(pool)
+        {
             let instance = self.start(now, pool, false);
             self.instances[instance].until = Some(warm.until);
             out.push(Command::Start { instance, pool, ask: None, why: Why::Expected });

@@ -76,34 +76,29 @@ impl KeepAlive {
         let until = now.plus(percent(window.to, MARGIN_PERCENT.saturating_add(100)));
         let is_soon = window.from < SOON;
         let warm = Warm { at: now.plus(percent(window.from, 100_u32.saturating_sub(MARGIN_PERCENT))), until };
-        match self.policy {
-            // One more than the function needed last: there is no telling when it will need so many again.
-            _ if !is_last => Plan { until: Some(until.min(now.plus(self.keep))), warm: None },
-            _ if is_soon => Plan { until: Some(until), warm: None },
-            Policy::Histogram => Plan { until: Some(now), warm: Some(warm) },
-            _ => Plan { until: Some(until), warm: Some(warm) },
+        match (self.policy, is_last) {
+            // More than the function needed last: there is no telling when it will need so many again.
+            (Policy::Histogram, false) => Plan { until: Some(until.min(now.plus(self.keep))), warm: None },
+            (Policy::Histogram, true) if is_soon => Plan { until: Some(until), warm: None },
+            (Policy::Histogram, true) => Plan { until: Some(now), warm: Some(warm) },
+            (_, false) => keep,
+            (_, true) => Plan { until: Some(until.max(now.plus(self.keep))), warm: Some(warm).filter(|_| !is_soon) },
         }
     }
 
     /// The lower, the sooner it goes.
-    pub fn rank(&self, arrivals: &Arrivals, worth: Worth) -> u64 {
+    pub fn rank(&self, now: Timestamp, arrivals: &Arrivals, worth: Worth) -> u64 {
         let cold = u64::try_from(worth.cold.as_micros()).unwrap_or(u64::MAX).max(1);
         // Microseconds of a start for each MiB that is held.
         let density = cold.saturating_mul(1 << 20).checked_div(worth.bytes).unwrap_or(cold);
         let gained = match self.policy {
             Policy::Fixed | Policy::LeastRecent | Policy::Histogram => return 0,
             Policy::GreedyDual => density.saturating_mul(u64::from(arrivals.count)),
-            Policy::Predictive => {
-                let gap = arrivals.gap().map_or(self.keep, |gap| gap.max(Duration::from_millis(1)));
-                let per_day = DAY.as_millis().checked_div(gap.as_millis()).unwrap_or(0);
-                density.saturating_mul(u64::try_from(per_day).unwrap_or(u64::MAX))
-            }
+            Policy::Predictive => density.saturating_mul(arrivals.recent(now)),
         };
         worth.clock.saturating_add(gained)
     }
 }
-
-const DAY: Duration = Duration::from_secs(86_400);
 
 #[cfg(test)]
 mod tests {
@@ -143,7 +138,7 @@ mod tests {
     fn what_is_dear_to_start_and_small_and_called_often_stays() {
         let rank = |policy, arrivals: &Arrivals, cold, mib: u64| {
             let worth = Worth { clock: 5, cold: Duration::from_millis(cold), bytes: mib << 20 };
-            KeepAlive { policy, keep: Duration::from_secs(600) }.rank(arrivals, worth)
+            KeepAlive { policy, keep: Duration::from_secs(600) }.rank(secs(0), arrivals, worth)
         };
         for policy in [Policy::GreedyDual, Policy::Predictive] {
             let usual = rank(policy, &timer(), 100, 100);

@@ -200,7 +200,7 @@ impl Dispatch {
         let function = self.pools[pool].function;
         self.functions[function].wall.add(freed.wall);
         if let Some(bytes) = freed.bytes {
-            self.functions[function].bytes.add_count(bytes);
+            self.functions[function].bytes.add_peak(bytes);
             self.weigh(instance, bytes);
         }
         let row = &mut self.instances[instance];

@@ -101,6 +101,13 @@ impl Dispatch {
         self.alive < self.settings.instances_max && self.memory.room() >= i128::from(self.bytes_of(pool))
     }
 
+    /// Whether one more of these fits where memory is not short: what is started ahead into a full host goes before it
+    /// is asked for.
+    pub(super) fn has_plenty(&self, pool: PoolId) -> bool {
+        let ahead = i128::from(self.bytes_of(pool)).saturating_add(self.memory.spare.into());
+        self.alive < self.settings.instances_max && self.memory.room() >= ahead
+    }
+
     /// Lets idle instances go until one more of these fits. Whether it does.
     pub(super) fn make_room(&mut self, now: Timestamp, pool: PoolId, out: &mut Vec<Command>) -> bool {
         while !self.has_room(pool) {
