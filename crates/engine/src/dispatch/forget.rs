@@ -12,7 +12,7 @@ use super::{Alarm, Command, Dispatch, PoolId};
 
 impl Dispatch {
     pub(super) fn collect(&mut self, now: Timestamp, pool: PoolId, out: &mut Vec<Command>) {
-        let Some(row) = self.pools.get(pool) else { return };
+        let Some(row) = self.pools.find(pool) else { return };
         let version = row.version;
         let is_provided = self.versions[version].provision.as_ref().is_some_and(|provision| provision.pool == pool);
         if row.instances > 0 || !row.waiting.is_empty() || row.warm.is_some() || is_provided {
@@ -61,7 +61,7 @@ impl Dispatch {
 
     /// When its rates and those of its account have recovered and its history is old; never while it has a pool.
     fn forgotten_at(&self, function: Id<Function>) -> Option<Timestamp> {
-        let row = self.functions.get(function)?;
+        let row = self.functions.find(function)?;
         let since = row.dormant?;
         let old = if row.arrivals.count == 0 { since } else { since.plus(self.settings.history) };
         let account = &self.accounts[row.name.0];
@@ -69,7 +69,7 @@ impl Dispatch {
     }
 
     pub(super) fn forget(&mut self, now: Timestamp, function: Id<Function>) {
-        let Some(row) = self.functions.get_mut(function) else { return };
+        let Some(row) = self.functions.find_mut(function) else { return };
         row.alarm = None;
         let Some(due) = self.forgotten_at(function) else { return };
         if due > now {

@@ -49,7 +49,7 @@ impl Dispatch {
     }
 
     pub(super) fn ready(&mut self, now: Timestamp, instance: InstanceId, out: &mut Vec<Command>) {
-        let Some(row) = self.instances.get(instance).filter(|row| row.state == State::Starting) else { return };
+        let Some(row) = self.instances.find(instance).filter(|row| row.state == State::Starting) else { return };
         let (pool, took) = (row.pool, now.since(row.started));
         self.functions[self.pools[pool].function].cold.add(took);
         self.warmed(instance);
@@ -113,7 +113,7 @@ impl Dispatch {
     }
 
     pub(super) fn idle_long(&mut self, now: Timestamp, instance: InstanceId, out: &mut Vec<Command>) {
-        let Some(row) = self.instances.get_mut(instance) else { return };
+        let Some(row) = self.instances.find_mut(instance) else { return };
         row.alarm = None;
         let Some(until) = row.until.filter(|_| row.is_idle() && !row.is_provisioned) else { return };
         if until <= now {
@@ -126,7 +126,7 @@ impl Dispatch {
 
     /// Starts an instance before the call that is to be expected, where that costs nobody else anything.
     pub(super) fn warm(&mut self, now: Timestamp, pool: PoolId, out: &mut Vec<Command>) {
-        let Some(row) = self.pools.get_mut(pool).filter(|row| row.warm_alarm.is_some_and(|alarm| alarm <= now)) else {
+        let Some(row) = self.pools.find_mut(pool).filter(|row| row.warm_alarm.is_some_and(|alarm| alarm <= now)) else {
             return;
         };
         row.warm_alarm = None;
@@ -149,7 +149,7 @@ impl Dispatch {
 
     /// Tells an instance to end.
     pub(super) fn end(&mut self, now: Timestamp, instance: InstanceId, out: &mut Vec<Command>) {
-        if self.instances.get(instance).is_none_or(|row| row.state == State::Ending) {
+        if self.instances.find(instance).is_none_or(|row| row.state == State::Ending) {
             return;
         }
         let version = self.pools[self.instances[instance].pool].version;
@@ -168,7 +168,7 @@ impl Dispatch {
         failure: Option<String>,
         out: &mut Vec<Command>,
     ) {
-        let Some(row) = self.instances.get(instance) else { return };
+        let Some(row) = self.instances.find(instance) else { return };
         let (pool, was_provisioned) = (row.pool, row.is_provisioned);
         let asks: Vec<_> = row.leases.iter().map(|lease| lease.ask).collect();
         for ask in asks {

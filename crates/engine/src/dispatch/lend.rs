@@ -20,7 +20,7 @@ impl Dispatch {
             Concurrency::Reserved(_) => Budget::Reserved,
             Concurrency::Shared(_) => Budget::Shared,
         };
-        let Some(row) = self.pools.get(pool).filter(|_| !self.is_draining) else {
+        let Some(row) = self.pools.find(pool).filter(|_| !self.is_draining) else {
             return out.push(Command::Throttle { ask: ask.ask, reason: Reason::Concurrency });
         };
         let function = row.function;
@@ -170,7 +170,7 @@ impl Dispatch {
 
     /// Takes back what an instance had of an ask. Whether it had it.
     pub(super) fn take_back(&mut self, now: Timestamp, instance: InstanceId, ask: AskId) -> bool {
-        let Some(row) = self.instances.get_mut(instance) else { return false };
+        let Some(row) = self.instances.find_mut(instance) else { return false };
         let Some(at) = row.leases.iter().position(|lease| lease.ask == ask) else { return false };
         let (pool, lease) = (row.pool, row.leases.swap_remove(at));
         self.pools[pool].busy = self.pools[pool].busy.saturating_sub(1);
@@ -213,7 +213,7 @@ impl Dispatch {
 
     /// An instance has a free slot, or is of no more use.
     pub(super) fn settle(&mut self, now: Timestamp, instance: InstanceId, out: &mut Vec<Command>) {
-        let Some(row) = self.instances.get(instance).filter(|row| row.state == State::Ready) else { return };
+        let Some(row) = self.instances.find(instance).filter(|row| row.state == State::Ready) else { return };
         let is_useless = self.is_draining || !self.is_current(row.pool);
         let row = &mut self.instances[instance];
         row.is_spent |= is_useless;
@@ -225,7 +225,7 @@ impl Dispatch {
         }
         self.open(instance);
         self.serve_waiting(instance, out);
-        if self.instances.get(instance).is_some_and(|row| row.is_idle() && !row.is_provisioned) {
+        if self.instances.find(instance).is_some_and(|row| row.is_idle() && !row.is_provisioned) {
             self.rests(now, instance);
         }
     }

@@ -70,6 +70,11 @@ impl Memory {
     }
 
     #[cfg(test)]
+    pub fn leaving(&self) -> u64 {
+        self.leaving
+    }
+
+    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.starting == 0 && self.fresh == 0 && self.leaving == 0 && self.order.is_empty()
     }

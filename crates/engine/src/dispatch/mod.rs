@@ -351,7 +351,7 @@ impl Dispatch {
         }
         for pool in self.pools.ids() {
             self.refuse_waiting(pool, out);
-            if let Some(row) = self.pools.get_mut(pool) {
+            if let Some(row) = self.pools.find_mut(pool) {
                 row.warm = None;
             }
             self.collect(now, pool, out);

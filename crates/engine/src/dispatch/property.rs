@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use super::rows::{Lease, State};
 use super::*;
 
 const FUNCTIONS: usize = 4;
@@ -134,6 +135,35 @@ impl Model {
             self.obey(command);
         }
         self.check();
+        self.audit();
+    }
+
+    /// What is counted is what is there to be counted.
+    fn audit(&self) {
+        let dispatch = &self.dispatch;
+        let instances: Vec<&Instance> =
+            dispatch.instances.ids().into_iter().map(|id| &dispatch.instances[id]).collect();
+        let bytes = |is_one: &dyn Fn(&Instance) -> bool| -> u64 {
+            instances.iter().filter(|row| is_one(row)).map(|row| row.bytes).sum()
+        };
+        let telling = dispatch.memory.telling;
+        let fresh = |row: &Instance| row.state == State::Ready && row.ready_at_telling == telling;
+        let counted = [dispatch.memory.starting, dispatch.memory.fresh, dispatch.memory.leaving()];
+        let of = |state: State| bytes(&|row| row.state == state);
+        assert_eq!(counted, [of(State::Starting), bytes(&fresh), of(State::Ending)]);
+        let shorts = instances.iter().flat_map(|row| &row.leases).filter(|lease| lease.is_short).count();
+        assert_eq!(dispatch.short_running, shorts);
+        assert_eq!(dispatch.alive, instances.iter().filter(|row| row.state != State::Ending).count());
+        for id in dispatch.functions.ids() {
+            let of_it = |pool: PoolId| dispatch.pools[pool].function == id;
+            let leases = instances.iter().filter(|row| of_it(row.pool)).flat_map(|row| &row.leases);
+            let (provisioned, on_demand): (Vec<&Lease>, Vec<&Lease>) = leases.partition(|lease| lease.is_provisioned);
+            let pools = dispatch.pools.ids().into_iter().filter(|pool| of_it(*pool));
+            let waiting: usize = pools.map(|pool| dispatch.pools[pool].waiting.len()).sum();
+            let row = &dispatch.functions[id];
+            let counted = (row.running as usize, row.busy as usize);
+            assert_eq!(counted, (on_demand.len() + waiting, on_demand.len() + waiting + provisioned.len()));
+        }
     }
 
     fn obey(&mut self, command: Command) {

@@ -75,7 +75,7 @@ impl Provision {
 impl Dispatch {
     /// How far the provisioned concurrency of a pool's version is; `None` where there is none.
     pub fn provided(&self, pool: PoolId) -> Option<Provided> {
-        let provision = self.versions[self.pools.get(pool)?.version].provision.as_ref()?;
+        let provision = self.versions[self.pools.find(pool)?.version].provision.as_ref()?;
         let is_ready = |instance: &&InstanceId| self.instances[**instance].state == State::Ready;
         let available = provision.instances.iter().filter(is_ready).count();
         Some(Provided {
@@ -87,7 +87,7 @@ impl Dispatch {
     }
 
     pub(super) fn provide(&mut self, now: Timestamp, pool: PoolId, count: u32, out: &mut Vec<Command>) {
-        let Some(version) = self.pools.get(pool).map(|row| row.version) else { return };
+        let Some(version) = self.pools.find(pool).map(|row| row.version) else { return };
         if count > 0 {
             self.supersede(now, pool, out);
         }
@@ -108,7 +108,7 @@ impl Dispatch {
 
     /// Starts what is missing, as fast as it may.
     pub(super) fn reconcile(&mut self, now: Timestamp, version: Id<Version>, out: &mut Vec<Command>) {
-        while let Some(provision) = self.versions.get(version).and_then(|row| row.provision.as_ref()) {
+        while let Some(provision) = self.versions.find(version).and_then(|row| row.provision.as_ref()) {
             let pool = provision.pool;
             if provision.allocated() >= provision.count || self.is_draining || !self.is_current(pool) {
                 return;

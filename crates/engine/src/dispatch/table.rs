@@ -54,7 +54,7 @@ impl<T> Table<T> {
     }
 
     pub fn remove(&mut self, id: Id<T>) -> Option<T> {
-        self.get(id)?;
+        self.find(id)?;
         let (generation, content) = self.places.get_mut(id.place())?;
         *generation = generation.wrapping_add(1);
         self.vacant.push(u32::try_from(id.place()).unwrap_or(u32::MAX));
@@ -62,12 +62,13 @@ impl<T> Table<T> {
         content.take()
     }
 
-    pub fn get(&self, id: Id<T>) -> Option<&T> {
+    /// What is there, if it still is. (Where it must be, by the books, it is indexed.)
+    pub fn find(&self, id: Id<T>) -> Option<&T> {
         let (generation, content) = self.places.get(id.place())?;
         content.as_ref().filter(|_| u64::from(*generation) == id.generation())
     }
 
-    pub fn get_mut(&mut self, id: Id<T>) -> Option<&mut T> {
+    pub fn find_mut(&mut self, id: Id<T>) -> Option<&mut T> {
         let (generation, content) = self.places.get_mut(id.place())?;
         content.as_mut().filter(|_| u64::from(*generation) == id.generation())
     }
@@ -92,13 +93,13 @@ impl<T> Index<Id<T>> for Table<T> {
     type Output = T;
 
     fn index(&self, id: Id<T>) -> &T {
-        self.get(id).unwrap_or_else(|| lost())
+        self.find(id).unwrap_or_else(|| lost())
     }
 }
 
 impl<T> IndexMut<Id<T>> for Table<T> {
     fn index_mut(&mut self, id: Id<T>) -> &mut T {
-        self.get_mut(id).unwrap_or_else(|| lost())
+        self.find_mut(id).unwrap_or_else(|| lost())
     }
 }
 
@@ -191,7 +192,7 @@ mod tests {
         assert_eq!((table.remove(one), table.remove(one)), (Some("one"), None));
         let two = table.add("two");
         assert_ne!(one, two);
-        assert_eq!((table.get(one), table.get(two), table[two], table.len()), (None, Some(&"two"), "two", 1));
+        assert_eq!((table.find(one), table.find(two), table[two], table.len()), (None, Some(&"two"), "two", 1));
         assert_eq!(table.ids(), [two]);
     }
 }

@@ -63,7 +63,7 @@ impl Dispatch {
     }
 
     pub(super) fn waited_long(&mut self, now: Timestamp, pool: PoolId, out: &mut Vec<Command>) {
-        while let Some(row) = self.pools.get_mut(pool) {
+        while let Some(row) = self.pools.find_mut(pool) {
             let Some(first) = row.waiting.front() else { break };
             if first.until > now {
                 // Those in front were served meanwhile.
@@ -81,7 +81,7 @@ impl Dispatch {
     }
 
     pub(super) fn refuse_waiting(&mut self, pool: PoolId, out: &mut Vec<Command>) {
-        while let Some(waiter) = self.pools.get_mut(pool).and_then(|row| row.waiting.pop_front()) {
+        while let Some(waiter) = self.pools.find_mut(pool).and_then(|row| row.waiting.pop_front()) {
             self.uncount(pool, waiter.lease);
             out.push(Command::Throttle { ask: waiter.lease.ask, reason: Reason::Concurrency });
         }
