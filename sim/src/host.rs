@@ -37,6 +37,8 @@ enum Later {
 struct Instance {
     bytes: u64,
     is_busy: bool,
+    /// It holds its memory: that comes by the end of its start.
+    is_ready: bool,
     /// Started ahead, and not asked for yet.
     is_expected: bool,
 }
@@ -193,9 +195,11 @@ impl<'a> Host<'a> {
     fn happens(&mut self, later: Later) {
         match later {
             Later::Ready(instance) => {
-                if let Some(found) = self.instances.get(&instance).filter(|found| !found.is_busy) {
-                    self.idle_bytes += found.bytes;
-                }
+                let Some(found) = self.instances.get_mut(&instance) else { return };
+                found.is_ready = true;
+                self.used_bytes += found.bytes;
+                self.idle_bytes += if found.is_busy { 0 } else { found.bytes };
+                self.row.memory_peak_gib = self.row.memory_peak_gib.max(self.used_bytes as f64 / MIB / 1_024.0);
                 self.step(Event::Ready { instance });
             }
             Later::Done(instance, ask, wall) => {
@@ -207,7 +211,7 @@ impl<'a> Host<'a> {
             }
             Later::Gone(instance) => {
                 if let Some(found) = self.instances.remove(&instance) {
-                    self.used_bytes -= found.bytes;
+                    self.used_bytes -= if found.is_ready { found.bytes } else { 0 };
                     self.row.expected_wasted += u64::from(found.is_expected);
                 }
                 self.step(Event::Ended { instance, failure: None });
@@ -257,11 +261,9 @@ impl<'a> Host<'a> {
         let Some(function) = self.pools.get(&pool).copied() else { return };
         let cold = self.colds.get(function).copied().unwrap_or_default();
         let bytes = (self.draw(function, |traced| &traced.mib) * MIB) as u64;
-        self.used_bytes += bytes;
         let is_expected = why == Why::Expected;
-        self.instances.insert(instance, Instance { bytes, is_busy: ask.is_some(), is_expected });
+        self.instances.insert(instance, Instance { bytes, is_busy: ask.is_some(), is_ready: false, is_expected });
         self.row.instances_peak = self.row.instances_peak.max(self.instances.len());
-        self.row.memory_peak_gib = self.row.memory_peak_gib.max(self.used_bytes as f64 / MIB / 1_024.0);
         self.after(cold, Later::Ready(instance));
         match ask {
             Some(ask) => {
