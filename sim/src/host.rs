@@ -63,6 +63,8 @@ struct Host<'a> {
     out: Vec<Command>,
     sums: Sums,
     row: Row,
+    /// Of everything that was decided.
+    hash: u64,
 }
 
 /// Over time.
@@ -138,7 +140,8 @@ impl<'a> Host<'a> {
             idle_bytes: 0,
             out: Vec::new(),
             sums: Sums { until: start, ..Sums::default() },
-            row: Row { policy: policy.to_owned(), memory_gib: gib, hash: 0xcbf2_9ce4_8422_2325, ..Row::default() },
+            row: Row { policy: policy.to_owned(), memory_gib: gib, ..Row::default() },
+            hash: 0xcbf2_9ce4_8422_2325,
         }
     }
 
@@ -296,7 +299,7 @@ impl<'a> Host<'a> {
             Command::Forget { pool } => (5, pool.as_u64()),
         };
         for word in [kind, what, self.now.as_micros().unsigned_abs()] {
-            self.row.hash = (self.row.hash ^ word).wrapping_mul(0x0100_0000_01b3);
+            self.hash = (self.hash ^ word).wrapping_mul(0x0100_0000_01b3);
         }
     }
 
@@ -306,7 +309,7 @@ impl<'a> Host<'a> {
         self.row.instances_mean = instances / seconds;
         self.row.memory_mean_gib = gib(bytes / seconds);
         self.row.idle_gib_hours = gib(idle_bytes) / 3_600.0;
-        // What has not been asked for when the day ends may still be.
+        self.row.hash = format!("{:016x}", self.hash);
         self.row.cold_percent = 100.0 * self.row.cold as f64 / (self.row.warm + self.row.cold).max(1) as f64;
         self.row
     }

@@ -25,8 +25,8 @@ pub struct Row {
     pub expected: u64,
     pub expected_used: u64,
     pub expected_wasted: u64,
-    /// Of all that was decided, and when.
-    pub hash: u64,
+    /// Of all that was decided, and when, in hexadecimal digits.
+    pub hash: String,
 }
 
 pub fn print(rows: &[Row]) {
@@ -37,7 +37,7 @@ pub fn print(rows: &[Row]) {
     for row in rows {
         let host = if row.memory_gib == 0 { "no end".to_owned() } else { format!("{} GiB", row.memory_gib) };
         println!(
-            "| {host} | {} | {:.2} | {:.0} | {:.2} | {:.0}/{} | {:.1}/{:.1} | {:.0} | {}/{} | {:016x} |",
+            "| {host} | {} | {:.2} | {:.0} | {:.2} | {:.0}/{} | {:.1}/{:.1} | {:.0} | {}/{} | {} |",
             row.policy,
             row.cold_percent,
             row.cold_seconds,

@@ -20,7 +20,7 @@ const TAIL_PERCENT: u32 = 99;
 
 /// What a call counts for, so that one of some hours ago still counts for something.
 pub const CALL: u64 = 256;
-const HALF_LIFE: Duration = Duration::from_secs(3_600);
+const HALF_LIFE: Duration = Duration::from_secs(7_200);
 
 fn half_life(now: Timestamp) -> i64 {
     let length = i64::try_from(HALF_LIFE.as_secs()).unwrap_or(i64::MAX);
@@ -66,7 +66,7 @@ impl Arrivals {
         self.rested = Some(now);
     }
 
-    /// How often it was called lately: each call counts for [`CALL`] at first, and for half as much every hour.
+    /// How often it was called lately: each call counts for [`CALL`] at first, and for half as much every two hours.
     pub fn recent(&self, now: Timestamp) -> u64 {
         let passed = u32::try_from(half_life(now).saturating_sub(self.half_life)).unwrap_or(0);
         self.recent.checked_shr(passed).unwrap_or(0)
