@@ -210,6 +210,33 @@ fn a_function_grows_by_its_rate() {
     );
 }
 
+/// Lambda's own figures, with five thousand callers of one function at once.
+#[test]
+fn a_flood_starts_a_thousand_and_then_a_hundred_a_second() {
+    let mut bench = Bench::new(Settings::new(2));
+    let mut asks = 0;
+    let mut flood = |bench: &mut Bench, function: &str, count: u64| {
+        let mut started = 0;
+        for _ in 0..count {
+            asks += 1;
+            let (ask, pool) = (AskId(asks), bench.pool(function));
+            let limit = Concurrency::Shared(100_000);
+            let mut out = Vec::new();
+            bench.dispatch.step(bench.now, Event::Ask { ask, pool, limit, is_async: false }, &mut out);
+            started += out.iter().filter(|command| matches!(command, Command::Start { .. })).count();
+        }
+        started
+    };
+    assert_eq!(flood(&mut bench, "f", 5_000), 1_000);
+    assert_eq!(flood(&mut bench, "g", 10), 10, "another function has a rate of its own");
+    for _ in 0..20 {
+        bench.now = bench.now.plus(Duration::from_millis(250));
+        assert_eq!(flood(&mut bench, "f", 100), 25);
+    }
+    bench.now = bench.now.plus(Duration::from_secs(3_600));
+    assert_eq!(flood(&mut bench, "f", 5_000), 1_000, "what was not used is not saved");
+}
+
 #[test]
 fn an_idle_instance_ends_when_its_time_is_over() {
     check(
