@@ -31,6 +31,42 @@ pub trait Invoke: Send + Sync {
 
     /// The function may be asked for soon: what can be made ready ahead of that, may be. It does not wait.
     fn expect(&self, function: Arc<FunctionSpec>);
+
+    /// From now on exactly these instances are kept ready. What was wanted before and is not any more, goes.
+    fn provide(&self, wanted: Vec<Provision>);
+
+    /// What has come of one of them so far.
+    fn provided(&self, id: &ProvisionId) -> Provided;
+}
+
+/// Instances of a version that are to be ready before anybody calls.
+#[derive(Debug, Clone)]
+pub struct Provision {
+    pub id: ProvisionId,
+    pub function: Arc<FunctionSpec>,
+    pub instances: u32,
+    /// When it was asked for: what failed before is tried again.
+    pub wanted_at: Timestamp,
+}
+
+/// Names a provision: the function's incarnation, and the version or alias that it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProvisionId {
+    pub function: Uuid,
+    pub qualifier: String,
+}
+
+/// What there is of a provision.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Provided {
+    /// As it was asked for last; `None` if nobody has heard of it.
+    pub wanted_at: Option<Timestamp>,
+    /// Instances that are there, or being started.
+    pub allocated: u32,
+    /// Instances that have loaded their function.
+    pub available: u32,
+    /// Why there are not more, in AWS's word.
+    pub failure: Option<&'static str>,
 }
 
 /// One release of a function, as a value: all that running it needs, so that whoever runs it reads no tables.
@@ -101,7 +137,7 @@ pub struct Call {
     pub cause: Cause,
 }
 
-/// How many invocations may run at once.
+/// How many invocations may run at once, on instances that were not provided beforehand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Concurrency {
     /// So many of this function: it has reserved them.

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base::ports::{
-    Authority, Call, Credential, FunctionSpec, Invoke, InvokeError, Invoked, LogEvent, LogStream, Telemetry,
+    Authority, Call, Credential, FunctionSpec, Invoke, InvokeError, Invoked, LogEvent, LogStream, Provided, Provision,
+    ProvisionId, Telemetry,
 };
 use base::{AwsError, BoxFuture, Chance, Principal, Secret, Spawn, Uuid, hex};
 use ring::digest;
@@ -168,6 +169,12 @@ impl Invoke for Unable {
     }
 
     fn expect(&self, _: Arc<FunctionSpec>) {}
+
+    fn provide(&self, _: Vec<Provision>) {}
+
+    fn provided(&self, _: &ProvisionId) -> Provided {
+        Provided::default()
+    }
 }
 
 /// Functions' logs go to the server's own, until there is a service that keeps them.

@@ -47,6 +47,7 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     lamp.tasks.spawn("collect blobs", Box::pin(collect_blobs(lamp.data.blobs.clone())));
     lamp.tasks.spawn("clear away", Box::pin(clear_away(lamp.cloud.clone())));
     lamp.tasks.spawn("couriers", Box::pin(services::run_couriers(lamp.post())));
+    lamp.tasks.spawn("provisioned concurrency", Box::pin(services::keep_provisioned(lamp.post())));
     announce(&config, &lamp)?;
     if config.is_open_to_all() {
         tracing::warn!(

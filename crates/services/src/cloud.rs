@@ -80,7 +80,7 @@ impl Ctx {
 pub mod testing {
     use std::path::Path;
 
-    use base::ports::{Call, FunctionSpec, InvokeError, Invoked};
+    use base::ports::{Call, FunctionSpec, InvokeError, Invoked, Provided, Provision, ProvisionId};
     use base::{AccountId, BoxFuture, Chance, Clock, Principal, Region, RequestId, Seeded};
     use ring::hmac;
 
@@ -117,5 +117,11 @@ pub mod testing {
         }
 
         fn expect(&self, _: Arc<FunctionSpec>) {}
+
+        fn provide(&self, _: Vec<Provision>) {}
+
+        fn provided(&self, _: &ProvisionId) -> Provided {
+            Provided::default()
+        }
     }
 }

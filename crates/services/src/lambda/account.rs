@@ -115,11 +115,11 @@ pub async fn usage(ctx: &Ctx) -> Result<Usage, AwsError> {
     Ok(USAGE.get(&ctx.cloud.store, &ctx.scope(), ()).await?.map(|row| row.value).unwrap_or_default())
 }
 
-/// How many of the functions that reserve nothing may run at once.
-pub async fn unreserved_concurrency(ctx: &Ctx) -> Result<u32, AwsError> {
+/// How many of the functions that reserve nothing may run at once, on instances that nobody has provisioned.
+pub async fn free_concurrency(ctx: &Ctx) -> Result<u32, AwsError> {
     let limit = ctx.cloud.concurrency_max;
     let usage = USAGE.get_shared(&ctx.cloud.store, &ctx.scope(), ()).await?;
-    Ok(usage.map_or(limit, |usage| usage.unreserved_concurrency(limit)))
+    Ok(usage.map_or(limit, |usage| usage.free_concurrency(limit)))
 }
 
 /// Lets `batch` change the usage too; it holds only while nobody else changes it.

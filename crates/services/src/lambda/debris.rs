@@ -10,11 +10,11 @@ use store::{Batch, Record, Row, Scan, Scope, Table, TableKey};
 
 use super::alias::ALIASES;
 use super::capacity_provider;
-use super::concurrency::PROVISIONED;
 use super::event_invoke::EVENT_INVOKES;
 use super::function::Function;
 use super::invoke::event::EVENTS;
 use super::permission::POLICIES;
+use super::provisioned::PROVISIONED;
 use super::runtime_management::RUNTIME_UPDATES;
 use super::scaling::SCALING;
 use super::url::URLS;

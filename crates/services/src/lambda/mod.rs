@@ -20,6 +20,7 @@ mod name;
 mod paging;
 mod permission;
 mod policy;
+pub(crate) mod provisioned;
 mod recursion;
 mod release;
 mod runtime;
@@ -50,6 +51,7 @@ pub fn service() -> Service {
         .with(invoke::operations)
         .with(layer::operations)
         .with(permission::operations)
+        .with(provisioned::operations)
         .with(recursion::operations)
         .with(runtime_management::operations)
         .with(scaling::operations)

@@ -304,7 +304,7 @@ impl Post {
     }
 
     /// Events run in the name of their function's account. Functions are in regions, all of them.
-    fn context(&self, scope: &Scope, id: Uuid) -> Option<Ctx> {
+    pub fn context(&self, scope: &Scope, id: Uuid) -> Option<Ctx> {
         let (account, region) = (scope.account, scope.region.clone()?);
         let arn = format!("arn:{}:iam::{account}:root", region.partition());
         let principal = Principal { account, arn, user_id: account.to_string(), access_key_id: None };
@@ -343,7 +343,10 @@ mod tests {
     use std::collections::VecDeque;
     use std::path::Path;
 
-    use base::ports::{Call, FunctionSpec, Invoke, InvokeError, Invoked, ResponsePiece, ResponseStream};
+    use base::ports::{
+        Call, FunctionSpec, Invoke, InvokeError, Invoked, Provided, Provision, ProvisionId, ResponsePiece,
+        ResponseStream,
+    };
     use base::{BoxFuture, ManualClock};
     use wire::server::Tasks;
 
@@ -385,6 +388,12 @@ mod tests {
         }
 
         fn expect(&self, _: Arc<FunctionSpec>) {}
+
+        fn provide(&self, _: Vec<Provision>) {}
+
+        fn provided(&self, _: &ProvisionId) -> Provided {
+            Provided::default()
+        }
     }
 
     struct Bed {
@@ -492,6 +501,12 @@ mod tests {
         }
 
         fn expect(&self, _: Arc<FunctionSpec>) {}
+
+        fn provide(&self, _: Vec<Provision>) {}
+
+        fn provided(&self, _: &ProvisionId) -> Provided {
+            Provided::default()
+        }
     }
 
     #[tokio::test(start_paused = true)]

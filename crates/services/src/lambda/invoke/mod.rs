@@ -211,8 +211,9 @@ async fn run(
 
 async fn concurrency(ctx: &Ctx, function: &Function) -> Result<Concurrency, AwsError> {
     Ok(match function.reserved_concurrency {
-        Some(reserved) => Concurrency::Reserved(reserved),
-        None => Concurrency::Shared(account::unreserved_concurrency(ctx).await?),
+        // What is provisioned runs beside.
+        Some(reserved) => Concurrency::Reserved(reserved.saturating_sub(function.provisioned_concurrency)),
+        None => Concurrency::Shared(account::free_concurrency(ctx).await?),
     })
 }
 

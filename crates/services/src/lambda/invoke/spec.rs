@@ -24,7 +24,7 @@ const KEPT_MAX: usize = 4_096;
 pub struct Specs(Mutex<HashMap<(Uuid, String), Arc<FunctionSpec>>>);
 
 impl Specs {
-    pub(super) async fn of(&self, ctx: &Ctx, resolved: &Resolved) -> Result<Arc<FunctionSpec>, AwsError> {
+    pub async fn of(&self, ctx: &Ctx, resolved: &Resolved) -> Result<Arc<FunctionSpec>, AwsError> {
         let key = (resolved.release().revision, resolved.version());
         let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(spec) = kept().get(&key) {

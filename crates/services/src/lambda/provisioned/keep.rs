@@ -1,0 +1,80 @@
+//! Tells whoever runs functions what is to be kept ready: all of it, at the start and after each change.
+//!
+//! A version or an alias, and the release that it stands for now. What cannot be found any more is left out: its row is
+//! about to go.
+
+use std::time::Duration;
+
+use base::ports::{Provision, ProvisionId};
+use base::{AwsError, Uuid};
+use store::{Row, Scope};
+use tokio::time::sleep;
+
+use super::{PROVISIONED, Provisioned};
+use crate::Post;
+use crate::lambda::alias::ALIASES;
+use crate::lambda::function;
+use crate::lambda::name::FunctionRef;
+
+/// Rows read in one step.
+const STEP: usize = 256;
+/// How long to wait before the store is asked again.
+const REST: Duration = Duration::from_secs(1);
+
+/// Keeps telling for ever.
+pub async fn run(post: Post) {
+    let store = &post.cloud.store;
+    let (mut provisioned, mut aliases) = (PROVISIONED.watch_all(store), ALIASES.watch_all(store));
+    loop {
+        match wanted(&post).await {
+            Ok(wanted) => post.cloud.functions.provide(wanted),
+            Err(error) => {
+                tracing::error!(%error, "failed to look for provisioned concurrency");
+                sleep(REST).await;
+                continue;
+            }
+        }
+        tokio::select! {
+            _ = provisioned.changed() => {}
+            _ = aliases.changed() => {}
+        }
+    }
+}
+
+async fn wanted(post: &Post) -> Result<Vec<Provision>, store::Error> {
+    let (mut wanted, mut after) = (Vec::new(), None);
+    loop {
+        let page = PROVISIONED.scan_all(&post.cloud.store, after.as_ref(), STEP).await?;
+        let is_last = page.rows.len() < STEP;
+        for row in &page.rows {
+            match provision(post, row).await {
+                Ok(provision) => wanted.extend(provision),
+                Err(error) => tracing::debug!(function = row.value.function, %error, "nothing is provided for"),
+            }
+        }
+        after = page.rows.into_iter().last().map(|row| row.key);
+        if is_last {
+            return Ok(wanted);
+        }
+    }
+}
+
+async fn provision(
+    post: &Post,
+    row: &Row<(Scope, (Uuid, String)), Provisioned>,
+) -> Result<Option<Provision>, AwsError> {
+    let (scope, (incarnation, qualifier)) = &row.key;
+    let Some(ctx) = post.context(scope, post.chance.uuid()) else { return Ok(None) };
+    let Provisioned { function, executions, last_modified } = &row.value;
+    let asked = FunctionRef::parse(&ctx, "PutProvisionedConcurrencyConfig", function, Some(qualifier))?;
+    let resolved = function::resolve(&ctx, &asked).await?;
+    if resolved.function.incarnation != *incarnation {
+        return Ok(None);
+    }
+    Ok(Some(Provision {
+        id: ProvisionId { function: *incarnation, qualifier: qualifier.clone() },
+        function: ctx.cloud.specs.of(&ctx, &resolved).await?,
+        instances: *executions,
+        wanted_at: *last_modified,
+    }))
+}
