@@ -66,7 +66,7 @@ pub struct Provided {
     /// Instances that have loaded their function.
     pub available: u32,
     /// Why there are not more, in AWS's word.
-    pub failure: Option<&'static str>,
+    pub failure: Option<String>,
 }
 
 /// One release of a function, as a value: all that running it needs, so that whoever runs it reads no tables.
@@ -134,6 +134,8 @@ pub struct Call {
     /// Whether the caller takes the response piece by piece, without the limit of one that is buffered.
     pub is_streamed: bool,
     pub concurrency: Concurrency,
+    /// Nobody waits for it: it is bounded by concurrency, and not by the rate of requests.
+    pub is_async: bool,
     pub cause: Cause,
 }
 

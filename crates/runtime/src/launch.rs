@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use base::ports::{FunctionSpec, InvokeError, LogEvent, LogStream};
 use base::{Uuid, hex, with_causes};
+use engine::dispatch::{AskId, Event, Freed, InstanceId, Why};
 use sandbox::{Cpu, Limits, Mount, Sandbox, Spec};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::books::Starting;
 use crate::code::Lease;
-use crate::dispatch::InstanceId;
-use crate::environment::{Environment, Writer};
+use crate::environment::{Environment, Initialization, Writer};
 use crate::http::{Api, Identity};
-use crate::instance::{self, Body, Home, Order, Start};
+use crate::instance::{self, Body, Home, Left, Order, Start};
 use crate::languages::{Advice, Family, Served};
 use crate::limits::EXTENSION_FILES_MAX;
 use crate::runtime::{Inner, Key};
@@ -22,26 +23,21 @@ use crate::stock::{self, Kind, Launch, Parked, Recipe, Waiting};
 use crate::{http, limits, variables};
 
 /// Makes the instance and runs it to its end. An instance that cannot be made says why to who waits for it.
-pub async fn launch(
-    inner: &Arc<Inner>,
-    id: InstanceId,
-    function: Arc<FunctionSpec>,
-    mut orders: mpsc::Receiver<Order>,
-) {
-    match make(inner, id, &function).await {
+pub async fn launch(inner: &Arc<Inner>, starting: Starting) -> Left {
+    let Starting { id, function, why, mut orders } = starting;
+    match make(inner, id, &function, why).await {
         Ok(made) => {
-            let mut orders = instance::run(made.body(inner, id, &function, orders)).await;
-            orders.close();
-            // It ended by itself while an invocation was on its way: another instance will do.
-            while let Ok(Order::Invoke(call, reply)) = orders.try_recv() {
-                inner.send(Arc::clone(&function), call, reply);
-            }
+            let mut left = instance::run(made.body(inner, id, &function, orders)).await;
+            left.orders.close();
+            left
         }
         Err(error) => {
             orders.close();
-            if let Ok(order) = orders.try_recv() {
-                order.refuse(error);
+            match orders.try_recv() {
+                Ok(order) => order.refuse(error),
+                Err(_) => tracing::warn!(function = function.name, ?error, "failed to start an instance ahead"),
             }
+            Left { orders, failure: Some(instance::INIT_FAILURE.to_owned()) }
         }
     }
 }
@@ -52,6 +48,7 @@ struct Made {
     start: Start,
     waiting: Option<Waiting>,
     launch: Launch,
+    initialization: Initialization,
     api: Api,
     /// Files of `/opt/extensions`.
     extensions: Vec<String>,
@@ -65,7 +62,7 @@ struct Code {
     opt: Option<Lease>,
 }
 
-async fn make(inner: &Arc<Inner>, id: InstanceId, function: &FunctionSpec) -> Result<Made, InvokeError> {
+async fn make(inner: &Arc<Inner>, id: InstanceId, function: &FunctionSpec, why: Why) -> Result<Made, InvokeError> {
     let launch = inner.stock.launch();
     let parts = &inner.parts;
     let served = inner.languages.serve(&function.runtime).await.map_err(InvokeError::CannotRun)?;
@@ -73,7 +70,7 @@ async fn make(inner: &Arc<Inner>, id: InstanceId, function: &FunctionSpec) -> Re
     let (code, key) = tokio::join!(unpack(inner, function), parts.host.issue_key(function, number));
     let (code, key) = (code?, key.map_err(InvokeError::Internal)?);
     let log = Arc::new(log_stream(function, inner.parts.clock.now(), number));
-    let mut start = start(function, &served, &code, &key, &log, inner.settings.api_port);
+    let mut start = start(function, &served, &code, &key, &log, inner.settings.api_port, initialization(why));
     let extensions = code.opt.as_ref().map_or_else(Vec::new, |lease| extensions(lease.path()));
     let (mut sandbox, waiting) =
         room(inner, spec(inner, id, function, &served, &code), &kind(inner, function, &served)).await?;
@@ -101,7 +98,8 @@ async fn make(inner: &Arc<Inner>, id: InstanceId, function: &FunctionSpec) -> Re
     };
     let (clock, chance) = (Arc::clone(&parts.clock), Arc::clone(&parts.chance));
     let api = Api::new(served_api, identity, clock, chance);
-    Ok(Made { sandbox, served, start, waiting, launch, api, extensions, log, held })
+    let initialization = initialization(why);
+    Ok(Made { sandbox, served, start, waiting, launch, initialization, api, extensions, log, held })
 }
 
 async fn unpack(inner: &Inner, function: &FunctionSpec) -> Result<Code, InvokeError> {
@@ -132,7 +130,7 @@ fn spec(inner: &Inner, id: InstanceId, function: &FunctionSpec, served: &Served,
     ];
     let mounts =
         shown.into_iter().filter_map(|(host, inside)| Some(Mount { host: host?.to_owned(), inside: inside.into() }));
-    Spec { mounts: mounts.collect(), ..inner.stock.spec(format!("{name}-{}", id.0), limits) }
+    Spec { mounts: mounts.collect(), ..inner.stock.spec(format!("{name}-{}", id.as_u64()), limits) }
 }
 
 /// What of the rooms that were made ahead would do.
@@ -193,9 +191,17 @@ fn extensions(opt: &Path) -> Vec<String> {
 
 const MEGABYTE: u64 = 1024 * 1024;
 
-fn start(function: &FunctionSpec, served: &Served, code: &Code, key: &Key, log: &LogStream, api_port: u16) -> Start {
-    let given =
-        variables::Given { function, family: served.family, key, log, api_port, is_relocated: served.is_relocated };
+fn start(
+    function: &FunctionSpec,
+    served: &Served,
+    code: &Code,
+    key: &Key,
+    log: &LogStream,
+    api_port: u16,
+    initialization: Initialization,
+) -> Start {
+    let is_relocated = served.is_relocated;
+    let given = variables::Given { function, family: served.family, key, log, api_port, is_relocated, initialization };
     let env = variables::of(&given);
     let extension_env = variables::of_extensions(&env);
     if served.family == Family::Provided {
@@ -263,6 +269,7 @@ impl Made {
             memory_mb: function.memory_mb,
             logging: function.logging.clone(),
             instance: self.log.name.clone(),
+            initialization: self.initialization,
         };
         Body {
             sandbox: self.sandbox,
@@ -279,7 +286,6 @@ impl Made {
             telemetry: Arc::clone(&parts.telemetry),
             log: self.log,
             is_json: function.logging.is_json,
-            keep_alive: inner.settings.keep_alive,
             advice: Advice {
                 family: self.served.family,
                 runtime: function.runtime.clone(),
@@ -299,12 +305,19 @@ struct Place {
 }
 
 impl Home for Place {
-    fn free(&self) -> bool {
-        self.inner.books.lock().dispatch.free(self.id)
+    fn ready(&self) {
+        self.inner.start_all(self.inner.books.tell(Event::Ready { instance: self.id }));
     }
 
-    fn retire(&self) -> bool {
-        self.inner.books.lock().dispatch.retire(self.id)
+    fn free(&self, ask: AskId, freed: Freed) {
+        self.inner.start_all(self.inner.books.free(self.id, ask, freed));
+    }
+}
+
+fn initialization(why: Why) -> Initialization {
+    match why {
+        Why::Provisioned => Initialization::Provisioned,
+        Why::Asked | Why::Expected => Initialization::OnDemand,
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Runtime::expect ── prepare ── what is made ready before anybody asks
-//! Runtime::invoke ── dispatch ── which instance, or a new one (pure)
+//! Runtime::invoke ── books ── which instance, or a new one, as `engine::dispatch` decides
 //!    │ a new one: stock (rooms and runtimes made ahead), code (zips unpacked once), languages (which interpreter
 //!    │ serves), variables (its environment)
 //!    └─ instance: a task that owns one sandbox and carries out what `environment` decides
@@ -23,8 +23,8 @@
 //! invocations at once.
 
 mod alarm;
+mod books;
 mod code;
-mod dispatch;
 mod environment;
 mod frames;
 mod http;

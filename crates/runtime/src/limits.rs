@@ -8,6 +8,12 @@ pub const KEEP_ALIVE_DEFAULT: Duration = Duration::from_secs(600);
 /// Lambda's time for the first init, extensions included.
 pub const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Lambda's time for the init of a provisioned instance, unless its function's timeout is longer.
+pub const INIT_TIMEOUT_PROVISIONED: Duration = Duration::from_secs(130);
+
+/// What an instance is taken to hold before any of its function has been measured.
+pub const INSTANCE_BYTES_GUESS: u64 = 64 * 1024 * 1024;
+
 /// Lambda's limit of a response that is not streamed: 6 MiB, and 100 bytes.
 pub const RESPONSE_BYTES_MAX: u64 = 6_291_556;
 

@@ -1,22 +1,22 @@
 //! The crate's front: what it is built from, and `Invoke`.
 
 use std::any::Any;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::ports::{Call, Concurrency, FunctionSpec, Invoke, InvokeError, Invoked, Telemetry};
+use base::ports::{Call, FunctionSpec, Invoke, InvokeError, Invoked, Provided, Provision, ProvisionId, Telemetry};
 use base::{BoxFuture, Chance, Clock, Secret, Spawn, Uuid};
-use parking_lot::Mutex;
+use engine::dispatch::{Event, InstanceId, KeepAlive, Policy};
 use sandbox::{Isolation, Network};
 use store::Blobs;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 
+use crate::books::{self, Books, Starting};
 use crate::code::CodeCache;
-use crate::dispatch::{self, Decision, Dispatch, InstanceId, Wanted};
-use crate::instance::{Order, Reply};
+use crate::instance::{Left, Order};
 use crate::languages::Languages;
 use crate::prepare::{self, Preparer};
 use crate::stock::{self, Stock};
@@ -126,15 +126,19 @@ pub(crate) struct Inner {
     pub languages: Languages,
     pub stock: Arc<Stock>,
     preparer: Preparer,
-    /// Held for a decision, never across I/O.
-    pub books: Mutex<Books>,
+    pub books: Books,
     /// Told of each instance that ends.
     instance_ended: Notify,
 }
 
-pub(crate) struct Books {
-    pub dispatch: Dispatch,
-    orders: HashMap<InstanceId, mpsc::Sender<Order>>,
+/// Lambda's rules, and what the operator may choose of the rest.
+fn dispatch_settings(settings: &Settings) -> engine::dispatch::Settings {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    engine::dispatch::Settings {
+        instances_max: limits::INSTANCES_MAX,
+        keep_alive: KeepAlive { policy: Policy::Predictive, keep: settings.keep_alive },
+        ..engine::dispatch::Settings::new(cores)
+    }
 }
 
 impl Runtime {
@@ -149,7 +153,6 @@ impl Runtime {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(cache(error)),
             _ => crate::code::make_dir(&languages_dir).map_err(cache)?,
         }
-        let dispatch = Dispatch::new(dispatch::Limits { instances_max: limits::INSTANCES_MAX });
         let parked = stock::Limits {
             per_kind: settings.parked_per_kind,
             per_kind_max: limits::PARKED_PER_KIND_MAX.max(settings.parked_per_kind),
@@ -157,6 +160,7 @@ impl Runtime {
         };
         let isolation = parts.isolation.clone();
         let (preparer, expected) = Preparer::new();
+        let books = Books::new(dispatch_settings(&settings), parts.clock.now());
         let inner = Arc::new(Inner {
             stock: Stock::new(isolation, settings.network, settings.api_port, parked, &*parts.spawn),
             preparer,
@@ -164,26 +168,25 @@ impl Runtime {
             languages: Languages::new(settings.clone(), languages_dir),
             settings,
             parts,
-            books: Mutex::new(Books { dispatch, orders: HashMap::new() }),
+            books,
             instance_ended: Notify::new(),
         });
         prepare::run(Arc::downgrade(&inner), expected, &*inner.parts.spawn);
+        books::keep_time(Arc::downgrade(&inner), inner.books.nearer(), &*inner.parts.spawn);
         Ok(Arc::new(Runtime(inner)))
     }
 
     /// Takes no more invocations, waits for those that run, and ends every instance. Cancelling it is safe: sandboxes
     /// die with the process anyway.
     pub async fn drain(&self) {
-        let mut idle = Vec::new();
-        self.0.books.lock().dispatch.drain(&mut idle);
         self.0.stock.close();
-        self.0.end(&idle);
+        self.0.start_all(self.0.books.tell(Event::Drain));
         loop {
             let ended = self.0.instance_ended.notified();
             tokio::pin!(ended);
             // From here on, so that no end is missed between looking and waiting.
             ended.as_mut().enable();
-            if self.0.books.lock().orders.is_empty() {
+            if self.0.books.are_closed() {
                 return;
             }
             ended.await;
@@ -195,7 +198,7 @@ impl Invoke for Runtime {
     fn invoke(&self, function: Arc<FunctionSpec>, call: Call) -> BoxFuture<'_, Result<Invoked, InvokeError>> {
         let (reply, answer) = oneshot::channel();
         // Sent before anybody waits: who drops the future does not take the invocation back.
-        self.0.send(function, Box::new(call), reply);
+        self.0.start_all(self.0.books.ask(function, Box::new(call), reply));
         Box::pin(async move {
             // Gone without an answer: it panicked, or the server is stopping.
             answer.await.unwrap_or_else(|_| Err(InvokeError::Internal("the instance is gone".to_owned())))
@@ -205,100 +208,57 @@ impl Invoke for Runtime {
     fn expect(&self, function: Arc<FunctionSpec>) {
         self.0.preparer.expect(function);
     }
+
+    fn provide(&self, wanted: Vec<Provision>) {
+        self.0.start_all(self.0.books.provide(wanted));
+    }
+
+    fn provided(&self, id: &ProvisionId) -> Provided {
+        self.0.books.provided(id)
+    }
 }
 
 impl Inner {
-    /// Gives an invocation to an instance, or answers why to none.
-    pub fn send(self: &Arc<Self>, function: Arc<FunctionSpec>, call: Box<Call>, reply: Reply) {
-        let wanted = Wanted {
-            scope: (function.world, function.account, function.region.clone()),
-            function: function.name.clone(),
-            version: function.version.clone(),
-            release: function.release,
-            tenant: call.tenant_id.clone(),
-        };
-        let mut superseded = Vec::new();
-        let mut books = self.books.lock();
-        let starting = books.assign(&wanted, call.concurrency, Order::Invoke(call, reply), &mut superseded);
-        drop(books);
-        self.end(&superseded);
-        if let Some((id, orders)) = starting {
-            self.start(id, function, orders);
-        }
+    pub fn start_all(self: &Arc<Self>, starting: Vec<Starting>) {
+        starting.into_iter().for_each(|starting| self.start(starting));
     }
 
-    fn start(self: &Arc<Self>, id: InstanceId, function: Arc<FunctionSpec>, orders: mpsc::Receiver<Order>) {
+    fn start(self: &Arc<Self>, starting: Starting) {
         let inner = Arc::clone(self);
+        let function = Arc::clone(&starting.function);
         // Dropped with the task, however that ends.
-        let gone = Gone { inner: Arc::clone(self), id };
+        // One that ends in the middle is not replaced at once: perhaps the server is stopping.
+        let failure = Some(INTERNAL.to_owned());
+        let mut gone = Gone { inner: Arc::clone(self), id: starting.id, failure };
         let task = async move {
-            let gone = gone;
-            launch::launch(&inner, id, function, orders).await;
+            let Left { mut orders, failure } = launch::launch(&inner, starting).await;
+            gone.failure = failure;
             drop(gone);
+            // It ended by itself while an invocation was on its way: another instance will do.
+            while let Ok(order) = orders.try_recv() {
+                if let Order::Invoke(_, call, reply) = order {
+                    inner.start_all(inner.books.ask(Arc::clone(&function), call, reply));
+                }
+            }
         };
         self.parts.spawn.spawn("instance", Box::pin(task));
     }
-
-    /// Ends idle instances that the dispatcher has forgotten.
-    fn end(&self, instances: &[InstanceId]) {
-        if instances.is_empty() {
-            return;
-        }
-        let books = self.books.lock();
-        for orders in instances.iter().filter_map(|id| books.orders.get(id)) {
-            orders.try_send(Order::End).ok();
-        }
-    }
 }
 
-impl Books {
-    /// Lends an instance for an invocation and gives it the order. One that must be started first is returned, with
-    /// where it takes its orders from.
-    fn assign(
-        &mut self,
-        wanted: &Wanted,
-        concurrency: Concurrency,
-        order: Order,
-        ended: &mut Vec<InstanceId>,
-    ) -> Option<(InstanceId, mpsc::Receiver<Order>)> {
-        loop {
-            match self.dispatch.lend(wanted, concurrency, ended) {
-                Decision::Throttled(reason) => {
-                    order.refuse(InvokeError::Throttled(reason));
-                    return None;
-                }
-                Decision::Start(id) => {
-                    // An invocation, and an order to end.
-                    let (orders, received) = mpsc::channel(2);
-                    orders.try_send(order).ok();
-                    self.orders.insert(id, orders);
-                    return Some((id, received));
-                }
-                Decision::Use(id) => match self.orders.get(&id).map(|orders| orders.try_reserve()) {
-                    Some(Ok(place)) => {
-                        place.send(order);
-                        return None;
-                    }
-                    // It was just ending: another one will do.
-                    _ => self.dispatch.ended(id),
-                },
-            }
-        }
-    }
-}
+/// Why a provisioned instance is not there, in AWS's word, if its function is not to blame.
+const INTERNAL: &str = "INTERNAL_ERROR";
 
 /// Takes an instance off the books when its task ends.
 struct Gone {
     inner: Arc<Inner>,
     id: InstanceId,
+    failure: Option<String>,
 }
 
 impl Drop for Gone {
     fn drop(&mut self) {
-        let mut books = self.inner.books.lock();
-        books.dispatch.ended(self.id);
-        books.orders.remove(&self.id);
-        drop(books);
+        let starting = self.inner.books.ended(self.id, self.failure.take());
+        self.inner.start_all(starting);
         self.inner.instance_ended.notify_waiters();
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use base::ports::{FunctionSpec, LogStream};
 
+use crate::environment::Initialization;
 use crate::languages::Family;
 use crate::runtime::Key;
 
@@ -25,6 +26,7 @@ pub struct Given<'a> {
     pub api_port: u16,
     /// The interpreter is not where it was built for, and finds its libraries through the environment.
     pub is_relocated: bool,
+    pub initialization: Initialization,
 }
 
 pub fn of(given: &Given<'_>) -> BTreeMap<String, String> {
@@ -42,7 +44,7 @@ pub fn of(given: &Given<'_>) -> BTreeMap<String, String> {
     set("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &function.memory_mb.to_string());
     set("AWS_LAMBDA_LOG_GROUP_NAME", &given.log.group);
     set("AWS_LAMBDA_LOG_STREAM_NAME", &given.log.name);
-    set("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand");
+    set("AWS_LAMBDA_INITIALIZATION_TYPE", given.initialization.word());
     set("AWS_LAMBDA_RUNTIME_API", &format!("127.0.0.1:{RUNTIME_API_PORT}"));
     set("AWS_REGION", function.region.as_str());
     set("AWS_DEFAULT_REGION", function.region.as_str());

@@ -11,7 +11,6 @@ use crate::telemetry::{Dropped, Told, Wanted};
 #[derive(Debug)]
 pub enum Event {
     /// Begin the first init although no invocation waits.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for provisioned concurrency, which comes later"))]
     Begin,
     /// One more invocation, which the dispatcher sends only to an instance that is new or said `Idle`.
     Invoke(Box<Call>),

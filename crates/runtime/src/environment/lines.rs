@@ -157,6 +157,23 @@ pub struct Writer {
     pub logging: Logging,
     /// The name of its log stream.
     pub instance: String,
+    pub initialization: Initialization,
+}
+
+/// Why an instance is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Initialization {
+    OnDemand,
+    Provisioned,
+}
+
+impl Initialization {
+    pub fn word(self) -> &'static str {
+        match self {
+            Initialization::OnDemand => "on-demand",
+            Initialization::Provisioned => "provisioned-concurrency",
+        }
+    }
 }
 
 impl Writer {
@@ -194,10 +211,12 @@ impl Writer {
                 "INIT_START Runtime Version: {}\tRuntime Version ARN: {}\n",
                 self.runtime_version, self.runtime_version_arn
             ),
-            Line::InitReport { phase, took, failure: Some(failure) } => {
-                let (took, phase, status) = (millis(*took), phase.word(), failure.status());
+            Line::InitReport { phase, took, failure }
+                if failure.is_some() || self.initialization == Initialization::Provisioned =>
+            {
+                let (took, phase, status) = (millis(*took), phase.word(), failure.map_or("success", Failure::status));
                 let mut text = format!("INIT_REPORT Init Duration: {took:.2} ms\tPhase: {phase}\tStatus: {status}");
-                if let Some(kind) = failure.error_type() {
+                if let Some(kind) = failure.and_then(Failure::error_type) {
                     let _ = write!(text, "\tError Type: {kind}");
                 }
                 text + "\n"
@@ -222,7 +241,7 @@ impl Writer {
             Line::Report(report) => self.report(report),
             Line::InitStart { phase: Phase::Invoke }
             | Line::InitRuntimeDone { .. }
-            | Line::InitReport { failure: None, .. }
+            | Line::InitReport { .. }
             | Line::RuntimeDone { .. }
             | Line::Fault { .. }
             | Line::LogsDropped { .. } => return None,
@@ -310,6 +329,7 @@ pub mod tests {
             memory_mb: 128,
             logging,
             instance: "stream".into(),
+            initialization: Initialization::OnDemand,
         }
     }
 

@@ -50,9 +50,9 @@ use sandbox::{Exit, Status};
 pub use events::{Answer, Command, Event, Said, Source, Who};
 pub use extensions::{Ask, Invoke, Reply, Ticket};
 pub use failure::{BY_RUNTIMES, Breakage, First, error_json, kind as error_kind};
-pub use lines::Writer;
+pub use lines::{Initialization, Writer};
 
-use crate::limits::{INIT_TIMEOUT, STARTS_MAX};
+use crate::limits::{INIT_TIMEOUT, INIT_TIMEOUT_PROVISIONED, STARTS_MAX};
 use crate::telemetry::{Dropped, Told, What};
 use extensions::{Extensions, Reason};
 use invocation::Invocation;
@@ -116,9 +116,21 @@ impl Environment {
         }
     }
 
+    fn init_timeout(&self) -> Duration {
+        match self.writer.initialization {
+            Initialization::OnDemand => INIT_TIMEOUT,
+            Initialization::Provisioned => INIT_TIMEOUT_PROVISIONED.max(self.timeout),
+        }
+    }
+
     /// When a `Tick` is due.
     pub fn deadline(&self) -> Option<Timestamp> {
         self.deadline
+    }
+
+    /// The function is loaded, and nothing is in hand.
+    pub fn is_ready(&self) -> bool {
+        self.state == State::Ready
     }
 
     /// Its processes are being ended; `Idle` or `End` follows within the limits of a shutdown.
@@ -169,7 +181,7 @@ impl Environment {
         match self.state {
             _ if self.deadline.is_none_or(|deadline| deadline > now) => {}
             State::Stopping(shutdown) => self.go_on_stopping(now, shutdown, out),
-            State::Starting(Phase::Init) => self.broke(now, Breakage::Timeout(INIT_TIMEOUT), out),
+            State::Starting(Phase::Init) => self.broke(now, Breakage::Timeout(self.init_timeout()), out),
             _ => self.broke(now, Breakage::Timeout(self.timeout), out),
         }
     }
@@ -225,7 +237,7 @@ impl Environment {
         self.since = now;
         (self.is_runtime_started, self.is_runtime_quiet, self.is_heard) = (false, false, true);
         if phase == Phase::Init {
-            self.deadline = Some(now.plus(INIT_TIMEOUT));
+            self.deadline = Some(now.plus(self.init_timeout()));
         }
         self.log(now, &Line::InitStart { phase }, out);
         let (names, is_within_limit) = self.extensions.begin();

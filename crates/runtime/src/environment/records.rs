@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::lines::{Failure, Line, Phase, Report, Span, Writer, billed_millis, millis};
+use super::lines::{Failure, Initialization, Line, Phase, Report, Span, Writer, billed_millis, millis};
 use crate::telemetry::{Api, Category};
 use crate::trace::Trace;
 
@@ -39,11 +39,13 @@ impl Writer {
     pub fn record(&self, line: &Line<'_>) -> (Option<Level>, &'static str, Value) {
         match line {
             Line::InitStart { phase } => self.init_start(*phase),
-            Line::InitRuntimeDone { phase, failure } => {
-                (Level::Debug.unless(failure.is_some()), "initRuntimeDone", init(*phase, *failure).into())
-            }
+            Line::InitRuntimeDone { phase, failure } => (
+                Level::Debug.unless(failure.is_some()),
+                "initRuntimeDone",
+                init(self.initialization, *phase, *failure).into(),
+            ),
             Line::InitReport { phase, took, failure } => {
-                let mut record = init(*phase, *failure);
+                let mut record = init(self.initialization, *phase, *failure);
                 record.insert("metrics".into(), json!({ "durationMs": rounded(*took) }));
                 (Level::Debug.unless(failure.is_some()), "initReport", record.into())
             }
@@ -92,7 +94,7 @@ impl Writer {
 
     fn init_start(&self, phase: Phase) -> (Option<Level>, &'static str, Value) {
         let record = json!({
-            "initializationType": "on-demand",
+            "initializationType": self.initialization.word(),
             "phase": phase.word(),
             "runtimeVersion": self.runtime_version,
             "runtimeVersionArn": self.runtime_version_arn,
@@ -135,9 +137,9 @@ fn identity(request_id: &str, tenant_id: Option<&str>) -> Map<String, Value> {
     record
 }
 
-fn init(phase: Phase, failure: Option<Failure<'_>>) -> Map<String, Value> {
+fn init(initialization: Initialization, phase: Phase, failure: Option<Failure<'_>>) -> Map<String, Value> {
     let mut record = Map::new();
-    record.insert("initializationType".into(), "on-demand".into());
+    record.insert("initializationType".into(), initialization.word().into());
     record.insert("phase".into(), phase.word().into());
     judge(&mut record, failure);
     record

@@ -32,6 +32,7 @@ impl Bench {
             memory_mb: 128,
             logging,
             instance: "stream".into(),
+            initialization: Initialization::OnDemand,
         };
         Bench {
             environment: Environment::new(Duration::from_secs(3), writer, extensions),
@@ -113,6 +114,7 @@ fn call() -> Box<Call> {
         wants_log_tail: false,
         is_streamed: false,
         concurrency: base::ports::Concurrency::Shared(1),
+        is_async: false,
         cause: Cause::origin(Uuid::NIL),
     })
 }

@@ -364,6 +364,7 @@ mod tests {
             wants_log_tail: false,
             is_streamed: false,
             concurrency: base::ports::Concurrency::Shared(1),
+            is_async: false,
             cause: Cause::origin(Uuid::NIL),
         }
     }

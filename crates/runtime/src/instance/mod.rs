@@ -14,10 +14,10 @@ mod transport;
 use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use base::ports::{Call, InvokeError, Invoked, LogEvent, LogStream, Telemetry};
 use base::{Chance, Clock, Spawn, Timestamp};
+use engine::dispatch::{AskId, Freed};
 use sandbox::{Event as Happening, Exit, ProcessId, Sandbox};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
@@ -43,7 +43,9 @@ pub type Reply = oneshot::Sender<Result<Invoked, InvokeError>>;
 
 /// What the dispatcher sends.
 pub enum Order {
-    Invoke(Box<Call>, Reply),
+    Invoke(AskId, Box<Call>, Reply),
+    /// Load the function, although nobody calls it yet.
+    Begin,
     /// Stop; sent only while idle.
     End,
 }
@@ -51,7 +53,7 @@ pub enum Order {
 impl Order {
     /// Tells who waits for it why it is not carried out.
     pub fn refuse(self, why: InvokeError) {
-        if let Order::Invoke(_, reply) = self {
+        if let Order::Invoke(_, _, reply) = self {
             reply.send(Err(why)).ok();
         }
     }
@@ -59,11 +61,22 @@ impl Order {
 
 /// The dispatcher, as an instance sees it.
 pub trait Home: Send + Sync {
-    /// The instance may take another invocation. Whether it is kept.
-    fn free(&self) -> bool;
-    /// It has been idle for long. Whether it may go; otherwise an invocation is on its way.
-    fn retire(&self) -> bool;
+    /// The function is loaded.
+    fn ready(&self);
+    /// An invocation is over.
+    fn free(&self, ask: AskId, freed: Freed);
 }
+
+/// What is left of an instance.
+pub struct Left {
+    /// Where its orders came from: one may be on its way.
+    pub orders: mpsc::Receiver<Order>,
+    /// Why its function could not be loaded when nobody had called it, in AWS's word.
+    pub failure: Option<String>,
+}
+
+/// AWS's word for provisioned instances whose function does not load.
+pub const INIT_FAILURE: &str = "FUNCTION_ERROR_INIT_FAILURE";
 
 /// All that an instance is made of.
 pub struct Body {
@@ -85,7 +98,6 @@ pub struct Body {
     pub log: Arc<LogStream>,
     /// Whether the log is JSON.
     pub is_json: bool,
-    pub keep_alive: Duration,
     /// For functions that miss what AWS ships.
     pub advice: Advice,
     /// What must live as long as it: code in the cache, its key, the platform's API inside.
@@ -106,7 +118,6 @@ struct Instance {
     chance: Arc<dyn Chance>,
     telemetry: Arc<dyn Telemetry>,
     log: Arc<LogStream>,
-    keep_alive: Duration,
     advice: Advice,
     relay: Relay,
     /// Somebody waits until subscribers have everything.
@@ -114,6 +125,10 @@ struct Instance {
     output: Output,
     processes: Processes,
     caller: Caller,
+    /// The invocation in hand, and when the runtime got it.
+    ask: Option<(AskId, Instant)>,
+    is_ready: bool,
+    failure: Option<String>,
     idle_since: Option<Instant>,
     alarm: Alarm,
     is_frozen: watch::Sender<bool>,
@@ -143,13 +158,12 @@ enum Timer {
     Deadline,
     HeldLong,
     Telemetry,
-    IdleLong,
     IdleShort,
 }
 
 /// Runs an instance to its end, and gives back where its orders come from. When this returns, nothing of it is left on
 /// the host.
-pub async fn run(body: Body) -> mpsc::Receiver<Order> {
+pub async fn run(body: Body) -> Left {
     let sandbox = Arc::new(body.sandbox);
     let began = (Instant::now(), body.clock.now());
     let is_frozen = watch::Sender::new(false);
@@ -168,12 +182,14 @@ pub async fn run(body: Body) -> mpsc::Receiver<Order> {
         chance: body.chance,
         telemetry: body.telemetry,
         log: body.log,
-        keep_alive: body.keep_alive,
         advice: body.advice,
         is_flushing: false,
         output: output.unwrap_or_default(),
         processes: Processes::default(),
         caller: Caller::default(),
+        ask: None,
+        is_ready: false,
+        failure: None,
         idle_since: None,
         alarm: Alarm::default(),
         is_frozen,
@@ -190,7 +206,7 @@ pub async fn run(body: Body) -> mpsc::Receiver<Order> {
     }
     sandbox.kill().await;
     drop(body.held);
-    instance.orders
+    Left { orders: instance.orders, failure: instance.failure }
 }
 
 impl Instance {
@@ -232,7 +248,6 @@ impl Instance {
             (self.environment.deadline().map(|deadline| self.instant(deadline)), Timer::Deadline),
             (self.caller.held_until(), Timer::HeldLong),
             (self.relay.deadline().map(|deadline| self.instant(deadline)), Timer::Telemetry),
-            (idle(self.keep_alive), Timer::IdleLong),
             (idle(freeze_after).filter(|_| !*self.is_frozen.borrow()), Timer::IdleShort),
         ];
         let timers = timers.into_iter().filter_map(|(at, timer)| Some((at?, timer)));
@@ -241,8 +256,10 @@ impl Instance {
 
     async fn react(&mut self, happened: Happened, lines: &mut Vec<Written>) {
         let event = match happened {
-            Happened::Order(Some(Order::Invoke(call, reply))) => {
+            Happened::Order(Some(Order::Begin)) => Event::Begin,
+            Happened::Order(Some(Order::Invoke(ask, call, reply))) => {
                 self.wake();
+                self.ask = Some((ask, Instant::now()));
                 self.caller.waits(reply);
                 Event::Invoke(self.traced(call))
             }
@@ -263,14 +280,6 @@ impl Instance {
                 Event::Tick
             }
             Happened::Timer(Timer::HeldLong) => return self.answer_held(),
-            Happened::Timer(Timer::IdleLong) => {
-                // Otherwise an invocation is on its way.
-                self.idle_since = None;
-                if !self.home.retire() {
-                    return;
-                }
-                self.retire()
-            }
             Happened::Timer(Timer::IdleShort) => {
                 // Where the host lends no freezer it runs on.
                 if let Err(error) = self.sandbox.freeze() {
@@ -432,6 +441,10 @@ impl Instance {
             Command::Start => events.extend(self.start().await),
             Command::StartExtension(name) => events.extend(self.start_extension(name).await),
             Command::Hand { call, time_left } => {
+                self.ready();
+                if let Some((_, handed)) = &mut self.ask {
+                    *handed = Instant::now();
+                }
                 let deadline = self.clock.now().plus(time_left);
                 self.transport.invoke(*call, deadline);
             }
@@ -461,12 +474,8 @@ impl Instance {
             Command::Clear => self.clear(events).await,
             Command::Idle => {
                 self.launch = None;
-                let is_kept = self.home.free();
-                if !is_kept || (self.is_outdated && self.home.retire()) {
-                    events.push_back(self.retire());
-                } else {
-                    self.idle_since = Some(Instant::now());
-                }
+                self.idle_since = Some(Instant::now());
+                events.extend(self.rest());
                 self.answer_held();
             }
             Command::End => {
@@ -474,6 +483,32 @@ impl Instance {
                 self.answer_held();
             }
         }
+    }
+
+    /// Tells the dispatcher, once.
+    fn ready(&mut self) {
+        if !std::mem::replace(&mut self.is_ready, true) {
+            self.home.ready();
+        }
+    }
+
+    /// Nothing is in hand any more: the dispatcher may send something else, or an order to end.
+    fn rest(&mut self) -> Option<Event> {
+        match self.ask.take() {
+            Some((ask, handed)) => {
+                self.is_ready = true;
+                let bytes = self.sandbox.memory_peak_bytes();
+                self.home.free(ask, Freed { wall: handed.elapsed(), bytes, is_spent: self.is_outdated });
+            }
+            None if self.environment.is_ready() => self.ready(),
+            // It is cold again, and waits for who calls it.
+            None if self.is_ready => {}
+            None => {
+                self.failure = Some(INIT_FAILURE.to_owned());
+                return Some(self.retire());
+            }
+        }
+        None
     }
 
     async fn start(&mut self) -> Option<Event> {

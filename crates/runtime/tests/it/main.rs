@@ -10,4 +10,5 @@ mod extensions;
 mod instances;
 mod managed;
 mod parked;
+mod provisioned;
 mod zip;

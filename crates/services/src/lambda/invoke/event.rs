@@ -120,6 +120,7 @@ impl Event {
             tenant_id: self.tenant_id.clone(),
             wants_log_tail: false,
             is_streamed: false,
+            is_async: true,
             cause: self.cause,
         }
     }

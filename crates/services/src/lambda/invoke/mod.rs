@@ -128,6 +128,7 @@ struct Request {
     tenant_id: Option<String>,
     wants_log_tail: bool,
     is_streamed: bool,
+    is_async: bool,
     cause: Cause,
 }
 
@@ -141,6 +142,7 @@ impl Request {
             tenant_id: None,
             wants_log_tail: false,
             is_streamed: false,
+            is_async: false,
             cause: ctx.cx.cause,
         }
     }
@@ -202,6 +204,7 @@ async fn run(
         wants_log_tail: request.wants_log_tail,
         is_streamed: request.is_streamed,
         concurrency: concurrency(ctx, &resolved.function).await?,
+        is_async: request.is_async,
         cause: request.cause,
     };
     let version = spec.version.clone();

@@ -67,7 +67,7 @@ pub struct ProvisionedConfig {
     available_provisioned_concurrent_executions: u32,
     allocated_provisioned_concurrent_executions: u32,
     status: &'static str,
-    status_reason: Option<&'static str>,
+    status_reason: Option<String>,
     last_modified: String,
 }
 
@@ -167,8 +167,8 @@ impl Provisioned {
     /// With what has come of it. Who runs functions may not have heard of the last change yet.
     fn show(&self, function_arn: Option<String>, provided: &Provided) -> ProvisionedConfig {
         let is_heard = provided.wanted_at == Some(self.last_modified);
-        let (status, status_reason) = match provided.failure {
-            Some(failure) if is_heard => ("FAILED", Some(failure)),
+        let (status, status_reason) = match &provided.failure {
+            Some(failure) if is_heard => ("FAILED", Some(failure.clone())),
             None if is_heard && provided.available >= self.executions => ("READY", None),
             _ => ("IN_PROGRESS", None),
         };

@@ -1,0 +1,278 @@
+//! The dispatcher's shell: what it decides is carried out here, and what happens is told to it.
+//!
+//! One lock over the machine and what goes with its numbers: the release behind a pool, the way to an instance, an
+//! invocation that waits. It is held for a decision and never across I/O. Instances are started when it is released.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use base::ports::{Call, FunctionSpec, InvokeError, Provided, Provision, ProvisionId};
+use base::{Spawn, Timestamp};
+use engine::dispatch::{AskId, Command, Dispatch, Event, Freed, InstanceId, PoolId, Settings, Shape, Wanted, Why};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep_until};
+
+use crate::instance::{Order, Reply};
+use crate::limits::INSTANCE_BYTES_GUESS;
+use crate::runtime::Inner;
+
+pub struct Books {
+    ledger: Mutex<Ledger>,
+    /// The moment for which the alarm is set has come nearer.
+    nearer: Arc<Notify>,
+}
+
+struct Ledger {
+    dispatch: Dispatch,
+    began: (Instant, Timestamp),
+    functions: HashMap<PoolId, Arc<FunctionSpec>>,
+    instances: HashMap<InstanceId, mpsc::Sender<Order>>,
+    /// Invocations that wait for an instance.
+    waiting: HashMap<AskId, Asked>,
+    provisions: BTreeMap<ProvisionId, (PoolId, Timestamp)>,
+    asks: u64,
+    /// Of a step; kept for its room.
+    commands: Vec<Command>,
+    alarm: Option<Timestamp>,
+}
+
+struct Asked {
+    pool: PoolId,
+    call: Box<Call>,
+    reply: Reply,
+}
+
+/// An instance that is to be started.
+pub struct Starting {
+    pub id: InstanceId,
+    pub function: Arc<FunctionSpec>,
+    pub why: Why,
+    pub orders: mpsc::Receiver<Order>,
+}
+
+impl Books {
+    pub fn new(settings: Settings, now: Timestamp) -> Books {
+        let ledger = Ledger {
+            dispatch: Dispatch::new(settings),
+            began: (Instant::now(), now),
+            functions: HashMap::new(),
+            instances: HashMap::new(),
+            waiting: HashMap::new(),
+            provisions: BTreeMap::new(),
+            asks: 0,
+            commands: Vec::new(),
+            alarm: None,
+        };
+        Books { ledger: Mutex::new(ledger), nearer: Arc::new(Notify::new()) }
+    }
+
+    /// Gives an invocation to an instance, now or in a moment, or answers why to none.
+    pub fn ask(&self, function: Arc<FunctionSpec>, call: Box<Call>, reply: Reply) -> Vec<Starting> {
+        self.with(|ledger, starting| {
+            let pool = ledger.pool(function, call.tenant_id.clone());
+            ledger.asks = ledger.asks.wrapping_add(1);
+            let ask = AskId(ledger.asks);
+            ledger.ask(ask, Asked { pool, call, reply }, starting);
+        })
+    }
+
+    pub fn tell(&self, event: Event) -> Vec<Starting> {
+        self.with(|ledger, starting| ledger.step(event, &mut None, starting))
+    }
+
+    pub fn free(&self, instance: InstanceId, ask: AskId, freed: Freed) -> Vec<Starting> {
+        self.tell(Event::Free { instance, ask, freed })
+    }
+
+    /// Nothing is left of an instance.
+    pub fn ended(&self, instance: InstanceId, failure: Option<String>) -> Vec<Starting> {
+        self.with(|ledger, starting| {
+            ledger.instances.remove(&instance);
+            ledger.step(Event::Ended { instance, failure }, &mut None, starting);
+        })
+    }
+
+    pub fn provide(&self, wanted: Vec<Provision>) -> Vec<Starting> {
+        self.with(|ledger, starting| ledger.provide(wanted, starting))
+    }
+
+    pub fn provided(&self, id: &ProvisionId) -> Provided {
+        let ledger = self.ledger.lock();
+        let Some((pool, wanted_at)) = ledger.provisions.get(id) else { return Provided::default() };
+        let facts = ledger.dispatch.provided(*pool);
+        let (allocated, available) = facts.as_ref().map_or((0, 0), |facts| (facts.allocated, facts.available));
+        let failure = facts.and_then(|facts| facts.failure);
+        Provided { wanted_at: Some(*wanted_at), allocated, available, failure }
+    }
+
+    /// Whether no instance is left.
+    pub fn are_closed(&self) -> bool {
+        self.ledger.lock().instances.is_empty()
+    }
+
+    pub fn nearer(&self) -> Arc<Notify> {
+        Arc::clone(&self.nearer)
+    }
+
+    fn with(&self, work: impl FnOnce(&mut Ledger, &mut Vec<Starting>)) -> Vec<Starting> {
+        let mut starting = Vec::new();
+        let mut ledger = self.ledger.lock();
+        work(&mut ledger, &mut starting);
+        let next = ledger.dispatch.next_wakeup();
+        let is_nearer = next.is_some_and(|next| ledger.alarm.is_none_or(|alarm| next < alarm));
+        if is_nearer {
+            ledger.alarm = next;
+        }
+        drop(ledger);
+        if is_nearer {
+            self.nearer.notify_one();
+        }
+        starting
+    }
+
+    /// When the alarm rings next.
+    fn set_alarm(&self) -> Option<Instant> {
+        let mut ledger = self.ledger.lock();
+        ledger.alarm = ledger.dispatch.next_wakeup();
+        let (instant, began) = ledger.began;
+        ledger.alarm.map(|alarm| instant.checked_add(alarm.since(began)).unwrap_or(instant))
+    }
+}
+
+impl Ledger {
+    /// The machine's time, that never goes back.
+    fn now(&self) -> Timestamp {
+        let (instant, began) = self.began;
+        began.plus(instant.elapsed())
+    }
+
+    fn pool(&mut self, function: Arc<FunctionSpec>, tenant: Option<String>) -> PoolId {
+        let wanted = Wanted {
+            scope: (function.world, function.account, function.region.clone()),
+            function: function.name.clone(),
+            version: function.version.clone(),
+            release: function.release,
+            tenant,
+        };
+        let most = u64::from(function.memory_mb).saturating_mul(1024 * 1024);
+        let shape = Shape { slots: 1, bytes: INSTANCE_BYTES_GUESS.min(most), is_kept: true };
+        let pool = self.dispatch.pool(&wanted, shape);
+        self.functions.entry(pool).or_insert(function);
+        pool
+    }
+
+    fn ask(&mut self, ask: AskId, asked: Asked, starting: &mut Vec<Starting>) {
+        let (pool, limit, is_async) = (asked.pool, asked.call.concurrency, asked.call.is_async);
+        let mut asked = Some(asked);
+        self.step(Event::Ask { ask, pool, limit, is_async }, &mut asked, starting);
+        if let Some(asked) = asked {
+            self.waiting.insert(ask, asked);
+        }
+    }
+
+    /// `asked` is what the event asks for; it is taken when that is answered.
+    fn step(&mut self, event: Event, asked: &mut Option<Asked>, starting: &mut Vec<Starting>) {
+        let mut commands = std::mem::take(&mut self.commands);
+        let own = if let Event::Ask { ask, .. } = event { Some(ask) } else { None };
+        self.dispatch.step(self.now(), event, &mut commands);
+        let mut again = Vec::new();
+        for command in commands.drain(..) {
+            match command {
+                Command::Lend { ask, instance } => {
+                    let Some(found) = self.take(ask, own, asked) else { continue };
+                    if let Some(lost) = self.order(instance, ask, found) {
+                        again.push((instance, ask, lost));
+                    }
+                }
+                Command::Start { instance, pool, ask, why } => {
+                    let found = ask.and_then(|ask| Some((ask, self.take(ask, own, asked)?)));
+                    starting.extend(self.start(instance, pool, found, why));
+                }
+                Command::Throttle { ask, reason } => {
+                    if let Some(Asked { reply, .. }) = self.take(ask, own, asked) {
+                        reply.send(Err(InvokeError::Throttled(reason.as_str()))).ok();
+                    }
+                }
+                Command::End { instance } => {
+                    if let Some(orders) = self.instances.get(&instance) {
+                        orders.try_send(Order::End).ok();
+                    }
+                }
+                Command::Forget { pool } => {
+                    self.functions.remove(&pool);
+                }
+            }
+        }
+        self.commands = commands;
+        // These were just ending by themselves: another one will do.
+        for (instance, ask, lost) in again {
+            self.step(Event::Ended { instance, failure: None }, &mut None, starting);
+            self.ask(ask, lost, starting);
+        }
+    }
+
+    fn take(&mut self, ask: AskId, own: Option<AskId>, asked: &mut Option<Asked>) -> Option<Asked> {
+        if own == Some(ask) { asked.take() } else { self.waiting.remove(&ask) }
+    }
+
+    /// Sends an invocation to an instance, or gives it back.
+    fn order(&self, instance: InstanceId, ask: AskId, asked: Asked) -> Option<Asked> {
+        match self.instances.get(&instance).map(mpsc::Sender::try_reserve) {
+            Some(Ok(place)) => {
+                place.send(Order::Invoke(ask, asked.call, asked.reply));
+                None
+            }
+            _ => Some(asked),
+        }
+    }
+
+    fn start(&mut self, id: InstanceId, pool: PoolId, asked: Option<(AskId, Asked)>, why: Why) -> Option<Starting> {
+        let function = Arc::clone(self.functions.get(&pool)?);
+        // An invocation, and an order to end.
+        let (orders, received) = mpsc::channel(2);
+        let first = match asked {
+            Some((ask, Asked { call, reply, .. })) => Order::Invoke(ask, call, reply),
+            None => Order::Begin,
+        };
+        orders.try_send(first).ok();
+        self.instances.insert(id, orders);
+        Some(Starting { id, function, why, orders: received })
+    }
+
+    fn provide(&mut self, wanted: Vec<Provision>, starting: &mut Vec<Starting>) {
+        let pools: Vec<(PoolId, Provision)> =
+            wanted.into_iter().map(|provision| (self.pool(Arc::clone(&provision.function), None), provision)).collect();
+        let kept: HashSet<PoolId> = pools.iter().map(|(pool, _)| *pool).collect();
+        let before = std::mem::take(&mut self.provisions);
+        for (pool, _) in before.into_values().filter(|(pool, _)| !kept.contains(pool)) {
+            self.step(Event::Provide { pool, count: 0 }, &mut None, starting);
+        }
+        for (pool, Provision { id, instances, wanted_at, .. }) in pools {
+            self.provisions.insert(id, (pool, wanted_at));
+            self.step(Event::Provide { pool, count: instances }, &mut None, starting);
+        }
+    }
+}
+
+/// Tells the dispatcher when what it waits for has passed, until the runtime is no more.
+pub fn keep_time(inner: Weak<Inner>, nearer: Arc<Notify>, spawn: &dyn Spawn) {
+    /// How long nothing is waited for: whoever sets the alarm says so.
+    const LONG: Duration = Duration::from_secs(24 * 60 * 60);
+    let task = async move {
+        loop {
+            let Some(alive) = inner.upgrade() else { return };
+            let at = alive.books.set_alarm().unwrap_or_else(|| Instant::now() + LONG);
+            drop(alive);
+            tokio::select! {
+                () = nearer.notified() => {}
+                () = sleep_until(at) => {
+                    let Some(alive) = inner.upgrade() else { return };
+                    alive.start_all(alive.books.tell(Event::Tick));
+                }
+            }
+        }
+    };
+    spawn.spawn("dispatcher's alarm", Box::pin(task));
+}
