@@ -22,7 +22,7 @@ const net = require('net');
 const path = require('path');
 const util = require('util');
 
-const [PARKED, INIT, READY, INIT_ERROR, INVOKE, EVENT, CREDIT, HEAD, RESPONSE, ERROR, NEXT, SHUTDOWN] = Array(12).fill().map((_, at) => at + 1);
+const [PARKED, INIT, READY, INIT_ERROR, INVOKE, EVENT, CREDIT, HEAD, RESPONSE, ERROR, NEXT, SHUTDOWN, PREPARE, PREPARED] = Array(14).fill().map((_, at) => at + 1);
 const MORE = 1;
 const HEAD_BYTES = 12;
 const PAYLOAD_BYTES_MAX = 65536;
@@ -162,6 +162,8 @@ class Frames {
       }
     } else if (kind === SHUTDOWN) {
       process.reallyExit(0);
+    } else if (kind === PREPARE) {
+      this.write(this.message(PREPARED, this.prepared?.collect() ?? EMPTY, 0));
     } else if (more) {
       this.parts.push(Buffer.from(payload));
     } else {
@@ -225,13 +227,13 @@ class Frames {
     return frame;
   }
 
-  message(kind, payload = EMPTY) {
+  message(kind, payload = EMPTY, stream = this.stream) {
     const frames = [];
     let at = 0;
     do {
       const part = payload.subarray(at, at + PAYLOAD_BYTES_MAX);
       at += part.length;
-      frames.push(this.frameOf(kind, part, at < payload.length));
+      frames.push(this.frameOf(kind, part, at < payload.length, stream));
     } while (at < payload.length);
     return frames.length === 1 ? frames[0] : Buffer.concat(frames);
   }
@@ -253,7 +255,7 @@ class Frames {
     if (!this.isWaiting()) await warm();
     this.write(this.frameOf(PARKED));
     const [[, , text]] = await this.receive(1);
-    return JSON.parse(text).env;
+    return JSON.parse(text);
   }
 
   ready() {
@@ -594,6 +596,108 @@ class InvokeStoreSingle {
   run(context, fn) {
     this.currentContext = context;
     return fn();
+  }
+}
+
+// What was compiled before.
+
+const PREPARED_BYTES_MAX = 33554432;
+
+/** V8's code cache of the CommonJS modules that an instance of this very version has loaded: they need not be compiled anew, and the
+ * functions that run while they load not at all. V8 rejects what another build or other flags have made.
+ *
+ * A module's own text decides, not its name: what is compiled is often not what is in the file. Everything but the compilation is
+ * done by the loader's own method, and stack traces show that alone. The file: the length of an index (4 bytes), the index in JSON
+ * (`{path: [offset, length, SHA-1 of the text]}`), the data. */
+class Prepared {
+  constructor(file, isKept) {
+    this.file = file;
+    this.kept = isKept ? new Map() : null;
+    this.index = {};
+    this.vm = require('vm');
+    // Before, `import()` in such a script could not be resolved as the loader does.
+    this.importer = this.vm.constants?.USE_MAIN_CONTEXT_DEFAULT_LOADER;
+    if (this.importer === undefined) return;
+    try {
+      if (file !== undefined) this.open();
+      this.hook();
+    } catch {
+      // without it everything is compiled
+    }
+  }
+
+  open() {
+    const head = Buffer.alloc(4);
+    const fd = fs.openSync(this.file, 'r');
+    try {
+      fs.readSync(fd, head);
+      const text = Buffer.alloc(head.readUInt32LE(0));
+      fs.readSync(fd, text);
+      this.index = JSON.parse(text);
+      this.start = 4 + text.length;
+    } finally {
+      fs.closeSync(fd);
+    }
+  }
+
+  data([offset, length]) {
+    const data = Buffer.allocUnsafe(length);
+    const fd = fs.openSync(this.file, 'r');
+    try {
+      return fs.readSync(fd, data, 0, length, this.start + offset) === length ? data : undefined;
+    } finally {
+      fs.closeSync(fd);
+    }
+  }
+
+  /** The function around a module's text, compiled from what is known of it; else nothing. */
+  compiled(content, filename, format) {
+    const known = this.index[filename];
+    if ((known === undefined && this.kept === null) || process.sourceMapsEnabled || content.startsWith('#!')) return undefined;
+    if (format !== undefined && format !== 'commonjs') return undefined;
+    try {
+      const digest = require('crypto').createHash('sha1').update(content).digest('base64');
+      const cachedData = known !== undefined && known[2] === digest ? this.data(known) : undefined;
+      if (cachedData === undefined && this.kept === null) return undefined;
+      const text = `(function (exports, require, module, __filename, __dirname) {\n${content}\n})`;
+      const options = { filename, lineOffset: -1, cachedData, importModuleDynamically: this.importer };
+      const script = new this.vm.Script(text, options);
+      this.kept?.set(filename, [script, digest]);
+      return script.runInThisContext();
+    } catch {
+      return undefined; // an ES module, a mistake: the loader knows what to do
+    }
+  }
+
+  /** Takes the place of `Module.prototype._compile`, in stack traces too. */
+  hook() {
+    const original = Module.prototype._compile;
+    const probe = original.call(new Module(__filename), 'return new Error().stack', __filename);
+    const [, place, line, column] = /at Module\._compile \((node:internal[^:]*):(\d+):(\d+)\)/.exec(probe);
+    const code = '(apply, original, compiled, loaded) => function _compile(content, filename, format) { const code = compiled(content, filename, format); ' +
+      "if (code === undefined) return apply(original, this, arguments); const given = apply(original, this, ['return arguments', filename, 'commonjs']); return ";
+    const options = { filename: place, lineOffset: line - 1, columnOffset: column - 1 - code.length };
+    const make = new this.vm.Script(code + 'apply(code, given[0], given); }', options).runInThisContext();
+    Module.prototype._compile = make(Reflect.apply, original, this.compiled.bind(this));
+  }
+
+  /** What the next instances of this version get. */
+  collect() {
+    const index = {};
+    const parts = [];
+    let size = 0;
+    for (const [filename, [script, digest]] of this.kept ?? []) {
+      const data = script.createCachedData();
+      if (size + data.length > PREPARED_BYTES_MAX) continue;
+      index[filename] = [size, data.length, digest];
+      parts.push(data);
+      size += data.length;
+    }
+    this.kept?.clear();
+    const text = Buffer.from(JSON.stringify(index));
+    const head = Buffer.alloc(4);
+    head.writeUInt32LE(text.length);
+    return Buffer.concat([head, text, ...parts]);
   }
 }
 
@@ -1010,8 +1114,9 @@ async function connect() {
   delete process.env._LAMP_CONTROL_FD;
   if (fd === undefined) return new Http(own);
   const frames = new Frames(parseInt(fd));
-  const variables = await frames.init();
+  const { env: variables, prepared, prepare } = await frames.init();
   takeEnvironment(variables);
+  if (prepared !== undefined || prepare) frames.prepared = new Prepared(prepared, prepare);
   if (logFd !== undefined) process.env._LAMBDA_TELEMETRY_LOG_FD ??= logFd;
   if (process.env.NODE_PATH !== nodePath) Module._initPaths();
   const named = variables.AWS_LAMBDA_RUNTIME_API;

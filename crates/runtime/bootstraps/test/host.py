@@ -18,8 +18,8 @@ import time
 import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-PARKED, INIT, READY, INIT_ERROR, INVOKE, EVENT, CREDIT, HEAD, RESPONSE, ERROR, NEXT, SHUTDOWN = range(1, 13)
-NAMES = "PARKED INIT READY INIT_ERROR INVOKE EVENT CREDIT HEAD RESPONSE ERROR NEXT SHUTDOWN".split()
+PARKED, INIT, READY, INIT_ERROR, INVOKE, EVENT, CREDIT, HEAD, RESPONSE, ERROR, NEXT, SHUTDOWN, PREPARE, PREPARED = range(1, 15)
+NAMES = "PARKED INIT READY INIT_ERROR INVOKE EVENT CREDIT HEAD RESPONSE ERROR NEXT SHUTDOWN PREPARE PREPARED".split()
 MORE = 1
 PAYLOAD_BYTES_MAX = 65_536
 CREDIT_BYTES = 262_144
@@ -228,6 +228,11 @@ class Host:
                 return answer
             else:
                 raise AssertionError(NAMES[kind - 1])
+
+    def prepared(self):
+        """What the runtime hands on to the next ones of its version."""
+        self.socket.sendall(frame(PREPARE, 0))
+        return self.expect(PREPARED)
 
     def ask(self, event, n=1):
         """Begins an invocation; what comes of it is the test's to read."""

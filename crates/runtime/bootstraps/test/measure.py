@@ -37,7 +37,7 @@ def language(name):
         return [program, ROOT + "/ruby/bootstrap.rb"], "app.handler", "AWS_Lambda_ruby3.2", [program, "-e", "require './app'"]
     home = program or os.path.dirname(os.path.dirname(os.path.realpath(shutil.which("javac"))))
     java_test.build(os.environ.get("JAVAC_HOME", home))
-    command = prepared.java(home, java_test.BUILT + "/bootstrap")
+    command = java_test.command(home)
     return command, "bench.App::handle", "AWS_Lambda_java17", [home + "/bin/java", "-cp", ".:lib/*", "bench.App"]
 
 
@@ -100,7 +100,11 @@ def cost(command, handler):
 def measure(name):
     folder = os.path.join(os.environ["FUNCTIONS"], name)
     command, handler, execution_env, alone = language(name)
-    told = prepared.of(command, folder, name) if os.environ.get("PREPARED") else {}
+    told = {}
+    if os.environ.get("PREPARED") and name.startswith("python"):
+        told = prepared.python(command, folder)
+    elif os.environ.get("PREPARED") and name.startswith("node"):
+        told = prepared.node(command, folder, handler, execution_env)
     readies, answers, earlies, alones = [], [], [], []
     for _ in range(int(os.environ.get("ROUNDS", "10"))):
         ready, answer = parked(command, folder, handler, execution_env, told)

@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import tempfile
 
+import host
+
 BOOTSTRAPS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FOLDER = tempfile.mkdtemp(prefix="lamp-prepared-")
 atexit.register(shutil.rmtree, FOLDER, True)
@@ -34,3 +36,14 @@ def python(command, folder, bytes_max=67_108_864, seconds=30):
     with open(out, "wb") as file:
         subprocess.run([command[0], "-I", "-S", "-B", "-c", text, str(bytes_max), str(seconds), folder], stdout=file, check=True)
     return {"prepared": out}
+
+
+def node(command, folder, handler, execution_env):
+    """What INIT says of the modules that an instance has loaded."""
+    with host.Host(command, {}, handler, execution_env=execution_env, folder=folder, told={"prepare": True}) as function:
+        assert function.init() is None
+        function.invoke({})
+        out = place()
+        with open(out, "wb") as file:
+            file.write(function.prepared())
+        return {"prepared": out}
