@@ -12,7 +12,10 @@
 
 // A parked process loads this very file once more, as if it were a function, to have the loader warm.
 if (process.mainModule === undefined) {
-  exports.handler = () => {};
+  exports.handler = async (event) => {
+    console.log('%s', event);
+    return event;
+  };
   return;
 }
 
@@ -121,7 +124,7 @@ function toJson(value) {
 
 /** Frames on a connected socket. Writes are made at once where the kernel takes them, so that they survive what follows. */
 class Frames {
-  constructor(fd) {
+  constructor(fd, socket) {
     this.fd = fd;
     this.stream = 0;
     this.isReady = false;
@@ -136,7 +139,7 @@ class Frames {
       this.take(buffer.subarray(0, count));
       return true;
     };
-    this.socket = new net.Socket({ fd, readable: true, writable: true, onread: { buffer: Buffer.allocUnsafe(PAYLOAD_BYTES_MAX * 2), callback } });
+    this.socket = socket ?? new net.Socket({ fd, readable: true, writable: true, onread: { buffer: Buffer.allocUnsafe(PAYLOAD_BYTES_MAX * 2), callback } });
     for (const event of ['end', 'error', 'close']) this.socket.on(event, () => process.reallyExit(1));
   }
 
@@ -679,6 +682,7 @@ class Prepared {
     const options = { filename: place, lineOffset: line - 1, columnOffset: column - 1 - code.length };
     const make = new this.vm.Script(code + 'apply(code, given[0], given); }', options).runInThisContext();
     Module.prototype._compile = make(Reflect.apply, original, this.compiled.bind(this));
+    this.unhook = () => (Module.prototype._compile = original);
   }
 
   /** What the next instances of this version get. */
@@ -1099,13 +1103,51 @@ function takeEnvironment(variables) {
   for (const name of Object.keys(variables)) if (env[name] !== variables[name]) env[name] = variables[name];
 }
 
-/** What a parked process has time for: whatever the first function would wait for, and every function's module uses. */
+/** What AWS's SDK and most functions use: each is loaded but once in a process. */
+const USUAL = ['http', 'https', 'http2', 'crypto', 'stream', 'stream/web', 'zlib', 'async_hooks', 'os', 'fs/promises', 'assert', 'child_process', 'dns', 'url', 'vm'];
+
+/** What a parked process has time for: what the first function would wait for, down to a whole invocation of a function of ours. */
 async function warm() {
-  for (const name of ['http', 'https', 'crypto', 'stream', 'zlib', 'async_hooks']) require(name);
+  for (const name of USUAL) require(name);
   takeEnvironment({ ...process.env, TZ: ':UTC' });
   isModern = parseInt(process.versions.node) >= 24;
-  describe(await loadHandler(path.dirname(__filename), path.basename(__filename, '.cjs') + '.handler'));
+  const own = { ...console };
+  const log = process.env._LAMBDA_TELEMETRY_LOG_FD;
+  const fd = fs.openSync('/dev/null', 'r+');
+  process.env._LAMBDA_TELEMETRY_LOG_FD = String(fd);
+  if (isModern) invokeStore = new InvokeStoreSingle();
+  logs = new Logs();
+  const handler = await loadHandler(path.dirname(__filename), path.basename(__filename, '.cjs') + '.handler');
+  const frames = new Rehearsal(fd);
+  const over = frames.play();
+  if (isModern) new ModernRuntime(frames, handler, describe(handler)).start();
+  else new Runtime(frames, handler, describe(handler), {}).scheduleIteration();
+  await over;
+  new Prepared(undefined, false).unhook?.();
+  fs.closeSync(fd);
+  for (const name of [REQUEST_ID, TENANT_ID, BEFORE_EXIT]) delete global[name];
+  Object.assign(console, own);
+  if (log !== undefined) process.env._LAMBDA_TELEMETRY_LOG_FD = log;
+  invokeStore = logs = null;
   delete require.cache[__filename];
+}
+
+/** A host that asks once. */
+class Rehearsal extends Frames {
+  constructor(fd) {
+    super(fd, { ref() {}, unref() {}, on() {} });
+  }
+
+  play() {
+    const told = { requestId: '', deadlineMs: 0, invokedFunctionArn: '' };
+    this.take(Buffer.concat([this.frameOf(INVOKE, Buffer.from(JSON.stringify(told)), false, 1), this.frameOf(EVENT, Buffer.from('{"a":[1]}'), false, 1)]));
+    return new Promise((over) => (this.over = over));
+  }
+
+  async next() {
+    const given = this.stream === 0 ? super.next() : new Promise(this.over);
+    return given;
+  }
 }
 
 /** The transport, with the function's environment taken over. */
