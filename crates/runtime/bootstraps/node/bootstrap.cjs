@@ -618,8 +618,9 @@ class Prepared {
     this.kept = isKept ? new Map() : null;
     this.index = {};
     this.vm = require('vm');
-    // Before, `import()` in such a script could not be resolved as the loader does.
+    // Before, `import()` in such a script could not be resolved as the loader does. Up to 20 it cannot in one from a cache.
     this.importer = this.vm.constants?.USE_MAIN_CONTEXT_DEFAULT_LOADER;
+    this.isWary = parseInt(process.versions.node) < 22;
     if (this.importer === undefined) return;
     try {
       if (file !== undefined) this.open();
@@ -653,36 +654,60 @@ class Prepared {
     }
   }
 
+  /** Whether a module may be one of which something is known, or is to be. */
+  takes(filename) {
+    return typeof filename === 'string' && !process.sourceMapsEnabled && (this.kept !== null || this.index[filename] !== undefined);
+  }
+
   /** The function around a module's text, compiled from what is known of it; else nothing. */
   compiled(content, filename, format) {
-    const known = this.index[filename];
-    if ((known === undefined && this.kept === null) || process.sourceMapsEnabled || content.startsWith('#!')) return undefined;
-    if (format !== undefined && format !== 'commonjs') return undefined;
+    if (!this.takes(filename) || (format !== undefined && format !== 'commonjs')) return undefined;
     try {
+      const known = this.index[filename];
       const digest = require('crypto').createHash('sha1').update(content).digest('base64');
       const cachedData = known !== undefined && known[2] === digest ? this.data(known) : undefined;
       if (cachedData === undefined && this.kept === null) return undefined;
-      const text = `(function (exports, require, module, __filename, __dirname) {\n${content}\n})`;
+      const text = `(function (exports, require, module, __filename, __dirname) {\n${content.replace(/^#!/, '//')}\n})`;
       const options = { filename, lineOffset: -1, cachedData, importModuleDynamically: this.importer };
       const script = new this.vm.Script(text, options);
-      this.kept?.set(filename, [script, digest]);
+      if (this.kept?.has(filename) === false && !(this.isWary && /\bimport\b/.test(content))) this.kept.set(filename, [script, digest]);
       return script.runInThisContext();
     } catch {
       return undefined; // an ES module, a mistake: the loader knows what to do
     }
   }
 
-  /** Takes the place of `Module.prototype._compile`, in stack traces too. */
+  /** Takes the place of `Module.prototype._compile` for the modules that it takes, in stack traces too. */
   hook() {
     const original = Module.prototype._compile;
     const probe = original.call(new Module(__filename), 'return new Error().stack', __filename);
     const [, place, line, column] = /at Module\._compile \((node:internal[^:]*):(\d+):(\d+)\)/.exec(probe);
-    const code = '(apply, original, compiled, loaded) => function _compile(content, filename, format) { const code = compiled(content, filename, format); ' +
-      "if (code === undefined) return apply(original, this, arguments); const given = apply(original, this, ['return arguments', filename, 'commonjs']); return ";
+    const code = '(apply, original, compiled, leave) => function _compile(content, filename, format) { const code = compiled(content, filename, format); ' +
+      "if (code === undefined) return leave(original, this, arguments); const given = apply(original, this, ['return arguments', filename, 'commonjs']); return ";
     const options = { filename: place, lineOffset: line - 1, columnOffset: column - 1 - code.length };
     const make = new this.vm.Script(code + 'apply(code, given[0], given); }', options).runInThisContext();
-    Module.prototype._compile = make(Reflect.apply, original, this.compiled.bind(this));
-    this.unhook = () => (Module.prototype._compile = original);
+    const ours = make(Reflect.apply, original, this.compiled.bind(this), (loader, module, given) => {
+      Error.stackTraceLimit += 2;
+      try {
+        return Reflect.apply(loader, module, given);
+      } catch (error) {
+        // A mistake in a module is shown as if nothing of ours had looked at it.
+        const own = (text) => text.includes(__filename) || text.includes(`${place}:${line}:-`);
+        const at = error?.stack?.split?.('\n').findIndex(own) ?? -1;
+        if (at >= 0) error.stack = error.stack.split('\n').filter((_, number) => number !== at && number !== at + 1).join('\n');
+        throw error;
+      } finally {
+        Error.stackTraceLimit -= 2;
+      }
+    });
+    Object.defineProperty(original, 'name', { value: '_compile' }); // traces take it from the property, which is none any more
+    const prepared = this;
+    const set = (value) => Object.defineProperty(Module.prototype, '_compile', { value, writable: true, enumerable: true, configurable: true });
+    const get = function () {
+      return prepared.takes(this.filename) ? ours : original;
+    };
+    Object.defineProperty(Module.prototype, '_compile', { get, set, enumerable: true, configurable: true });
+    this.unhook = () => set(original);
   }
 
   /** What the next instances of this version get. */

@@ -70,7 +70,7 @@ class Host:
         self.is_own = folder is None
         self.told = dict(told)
         self.folder = folder or tempfile.mkdtemp(prefix="lamp-boot-")
-        for name, text in files.items():
+        for name, text in dict(files).items():
             path = os.path.join(self.folder, name)
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "wb") as file:

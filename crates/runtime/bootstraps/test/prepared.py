@@ -20,6 +20,14 @@ def place():
     return path
 
 
+def written(data):
+    """What INIT says where the host has such data."""
+    path = place()
+    with open(path, "wb") as file:
+        file.write(data)
+    return {"prepared": path}
+
+
 def compiled(program):
     """The Python bootstrap as `compile_python` leaves it."""
     code = "import py_compile, sys; py_compile.compile(sys.argv[1], sys.argv[2], sys.argv[3], doraise=True)"
@@ -43,7 +51,4 @@ def node(command, folder, handler, execution_env):
     with host.Host(command, {}, handler, execution_env=execution_env, folder=folder, told={"prepare": True}) as function:
         assert function.init() is None
         function.invoke({})
-        out = place()
-        with open(out, "wb") as file:
-            file.write(function.prepared())
-        return {"prepared": out}
+        return written(function.prepared())
