@@ -30,17 +30,12 @@ pub struct Given<'a> {
 pub fn of(given: &Given<'_>) -> BTreeMap<String, String> {
     let function = given.function;
     let mut variables = BTreeMap::new();
-    defaults(given, &mut variables);
+    defaults(&function.runtime, given.family, given.api_port, &mut variables);
     for (name, value) in function.environment.expose() {
         variables.insert(name.clone(), value.clone());
     }
     if given.is_relocated {
-        let libraries = variables.entry("LD_LIBRARY_PATH".to_owned()).or_default();
-        if !libraries.split(':').any(|folder| folder == LANG_LIBRARIES) {
-            // A function that sets its own path means to add to it, and would not start.
-            *libraries =
-                if libraries.is_empty() { LANG_LIBRARIES.into() } else { format!("{libraries}:{LANG_LIBRARIES}") };
-        }
+        find_libraries(&mut variables);
     }
     let mut set = |name: &str, value: &str| {
         variables.insert(name.to_owned(), value.to_owned());
@@ -91,6 +86,46 @@ pub fn of_extensions(variables: &BTreeMap<String, String>) -> BTreeMap<String, S
     variables.iter().filter(|(name, _)| is_kept(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
+/// What a parked process of a runtime is started with: whatever of the above is the same for all its functions. What a
+/// function has beside it, or otherwise, comes with `INIT`.
+#[cfg_attr(not(test), expect(dead_code, reason = "parked processes and prepared code are not wired yet"))]
+pub fn parked(runtime: &str, family: Family, api_port: u16, is_relocated: bool) -> BTreeMap<String, String> {
+    let mut variables = BTreeMap::new();
+    defaults(runtime, family, api_port, &mut variables);
+    if is_relocated {
+        find_libraries(&mut variables);
+    }
+    let execution_env = format!("AWS_Lambda_{runtime}");
+    let runtime_api = format!("127.0.0.1:{RUNTIME_API_PORT}");
+    for (name, value) in [
+        ("AWS_EXECUTION_ENV", execution_env.as_str()),
+        ("AWS_LAMBDA_RUNTIME_API", runtime_api.as_str()),
+        ("LAMBDA_TASK_ROOT", "/var/task"),
+        ("LAMBDA_RUNTIME_DIR", "/var/runtime"),
+    ] {
+        variables.insert(name.to_owned(), value.to_owned());
+    }
+    variables
+}
+
+/// What a program that is none of the function's needs to be started at all.
+pub fn libraries(is_relocated: bool) -> BTreeMap<String, String> {
+    let mut variables = BTreeMap::new();
+    if is_relocated {
+        find_libraries(&mut variables);
+    }
+    variables
+}
+
+/// For an interpreter that is not where it was built for.
+fn find_libraries(variables: &mut BTreeMap<String, String>) {
+    let libraries = variables.entry("LD_LIBRARY_PATH".to_owned()).or_default();
+    if !libraries.split(':').any(|folder| folder == LANG_LIBRARIES) {
+        // A function that sets its own path means to add to it, and would not start.
+        *libraries = if libraries.is_empty() { LANG_LIBRARIES.into() } else { format!("{libraries}:{LANG_LIBRARIES}") };
+    }
+}
+
 const LANG_LIBRARIES: &str = "/var/lang/lib";
 
 fn credentials(given: &Given<'_>, set: &mut impl FnMut(&str, &str)) {
@@ -107,8 +142,7 @@ fn credentials(given: &Given<'_>, set: &mut impl FnMut(&str, &str)) {
 }
 
 /// What a function may set otherwise.
-fn defaults(given: &Given<'_>, variables: &mut BTreeMap<String, String>) {
-    let runtime = given.function.runtime.as_str();
+fn defaults(runtime: &str, family: Family, api_port: u16, variables: &mut BTreeMap<String, String>) {
     let mut set = |name: &str, value: &str| {
         variables.insert(name.to_owned(), value.to_owned());
     };
@@ -120,15 +154,15 @@ fn defaults(given: &Given<'_>, variables: &mut BTreeMap<String, String>) {
         path = path.replace("/var/lang/bin:", "");
         libraries = libraries.replace("/var/lang/lib:", "");
     }
-    if given.family == Family::Ruby {
+    if family == Family::Ruby {
         libraries = format!("{libraries}:{libraries}");
     }
     set("PATH", &path);
     set("LD_LIBRARY_PATH", &libraries);
     set("LANG", "en_US.UTF-8");
     set("TZ", ":UTC");
-    set("AWS_ENDPOINT_URL", &format!("http://127.0.0.1:{}", given.api_port));
-    match given.family {
+    set("AWS_ENDPOINT_URL", &format!("http://127.0.0.1:{}", api_port));
+    match family {
         Family::Python => {
             // `PYTHONPATH` is the bootstrap's to set: one that is there already is the function's own.
             let is_old = matches!(runtime, "python3.8" | "python3.9" | "python3.10" | "python3.11");
@@ -154,7 +188,7 @@ fn defaults(given: &Given<'_>, variables: &mut BTreeMap<String, String>) {
         }
         Family::Java | Family::Provided => {}
     }
-    if matches!(given.family, Family::Python | Family::Node | Family::Ruby) {
+    if matches!(family, Family::Python | Family::Node | Family::Ruby) {
         set("PWD", "/var/task");
         set("SHLVL", "0");
     }

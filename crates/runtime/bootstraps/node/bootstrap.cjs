@@ -670,7 +670,7 @@ class Prepared {
       const text = `(function (exports, require, module, __filename, __dirname) {\n${content.replace(/^#!/, '//')}\n})`;
       const options = { filename, lineOffset: -1, cachedData, importModuleDynamically: this.importer };
       const script = new this.vm.Script(text, options);
-      if (this.kept?.has(filename) === false && !(this.isWary && /\bimport\b/.test(content))) this.kept.set(filename, [script, digest]);
+      if (this.kept?.has(filename) === false && !(this.isWary && /\bimport\s*[(/]/.test(content))) this.kept.set(filename, [script, digest]);
       return script.runInThisContext();
     } catch {
       return undefined; // an ES module, a mistake: the loader knows what to do
@@ -679,27 +679,23 @@ class Prepared {
 
   /** Takes the place of `Module.prototype._compile` for the modules that it takes, in stack traces too. */
   hook() {
+    const { make, isOwn } = Prepared.place();
     const original = Module.prototype._compile;
-    const probe = original.call(new Module(__filename), 'return new Error().stack', __filename);
-    const [, place, line, column] = /at Module\._compile \((node:internal[^:]*):(\d+):(\d+)\)/.exec(probe);
-    const code = '(apply, original, compiled, leave) => function _compile(content, filename, format) { const code = compiled(content, filename, format); ' +
-      "if (code === undefined) return leave(original, this, arguments); const given = apply(original, this, ['return arguments', filename, 'commonjs']); return ";
-    const options = { filename: place, lineOffset: line - 1, columnOffset: column - 1 - code.length };
-    const make = new this.vm.Script(code + 'apply(code, given[0], given); }', options).runInThisContext();
-    const ours = make(Reflect.apply, original, this.compiled.bind(this), (loader, module, given) => {
+    const leave = (loader, module, given) => {
       Error.stackTraceLimit += 2;
       try {
         return Reflect.apply(loader, module, given);
       } catch (error) {
         // A mistake in a module is shown as if nothing of ours had looked at it.
-        const own = (text) => text.includes(__filename) || text.includes(`${place}:${line}:-`);
-        const at = error?.stack?.split?.('\n').findIndex(own) ?? -1;
-        if (at >= 0) error.stack = error.stack.split('\n').filter((_, number) => number !== at && number !== at + 1).join('\n');
+        const lines = error?.stack?.split?.('\n') ?? [];
+        const at = lines.findIndex(isOwn);
+        if (at >= 0) error.stack = lines.filter((_, number) => number !== at && number !== at + 1).join('\n');
         throw error;
       } finally {
         Error.stackTraceLimit -= 2;
       }
-    });
+    };
+    const ours = make(Reflect.apply, original, this.compiled.bind(this), leave);
     Object.defineProperty(original, 'name', { value: '_compile' }); // traces take it from the property, which is none any more
     const prepared = this;
     const set = (value) => Object.defineProperty(Module.prototype, '_compile', { value, writable: true, enumerable: true, configurable: true });
@@ -708,6 +704,19 @@ class Prepared {
     };
     Object.defineProperty(Module.prototype, '_compile', { get, set, enumerable: true, configurable: true });
     this.unhook = () => set(original);
+  }
+
+  /** Where the loader's own method runs a module, for traces: found once, while there is time. */
+  static place() {
+    if (Prepared.found !== undefined) return Prepared.found;
+    const probe = Module.prototype._compile.call(new Module(__filename), 'return new Error().stack', __filename);
+    const [, place, line, column] = /at Module\._compile \((node:internal[^:]*):(\d+):(\d+)\)/.exec(probe);
+    const code = '(apply, original, compiled, leave) => function _compile(content, filename, format) { const code = compiled(content, filename, format); ' +
+      "if (code === undefined) return leave(original, this, arguments); const given = apply(original, this, ['return arguments', filename, 'commonjs']); return ";
+    const options = { filename: place, lineOffset: line - 1, columnOffset: column - 1 - code.length };
+    const make = new (require('vm').Script)(code + 'apply(code, given[0], given); }', options).runInThisContext();
+    Prepared.found = { make, isOwn: (text) => text.includes(__filename) || text.includes(`${place}:${line}:-`) };
+    return Prepared.found;
   }
 
   /** What the next instances of this version get. */
@@ -1128,6 +1137,11 @@ function takeEnvironment(variables) {
   for (const name of Object.keys(variables)) if (env[name] !== variables[name]) env[name] = variables[name];
 }
 
+/** The runtime's version, which may not be the interpreter's. */
+function major() {
+  return parseInt(/^AWS_Lambda_nodejs(\d+)\.x$/.exec(process.env.AWS_EXECUTION_ENV ?? '')?.[1] ?? process.versions.node);
+}
+
 /** What AWS's SDK and most functions use: each is loaded but once in a process. */
 const USUAL = ['http', 'https', 'http2', 'crypto', 'stream', 'stream/web', 'zlib', 'async_hooks', 'os', 'fs/promises', 'assert', 'child_process', 'dns', 'url', 'vm'];
 
@@ -1135,20 +1149,22 @@ const USUAL = ['http', 'https', 'http2', 'crypto', 'stream', 'stream/web', 'zlib
 async function warm() {
   for (const name of USUAL) require(name);
   takeEnvironment({ ...process.env, TZ: ':UTC' });
-  isModern = parseInt(process.versions.node) >= 24;
+  isModern = major() >= 24;
   const own = { ...console };
   const log = process.env._LAMBDA_TELEMETRY_LOG_FD;
   const fd = fs.openSync('/dev/null', 'r+');
   process.env._LAMBDA_TELEMETRY_LOG_FD = String(fd);
   if (isModern) invokeStore = new InvokeStoreSingle();
   logs = new Logs();
+  const prepared = new Prepared(undefined, true);
   const handler = await loadHandler(path.dirname(__filename), path.basename(__filename, '.cjs') + '.handler');
+  prepared.collect();
+  prepared.unhook?.();
   const frames = new Rehearsal(fd);
   const over = frames.play();
   if (isModern) new ModernRuntime(frames, handler, describe(handler)).start();
   else new Runtime(frames, handler, describe(handler), {}).scheduleIteration();
   await over;
-  new Prepared(undefined, false).unhook?.();
   fs.closeSync(fd);
   for (const name of [REQUEST_ID, TENANT_ID, BEFORE_EXIT]) delete global[name];
   Object.assign(console, own);
@@ -1214,8 +1230,7 @@ async function run() {
   delete require.cache[__filename];
   const transport = await connect();
   process.argv[1] = '/var/runtime/index.mjs';
-  const version = /^AWS_Lambda_nodejs(\d+)\.x$/.exec(process.env.AWS_EXECUTION_ENV ?? '')?.[1] ?? process.versions.node;
-  isModern = parseInt(version) >= 24;
+  isModern = major() >= 24;
   const root = process.env.LAMBDA_TASK_ROOT ?? process.cwd();
   try {
     process.chdir(root);

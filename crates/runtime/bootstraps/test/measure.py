@@ -92,8 +92,8 @@ def cost(command, handler):
         before = switches()
         time.sleep(2)
         print(
-            "  parked: private %.1f MB, PSS %.1f MB, %.1f wake-ups a second"
-            % (sizes["Private_Dirty"] + sizes["Private_Clean"], sizes["Pss"], (switches() - before) / 2)
+            "  parked: private dirty %.1f MB, PSS %.1f MB, %.1f wake-ups a second"
+            % (sizes["Private_Dirty"], sizes["Pss"], (switches() - before) / 2)
         )
 
 

@@ -14,6 +14,10 @@
 mod choice;
 mod find;
 mod java;
+#[cfg_attr(not(test), expect(dead_code, reason = "parked processes and prepared code are not wired yet"))]
+mod parked;
+#[cfg_attr(not(test), expect(dead_code, reason = "parked processes and prepared code are not wired yet"))]
+mod prepare;
 mod sdk;
 mod survey;
 
@@ -34,6 +38,10 @@ use crate::runtime::Settings;
 use choice::Unserved;
 
 pub use find::Interpreter;
+#[expect(unused_imports, reason = "parked processes and prepared code are not wired yet")]
+pub use parked::needs_own_process;
+#[expect(unused_imports, reason = "parked processes and prepared code are not wired yet")]
+pub use prepare::{PREPARED_BYTES_MAX, Preparation, Recipe, preparation, prepared_name};
 pub use sdk::{Advice, Sdk};
 pub use survey::{Offer, RUNTIMES, Serving, survey};
 
@@ -227,6 +235,24 @@ impl Languages {
             found.await.map(Arc::new).map_err(|error| format!("Looking for interpreters failed: {error}"))
         };
         self.found.get_or_try_init(look).await.cloned()
+    }
+
+    /// Does what else the first function of each language would wait for: looks for interpreters, and compiles Java's
+    /// bootstrap, which takes more than a second and outlives the server. What fails is told when it is needed.
+    #[expect(dead_code, reason = "the server's start is not wired yet")]
+    pub async fn make_ready(&self) {
+        let Ok(found) = self.found().await else { return };
+        let maker = Arc::clone(&self.maker);
+        let made = tokio::task::spawn_blocking(move || {
+            let _one_at_a_time = maker.compiling.lock();
+            if found.iter().any(java::is_jdk) {
+                java::classes(&maker.settings.cache_dir, found.iter())?;
+            }
+            io::Result::Ok(())
+        });
+        if let Ok(Err(error)) = made.await {
+            tracing::warn!(%error, "failed to compile Java's bootstrap");
+        }
     }
 
     /// What runs functions of `runtime`; else why none can, in words for the function's owner.
