@@ -698,12 +698,14 @@ class Prepared {
     const ours = make(Reflect.apply, original, this.compiled.bind(this), leave);
     Object.defineProperty(original, 'name', { value: '_compile' }); // traces take it from the property, which is none any more
     const prepared = this;
-    const set = (value) => Object.defineProperty(Module.prototype, '_compile', { value, writable: true, enumerable: true, configurable: true });
+    const set = function (value) {
+      Object.defineProperty(this, '_compile', { value, writable: true, enumerable: true, configurable: true });
+    };
     const get = function () {
       return prepared.takes(this.filename) ? ours : original;
     };
     Object.defineProperty(Module.prototype, '_compile', { get, set, enumerable: true, configurable: true });
-    this.unhook = () => set(original);
+    this.unhook = () => (Module.prototype._compile = original);
   }
 
   /** Where the loader's own method runs a module, for traces: found once, while there is time. */

@@ -563,8 +563,17 @@ for (const name of ['./throws', './broken', './absent']) {
 }
 const changed = new module.constructor(__filename, module);
 changed._compile("exports.text = 'another text'", __filename);
+const extensions = module.constructor._extensions;
+const usual = extensions['.js'];
+extensions['.js'] = (loaded, file) => {
+  const compile = loaded._compile;
+  loaded._compile = (text, name) => { loaded._compile = compile; return loaded._compile(text.replace('written', 'transpiled'), name); };
+  return usual(loaded, file);
+};
+const transpiled = [require('./transpiled'), Object.keys(require.cache[require.resolve('./transpiled')])];
+extensions['.js'] = usual;
 exports.handler = async () => ({
-  first, traces, changed: changed.exports.text,
+  first, traces, transpiled, other: require('./other'), changed: changed.exports.text,
   texts: [exports.handler.toString(), inner.whole(), inner.add.toString()],
   module: [module.id, module.parent && module.parent.id, module.children.map((child) => child.id), module.paths[0], require.main === undefined, this === exports],
   require: [Object.keys(require), require.resolve('./inner'), Object.keys(require.cache).length, require.length, require.name],
@@ -576,6 +585,8 @@ exports.handler = async () => ({
 
 LOOKED_AT = {
     "inner.js": "exports.whole = ((given) => () => given.callee.toString())(arguments);\nexports.add = function add(a, b) { return a + b; };\nexports.strict = function () { return this === undefined; }; exports.given = arguments.length;\n",
+    "transpiled.js": "module.exports = 'written';\n",
+    "other.js": "module.exports = 'written';\n",
     "throws.js": "'use strict'; function deep() { throw new TypeError('thrown'); }\n  deep();\n",
     "broken.js": "const a = ;\n",
     "esm.mjs": "export default 'an ES module';\n",
@@ -600,7 +611,7 @@ def test_prepared_modules_are_not_seen(command, name):
                 data, before = function.prepared(), function.folder
                 assert function.prepared() == b"\x02\x00\x00\x00{}", "it is handed over once"
     if version(name) >= 20:
-        assert sorted(re.findall(rb"/(\w+)\.js\"", data)) == [b"app", b"inner", b"script", b"throws"][version(name) < 22 :], data[:400]
+        assert sorted(re.findall(rb"/(\w+)\.js\"", data)) == [b"app", b"inner", b"other", b"script", b"throws", b"transpiled"][version(name) < 22 :], data[:400]
     for part in seen[0]:
         for other in seen[1:]:
             assert seen[0][part] == other[part], "%s:\n%s\n%s" % (part, *(json.dumps(found[part], indent=1) for found in (seen[0], other)))
