@@ -1145,7 +1145,7 @@ function major() {
 }
 
 /** What AWS's SDK and most functions use: each is loaded but once in a process. */
-const USUAL = ['http', 'https', 'http2', 'crypto', 'stream', 'stream/web', 'zlib', 'async_hooks', 'os', 'fs/promises', 'assert', 'child_process', 'dns', 'url', 'vm'];
+const USUAL = ['http', 'https', 'http2', 'crypto', 'stream', 'stream/web', 'zlib', 'async_hooks', 'os', 'fs/promises', 'assert', 'vm'];
 
 /** What a parked process has time for: what the first function would wait for, down to a whole invocation of a function of ours. */
 async function warm() {
