@@ -17,10 +17,12 @@ use ring::digest;
 use super::{Family, Served};
 use crate::variables;
 
-/// The largest file that is kept.
+/// The largest file that is kept; one that is larger is no good.
 pub const PREPARED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 const PYTHON: &str = include_str!("../../bootstraps/python/prepare.py");
+/// Of compiled code; the index comes to it.
+const PYTHON_CODE_BYTES_MAX: u64 = 56 * 1024 * 1024;
 /// What compiling may take inside; what is compiled by then is kept.
 const PYTHON_SECONDS: u64 = 30;
 /// All compiled modules are held at once.
@@ -41,7 +43,7 @@ pub enum Preparation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipe {
     /// Places as the instances see them: the sandbox shows `/var/task`, `/opt` and `/var/lang` as theirs do, and has no
-    /// way out. Not `/var/runtime`.
+    /// way out. Not `/var/runtime`. Where there are no walls, places are elsewhere, in each argument.
     pub argv: Vec<String>,
     pub env: BTreeMap<String, String>,
     pub memory_bytes: u64,
@@ -62,7 +64,7 @@ fn python(served: &Served) -> Recipe {
     let mut argv = vec![served.program.display().to_string()];
     // Neither the function's folder nor its variables have a say in how it is compiled.
     argv.extend(["-I", "-S", "-B", "-c", PYTHON].map(str::to_owned));
-    argv.extend([PREPARED_BYTES_MAX.to_string(), PYTHON_SECONDS.to_string()]);
+    argv.extend([PYTHON_CODE_BYTES_MAX.to_string(), PYTHON_SECONDS.to_string()]);
     argv.extend(["/var/task", "/opt/python"].map(str::to_owned));
     Recipe {
         argv,
@@ -109,6 +111,7 @@ mod tests {
     fn the_recipe_runs_nothing_of_the_function() {
         let Preparation::Program(recipe) = preparation(&served(Family::Python, "python:3.13.v0")) else { panic!() };
         assert_eq!(recipe.argv[..5], ["/var/lang/bin/python3.13", "-I", "-S", "-B", "-c"]);
+        assert!(recipe.argv[6].parse::<u64>().unwrap() < PREPARED_BYTES_MAX);
         assert!(recipe.env["LD_LIBRARY_PATH"].contains("/var/lang/lib"));
     }
 
