@@ -27,7 +27,7 @@ pub struct Books {
 struct Ledger {
     dispatch: Dispatch,
     began: (Instant, Timestamp),
-    functions: HashMap<PoolId, Arc<FunctionSpec>>,
+    functions: HashMap<PoolId, (Arc<FunctionSpec>, Option<String>)>,
     instances: HashMap<InstanceId, mpsc::Sender<Order>>,
     /// Invocations that wait for an instance.
     waiting: HashMap<AskId, Asked>,
@@ -48,6 +48,7 @@ struct Asked {
 pub struct Starting {
     pub id: InstanceId,
     pub function: Arc<FunctionSpec>,
+    pub tenant: Option<String>,
     pub why: Why,
     pub orders: mpsc::Receiver<Order>,
 }
@@ -159,7 +160,7 @@ impl Ledger {
         let most = u64::from(function.memory_mb).saturating_mul(1024 * 1024);
         let shape = Shape { slots: 1, bytes: INSTANCE_BYTES_GUESS.min(most), is_kept: true };
         let pool = self.dispatch.pool(&wanted, shape);
-        self.functions.entry(pool).or_insert(function);
+        self.functions.entry(pool).or_insert_with(|| (function, wanted.tenant));
         pool
     }
 
@@ -229,7 +230,7 @@ impl Ledger {
     }
 
     fn start(&mut self, id: InstanceId, pool: PoolId, asked: Option<(AskId, Asked)>, why: Why) -> Option<Starting> {
-        let function = Arc::clone(self.functions.get(&pool)?);
+        let (function, tenant) = self.functions.get(&pool).cloned()?;
         // An invocation, and an order to end.
         let (orders, received) = mpsc::channel(2);
         let first = match asked {
@@ -238,7 +239,7 @@ impl Ledger {
         };
         orders.try_send(first).ok();
         self.instances.insert(id, orders);
-        Some(Starting { id, function, why, orders: received })
+        Some(Starting { id, function, tenant, why, orders: received })
     }
 
     fn provide(&mut self, wanted: Vec<Provision>, starting: &mut Vec<Starting>) {

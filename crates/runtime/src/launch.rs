@@ -14,19 +14,23 @@ use tokio::time::timeout;
 use crate::books::Starting;
 use crate::code::Lease;
 use crate::environment::{Environment, Initialization, Writer};
+use crate::frames::Prepared;
 use crate::http::{Api, Identity};
 use crate::instance::{self, Body, Home, Left, Order, Start};
-use crate::languages::{Advice, Family, Served};
+use crate::languages::{Advice, Family, Preparation, Served};
 use crate::limits::EXTENSION_FILES_MAX;
 use crate::runtime::{Inner, Key};
 use crate::stock::{self, Kind, Launch, Parked, Recipe, Waiting};
-use crate::{http, limits, variables};
+use crate::{http, languages, limits, variables};
 
 /// Makes the instance and runs it to its end. An instance that cannot be made says why to who waits for it.
 pub async fn launch(inner: &Arc<Inner>, starting: Starting) -> Left {
-    let Starting { id, function, why, mut orders } = starting;
-    match make(inner, id, &function, why).await {
+    let Starting { id, function, tenant, why, mut orders } = starting;
+    match make(inner, id, &function, tenant.as_deref(), why).await {
         Ok(made) => {
+            if made.lacks_prepared {
+                inner.preparer.expect(Arc::clone(&function));
+            }
             let mut left = instance::run(made.body(inner, id, &function, orders)).await;
             left.orders.close();
             left
@@ -48,6 +52,10 @@ struct Made {
     start: Start,
     waiting: Option<Waiting>,
     launch: Launch,
+    /// The name under which its version's prepared code is kept.
+    prepared_name: Option<String>,
+    /// Somebody else can prepare it.
+    lacks_prepared: bool,
     initialization: Initialization,
     api: Api,
     /// Files of `/opt/extensions`.
@@ -60,15 +68,26 @@ struct Made {
 struct Code {
     task: Lease,
     opt: Option<Lease>,
+    /// What was prepared for its version.
+    prepared: Option<Lease>,
 }
 
-async fn make(inner: &Arc<Inner>, id: InstanceId, function: &FunctionSpec, why: Why) -> Result<Made, InvokeError> {
+async fn make(
+    inner: &Arc<Inner>,
+    id: InstanceId,
+    function: &FunctionSpec,
+    tenant: Option<&str>,
+    why: Why,
+) -> Result<Made, InvokeError> {
     let launch = inner.stock.launch();
     let parts = &inner.parts;
     let served = inner.languages.serve(&function.runtime).await.map_err(InvokeError::CannotRun)?;
     let number = parts.chance.uuid();
     let (code, key) = tokio::join!(unpack(inner, function), parts.host.issue_key(function, number));
-    let (code, key) = (code?, key.map_err(InvokeError::Internal)?);
+    let (mut code, key) = (code?, key.map_err(InvokeError::Internal)?);
+    let prepared_name = prepared_name(function, &served, tenant);
+    code.prepared = prepared_name.as_deref().and_then(|name| inner.code.prepared(name));
+    let preparation = if code.prepared.is_some() { Preparation::Nothing } else { languages::preparation(&served) };
     let log = Arc::new(log_stream(function, inner.parts.clock.now(), number));
     let mut start = start(function, &served, &code, &key, &log, inner.settings.api_port, initialization(why));
     let extensions = code.opt.as_ref().map_or_else(Vec::new, |lease| extensions(lease.path()));
@@ -81,8 +100,14 @@ async fn make(inner: &Arc<Inner>, id: InstanceId, function: &FunctionSpec, why: 
     if opt != "/opt" {
         start.env.insert("_LAMP_OPT".to_owned(), opt);
     }
+    start.prepared = Prepared {
+        path: code.prepared.as_ref().map(|_| sandbox.locate(&format!("{PREPARED_FOLDER}/{}", crate::code::PREPARED))),
+        is_wanted: matches!(preparation, Preparation::Instance),
+    };
+    let lacks_prepared = matches!(preparation, Preparation::Program(_));
     let mut listeners = sandbox.take_listeners().into_iter();
-    let mut held: Vec<Box<dyn std::any::Any + Send>> = vec![Box::new(code.task), Box::new(code.opt), key.lease];
+    let mut held: Vec<Box<dyn std::any::Any + Send>> =
+        vec![Box::new(code.task), Box::new(code.opt), Box::new(code.prepared), key.lease];
     if let Some(listener) = listeners.next() {
         held.push(parts.host.serve_api(function, number, listener));
     }
@@ -99,14 +124,27 @@ async fn make(inner: &Arc<Inner>, id: InstanceId, function: &FunctionSpec, why: 
     let (clock, chance) = (Arc::clone(&parts.clock), Arc::clone(&parts.chance));
     let api = Api::new(served_api, identity, clock, chance);
     let initialization = initialization(why);
-    Ok(Made { sandbox, served, start, waiting, launch, initialization, api, extensions, log, held })
+    Ok(Made {
+        sandbox,
+        served,
+        start,
+        waiting,
+        launch,
+        prepared_name,
+        lacks_prepared,
+        initialization,
+        api,
+        extensions,
+        log,
+        held,
+    })
 }
 
 async fn unpack(inner: &Inner, function: &FunctionSpec) -> Result<Code, InvokeError> {
     let unpacked = async {
         let task = inner.code.code(function.code).await?;
         let opt = inner.code.layers(&function.layers).await?;
-        Ok(Code { task, opt })
+        Ok(Code { task, opt, prepared: None })
     };
     let failed = |error: crate::code::CodeError| InvokeError::Internal(with_causes(&error));
     unpacked.await.map_err(failed)
@@ -123,8 +161,9 @@ fn spec(inner: &Inner, id: InstanceId, function: &FunctionSpec, served: &Served,
     let name: String =
         function.name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(limits::NAME_CHARS_MAX).collect();
     let shown = [
-        (Some(code.task.path()), "/var/task"),
-        (code.opt.as_ref().map(Lease::path), "/opt"),
+        (Some(code.task.path()), TASK),
+        (code.opt.as_ref().map(Lease::path), OPT),
+        (code.prepared.as_ref().map(Lease::path), PREPARED_FOLDER),
         (served.lang_dir.as_deref(), LANG),
         (served.runtime_dir.as_deref(), RUNTIME),
     ];
@@ -133,11 +172,21 @@ fn spec(inner: &Inner, id: InstanceId, function: &FunctionSpec, served: &Served,
     Spec { mounts: mounts.collect(), ..inner.stock.spec(format!("{name}-{}", id.as_u64()), limits) }
 }
 
+/// The name of what is prepared for a version, if anything is. `tenant` is whom its instance serves alone.
+pub fn prepared_name(function: &FunctionSpec, served: &Served, tenant: Option<&str>) -> Option<String> {
+    let trees: Vec<[u8; 32]> = std::iter::once(&function.code).chain(&function.layers).map(|code| code.hash).collect();
+    // A release is one function's, with all its settings.
+    let owner = format!("{} {}", function.release, tenant.unwrap_or_default());
+    languages::prepared_name(served, &trees, &owner)
+}
+
 /// What of the rooms that were made ahead would do.
 pub fn kind(inner: &Inner, function: &FunctionSpec, served: &Served) -> Kind {
-    let own = function.environment.expose();
-    let env = variables::of_parked(&function.runtime, served.family, inner.settings.api_port, served.is_relocated);
-    if !served.family.can_wait() || wrapper(own).is_some() || variables::need_own_process(own, &env) {
+    let (family, own) = (served.family, function.environment.expose().clone());
+    let env = variables::parked(&function.runtime, family, inner.settings.api_port, served.is_relocated);
+    let mut given = env.clone();
+    given.extend(own);
+    if !family.can_wait() || languages::needs_own_process(family, &given, &env) {
         return Kind::Room;
     }
     let mounts = [(&served.lang_dir, LANG), (&served.runtime_dir, RUNTIME)];
@@ -173,8 +222,11 @@ async fn adopt(parked: Parked, spec: &Spec) -> std::io::Result<(Sandbox, Option<
     Ok((sandbox, runtime))
 }
 
-const LANG: &str = "/var/lang";
+pub const TASK: &str = "/var/task";
+pub const OPT: &str = "/opt";
+pub const LANG: &str = "/var/lang";
 const RUNTIME: &str = "/var/runtime";
+const PREPARED_FOLDER: &str = "/var/rapid";
 
 /// Every file there is an extension, whether it can be run or not. No link is followed: it would lead through the host.
 fn extensions(opt: &Path) -> Vec<String> {
@@ -216,6 +268,7 @@ fn start(
             is_framed: false,
             has_log_pipe: false,
             missing: found.is_none().then(|| missing.to_owned()),
+            prepared: Prepared::default(),
             is_wrapped: false,
         };
     }
@@ -226,7 +279,8 @@ fn start(
     if let Some(wrapper) = wrapper {
         argv.insert(0, wrapper);
     }
-    Start { argv, env, extension_env, is_framed: !is_wrapped, has_log_pipe: true, missing: None, is_wrapped }
+    let prepared = Prepared::default();
+    Start { argv, env, extension_env, is_framed: !is_wrapped, has_log_pipe: true, missing: None, prepared, is_wrapped }
 }
 
 fn argv(function: &FunctionSpec, served: &Served) -> Vec<String> {
@@ -279,7 +333,7 @@ impl Made {
             launch: self.launch,
             api: self.api,
             orders,
-            home: Box::new(Place { inner: Arc::clone(inner), id }),
+            home: Box::new(Place { inner: Arc::clone(inner), id, prepared_name: self.prepared_name }),
             clock: Arc::clone(&parts.clock),
             chance: Arc::clone(&parts.chance),
             spawn: Arc::clone(&parts.spawn),
@@ -302,6 +356,7 @@ impl Made {
 struct Place {
     inner: Arc<Inner>,
     id: InstanceId,
+    prepared_name: Option<String>,
 }
 
 impl Home for Place {
@@ -311,6 +366,16 @@ impl Home for Place {
 
     fn free(&self, ask: AskId, freed: Freed) {
         self.inner.start_all(self.inner.books.free(self.id, ask, freed));
+    }
+
+    fn keep(&self, prepared: Vec<u8>) {
+        let (inner, Some(name)) = (Arc::clone(&self.inner), self.prepared_name.clone()) else { return };
+        let keep = async move {
+            if let Err(error) = inner.code.keep(&name, prepared).await {
+                tracing::warn!("failed to {}", with_causes(&error));
+            }
+        };
+        self.inner.parts.spawn.spawn("prepared code", Box::pin(keep));
     }
 }
 

@@ -37,6 +37,12 @@ pub const HEAD_MESSAGE_BYTES_MAX: usize = 65_536;
 /// One event of a log: CloudWatch's limit.
 pub const LOG_EVENT_BYTES_MAX: usize = 256 * 1024;
 
+/// What a runtime hands over for later instances of its version.
+pub const PREPARED_MESSAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// How long an idle instance may take to do so before it is stopped where it stands.
+pub const PREPARE_BEFORE_FREEZE_MAX: Duration = Duration::from_secs(2);
+
 /// What is read of a function's output at once.
 pub const LOG_READ_BYTES: usize = 16 * 1024;
 
@@ -89,6 +95,10 @@ pub const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// What a room may hold while it is parked; its function's limit comes with the function.
 pub const PARK_MEMORY_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// The share of the CPU that what is made ahead has against what is asked for, in thousandths of a processor: little, but
+/// not so little that a busy host never makes any.
+pub const AHEAD_CPU_MILLIS: u32 = 50;
 
 /// Rooms of one kind that are parked, however seldom and however often it is wanted, and those of all kinds.
 pub const PARKED_PER_KIND: u32 = 2;

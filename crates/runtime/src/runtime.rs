@@ -125,7 +125,7 @@ pub(crate) struct Inner {
     pub code: CodeCache,
     pub languages: Languages,
     pub stock: Arc<Stock>,
-    preparer: Preparer,
+    pub preparer: Preparer,
     pub books: Books,
     /// Told of each instance that ends.
     instance_ended: Notify,
@@ -171,7 +171,7 @@ impl Runtime {
             books,
             instance_ended: Notify::new(),
         });
-        prepare::run(Arc::downgrade(&inner), expected, &*inner.parts.spawn);
+        prepare::run(Arc::downgrade(&inner), expected, &inner.parts.spawn);
         books::keep_time(Arc::downgrade(&inner), inner.books.nearer(), &*inner.parts.spawn);
         Ok(Arc::new(Runtime(inner)))
     }

@@ -31,11 +31,14 @@ pub struct Given<'a> {
 
 pub fn of(given: &Given<'_>) -> BTreeMap<String, String> {
     let function = given.function;
-    let mut variables = defaults(&function.runtime, given.family, given.api_port);
+    let mut variables = BTreeMap::new();
+    defaults(&function.runtime, given.family, given.api_port, &mut variables);
     for (name, value) in function.environment.expose() {
         variables.insert(name.clone(), value.clone());
     }
-    find_libraries(given.is_relocated, &mut variables);
+    if given.is_relocated {
+        find_libraries(&mut variables);
+    }
     let mut set = |name: &str, value: &str| {
         variables.insert(name.to_owned(), value.to_owned());
     };
@@ -68,45 +71,6 @@ pub fn of(given: &Given<'_>) -> BTreeMap<String, String> {
     variables
 }
 
-/// What a runtime is started with before it is known for which function.
-pub fn of_parked(runtime: &str, family: Family, api_port: u16, is_relocated: bool) -> BTreeMap<String, String> {
-    let mut variables = defaults(runtime, family, api_port);
-    find_libraries(is_relocated, &mut variables);
-    variables.insert("AWS_LAMBDA_RUNTIME_API".to_owned(), format!("127.0.0.1:{RUNTIME_API_PORT}"));
-    variables.insert("AWS_EXECUTION_ENV".to_owned(), format!("AWS_Lambda_{runtime}"));
-    variables
-}
-
-/// Whether a function with these variables of its own would notice that its runtime was started with others.
-pub fn need_own_process(own: &BTreeMap<String, String>, parked: &BTreeMap<String, String>) -> bool {
-    let is_read_at_start = |name: &str| {
-        const NAMES: [&str; 9] =
-            ["CLASSPATH", "GCONV_PATH", "HOSTALIASES", "LANG", "LANGUAGE", "LOCPATH", "NLSPATH", "TZ", "TZDIR"];
-        const PREFIXES: [&str; 14] = [
-            "BUNDLE_", "GEM_", "GLIBC_", "JAVA_", "JDK_", "LC_", "LD_", "MALLOC_", "NODE_", "OPENSSL_", "PYTHON",
-            "RUBY", "UV_", "_JAVA_",
-        ];
-        // Every other function of Node.js has it, and no part of Node.js reads it.
-        name != "NODE_ENV"
-            && (NAMES.contains(&name)
-                || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-                || name.starts_with("SSL_"))
-    };
-    own.iter().any(|(name, value)| is_read_at_start(name) && parked.get(name) != Some(value))
-}
-
-/// The libraries of an interpreter that is not where it was built for.
-fn find_libraries(is_relocated: bool, variables: &mut BTreeMap<String, String>) {
-    if is_relocated {
-        let libraries = variables.entry("LD_LIBRARY_PATH".to_owned()).or_default();
-        if !libraries.split(':').any(|folder| folder == LANG_LIBRARIES) {
-            // A function that sets its own path means to add to it, and would not start.
-            *libraries =
-                if libraries.is_empty() { LANG_LIBRARIES.into() } else { format!("{libraries}:{LANG_LIBRARIES}") };
-        }
-    }
-}
-
 /// What of it AWS keeps from extensions.
 pub fn of_extensions(variables: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let is_kept = |name: &str| {
@@ -122,6 +86,45 @@ pub fn of_extensions(variables: &BTreeMap<String, String>) -> BTreeMap<String, S
             )
     };
     variables.iter().filter(|(name, _)| is_kept(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// What a parked process of a runtime is started with: whatever of the above is the same for all its functions. What a
+/// function has beside it, or otherwise, comes with `INIT`.
+pub fn parked(runtime: &str, family: Family, api_port: u16, is_relocated: bool) -> BTreeMap<String, String> {
+    let mut variables = BTreeMap::new();
+    defaults(runtime, family, api_port, &mut variables);
+    if is_relocated {
+        find_libraries(&mut variables);
+    }
+    let execution_env = format!("AWS_Lambda_{runtime}");
+    let runtime_api = format!("127.0.0.1:{RUNTIME_API_PORT}");
+    for (name, value) in [
+        ("AWS_EXECUTION_ENV", execution_env.as_str()),
+        ("AWS_LAMBDA_RUNTIME_API", runtime_api.as_str()),
+        ("LAMBDA_TASK_ROOT", "/var/task"),
+        ("LAMBDA_RUNTIME_DIR", "/var/runtime"),
+    ] {
+        variables.insert(name.to_owned(), value.to_owned());
+    }
+    variables
+}
+
+/// What a program that is none of the function's needs to be started at all.
+pub fn libraries(is_relocated: bool) -> BTreeMap<String, String> {
+    let mut variables = BTreeMap::new();
+    if is_relocated {
+        find_libraries(&mut variables);
+    }
+    variables
+}
+
+/// For an interpreter that is not where it was built for.
+fn find_libraries(variables: &mut BTreeMap<String, String>) {
+    let libraries = variables.entry("LD_LIBRARY_PATH".to_owned()).or_default();
+    if !libraries.split(':').any(|folder| folder == LANG_LIBRARIES) {
+        // A function that sets its own path means to add to it, and would not start.
+        *libraries = if libraries.is_empty() { LANG_LIBRARIES.into() } else { format!("{libraries}:{LANG_LIBRARIES}") };
+    }
 }
 
 const LANG_LIBRARIES: &str = "/var/lang/lib";
@@ -140,8 +143,7 @@ fn credentials(given: &Given<'_>, set: &mut impl FnMut(&str, &str)) {
 }
 
 /// What a function may set otherwise.
-fn defaults(runtime: &str, family: Family, api_port: u16) -> BTreeMap<String, String> {
-    let mut variables = BTreeMap::new();
+fn defaults(runtime: &str, family: Family, api_port: u16, variables: &mut BTreeMap<String, String>) {
     let mut set = |name: &str, value: &str| {
         variables.insert(name.to_owned(), value.to_owned());
     };
@@ -160,7 +162,7 @@ fn defaults(runtime: &str, family: Family, api_port: u16) -> BTreeMap<String, St
     set("LD_LIBRARY_PATH", &libraries);
     set("LANG", "en_US.UTF-8");
     set("TZ", ":UTC");
-    set("AWS_ENDPOINT_URL", &format!("http://127.0.0.1:{api_port}"));
+    set("AWS_ENDPOINT_URL", &format!("http://127.0.0.1:{}", api_port));
     match family {
         Family::Python => {
             // `PYTHONPATH` is the bootstrap's to set: one that is there already is the function's own.
@@ -191,5 +193,4 @@ fn defaults(runtime: &str, family: Family, api_port: u16) -> BTreeMap<String, St
         set("PWD", "/var/task");
         set("SHLVL", "0");
     }
-    variables
 }

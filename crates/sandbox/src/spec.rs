@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 /// One sandbox, before anything runs in it.
 ///
 /// Inside, programs find: `/usr`, `/bin`, `/lib*` of the host, read-only; an `/etc` of ours; `/dev` with null, zero,
-/// full, random and urandom; a `/proc` of their own processes; a writable `/tmp`; `/var/task`, `/opt`, `/var/runtime`
-/// and `/var/lang` as empty read-only folders unless a mount fills them. No `/sys`, no `/home`, no `/root`. They run as
+/// full, random and urandom; a `/proc` of their own processes; a writable `/tmp`; `/var/task`, `/opt`, `/var/runtime`,
+/// `/var/lang` and `/var/rapid` as empty read-only folders unless a mount fills them. No `/sys`, no `/home`, no `/root`. They run as
 /// uid 993 and gid 990 (`sbx_user1051`), as on AWS.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Spec {
@@ -43,7 +43,7 @@ pub struct Mount {
     /// Absolute, no symbolic link itself, and not writable by anybody whom the host does not trust. What is in it must
     /// be readable by others; it may lie in a folder that is not.
     pub host: PathBuf,
-    /// One of `/var/task`, `/opt`, `/var/runtime`, `/var/lang`.
+    /// One of `/var/task`, `/opt`, `/var/runtime`, `/var/lang`, `/var/rapid`.
     pub inside: PathBuf,
 }
 

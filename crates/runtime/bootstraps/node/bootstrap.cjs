@@ -12,7 +12,10 @@
 
 // A parked process loads this very file once more, as if it were a function, to have the loader warm.
 if (process.mainModule === undefined) {
-  exports.handler = () => {};
+  exports.handler = async (event) => {
+    console.log('%s', event);
+    return event;
+  };
   return;
 }
 
@@ -22,7 +25,7 @@ const net = require('net');
 const path = require('path');
 const util = require('util');
 
-const [PARKED, INIT, READY, INIT_ERROR, INVOKE, EVENT, CREDIT, HEAD, RESPONSE, ERROR, NEXT, SHUTDOWN] = Array(12).fill().map((_, at) => at + 1);
+const [PARKED, INIT, READY, INIT_ERROR, INVOKE, EVENT, CREDIT, HEAD, RESPONSE, ERROR, NEXT, SHUTDOWN, PREPARE, PREPARED] = Array(14).fill().map((_, at) => at + 1);
 const MORE = 1;
 const HEAD_BYTES = 12;
 const PAYLOAD_BYTES_MAX = 65536;
@@ -121,7 +124,7 @@ function toJson(value) {
 
 /** Frames on a connected socket. Writes are made at once where the kernel takes them, so that they survive what follows. */
 class Frames {
-  constructor(fd) {
+  constructor(fd, socket) {
     this.fd = fd;
     this.stream = 0;
     this.isReady = false;
@@ -136,7 +139,7 @@ class Frames {
       this.take(buffer.subarray(0, count));
       return true;
     };
-    this.socket = new net.Socket({ fd, readable: true, writable: true, onread: { buffer: Buffer.allocUnsafe(PAYLOAD_BYTES_MAX * 2), callback } });
+    this.socket = socket ?? new net.Socket({ fd, readable: true, writable: true, onread: { buffer: Buffer.allocUnsafe(PAYLOAD_BYTES_MAX * 2), callback } });
     for (const event of ['end', 'error', 'close']) this.socket.on(event, () => process.reallyExit(1));
   }
 
@@ -162,6 +165,8 @@ class Frames {
       }
     } else if (kind === SHUTDOWN) {
       process.reallyExit(0);
+    } else if (kind === PREPARE) {
+      this.write(this.message(PREPARED, this.prepared?.collect() ?? EMPTY, 0));
     } else if (more) {
       this.parts.push(Buffer.from(payload));
     } else {
@@ -225,13 +230,13 @@ class Frames {
     return frame;
   }
 
-  message(kind, payload = EMPTY) {
+  message(kind, payload = EMPTY, stream = this.stream) {
     const frames = [];
     let at = 0;
     do {
       const part = payload.subarray(at, at + PAYLOAD_BYTES_MAX);
       at += part.length;
-      frames.push(this.frameOf(kind, part, at < payload.length));
+      frames.push(this.frameOf(kind, part, at < payload.length, stream));
     } while (at < payload.length);
     return frames.length === 1 ? frames[0] : Buffer.concat(frames);
   }
@@ -253,7 +258,7 @@ class Frames {
     if (!this.isWaiting()) await warm();
     this.write(this.frameOf(PARKED));
     const [[, , text]] = await this.receive(1);
-    return JSON.parse(text).env;
+    return JSON.parse(text);
   }
 
   ready() {
@@ -594,6 +599,145 @@ class InvokeStoreSingle {
   run(context, fn) {
     this.currentContext = context;
     return fn();
+  }
+}
+
+// What was compiled before.
+
+const PREPARED_BYTES_MAX = 33554432;
+
+/** V8's code cache of the CommonJS modules that an instance of this very version has loaded: they need not be compiled anew, and the
+ * functions that run while they load not at all. V8 rejects what another build or other flags have made.
+ *
+ * A module's own text decides, not its name: what is compiled is often not what is in the file. Everything but the compilation is
+ * done by the loader's own method, and stack traces show that alone. The file: the length of an index (4 bytes), the index in JSON
+ * (`{path: [offset, length, SHA-1 of the text]}`), the data. */
+class Prepared {
+  constructor(file, isKept) {
+    this.file = file;
+    this.kept = isKept ? new Map() : null;
+    this.index = {};
+    this.vm = require('vm');
+    // Before, `import()` in such a script could not be resolved as the loader does. Up to 20 it cannot in one from a cache.
+    this.importer = this.vm.constants?.USE_MAIN_CONTEXT_DEFAULT_LOADER;
+    this.isWary = parseInt(process.versions.node) < 22;
+    if (this.importer === undefined) return;
+    try {
+      if (file !== undefined) this.open();
+      this.hook();
+    } catch {
+      // without it everything is compiled
+    }
+  }
+
+  open() {
+    const head = Buffer.alloc(4);
+    const fd = fs.openSync(this.file, 'r');
+    try {
+      fs.readSync(fd, head);
+      const text = Buffer.alloc(head.readUInt32LE(0));
+      fs.readSync(fd, text);
+      this.index = JSON.parse(text);
+      this.start = 4 + text.length;
+    } finally {
+      fs.closeSync(fd);
+    }
+  }
+
+  data([offset, length]) {
+    const data = Buffer.allocUnsafe(length);
+    const fd = fs.openSync(this.file, 'r');
+    try {
+      return fs.readSync(fd, data, 0, length, this.start + offset) === length ? data : undefined;
+    } finally {
+      fs.closeSync(fd);
+    }
+  }
+
+  /** Whether a module may be one of which something is known, or is to be. */
+  takes(filename) {
+    return typeof filename === 'string' && !process.sourceMapsEnabled && (this.kept !== null || this.index[filename] !== undefined);
+  }
+
+  /** The function around a module's text, compiled from what is known of it; else nothing. */
+  compiled(content, filename, format) {
+    if (!this.takes(filename) || (format !== undefined && format !== 'commonjs')) return undefined;
+    try {
+      const known = this.index[filename];
+      const digest = require('crypto').createHash('sha1').update(content).digest('base64');
+      const cachedData = known !== undefined && known[2] === digest ? this.data(known) : undefined;
+      if (cachedData === undefined && this.kept === null) return undefined;
+      const text = `(function (exports, require, module, __filename, __dirname) {\n${content.replace(/^#!/, '//')}\n})`;
+      const options = { filename, lineOffset: -1, cachedData, importModuleDynamically: this.importer };
+      const script = new this.vm.Script(text, options);
+      if (this.kept?.has(filename) === false && !(this.isWary && /\bimport\s*[(/]/.test(content))) this.kept.set(filename, [script, digest]);
+      return script.runInThisContext();
+    } catch {
+      return undefined; // an ES module, a mistake: the loader knows what to do
+    }
+  }
+
+  /** Takes the place of `Module.prototype._compile` for the modules that it takes, in stack traces too. */
+  hook() {
+    const { make, isOwn } = Prepared.place();
+    const original = Module.prototype._compile;
+    const leave = (loader, module, given) => {
+      Error.stackTraceLimit += 2;
+      try {
+        return Reflect.apply(loader, module, given);
+      } catch (error) {
+        // A mistake in a module is shown as if nothing of ours had looked at it.
+        const lines = error?.stack?.split?.('\n') ?? [];
+        const at = lines.findIndex(isOwn);
+        if (at >= 0) error.stack = lines.filter((_, number) => number !== at && number !== at + 1).join('\n');
+        throw error;
+      } finally {
+        Error.stackTraceLimit -= 2;
+      }
+    };
+    const ours = make(Reflect.apply, original, this.compiled.bind(this), leave);
+    Object.defineProperty(original, 'name', { value: '_compile' }); // traces take it from the property, which is none any more
+    const prepared = this;
+    const set = function (value) {
+      Object.defineProperty(this, '_compile', { value, writable: true, enumerable: true, configurable: true });
+    };
+    const get = function () {
+      return prepared.takes(this.filename) ? ours : original;
+    };
+    Object.defineProperty(Module.prototype, '_compile', { get, set, enumerable: true, configurable: true });
+    this.unhook = () => (Module.prototype._compile = original);
+  }
+
+  /** Where the loader's own method runs a module, for traces: found once, while there is time. */
+  static place() {
+    if (Prepared.found !== undefined) return Prepared.found;
+    const probe = Module.prototype._compile.call(new Module(__filename), 'return new Error().stack', __filename);
+    const [, place, line, column] = /at Module\._compile \((node:internal[^:]*):(\d+):(\d+)\)/.exec(probe);
+    const code = '(apply, original, compiled, leave) => function _compile(content, filename, format) { const code = compiled(content, filename, format); ' +
+      "if (code === undefined) return leave(original, this, arguments); const given = apply(original, this, ['return arguments', filename, 'commonjs']); return ";
+    const options = { filename: place, lineOffset: line - 1, columnOffset: column - 1 - code.length };
+    const make = new (require('vm').Script)(code + 'apply(code, given[0], given); }', options).runInThisContext();
+    Prepared.found = { make, isOwn: (text) => text.includes(__filename) || text.includes(`${place}:${line}:-`) };
+    return Prepared.found;
+  }
+
+  /** What the next instances of this version get. */
+  collect() {
+    const index = {};
+    const parts = [];
+    let size = 0;
+    for (const [filename, [script, digest]] of this.kept ?? []) {
+      const data = script.createCachedData();
+      if (size + data.length > PREPARED_BYTES_MAX) continue;
+      index[filename] = [size, data.length, digest];
+      parts.push(data);
+      size += data.length;
+    }
+    this.kept?.clear();
+    const text = Buffer.from(JSON.stringify(index));
+    const head = Buffer.alloc(4);
+    head.writeUInt32LE(text.length);
+    return Buffer.concat([head, text, ...parts]);
   }
 }
 
@@ -995,13 +1139,58 @@ function takeEnvironment(variables) {
   for (const name of Object.keys(variables)) if (env[name] !== variables[name]) env[name] = variables[name];
 }
 
-/** What a parked process has time for: whatever the first function would wait for, and every function's module uses. */
+/** The runtime's version, which may not be the interpreter's. */
+function major() {
+  return parseInt(/^AWS_Lambda_nodejs(\d+)\.x$/.exec(process.env.AWS_EXECUTION_ENV ?? '')?.[1] ?? process.versions.node);
+}
+
+/** What AWS's SDK and most functions use: each is loaded but once in a process. */
+const USUAL = ['http', 'https', 'http2', 'crypto', 'stream', 'stream/web', 'zlib', 'async_hooks', 'os', 'fs/promises', 'assert', 'vm'];
+
+/** What a parked process has time for: what the first function would wait for, down to a whole invocation of a function of ours. */
 async function warm() {
-  for (const name of ['http', 'https', 'crypto', 'stream', 'zlib', 'async_hooks']) require(name);
+  for (const name of USUAL) require(name);
   takeEnvironment({ ...process.env, TZ: ':UTC' });
-  isModern = parseInt(process.versions.node) >= 24;
-  describe(await loadHandler(path.dirname(__filename), path.basename(__filename, '.cjs') + '.handler'));
+  isModern = major() >= 24;
+  const own = { ...console };
+  const log = process.env._LAMBDA_TELEMETRY_LOG_FD;
+  const fd = fs.openSync('/dev/null', 'r+');
+  process.env._LAMBDA_TELEMETRY_LOG_FD = String(fd);
+  if (isModern) invokeStore = new InvokeStoreSingle();
+  logs = new Logs();
+  const prepared = new Prepared(undefined, true);
+  const handler = await loadHandler(path.dirname(__filename), path.basename(__filename, '.cjs') + '.handler');
+  prepared.collect();
+  prepared.unhook?.();
+  const frames = new Rehearsal(fd);
+  const over = frames.play();
+  if (isModern) new ModernRuntime(frames, handler, describe(handler)).start();
+  else new Runtime(frames, handler, describe(handler), {}).scheduleIteration();
+  await over;
+  fs.closeSync(fd);
+  for (const name of [REQUEST_ID, TENANT_ID, BEFORE_EXIT]) delete global[name];
+  Object.assign(console, own);
+  if (log !== undefined) process.env._LAMBDA_TELEMETRY_LOG_FD = log;
+  invokeStore = logs = null;
   delete require.cache[__filename];
+}
+
+/** A host that asks once. */
+class Rehearsal extends Frames {
+  constructor(fd) {
+    super(fd, { ref() {}, unref() {}, on() {} });
+  }
+
+  play() {
+    const told = { requestId: '', deadlineMs: 0, invokedFunctionArn: '' };
+    this.take(Buffer.concat([this.frameOf(INVOKE, Buffer.from(JSON.stringify(told)), false, 1), this.frameOf(EVENT, Buffer.from('{"a":[1]}'), false, 1)]));
+    return new Promise((over) => (this.over = over));
+  }
+
+  async next() {
+    const given = this.stream === 0 ? super.next() : new Promise(this.over);
+    return given;
+  }
 }
 
 /** The transport, with the function's environment taken over. */
@@ -1010,8 +1199,9 @@ async function connect() {
   delete process.env._LAMP_CONTROL_FD;
   if (fd === undefined) return new Http(own);
   const frames = new Frames(parseInt(fd));
-  const variables = await frames.init();
+  const { env: variables, prepared, prepare } = await frames.init();
   takeEnvironment(variables);
+  if (prepared !== undefined || prepare) frames.prepared = new Prepared(prepared, prepare);
   if (logFd !== undefined) process.env._LAMBDA_TELEMETRY_LOG_FD ??= logFd;
   if (process.env.NODE_PATH !== nodePath) Module._initPaths();
   const named = variables.AWS_LAMBDA_RUNTIME_API;
@@ -1042,8 +1232,7 @@ async function run() {
   delete require.cache[__filename];
   const transport = await connect();
   process.argv[1] = '/var/runtime/index.mjs';
-  const version = /^AWS_Lambda_nodejs(\d+)\.x$/.exec(process.env.AWS_EXECUTION_ENV ?? '')?.[1] ?? process.versions.node;
-  isModern = parseInt(version) >= 24;
+  isModern = major() >= 24;
   const root = process.env.LAMBDA_TASK_ROOT ?? process.cwd();
   try {
     process.chdir(root);

@@ -1018,6 +1018,52 @@ def _add_modules():
         setattr(package, part.__name__.rpartition(".")[2], part)
 
 
+def _use_prepared(file):
+    """Has modules whose code the host compiled for this version (`prepare.py`) loaded from `file`: their tree is read-only, so
+    nothing of it can be stale. The class stays the importer's own, and so does what a traceback shows of it."""
+    import gc
+    import marshal
+
+    external = sys.modules["_frozen_importlib_external"]
+    loader = external.SourceFileLoader
+    try:
+        with open(file, "rb", 0) as opened:
+            head = opened.read(int.from_bytes(opened.read(8), "little"))
+            start = opened.tell()
+        magic, places = marshal.loads(head)
+    except (OSError, EOFError, ValueError, TypeError):
+        return
+    if magic != external.MAGIC_NUMBER or sys.flags.optimize:
+        return
+    compile_it, to_code, get_data = loader.get_code, loader.source_to_code, loader.get_data
+
+    def get_code(self, fullname):
+        place = places.get(self.path)
+        # Whoever changes how source becomes code has it become so.
+        if place is None or type(self) is not loader or fullname != self.name:
+            return compile_it(self, fullname)
+        if loader.source_to_code is not to_code or loader.get_data is not get_data:
+            return compile_it(self, fullname)
+        collects = gc.isenabled()
+        try:
+            fd = os.open(file, os.O_RDONLY)
+            try:
+                data = os.pread(fd, place[1], start + place[0])
+            finally:
+                os.close(fd)
+            gc.disable()  # what is read has no garbage in it
+            return marshal.loads(data)
+        except (OSError, EOFError, ValueError, TypeError):
+            return compile_it(self, fullname)
+        finally:
+            if collects:
+                gc.enable()
+
+    get_code.__code__ = get_code.__code__.replace(co_filename="<frozen importlib._bootstrap_external>")
+    get_code.__module__, get_code.__qualname__ = compile_it.__module__, compile_it.__qualname__
+    loader.get_code = get_code
+
+
 def _prepare():
     """What needs no environment."""
     _add_builtins()
@@ -1037,10 +1083,13 @@ def _connect():
     frames = Frames(int(fd))
     _prepare()
     if not frames.waiting():  # a parked process has time: what AWS's runtime has imported is there before the function is
-        import importlib, json, logging, traceback, warnings  # noqa: E401,F401
+        import gc, importlib, json, logging, marshal, traceback, warnings  # noqa: E401,F401
     frames.send(PARKED, 0)
-    variables = from_json(frames.receive()[2])["env"]
+    told = from_json(frames.receive()[2])
+    variables = told["env"]
     _take_environment(variables)
+    if "prepared" in told:
+        _use_prepared(told["prepared"])
     if log_fd is not None:
         os.environ.setdefault("_LAMBDA_TELEMETRY_LOG_FD", log_fd)
     named = variables.get("AWS_LAMBDA_RUNTIME_API")

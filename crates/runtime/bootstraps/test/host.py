@@ -18,8 +18,8 @@ import time
 import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-PARKED, INIT, READY, INIT_ERROR, INVOKE, EVENT, CREDIT, HEAD, RESPONSE, ERROR, NEXT, SHUTDOWN = range(1, 13)
-NAMES = "PARKED INIT READY INIT_ERROR INVOKE EVENT CREDIT HEAD RESPONSE ERROR NEXT SHUTDOWN".split()
+PARKED, INIT, READY, INIT_ERROR, INVOKE, EVENT, CREDIT, HEAD, RESPONSE, ERROR, NEXT, SHUTDOWN, PREPARE, PREPARED = range(1, 15)
+NAMES = "PARKED INIT READY INIT_ERROR INVOKE EVENT CREDIT HEAD RESPONSE ERROR NEXT SHUTDOWN PREPARE PREPARED".split()
 MORE = 1
 PAYLOAD_BYTES_MAX = 65_536
 CREDIT_BYTES = 262_144
@@ -63,11 +63,14 @@ class Answer:
 
 
 class Host:
-    """One environment of one function. `files` are its code, `env` is added to AWS's own variables."""
+    """One environment of one function. `files` are its code, or `folder` has it; `env` is added to AWS's own variables,
+    `told` to what INIT says beside them."""
 
-    def __init__(self, command, files, handler, env=(), execution_env="AWS_Lambda_python3.13", log_pipe=False, process_env=(), early=False, over_http=False):
-        self.folder = tempfile.mkdtemp(prefix="lamp-boot-")
-        for name, text in files.items():
+    def __init__(self, command, files, handler, env=(), execution_env="AWS_Lambda_python3.13", log_pipe=False, process_env=(), early=False, over_http=False, folder=None, told=()):
+        self.is_own = folder is None
+        self.told = dict(told)
+        self.folder = folder or tempfile.mkdtemp(prefix="lamp-boot-")
+        for name, text in dict(files).items():
             path = os.path.join(self.folder, name)
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "wb") as file:
@@ -139,7 +142,8 @@ class Host:
         finally:
             self.process.kill()
             self.process.wait()
-            shutil.rmtree(self.folder, ignore_errors=True)
+            if self.is_own:
+                shutil.rmtree(self.folder, ignore_errors=True)
 
     def _exactly(self, count):
         data = bytearray()
@@ -174,7 +178,7 @@ class Host:
         return payload
 
     def send_init(self):
-        self.socket.sendall(message(INIT, 0, json.dumps({"env": self.env}).encode()))
+        self.socket.sendall(message(INIT, 0, json.dumps(dict({"env": self.env}, **self.told)).encode()))
 
     def init(self):
         """To the end of init: None, or the error that the runtime sent."""
@@ -224,6 +228,11 @@ class Host:
                 return answer
             else:
                 raise AssertionError(NAMES[kind - 1])
+
+    def prepared(self):
+        """What the runtime hands on to the next ones of its version."""
+        self.socket.sendall(frame(PREPARE, 0))
+        return self.expect(PREPARED)
 
     def ask(self, event, n=1):
         """Begins an invocation; what comes of it is the test's to read."""

@@ -118,6 +118,12 @@ public class FakeEvent {
 """
 
 
+def command(home):
+    """As `languages/java.rs` starts it."""
+    flags = ["-XX:MaxHeapSize=108m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-XX:-UsePerfData"]
+    return [home + "/bin/java", *flags, *OPENS, "-cp", BUILT + "/bootstrap", "lamplight.Bootstrap"]
+
+
 def build(home):
     javac = os.path.join(home, "bin", "javac")
     sources = [os.path.join(folder, name) for folder, _, names in os.walk(SOURCES) for name in names if name.endswith(".java")]
@@ -333,5 +339,4 @@ if __name__ == "__main__":
     jdks = [home for home in found.values() if os.path.exists(home + "/bin/javac")]
     if jdks:
         build(jdks[-1])
-    java = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", *OPENS, "-cp", BUILT + "/bootstrap", "lamplight.Bootstrap"]
-    sys.exit(host.run(dict(globals()), jdks and {name: [home + "/bin/java", *java] for name, home in found.items()}))
+    sys.exit(host.run(dict(globals()), jdks and {name: command(home) for name, home in found.items()}))

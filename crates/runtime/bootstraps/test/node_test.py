@@ -2,6 +2,8 @@
 
 Interpreters are `node` on PATH and those that NODES (a list of paths, by colons) names."""
 
+import base64
+import hashlib
 import json
 import os
 import re
@@ -11,6 +13,7 @@ import sys
 import time
 
 import host
+import prepared
 from host import CREDIT, CREDIT_BYTES, HEAD, PARKED, READY, RESPONSE, Gone, Host, OverHttp, RuntimeApi
 
 BOOTSTRAP = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "node", "bootstrap.cjs")
@@ -549,6 +552,99 @@ def test_http(command, name):
         path, headers, body, _ = api.post()
         assert path == "/2018-06-01/runtime/init/error" and headers["lambda-runtime-function-error-type"] == "Runtime.ImportModuleError"
         assert function.exited() != 0
+
+
+LOOKS = r"""const first = new Error('on the first line').stack;
+const fs = require('fs');
+const inner = require('./inner');
+const traces = {};
+for (const name of ['./throws', './broken', './absent']) {
+  try { require(name); } catch (error) { traces[name] = error.stack; }
+}
+const changed = new module.constructor(__filename, module);
+changed._compile("exports.text = 'another text'", __filename);
+const extensions = module.constructor._extensions;
+const usual = extensions['.js'];
+extensions['.js'] = (loaded, file) => {
+  const compile = loaded._compile;
+  loaded._compile = (text, name) => { loaded._compile = compile; return loaded._compile(text.replace('written', 'transpiled'), name); };
+  return usual(loaded, file);
+};
+const transpiled = [require('./transpiled'), Object.keys(require.cache[require.resolve('./transpiled')])];
+extensions['.js'] = usual;
+exports.handler = async () => ({
+  first, traces, transpiled, other: require('./other'), changed: changed.exports.text,
+  texts: [exports.handler.toString(), inner.whole(), inner.add.toString()],
+  module: [module.id, module.parent && module.parent.id, module.children.map((child) => child.id), module.paths[0], require.main === undefined, this === exports],
+  require: [Object.keys(require), require.resolve('./inner'), Object.keys(require.cache).length, require.length, require.name],
+  imported: [(await import('./esm.mjs')).default, (await import('fs')).default === fs, await import('./absent.mjs').catch((error) => error.message)],
+  script: require('./script'), strict: inner.strict(), loaded: module.loaded, given: inner.given,
+  compile: module.constructor.prototype._compile.length,
+});
+"""
+
+LOOKED_AT = {
+    "inner.js": "exports.whole = ((given) => () => given.callee.toString())(arguments);\nexports.add = function add(a, b) { return a + b; };\nexports.strict = function () { return this === undefined; }; exports.given = arguments.length;\n",
+    "transpiled.js": "module.exports = 'written';\n",
+    "other.js": "module.exports = 'written';\n",
+    "throws.js": "'use strict'; function deep() { throw new TypeError('thrown'); }\n  deep();\n",
+    "broken.js": "const a = ;\n",
+    "esm.mjs": "export default 'an ES module';\n",
+    "script": "#!/usr/bin/env node\nmodule.exports = 'with a first line of its own';\n",
+}
+LOOKED_AT["script.js"] = LOOKED_AT.pop("script")
+
+
+def test_prepared_modules_are_not_seen(command, name):
+    seen, data, before = [], b"", ""
+    for told in ({}, {"prepare": True}, {"prepared": "here"}):
+        with start(command, name, LOOKS, files=LOOKED_AT, env={"NODE_PATH": ""}) as function:
+            if "prepared" in told:
+                # What is known of a module is known by its path, which is the same for all instances on a real host.
+                told = prepared.written(data.replace(before.encode(), function.folder.encode()))
+            function.told = told
+            assert function.init() is None
+            answer = function.invoke({})
+            assert answer.error is None, answer.error
+            seen.append(json.loads(json.dumps(answer.value).replace(function.folder, "FOLDER")))
+            if told.get("prepare"):
+                data, before = function.prepared(), function.folder
+                assert function.prepared() == b"\x02\x00\x00\x00{}", "it is handed over once"
+    if version(name) >= 20:
+        assert sorted(re.findall(rb"/(\w+)\.js\"", data)) == [b"app", b"inner", b"other", b"script", b"throws", b"transpiled"][version(name) < 22 :], data[:400]
+    for part in seen[0]:
+        for other in seen[1:]:
+            assert seen[0][part] == other[part], "%s:\n%s\n%s" % (part, *(json.dumps(found[part], indent=1) for found in (seen[0], other)))
+
+
+def test_prepared_modules_are_used(command, name):
+    """V8 knows a source by its length alone: what runs under another module's digest tells where it comes from."""
+    if version(name) < 20:
+        return
+    old, new = ("const text = '%s'; exports.handler = async () => text;" % text for text in ("old", "new"))
+    digests = [base64.b64encode(hashlib.sha1(text.encode()).digest()) for text in (old, new)]
+
+    def answer(change):
+        with start(command, name, old) as function:
+            function.told = {"prepare": True}
+            assert function.init() is None
+            data = function.prepared()
+            with start(command, name, new, folder=function.folder, told=prepared.written(change(data))) as other:
+                assert other.init() is None
+                return other.invoke({}).value
+
+    assert answer(lambda data: data) == "new", "the text decides"
+    lie = lambda data: data.replace(*digests)
+    assert answer(lie) == "old", "nothing was used"
+    assert answer(lambda data: b"") == "new"
+    assert answer(lambda data: lie(data)[:-50]) == "new"
+    assert answer(lambda data: lie(data)[:20]) == "new"
+
+    def scrambled(data):
+        head = 4 + int.from_bytes(data[:4], "little")
+        return data[:head] + bytes(len(data) - head)
+
+    assert answer(lambda data: scrambled(lie(data))) == "new", "V8 rejects what it did not write"
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import signal
 import sys
 
 import host
+import prepared
 from host import CREDIT_BYTES, INIT, PARKED, READY, Gone, Host, OverHttp, RuntimeApi
 
 BOOTSTRAP = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "python", "bootstrap.py")
@@ -545,6 +546,118 @@ def test_http(command):
     api = RuntimeApi()
     with OverHttp(command, {"app.py": "def handler(event, context): return len(event)"}, "app.handler", api) as function:
         assert api.invoke("x" * 6_000_000)[2] == b"6000000"
+
+
+LOOKS = """
+import importlib.machinery, inspect, os, sys, traceback, warnings
+import pack.inner, spaces.deep.module, cookie, warned
+
+def handler(event, context):
+    seen = {}
+    for module in (pack, pack.inner, spaces.deep.module, cookie):
+        spec = module.__spec__
+        seen[module.__name__] = [
+            module.__file__, module.__cached__, repr(spec), type(spec.loader) is importlib.machinery.SourceFileLoader,
+            repr(module), inspect.getsource(module), spec.loader.get_code(module.__name__).co_filename, sorted(vars(module)),
+        ]
+    seen["text"] = cookie.TEXT
+    seen["files"] = sorted(os.listdir(os.path.dirname(__file__)))
+    seen["of the class"] = [importlib.machinery.SourceFileLoader.get_code.__qualname__, importlib.machinery.SourceFileLoader.get_code.__module__]
+    seen["finders"] = [repr(sys.meta_path), repr(sys.path_hooks)[:70], sys.pycache_prefix, sorted(sys.modules), sys.path[:3]]
+    for what in (pack.inner.fail, lambda: __import__("broken"), lambda: __import__("raises"), lambda: __import__("absent")):
+        try:
+            what()
+        except Exception:
+            seen.setdefault("traces", []).append(traceback.format_exc())
+    return seen
+"""
+
+LOOKED_AT = {
+    "pack/__init__.py": "VALUE = 1\n",
+    "pack/inner.py": "from . import VALUE\ndef fail():\n    return {}['absent']  # a line to be shown\n",
+    "spaces/deep/module.py": "'Of a namespace package.'\nNAME = __name__\n",
+    "cookie.py": "# -*- coding: latin-1 -*-\nTEXT = '\xe9'\n".encode("latin-1"),
+    "warned.py": "PATTERN = 'a\\d'; SAME = 1 is 1\n",
+    "broken.py": "def f(:\n",
+    "raises.py": "import pack.inner\npack.inner.fail()\n",
+}
+
+
+def test_prepared_code_is_not_seen(command):
+    seen = []
+    for has_prepared in (False, True):
+        with start(command, LOOKS, files=LOOKED_AT, process_env={"PYTHONDONTWRITEBYTECODE": "1"}) as function:
+            if has_prepared:
+                function.told = prepared.python(command, function.folder)
+            assert function.init() is None
+            text = json.dumps(function.invoke().value).replace(function.folder, "FOLDER")
+            warned = function.error_text().replace(function.folder, "FOLDER")
+            seen.append(dict(json.loads(re.sub("0x[0-9a-f]+", "0x", text)), warned=warned))
+    for name in seen[0]:
+        assert seen[0][name] == seen[1][name], "%s:\n%s\n%s" % (name, seen[0][name], seen[1][name])
+    assert "SyntaxWarning" in seen[0]["warned"]
+
+
+def changed(command, changes=()):
+    """The answer of a function whose module is another than was prepared: which of them speaks?"""
+    now = "def answer(): return 'now'"
+    files = {"inner.py": "def answer(): return 'prepared'"}
+    code = "import inner\ndef handler(event, context): return inner.answer()"
+    with start(command, code, files=files, process_env={"PYTHONDONTWRITEBYTECODE": "1"}) as function:
+        function.told = prepared.python(command, function.folder)
+        with open(function.folder + "/inner.py", "w") as file:
+            file.write(now)
+        for change in changes:
+            change(function.told["prepared"])
+        assert function.init() is None
+        return function.invoke().value
+
+
+def test_prepared_code_is_used(command):
+    assert changed(command) == "prepared"
+
+
+def test_prepared_code_that_does_not_fit_is_ignored(command):
+    def rewritten(change):
+        def rewrite(path):
+            with open(path, "rb") as file:
+                data = file.read()
+            with open(path, "wb") as file:
+                file.write(change(data))
+
+        return rewrite
+
+    assert changed(command, [rewritten(lambda data: b"")]) == "now"
+    assert changed(command, [rewritten(lambda data: data[:40])]) == "now"
+    assert changed(command, [rewritten(lambda data: data[: 8 + int.from_bytes(data[:8], "little")])]) == "now"
+    other = lambda data: data.replace(b"\r\n", b"\n\r", 1)  # the magic number of another version
+    assert changed(command, [rewritten(other)]) == "now"
+    assert changed(command, [os.remove]) == "now"
+
+
+def test_whoever_changes_the_loader_is_asked(command):
+    code = """
+import importlib.machinery
+loader = importlib.machinery.SourceFileLoader
+original = loader.source_to_code
+loader.source_to_code = lambda self, data, path, **more: original(self, data.replace(b"now", b"changed"), path, **more)
+import inner
+def handler(event, context): return inner.answer()
+"""
+    with start(command, code, files={"inner.py": "def answer(): return 'now'"}, process_env={"PYTHONDONTWRITEBYTECODE": "1"}) as function:
+        function.told = prepared.python(command, function.folder)
+        assert function.init() is None
+        assert function.invoke().value == "changed"
+
+
+def test_bounds_of_what_is_prepared(command):
+    def size(function, **bounds):
+        return os.path.getsize(prepared.python(command, function.folder, **bounds)["prepared"])
+
+    with start(command, "", files={"large.py": "TEXT = '%s'" % ("x" * 9000)}) as function:
+        assert size(function) > 9000
+        assert size(function, bytes_max=4000) < 4000
+        assert size(function, seconds=0) < 100
 
 
 def usual():

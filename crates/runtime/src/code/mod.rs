@@ -1,8 +1,8 @@
 //! The code cache: zips unpacked once, as directories that sandboxes see read-only.
 //!
 //! ```text
-//! <cache>/<boot>/trees/<name>.<n>.<bytes>   one unpacked zip (`z-<hash>`), or layers laid over each other (`l-<hash of
-//!                                           hashes>`); `n` tells it from one of the same name that is being deleted
+//! <cache>/<boot>/trees/<name>.<n>.<bytes>   one unpacked zip (`z-<hash>`), layers laid over each other (`l-<hash of
+//!                                           hashes>`), or what was prepared for a version (`p-<hash>`); `n` tells it from one of the same name that is being deleted
 //! <cache>/<boot>/tmp/<n>                    what is being made, or being deleted
 //! ```
 //!
@@ -53,6 +53,9 @@ pub enum CodeError {
 fn disk(step: &'static str) -> impl FnOnce(io::Error) -> CodeError {
     move |source| CodeError::Disk { step, source }
 }
+
+/// The file of what was prepared for a version.
+pub const PREPARED: &str = "code";
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -156,6 +159,22 @@ impl CodeCache {
         let digest = ring::digest::digest(&ring::digest::SHA256, &all);
         let name = format!("l-{}", hex::encode(digest.as_ref()));
         self.lease(&name, || self.merge(&name, layers)).await.map(Some)
+    }
+
+    /// What was prepared under a name, if it was: a folder with the file `PREPARED`.
+    pub fn prepared(&self, name: &str) -> Option<Lease> {
+        let is_made = self.0.table.lock().trees.get(name).is_some_and(|tree| tree.made.initialized());
+        is_made.then(|| self.want(name.to_owned())).filter(|lease| lease.0.made.initialized())
+    }
+
+    /// Keeps what was prepared. What is there already stays.
+    pub async fn keep(&self, name: &str, prepared: Vec<u8>) -> Result<(), CodeError> {
+        let write = move |dir: &Path| {
+            let path = dir.join(PREPARED);
+            fs::write(&path, prepared).map_err(disk("write what was prepared"))?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).map_err(disk("open a file to all"))
+        };
+        self.lease(name, || self.make(name, write)).await.map(drop)
     }
 
     async fn lease<M: Future<Output = Result<Made, CodeError>>>(

@@ -83,6 +83,8 @@ pub enum Said {
     },
     /// The invocation is over.
     Next,
+    /// What later instances of this version start sooner with. Nothing that the machine has to do with.
+    Prepared(Vec<u8>),
     /// It broke the protocol, or hung up.
     Broken(&'static str),
 }

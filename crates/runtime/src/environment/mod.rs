@@ -310,6 +310,7 @@ impl Environment {
             (State::Starting(_), Said::InitError { kind, body }, _) if !self.is_runtime_quiet => {
                 self.broke(now, Breakage::InitError { kind, body }, out);
             }
+            (_, Said::Prepared(_), _) => {}
             // What it said before it was killed may arrive after.
             (State::Cold | State::Stopping(_) | State::Clearing | State::Over, ..) => {}
             (_, Said::Broken(why), _) => self.broke(now, Breakage::Protocol(why), out),
@@ -323,7 +324,9 @@ impl Environment {
                     let why = "it asked for the next event before it answered this one";
                     self.broke(now, Breakage::Protocol(why), out);
                 }
-                Said::Ready | Said::InitError { .. } | Said::Broken(_) => self.out_of_turn(now, out),
+                Said::Ready | Said::InitError { .. } | Said::Prepared(_) | Said::Broken(_) => {
+                    self.out_of_turn(now, out)
+                }
             },
             (State::Starting(_) | State::Ready | State::Busy, ..) => self.out_of_turn(now, out),
         }

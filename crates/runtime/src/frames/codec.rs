@@ -22,6 +22,8 @@ pub enum Kind {
     Error = 10,
     Next = 11,
     // 12 asks a runtime to exit: where there are no extensions, AWS kills it without asking.
+    Prepare = 13,
+    Prepared = 14,
 }
 
 impl Kind {
@@ -35,6 +37,7 @@ impl Kind {
             9 => Kind::Response,
             10 => Kind::Error,
             11 => Kind::Next,
+            14 => Kind::Prepared,
             _ => return None,
         })
     }

@@ -17,7 +17,7 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 use crate::environment::{BY_RUNTIMES, Said, error_kind};
-use crate::limits::{CREDIT_BYTES, HEAD_MESSAGE_BYTES_MAX, RESPONSE_BYTES_MAX};
+use crate::limits::{CREDIT_BYTES, HEAD_MESSAGE_BYTES_MAX, PREPARED_MESSAGE_BYTES_MAX, RESPONSE_BYTES_MAX};
 
 use codec::{HEAD_BYTES, Head, Kind, PAYLOAD_BYTES_MAX};
 
@@ -63,6 +63,19 @@ const READ_OUT_MAX: usize = 64;
 #[derive(Serialize)]
 struct Init<'a> {
     env: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prepared: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    prepare: bool,
+}
+
+/// What the runtime is told of code that was prepared for its version.
+#[derive(Debug, Clone, Default)]
+pub struct Prepared {
+    /// Where it is, inside.
+    pub path: Option<String>,
+    /// There is none, and the runtime can make it.
+    pub is_wanted: bool,
 }
 
 #[derive(Serialize)]
@@ -116,9 +129,10 @@ impl Connection {
     }
 
     /// The function's whole environment. Sent once, first.
-    pub fn init(&mut self, env: &BTreeMap<String, String>) {
+    pub fn init(&mut self, env: &BTreeMap<String, String>, prepared: &Prepared) {
+        let init = Init { env, prepared: prepared.path.as_deref(), prepare: prepared.is_wanted };
         // A map of strings always serialises.
-        let message = serde_json::to_vec(&Init { env }).unwrap_or_default();
+        let message = serde_json::to_vec(&init).unwrap_or_default();
         codec::write(&mut self.outgoing, Kind::Init, 0, &message);
         self.send();
     }
@@ -150,6 +164,12 @@ impl Connection {
         let message = serde_json::to_vec(&invoke).unwrap_or_default();
         codec::write(&mut self.outgoing, Kind::Invoke, self.stream, &message);
         codec::write(&mut self.outgoing, Kind::Event, self.stream, &call.payload);
+        self.send();
+    }
+
+    /// Asks for what later instances of this version start sooner with. Between invocations.
+    pub fn prepare(&mut self) {
+        codec::write(&mut self.outgoing, Kind::Prepare, 0, &[]);
         self.send();
     }
 
@@ -260,7 +280,7 @@ impl Connection {
     }
 
     fn take(&mut self, head: Head, payload: Vec<u8>) -> Result<(), &'static str> {
-        let is_whole_environment = matches!(head.kind, Kind::Parked | Kind::Ready | Kind::InitError);
+        let is_whole_environment = matches!(head.kind, Kind::Parked | Kind::Ready | Kind::InitError | Kind::Prepared);
         let stream = if is_whole_environment { 0 } else { self.stream };
         if head.stream != stream {
             return Err("it spoke of an invocation that is not in its hands");
@@ -282,6 +302,7 @@ impl Connection {
         };
         let bytes_max = match head.kind {
             Kind::Error | Kind::InitError => usize::try_from(RESPONSE_BYTES_MAX).unwrap_or(usize::MAX),
+            Kind::Prepared => PREPARED_MESSAGE_BYTES_MAX,
             _ => HEAD_MESSAGE_BYTES_MAX,
         };
         if message.len() > bytes_max.saturating_add(PAYLOAD_BYTES_MAX) {
@@ -325,7 +346,8 @@ impl Connection {
                 self.is_parked = true;
                 return Ok(());
             }
-            Kind::Init | Kind::Invoke | Kind::Event | Kind::Credit | Kind::Response => {
+            Kind::Prepared => Said::Prepared(message),
+            Kind::Init | Kind::Invoke | Kind::Event | Kind::Credit | Kind::Response | Kind::Prepare => {
                 return Err("it sent what only the host sends");
             }
         };
@@ -378,7 +400,7 @@ mod tests {
     #[tokio::test]
     async fn an_invocation_goes_there_and_back() {
         let (mut connection, mut runtime) = connected();
-        connection.init(&BTreeMap::from([("A".to_owned(), "1".to_owned())]));
+        connection.init(&BTreeMap::from([("A".to_owned(), "1".to_owned())]), &Prepared::default());
         connection.invoke(&call(vec![7; 3_000_000]), Timestamp::from_millis(5));
         let playing = std::thread::spawn(move || {
             let mut expected = message(Kind::Init, 0, br#"{"env":{"A":"1"}}"#);

@@ -27,7 +27,7 @@ use crate::environment::{Command, Environment, Event, Said, Source, Who};
 use crate::frames::Connection;
 use crate::http::{Api, Heard};
 use crate::languages::Advice;
-use crate::limits::{CLEAR_TIMEOUT, CREDIT_BYTES, DELIVERY_BEFORE_FREEZE_MAX, FREEZE_AFTER};
+use crate::limits::{CLEAR_TIMEOUT, CREDIT_BYTES, DELIVERY_BEFORE_FREEZE_MAX, FREEZE_AFTER, PREPARE_BEFORE_FREEZE_MAX};
 use crate::logs::{Output, Written};
 use crate::stock::{Launch, Waiting};
 use crate::telemetry::{Relay, Sent};
@@ -65,6 +65,8 @@ pub trait Home: Send + Sync {
     fn ready(&self);
     /// An invocation is over.
     fn free(&self, ask: AskId, freed: Freed);
+    /// What its runtime handed over for later instances of its version.
+    fn keep(&self, prepared: Vec<u8>);
 }
 
 /// What is left of an instance.
@@ -133,12 +135,22 @@ struct Instance {
     alarm: Alarm,
     is_frozen: watch::Sender<bool>,
     is_advised: bool,
+    preparing: Preparing,
     /// It misses what the next instance may find.
     is_outdated: bool,
     /// It takes no more orders.
     is_retiring: bool,
     is_over: bool,
     began: (Instant, Timestamp),
+}
+
+/// How far a runtime is that can make something for later instances of its version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Preparing {
+    /// It is asked when it has nothing else to do.
+    Wanted,
+    Asked,
+    Over,
 }
 
 enum Happened {
@@ -168,6 +180,7 @@ pub async fn run(body: Body) -> Left {
     let began = (Instant::now(), body.clock.now());
     let is_frozen = watch::Sender::new(false);
     let (waiting, output) = body.waiting.map(|it| ((it.process, it.connection), it.output)).unzip();
+    let preparing = if body.start.prepared.is_wanted { Preparing::Wanted } else { Preparing::Over };
     let mut instance = Instance {
         relay: Relay::new(Arc::clone(&sandbox), is_frozen.subscribe(), body.spawn, body.is_json),
         sandbox: Arc::clone(&sandbox),
@@ -194,6 +207,7 @@ pub async fn run(body: Body) -> Left {
         alarm: Alarm::default(),
         is_frozen,
         is_advised: false,
+        preparing,
         is_outdated: false,
         is_retiring: false,
         is_over: false,
@@ -243,7 +257,11 @@ impl Instance {
     fn timer(&self) -> Option<(Instant, Timer)> {
         let idle = |after| self.idle_since.and_then(|since| since.checked_add(after));
         // Who is to be stopped may have to take what it was told before.
-        let freeze_after = if self.relay.is_idle() { FREEZE_AFTER } else { DELIVERY_BEFORE_FREEZE_MAX };
+        let freeze_after = match (self.preparing, self.relay.is_idle()) {
+            (Preparing::Asked, _) => PREPARE_BEFORE_FREEZE_MAX,
+            (_, true) => FREEZE_AFTER,
+            (_, false) => DELIVERY_BEFORE_FREEZE_MAX,
+        };
         let timers = [
             (self.environment.deadline().map(|deadline| self.instant(deadline)), Timer::Deadline),
             (self.caller.held_until(), Timer::HeldLong),
@@ -264,6 +282,7 @@ impl Instance {
                 Event::Invoke(self.traced(call))
             }
             Happened::Order(Some(Order::End) | None) => self.retire(),
+            Happened::Heard(Heard::Said(Said::Prepared(prepared))) => return self.take_prepared(prepared),
             Happened::Heard(heard) => self.heard(heard, lines).await,
             Happened::InSandbox(Happening::Exited { process, exit }) => return self.exited(process, exit, lines).await,
             Happened::InSandbox(Happening::Gone) => Event::Gone,
@@ -281,6 +300,9 @@ impl Instance {
             }
             Happened::Timer(Timer::HeldLong) => return self.answer_held(),
             Happened::Timer(Timer::IdleShort) => {
+                if self.prepares() {
+                    return;
+                }
                 // Where the host lends no freezer it runs on.
                 if let Err(error) = self.sandbox.freeze() {
                     tracing::debug!(%error, "failed to freeze an instance");
@@ -312,6 +334,20 @@ impl Instance {
                 self.note_memory();
                 Event::Asked(ticket, ask)
             }
+        }
+    }
+
+    /// Asks for what later instances start sooner with, once, when nothing else is to be done. Whether it was asked.
+    fn prepares(&mut self) -> bool {
+        let is_wanted = self.preparing == Preparing::Wanted && self.environment.is_ready() && self.transport.prepare();
+        self.preparing = if is_wanted { Preparing::Asked } else { Preparing::Over };
+        is_wanted
+    }
+
+    fn take_prepared(&mut self, prepared: Vec<u8>) {
+        // Nobody is believed who was not asked.
+        if std::mem::replace(&mut self.preparing, Preparing::Over) == Preparing::Asked && !prepared.is_empty() {
+            self.home.keep(prepared);
         }
     }
 
@@ -516,7 +552,7 @@ impl Instance {
             return Some(Event::NotStarted(missing.clone()));
         }
         if let Some((process, mut connection)) = self.waiting.take() {
-            connection.init(&self.start.env);
+            connection.init(&self.start.env, &self.start.prepared);
             self.transport.connect(connection);
             self.processes.add(process, Who::Runtime);
             return None;
@@ -526,7 +562,7 @@ impl Instance {
             Err(error) => return Some(no_pipes(&error)),
         };
         if let Some(mut connection) = connection {
-            connection.init(&self.start.env);
+            connection.init(&self.start.env, &self.start.prepared);
             self.transport.connect(connection);
         }
         match timeout(CLEAR_TIMEOUT, self.sandbox.run(program)).await {

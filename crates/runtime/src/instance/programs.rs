@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use sandbox::{Exit, ProcessId, Program, RunError, Status};
 
 use crate::environment::{Event, Who};
-use crate::frames::Connection;
+use crate::frames::{Connection, Prepared};
 use crate::logs::Output;
 use crate::stock::Recipe;
 
@@ -23,6 +23,7 @@ pub struct Start {
     pub has_log_pipe: bool,
     /// Why there is no program to run, in AWS's words.
     pub missing: Option<String>,
+    pub prepared: Prepared,
     /// A wrapper that is not there is, as on AWS, an exit.
     pub is_wrapped: bool,
 }
@@ -42,6 +43,7 @@ impl Start {
             is_framed: true,
             has_log_pipe: true,
             missing: None,
+            prepared: Prepared::default(),
             is_wrapped: false,
         }
     }

@@ -59,6 +59,11 @@ impl Transport {
         }
     }
 
+    /// Asks a runtime that speaks frames. Whether there is one.
+    pub fn prepare(&mut self) -> bool {
+        self.frames.as_mut().map(Connection::prepare).is_some()
+    }
+
     pub fn grant(&mut self, bytes: u64) {
         match &mut self.frames {
             Some(frames) => frames.grant(bytes),

@@ -27,10 +27,17 @@ pub fn arguments(memory_mb: u32) -> Vec<String> {
         "-XX:+UseSerialGC".to_owned(),
         "-XX:TieredStopAtLevel=1".to_owned(),
         "-Xshare:auto".to_owned(),
+        // Its counters, which nobody inside can read, wake the machine twenty times a second and fill a file in `/tmp`.
+        "-XX:-UsePerfData".to_owned(),
     ];
     arguments.extend(OPEN_PACKAGES.map(|package| format!("--add-opens=java.base/{package}=ALL-UNNAMED")));
     arguments.extend(["-cp".to_owned(), CLASS_PATH.to_owned()]);
     arguments
+}
+
+/// Whether it can compile.
+pub fn is_jdk(found: &Interpreter) -> bool {
+    found.family == Family::Java && found.prefix.join("bin/javac").exists()
 }
 
 /// The bootstrap's classes, in a folder below `cache_dir` that outlives the server: compiled with the newest JDK of
@@ -45,8 +52,7 @@ pub fn classes<'j>(cache_dir: &Path, jdks: impl Iterator<Item = &'j Interpreter>
     if classes.exists() {
         return Ok(classes);
     }
-    let jdks = jdks.filter(|jdk| jdk.family == Family::Java && jdk.prefix.join("bin/javac").exists());
-    let newest = jdks.max_by_key(|jdk| jdk.full_version).ok_or_else(|| {
+    let newest = jdks.filter(|jdk| is_jdk(jdk)).max_by_key(|jdk| jdk.full_version).ok_or_else(|| {
         io::Error::other(
             "it takes a JDK to prepare Java, and only a JRE was found; install a JDK, which also has javac",
         )

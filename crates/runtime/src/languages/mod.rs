@@ -14,6 +14,8 @@
 mod choice;
 mod find;
 mod java;
+mod parked;
+mod prepare;
 mod sdk;
 mod survey;
 
@@ -34,6 +36,8 @@ use crate::runtime::Settings;
 use choice::Unserved;
 
 pub use find::Interpreter;
+pub use parked::needs_own_process;
+pub use prepare::{PREPARED_BYTES_MAX, Preparation, Recipe, preparation, prepared_name};
 pub use sdk::{Advice, Sdk};
 pub use survey::{Offer, RUNTIMES, Serving, survey};
 

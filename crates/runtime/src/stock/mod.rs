@@ -2,7 +2,7 @@
 //! function. A cold start that finds one shows it the code, gives it the function's limits and its environment, and is
 //! spared the rest.
 //!
-//! `policy` says how many of which kind. They are made one after the other, with next to no share of the CPU, and not
+//! `policy` says how many of which kind. They are made one after the other, with a small share of the CPU, and not
 //! while somebody's instance is being started.
 //!
 //! Invariants: nothing of any function is in a parked room: what runs there is the interpreter and our bootstrap. A
@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::frames::Connection;
 use crate::instance::Start;
-use crate::limits::{PARK_AFTER_LAUNCH_MAX, PARK_MEMORY_BYTES, SANDBOX_START_TIMEOUT};
+use crate::limits::{AHEAD_CPU_MILLIS, PARK_AFTER_LAUNCH_MAX, PARK_MEMORY_BYTES, SANDBOX_START_TIMEOUT};
 use crate::logs::Output;
 use crate::variables::RUNTIME_API_PORT;
 
@@ -137,15 +137,15 @@ impl Stock {
 
     fn take_only(&self, kind: &Kind) -> Option<Parked> {
         let mut table = self.table.lock();
-        loop {
-            if !table.policy.take(self.began.elapsed(), kind) {
-                return None;
-            }
+        let mut has = table.policy.take(self.began.elapsed(), kind);
+        while has {
             let parked = table.held.get_mut(kind).and_then(Vec::pop)?;
             if parked.is_whole() {
                 return Some(parked);
             }
+            has = table.policy.take_another(kind);
         }
+        None
     }
 
     /// One of this kind may be asked for soon.
@@ -210,7 +210,7 @@ impl Stock {
             table.made
         };
         // Whoever is asked for goes first.
-        let limits = RoomLimits { cpu: Cpu::Weight(1), ..RoomLimits::for_memory(PARK_MEMORY_BYTES) };
+        let limits = RoomLimits { cpu: Cpu::Weight(AHEAD_CPU_MILLIS), ..RoomLimits::for_memory(PARK_MEMORY_BYTES) };
         let mut spec = self.spec(format!("parked-{number}"), limits);
         let Kind::Runtime(recipe) = kind else {
             return Ok(Parked { sandbox: self.isolation.start(spec).await?, runtime: None });

@@ -64,6 +64,12 @@ impl<K: Ord + Clone> Policy<K> {
     pub fn take(&mut self, now: Duration, kind: &K) -> bool {
         let Some(shelf) = self.shelf(now, kind) else { return false };
         shelf.demand += 1.0;
+        self.take_another(kind)
+    }
+
+    /// The one that was taken is of no use. Whether there is another, which counts as gone from here on.
+    pub fn take_another(&mut self, kind: &K) -> bool {
+        let Some(shelf) = self.shelves.get_mut(kind) else { return false };
         let has = shelf.held > 0;
         shelf.held = shelf.held.saturating_sub(1);
         has

@@ -21,10 +21,11 @@ use crate::process::step::{Failure, Step};
 use crate::sys::{self, Alone};
 
 /// Where the host's directories may be shown.
-pub const MOUNT_POINTS: [&str; 4] = ["/var/task", "/opt", "/var/runtime", "/var/lang"];
+pub const MOUNT_POINTS: [&str; 5] = ["/var/task", "/opt", "/var/runtime", "/var/lang", "/var/rapid"];
 
 /// Empty folders. The last components of `MOUNT_POINTS` are among them.
-const FOLDERS: [&str; 10] = ["dev", "etc", "opt", "proc", "tmp", "usr", "var", "var/task", "var/runtime", "var/lang"];
+const FOLDERS: [&str; 11] =
+    ["dev", "etc", "opt", "proc", "tmp", "usr", "var", "var/task", "var/runtime", "var/lang", "var/rapid"];
 
 /// What a system that merged its folders into `/usr` has as links, and others as folders.
 const ROOTS: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];

@@ -14,15 +14,30 @@ import java.io.FileOutputStream;
 import java.io.IOError;
 import java.io.IOException;
 import java.io.PrintStream;
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.MethodType;
+import java.lang.invoke.StringConcatFactory;
 import java.lang.reflect.Constructor;
 import java.lang.reflect.Field;
+import java.lang.reflect.Method;
+import java.math.BigDecimal;
 import java.net.URL;
 import java.net.URLClassLoader;
+import java.text.SimpleDateFormat;
+import java.time.Instant;
+import java.time.ZoneOffset;
+import java.time.format.DateTimeFormatter;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Comparator;
+import java.util.Date;
 import java.util.HashMap;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.UUID;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.stream.Collectors;
 
 /**
  * The bootstrap of the Java runtimes: what runs between the virtual machine and a function's handler.
@@ -124,7 +139,7 @@ public final class Bootstrap {
         return own != null && named != null && !own.equals(named) ? new Http(named) : frames;
     }
 
-    /** Does with a function of our own what the first function would wait for. */
+    /** Does with a function of our own what the first function would wait for, and uses once what most functions use. */
     private static void warm() throws Throwable {
         Map<String, String> variables = new HashMap<>(System.getenv());
         variables.put("TZ", ":UTC");
@@ -138,6 +153,34 @@ public final class Bootstrap {
         Transport.Event event = new Transport.Event();
         byte[] data = "{\"a\":[1,2.5,\"x\",true,null]}".getBytes("UTF-8");
         Handler.load("lamplight.Bootstrap$Warm", Bootstrap.class.getClassLoader()).call(data, new Invocation(event, silent));
+        File jar = new File(System.getProperty("java.home"), "lib/jrt-fs.jar"); // one that every JDK has
+        try (URLClassLoader within = new URLClassLoader(new URL[] {jar.toURI().toURL()}, null)) {
+            within.getResource("META-INF/MANIFEST.MF").openStream().close();
+            within.loadClass("jdk.internal.jrtfs.JrtUtils");
+        } catch (ReflectiveOperationException | IOException | LinkageError | NullPointerException absent) {
+            // then the first function with a jar waits for it
+        }
+        language();
+    }
+
+    /** What compilers make of lambdas and of sums of strings, and the parts of the library that start slowly. */
+    private static void language() throws Throwable {
+        MethodType type = MethodType.methodType(String.class, String.class, int.class);
+        StringConcatFactory.makeConcatWithConstants(MethodHandles.lookup(), "sum", type, "\u0001 \u0001").getTarget().invoke("", 1);
+        MethodType one = MethodType.methodType(String.class, String.class);
+        StringConcatFactory.makeConcatWithConstants(MethodHandles.lookup(), "sum", one, "a \u0001").getTarget().invoke("");
+        List<String> words = Arrays.asList("b", "a");
+        words.stream().filter(word -> !word.isEmpty()).map(String::toUpperCase).sorted(Comparator.naturalOrder()).collect(Collectors.toList());
+        String.format("%s %d %.1f", "", 1, 1.0).replaceAll("(\\d+)[a-z]?", "$1").split(",");
+        new SimpleDateFormat("yyyy-MM-dd'T'HH:mm:ss").format(new Date(0));
+        Instant.EPOCH.atZone(ZoneOffset.UTC).format(DateTimeFormatter.ISO_DATE_TIME);
+        new BigDecimal("1.5").add(BigDecimal.ONE).toString();
+        new ConcurrentHashMap<>(new LinkedHashMap<>()).computeIfAbsent("", key -> key);
+        UUID.nameUUIDFromBytes(new byte[0]).toString();
+        for (Method method : Warm.class.getMethods()) {
+            method.getGenericParameterTypes();
+            method.getAnnotations();
+        }
     }
 
     /** A function for {@link #warm}. */

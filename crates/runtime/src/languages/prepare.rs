@@ -1,0 +1,131 @@
+//! What is prepared once for a version of a function, so that its instances load its code sooner: by whom, how, and
+//! under which name it is kept.
+//!
+//! The result is one file. The host keeps it beside the version's trees, shows it read-only to the instances of that
+//! version, and names it in `INIT` (`"prepared"`). An instance never waits for it, and runs the same without it. What
+//! made it is as hostile as the function itself, so nobody but that version's instances may ever read it: the host only
+//! counts its bytes. A file of another interpreter is ignored by the bootstraps.
+//!
+//! Not for Java, whose parked machines cannot take another archive of classes, nor for Ruby, which has nothing to keep.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base::hex;
+use ring::digest;
+
+use super::{Family, Served};
+use crate::variables;
+
+/// The largest file that is kept; one that is larger is no good.
+pub const PREPARED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+const PYTHON: &str = include_str!("../../bootstraps/python/prepare.py");
+/// Of compiled code; the index comes to it.
+const PYTHON_CODE_BYTES_MAX: u64 = 56 * 1024 * 1024;
+/// What compiling may take inside; what is compiled by then is kept.
+const PYTHON_SECONDS: u64 = 30;
+/// All compiled modules are held at once.
+const PYTHON_MEMORY_BYTES: u64 = 512 * 1024 * 1024;
+
+/// How a version's code is prepared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Preparation {
+    Nothing,
+    /// By a program in a sandbox of its own, which runs none of the function's code.
+    Program(Recipe),
+    /// By an instance that has answered an invocation, whose `INIT` said `"prepare": true`: it answers the frame `PREPARE`
+    /// with `PREPARED`. Once.
+    Instance,
+}
+
+/// A program that writes what is prepared to its standard output. With status 0 all of it is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipe {
+    /// Places as the instances see them: the sandbox shows `/var/task`, `/opt` and `/var/lang` as theirs do, and has no
+    /// way out. Not `/var/runtime`. Where there are no walls, places are elsewhere, in each argument.
+    pub argv: Vec<String>,
+    pub env: BTreeMap<String, String>,
+    pub memory_bytes: u64,
+    /// After which it has failed.
+    pub within: Duration,
+}
+
+/// What is to be prepared for versions that run on `served`.
+pub fn preparation(served: &Served) -> Preparation {
+    match served.family {
+        Family::Python => Preparation::Program(python(served)),
+        Family::Node => Preparation::Instance,
+        Family::Java | Family::Ruby | Family::Provided => Preparation::Nothing,
+    }
+}
+
+fn python(served: &Served) -> Recipe {
+    let mut argv = vec![served.program.display().to_string()];
+    // Neither the function's folder nor its variables have a say in how it is compiled.
+    argv.extend(["-I", "-S", "-B", "-c", PYTHON].map(str::to_owned));
+    argv.extend([PYTHON_CODE_BYTES_MAX.to_string(), PYTHON_SECONDS.to_string()]);
+    argv.extend(["/var/task", "/opt/python"].map(str::to_owned));
+    Recipe {
+        argv,
+        env: variables::libraries(served.is_relocated),
+        memory_bytes: PYTHON_MEMORY_BYTES,
+        within: Duration::from_secs(PYTHON_SECONDS.saturating_mul(2)),
+    }
+}
+
+/// The name of the file for a version, if there is one for it. `trees` are the hashes of its code and its layers. `owner`
+/// names the version and its settings for all the world: what an instance made knows its events and its secrets, and
+/// V8 takes code only under the flags that it was made with, of which memory is one.
+pub fn prepared_name(served: &Served, trees: &[[u8; 32]], owner: &str) -> Option<String> {
+    let mut digest = digest::Context::new(&digest::SHA256);
+    let mut add = |part: &[u8]| {
+        digest.update(&(part.len() as u64).to_le_bytes());
+        digest.update(part);
+    };
+    add(served.label.as_bytes());
+    match preparation(served) {
+        Preparation::Nothing => return None,
+        Preparation::Program(recipe) => recipe.argv.iter().for_each(|part| add(part.as_bytes())),
+        Preparation::Instance => add(owner.as_bytes()),
+    }
+    trees.iter().for_each(|tree| add(tree));
+    Some(format!("p-{}", hex::encode(digest.finish().as_ref())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn served(family: Family, label: &str) -> Served {
+        Served {
+            family,
+            label: label.to_owned(),
+            program: "/var/lang/bin/python3.13".into(),
+            is_relocated: true,
+            ..crate::languages::provided("provided.al2023")
+        }
+    }
+
+    #[test]
+    fn the_recipe_runs_nothing_of_the_function() {
+        let Preparation::Program(recipe) = preparation(&served(Family::Python, "python:3.13.v0")) else { panic!() };
+        assert_eq!(recipe.argv[..5], ["/var/lang/bin/python3.13", "-I", "-S", "-B", "-c"]);
+        assert!(recipe.argv[6].parse::<u64>().unwrap() < PREPARED_BYTES_MAX);
+        assert!(recipe.env["LD_LIBRARY_PATH"].contains("/var/lang/lib"));
+    }
+
+    #[test]
+    fn a_name_is_one_version_and_one_interpreter() {
+        let (python, node) = (served(Family::Python, "python:3.13.v0"), served(Family::Node, "nodejs:22.v3"));
+        let name = |served: &Served, trees: &[[u8; 32]], owner: &str| prepared_name(served, trees, owner).unwrap();
+        let (a, b) = ([1; 32], [2; 32]);
+        assert_ne!(name(&python, &[a], ""), name(&python, &[b], ""));
+        assert_ne!(name(&python, &[a, b], ""), name(&python, &[b, a], ""));
+        assert_ne!(name(&python, &[a], ""), name(&served(Family::Python, "python:3.13.v1"), &[a], ""));
+        // What no code of the function had a hand in is the same for all who have that code.
+        assert_eq!(name(&python, &[a], "one"), name(&python, &[a], "other"));
+        assert_ne!(name(&node, &[a], "one"), name(&node, &[a], "other"));
+        assert_eq!(prepared_name(&served(Family::Java, "java:21.v0"), &[a], ""), None);
+    }
+}
