@@ -25,7 +25,9 @@ mod sys;
 
 pub use fake::{FakeProcess, fake};
 pub use features::{EGRESS, Feature, Features, NOT_FORWARDING};
-pub use isolation::{Event, Exit, Freezing, Isolation, ProcessId, RunError, Sandbox, StartError, Status, Usage};
+pub use isolation::{
+    Event, Exit, Freezing, Image, ImageError, Isolation, ProcessId, RunError, Sandbox, StartError, Status, Usage,
+};
 pub use process::{IsolationError, Settings, bare, processes, take_over};
 pub use spec::{Cpu, Grant, Limits, Mount, Network, Program, Spec};
 /// For `lamp doctor`. Not about sandboxes: here since this is the crate that may ask the kernel anything.

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::{GRANTS_MAX, MESSAGE_BYTES_MAX};
 use crate::process::cgroup::Group;
+use crate::process::image::Description;
 use crate::process::{Kind, Settings};
 use crate::spec::{Mount, Spec};
 
@@ -36,6 +37,17 @@ pub enum Order {
     Mount {
         token: u64,
         mount: Mount,
+    },
+    /// Take an image of a program.
+    Take {
+        token: u64,
+        process: u32,
+    },
+    /// Make the image, which comes along, of a program.
+    Resume {
+        token: u64,
+        process: u32,
+        image: Description,
     },
 }
 
@@ -65,6 +77,20 @@ pub enum Report {
     },
     Mounted {
         token: u64,
+        errno: i32,
+    },
+    /// With the image's memory.
+    Taken {
+        token: u64,
+        image: Description,
+    },
+    Resumed {
+        token: u64,
+    },
+    /// Neither taken nor resumed: the program was killed.
+    NoImage {
+        token: u64,
+        step: String,
         errno: i32,
     },
     /// Nothing is left of it.

@@ -12,6 +12,7 @@ mod egress;
 mod enter;
 mod etc;
 mod forwarding;
+pub mod image;
 mod init;
 mod interface;
 mod landlock;
@@ -29,7 +30,7 @@ mod template;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,7 +50,9 @@ use crate::limits::{LISTENERS_MAX, MOUNTS_MAX};
 use crate::message::{self, Order, Report};
 use crate::places::Places;
 use crate::process::cgroup::Group;
+use crate::process::image::Description;
 use crate::process::room::ProcessRoom;
+use crate::process::step::Failure;
 use crate::spec::{Limits, Mount, Network, Spec};
 use crate::sys;
 
@@ -277,6 +280,9 @@ fn take_two(listeners: &mut Vec<OwnedFd>) -> Option<[OwnedFd; 2]> {
     (listeners.len() >= 2).then(|| listeners.drain(..2).collect::<Vec<_>>().try_into().ok())?
 }
 
+/// An image that was taken, or nothing of one that was resumed.
+type Imaged = Option<(Description, OwnedFd)>;
+type ImageAnswer = oneshot::Sender<Result<Imaged, Failure>>;
 type StartAnswer = oneshot::Sender<Result<Started, StartError>>;
 
 /// The server's end of the spawner. Dropping it ends the spawner and every sandbox.
@@ -294,6 +300,8 @@ struct Table {
     is_gone: bool,
     starting: HashMap<u64, StartAnswer>,
     mounting: HashMap<u64, oneshot::Sender<i32>>,
+    /// Who has an image taken or resumed.
+    imaging: HashMap<u64, ImageAnswer>,
     /// Told when one is gone, with the kills for memory that there were in it.
     living: HashMap<u64, watch::Sender<Option<u64>>>,
 }
@@ -380,6 +388,18 @@ impl Spawner {
     }
 }
 
+impl Spawner {
+    /// Has the spawner take or resume an image in a sandbox, one at a time.
+    async fn image(&self, token: u64, order: &Order, memory: Option<BorrowedFd<'_>>) -> Result<Imaged, Failure> {
+        let (answered, answer) = oneshot::channel();
+        self.table.lock().imaging.insert(token, answered);
+        let fds: Vec<_> = memory.into_iter().collect();
+        transmit(&self.socket, order, &fds).await.map_err(Failure::of("reach the process that starts sandboxes"))?;
+        let lost = Failure::of("hear from the process that starts sandboxes");
+        answer.await.unwrap_or_else(|_| Err(lost(io::ErrorKind::BrokenPipe.into())))
+    }
+}
+
 impl Drop for Spawner {
     fn drop(&mut self) {
         // Otherwise the reader's twin would keep the spawner waiting.
@@ -415,6 +435,11 @@ impl Table {
                     let _ = answer.send(errno);
                 }
             }
+            Report::Taken { token, image } => self.imaged(token, Ok(fds.into_iter().next().map(|fd| (image, fd)))),
+            Report::Resumed { token } => self.imaged(token, Ok(None)),
+            Report::NoImage { token, step, errno } => {
+                self.imaged(token, Err(Failure { step, source: io::Error::from_raw_os_error(errno) }));
+            }
             Report::Gone { token, out_of_memory } => {
                 if let Some(gone) = self.living.remove(&token) {
                     gone.send_replace(Some(out_of_memory));
@@ -424,22 +449,25 @@ impl Table {
         }
     }
 
+    fn imaged(&mut self, token: u64, result: Result<Imaged, Failure>) {
+        if let Some(answer) = self.imaging.remove(&token) {
+            let _ = answer.send(result);
+        }
+    }
+
     /// The spawner is no more, and with it every sandbox.
     fn end(&mut self) {
         self.is_gone = true;
         self.starting.clear();
         self.mounting.clear();
+        self.imaging.clear();
         for (_, gone) in self.living.drain() {
             gone.send_replace(Some(0));
         }
     }
 }
 
-async fn transmit<T: Serialize>(
-    socket: &AsyncFd<OwnedFd>,
-    message: &T,
-    fds: &[std::os::fd::BorrowedFd<'_>],
-) -> io::Result<()> {
+async fn transmit<T: Serialize>(socket: &AsyncFd<OwnedFd>, message: &T, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     socket.async_io(Interest::WRITABLE, |socket| message::send(socket, message, fds)).await
 }
 

@@ -16,13 +16,17 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot, watch};
 
-use crate::isolation::{Event, Exit, Freezing, ProcessId, Room, RunError, StartError, Status, Usage};
+use crate::isolation::{
+    Event, Exit, Freezing, Image, ImageError, ProcessId, Room, RunError, StartError, Status, Usage,
+};
 use crate::limits::{GRANT_NUMBER_MAX, GRANTS_MAX, PROGRAMS_MAX};
-use crate::message::{self, Command, News};
+use crate::message::{self, Command, News, Order};
 use crate::places::Places;
 use crate::process::cgroup::Group;
+use crate::process::image::IMAGE_AT;
+use crate::process::step::{Failure, Step};
 use crate::process::{Kind, Spawner, Started, is_mountable, next, rlimits, transmit};
-use crate::spec::{Limits, Mount, Program};
+use crate::spec::{Grant, Limits, Mount, Program};
 use crate::sys;
 
 pub struct ProcessRoom {
@@ -224,6 +228,21 @@ impl Drop for ProcessRoom {
     }
 }
 
+/// Kills the sandbox when it is dropped before its work is done.
+struct HalfMade<'a>(Option<&'a Inner>);
+
+impl Drop for HalfMade<'_> {
+    fn drop(&mut self) {
+        if let Some(inner) = self.0 {
+            inner.kill();
+        }
+    }
+}
+
+fn no_image(failure: Failure) -> ImageError {
+    ImageError::Step { step: failure.step, source: failure.source }
+}
+
 fn check(program: &Program) -> Result<(), RunError> {
     if !program.argv.first().is_some_and(|path| path.starts_with('/')) {
         return Err(RunError::Program("its path is absolute"));
@@ -288,6 +307,34 @@ impl Room for ProcessRoom {
                 }
                 Err(_) => Err(RunError::Gone),
             }
+        })
+    }
+
+    fn take(&self, process: ProcessId) -> BoxFuture<'_, Result<Image, ImageError>> {
+        Box::pin(async move {
+            let order = Order::Take { token: self.token, process: process.0 };
+            let taken = self.spawner.image(self.token, &order, None).await.map_err(no_image)?;
+            let taken = taken.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData));
+            Ok(Image(Arc::new(taken.step("receive an image").map_err(no_image)?)))
+        })
+    }
+
+    fn resume<'a>(&'a self, image: &'a Image, mut program: Program) -> BoxFuture<'a, Result<ProcessId, ImageError>> {
+        Box::pin(async move {
+            let (description, memory) = &*image.0;
+            let given: BTreeSet<u16> = program.grants.iter().map(|grant| grant.at).chain(0..3).collect();
+            if !given.iter().eq(&description.descriptors) {
+                return Err(RunError::Program("its descriptors are not those of the image").into());
+            }
+            let own = memory.try_clone().step("share an image").map_err(no_image)?;
+            program.grants.push(Grant { at: IMAGE_AT, fd: own });
+            // Whoever goes away half-way leaves nobody half-made.
+            let mut half_made = HalfMade(Some(&self.inner));
+            let process = self.run(program).await?;
+            let order = Order::Resume { token: self.token, process: process.0, image: description.clone() };
+            self.spawner.image(self.token, &order, Some(memory.as_fd())).await.map_err(no_image)?;
+            half_made.0 = None;
+            Ok(process)
         })
     }
 

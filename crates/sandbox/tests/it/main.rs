@@ -6,6 +6,7 @@ mod attacks;
 mod bare;
 mod common;
 mod egress;
+mod images;
 mod inside;
 mod internet;
 mod leaks;
