@@ -454,6 +454,8 @@ impl Spawner {
                 Ok(())
             }
             None => {
+                #[cfg(feature = "testing")]
+                crate::process::step::fault::plan_helper(self.settings.fault);
                 sys::end_after(IMAGE_SECONDS_MAX);
                 let is_tied = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).is_ok();
                 let has_told = is_tied && self.be_helper(token, Whom { init, process }, help).is_ok();

@@ -50,6 +50,8 @@ pub mod fault {
     pub enum Fault {
         /// The n-th step from the first order on fails. A child goes on counting where its parent was.
         Fail(u32),
+        /// The n-th step of each helper fails, which takes or resumes an image.
+        FailHelper(u32),
         /// The server is killed before the n-th step.
         KillServer(u32),
     }
@@ -67,6 +69,12 @@ pub mod fault {
             }
             _ => {}
         }
+    }
+
+    /// Called by each helper first.
+    pub fn plan_helper(fault: Option<Fault>) {
+        let steps = if let Some(Fault::FailHelper(steps)) = fault { steps } else { 0 };
+        STEPS_LEFT.store(steps, Ordering::Relaxed);
     }
 
     pub fn strike(step: &str) -> Result<(), Failure> {

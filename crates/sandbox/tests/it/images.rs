@@ -56,7 +56,7 @@ impl Running {
         (text, exit(&self.sandbox).await)
     }
 
-    async fn hear(&mut self) -> String {
+    pub async fn hear(&mut self) -> String {
         tokio::task::block_in_place(|| {
             let mut line = String::new();
             std::io::BufRead::read_line(&mut self.told, &mut line).unwrap();
@@ -65,7 +65,7 @@ impl Running {
     }
 }
 
-fn talk(program: Program) -> (Program, std::io::PipeWriter, std::io::BufReader<std::io::PipeReader>) {
+pub fn talk(program: Program) -> (Program, std::io::PipeWriter, std::io::BufReader<std::io::PipeReader>) {
     let ((from, orders), (told, to)) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
     (program.grant(3, from).grant(4, to), orders, std::io::BufReader::new(told))
 }
@@ -96,21 +96,25 @@ pub async fn take(template: &Running) -> Result<Image, ImageError> {
     }
 }
 
-fn waiting() -> Program {
+pub fn waiting() -> Program {
     Program::new([PYTHON, "-I", "-S", "-c", "import signal; signal.pause()"]).directory("/")
 }
 
 pub async fn resume(sandbox: Sandbox, image: &Image) -> Result<Running, ImageError> {
-    let (program, orders, told) = talk(waiting());
+    resume_in(sandbox, image, waiting()).await
+}
+
+pub async fn resume_in(sandbox: Sandbox, image: &Image, program: Program) -> Result<Running, ImageError> {
+    let (program, orders, told) = talk(program);
     let process = soon(sandbox.resume(image, program)).await?;
     Ok(Running { sandbox, process, orders, told })
 }
 
-async fn room(isolation: &Isolation) -> Sandbox {
+pub async fn room(isolation: &Isolation) -> Sandbox {
     soon(isolation.start(spec("image"))).await.unwrap()
 }
 
-async fn clone(isolation: &Isolation, image: &Image) -> Running {
+pub async fn clone(isolation: &Isolation, image: &Image) -> Running {
     resume(room(isolation).await, image).await.unwrap()
 }
 

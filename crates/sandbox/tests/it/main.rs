@@ -7,6 +7,7 @@ mod bare;
 mod common;
 mod egress;
 mod images;
+mod images_attacked;
 mod inside;
 mod internet;
 mod leaks;

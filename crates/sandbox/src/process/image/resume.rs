@@ -21,6 +21,10 @@ const EXECUTE: u64 = 4;
 pub fn resume(whom: Whom, image: &OwnedFd, description: &Description) -> Result<(), Failure> {
     let head = read_head(image, description)?;
     let tracee = Tracee::seize(Process::find(whom)?)?;
+    // Of several, only one would stand still.
+    if tracee.process.names_in("task").step("count a program's threads")?.len() != 1 {
+        return Err(failure("stop all of a program", libc::EBUSY));
+    }
     let instruction = move_in(&tracee, &head)?;
     run(&tracee, &head)?;
     be_the_thread(&tracee, &head, whom, instruction)?;
