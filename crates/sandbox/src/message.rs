@@ -41,11 +41,13 @@ pub enum Order {
     /// Take an image of a program.
     Take {
         token: u64,
+        request: u64,
         process: u32,
     },
     /// Make the image, which comes along, of a program.
     Resume {
         token: u64,
+        request: u64,
         process: u32,
         image: Description,
     },
@@ -81,15 +83,15 @@ pub enum Report {
     },
     /// With the image's memory.
     Taken {
-        token: u64,
+        request: u64,
         image: Description,
     },
     Resumed {
-        token: u64,
+        request: u64,
     },
-    /// Neither taken nor resumed: the program was killed.
+    /// Neither taken nor resumed.
     NoImage {
-        token: u64,
+        request: u64,
         step: String,
         errno: i32,
     },
@@ -111,6 +113,8 @@ pub enum Command {
         directory: PathBuf,
         places: Vec<u16>,
         rlimits: Rlimits,
+        /// A number that the process does not get.
+        unlike: Option<u32>,
     },
     Signal {
         process: u32,

@@ -399,6 +399,12 @@ core::arch::global_asm!(
     ".popsection",
 );
 
+/// There is none yet.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn runner() -> &'static [u8] {
+    &[]
+}
+
 /// The instructions of the runner above, to be put into another process.
 #[cfg(target_arch = "x86_64")]
 pub fn runner() -> &'static [u8] {

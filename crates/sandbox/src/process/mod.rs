@@ -300,7 +300,8 @@ struct Table {
     is_gone: bool,
     starting: HashMap<u64, StartAnswer>,
     mounting: HashMap<u64, oneshot::Sender<i32>>,
-    /// Who has an image taken or resumed.
+    /// Who has an image taken or resumed, and how often that was asked.
+    requests: u64,
     imaging: HashMap<u64, ImageAnswer>,
     /// Told when one is gone, with the kills for memory that there were in it.
     living: HashMap<u64, watch::Sender<Option<u64>>>,
@@ -389,12 +390,19 @@ impl Spawner {
 }
 
 impl Spawner {
-    /// Has the spawner take or resume an image in a sandbox, one at a time.
-    async fn image(&self, token: u64, order: &Order, memory: Option<BorrowedFd<'_>>) -> Result<Imaged, Failure> {
+    /// Has the spawner take or resume an image, by the order that is made of a number for the request.
+    async fn image(&self, order: impl FnOnce(u64) -> Order, memory: Option<BorrowedFd<'_>>) -> Result<Imaged, Failure> {
         let (answered, answer) = oneshot::channel();
-        self.table.lock().imaging.insert(token, answered);
+        let request = {
+            let mut table = self.table.lock();
+            table.requests = table.requests.wrapping_add(1);
+            let request = table.requests;
+            table.imaging.insert(request, answered);
+            request
+        };
         let fds: Vec<_> = memory.into_iter().collect();
-        transmit(&self.socket, order, &fds).await.map_err(Failure::of("reach the process that starts sandboxes"))?;
+        let sent = transmit(&self.socket, &order(request), &fds).await;
+        sent.map_err(Failure::of("reach the process that starts sandboxes"))?;
         let lost = Failure::of("hear from the process that starts sandboxes");
         answer.await.unwrap_or_else(|_| Err(lost(io::ErrorKind::BrokenPipe.into())))
     }
@@ -435,10 +443,10 @@ impl Table {
                     let _ = answer.send(errno);
                 }
             }
-            Report::Taken { token, image } => self.imaged(token, Ok(fds.into_iter().next().map(|fd| (image, fd)))),
-            Report::Resumed { token } => self.imaged(token, Ok(None)),
-            Report::NoImage { token, step, errno } => {
-                self.imaged(token, Err(Failure { step, source: io::Error::from_raw_os_error(errno) }));
+            Report::Taken { request, image } => self.imaged(request, Ok(fds.into_iter().next().map(|fd| (image, fd)))),
+            Report::Resumed { request } => self.imaged(request, Ok(None)),
+            Report::NoImage { request, step, errno } => {
+                self.imaged(request, Err(Failure { step, source: io::Error::from_raw_os_error(errno) }));
             }
             Report::Gone { token, out_of_memory } => {
                 if let Some(gone) = self.living.remove(&token) {
@@ -449,8 +457,8 @@ impl Table {
         }
     }
 
-    fn imaged(&mut self, token: u64, result: Result<Imaged, Failure>) {
-        if let Some(answer) = self.imaging.remove(&token) {
+    fn imaged(&mut self, request: u64, result: Result<Imaged, Failure>) {
+        if let Some(answer) = self.imaging.remove(&request) {
             let _ = answer.send(result);
         }
     }

@@ -267,6 +267,38 @@ impl ProcessRoom {
         }
         program
     }
+
+    /// A program, and a number that its process does not get.
+    async fn start(&self, program: Program, unlike: Option<u32>) -> Result<ProcessId, RunError> {
+        check(&program)?;
+        let request = self.inner.next.fetch_add(1, Ordering::Relaxed);
+        let (answered, answer) = oneshot::channel();
+        {
+            let mut waiting = self.inner.waiting.lock();
+            if waiting.is_gone {
+                return Err(RunError::Gone);
+            }
+            if waiting.outstanding >= PROGRAMS_MAX {
+                return Err(RunError::Program("the sandbox runs too many, or nobody takes its events"));
+            }
+            waiting.outstanding += 1;
+            waiting.runs.insert(request, answered);
+        }
+        let has_memory_group = self.inner.group.out_of_memory().is_some();
+        let rlimits = rlimits(&self.limits.lock(), self.kind, has_memory_group);
+        let Program { argv, env, directory, grants } = self.at_home(program);
+        let places = grants.iter().map(|grant| grant.at).collect();
+        let fds: Vec<_> = grants.iter().map(|grant| grant.fd.as_fd()).collect();
+        let command = Command::Run { request, argv, env, directory, places, rlimits, unlike };
+        match transmit(&self.inner.control, &command, &fds).await {
+            Ok(()) => answer.await.unwrap_or(Err(RunError::Gone)),
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                self.inner.answer(request, Err(RunError::Gone));
+                Err(RunError::Program("its arguments and environment are too long"))
+            }
+            Err(_) => Err(RunError::Gone),
+        }
+    }
 }
 
 impl Room for ProcessRoom {
@@ -278,42 +310,14 @@ impl Room for ProcessRoom {
     }
 
     fn run(&self, program: Program) -> BoxFuture<'_, Result<ProcessId, RunError>> {
-        Box::pin(async move {
-            check(&program)?;
-            let request = self.inner.next.fetch_add(1, Ordering::Relaxed);
-            let (answered, answer) = oneshot::channel();
-            {
-                let mut waiting = self.inner.waiting.lock();
-                if waiting.is_gone {
-                    return Err(RunError::Gone);
-                }
-                if waiting.outstanding >= PROGRAMS_MAX {
-                    return Err(RunError::Program("the sandbox runs too many, or nobody takes its events"));
-                }
-                waiting.outstanding += 1;
-                waiting.runs.insert(request, answered);
-            }
-            let has_memory_group = self.inner.group.out_of_memory().is_some();
-            let rlimits = rlimits(&self.limits.lock(), self.kind, has_memory_group);
-            let Program { argv, env, directory, grants } = self.at_home(program);
-            let places = grants.iter().map(|grant| grant.at).collect();
-            let fds: Vec<_> = grants.iter().map(|grant| grant.fd.as_fd()).collect();
-            let command = Command::Run { request, argv, env, directory, places, rlimits };
-            match transmit(&self.inner.control, &command, &fds).await {
-                Ok(()) => answer.await.unwrap_or(Err(RunError::Gone)),
-                Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-                    self.inner.answer(request, Err(RunError::Gone));
-                    Err(RunError::Program("its arguments and environment are too long"))
-                }
-                Err(_) => Err(RunError::Gone),
-            }
-        })
+        Box::pin(self.start(program, None))
     }
 
     fn take(&self, process: ProcessId) -> BoxFuture<'_, Result<Image, ImageError>> {
         Box::pin(async move {
-            let order = Order::Take { token: self.token, process: process.0 };
-            let taken = self.spawner.image(self.token, &order, None).await.map_err(no_image)?;
+            let (token, process) = (self.token, process.0);
+            let taken = self.spawner.image(|request| Order::Take { token, request, process }, None).await;
+            let taken = taken.map_err(no_image)?;
             let taken = taken.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData));
             Ok(Image(Arc::new(taken.step("receive an image").map_err(no_image)?)))
         })
@@ -330,9 +334,10 @@ impl Room for ProcessRoom {
             program.grants.push(Grant { at: IMAGE_AT, fd: own });
             // Whoever goes away half-way leaves nobody half-made.
             let mut half_made = HalfMade(Some(&self.inner));
-            let process = self.run(program).await?;
-            let order = Order::Resume { token: self.token, process: process.0, image: description.clone() };
-            self.spawner.image(self.token, &order, Some(memory.as_fd())).await.map_err(no_image)?;
+            let process = self.start(program, Some(description.process)).await?;
+            let (token, image) = (self.token, description.clone());
+            let order = |request| Order::Resume { token, request, process: process.0, image };
+            self.spawner.image(order, Some(memory.as_fd())).await.map_err(no_image)?;
             half_made.0 = None;
             Ok(process)
         })

@@ -218,7 +218,7 @@ struct Spawner {
     /// Whose init is dead, and whose groups are not yet removed.
     dead: Vec<Cell>,
     slots: BTreeSet<u32>,
-    /// Who takes and resumes images, by their pids, and for which sandbox.
+    /// Who takes and resumes images, by their pids, and at whose request.
     helpers: BTreeMap<i32, u64>,
     /// It could not go back to its own namespaces.
     is_lost: bool,
@@ -342,14 +342,10 @@ impl Spawner {
                 let errno = self.mount(token, &mount).err().map_or(0, |failure| failure.errno());
                 Report::Mounted { token, errno }
             }
-            Order::Take { token, process } => match self.help(token, process, Help::Take) {
-                Ok(()) => return Ok(()),
-                Err(failure) => Report::NoImage { token, errno: failure.errno(), step: failure.step },
-            },
-            Order::Resume { token, process, image } => match self.help(token, process, Help::Resume(image, fds)) {
-                Ok(()) => return Ok(()),
-                Err(failure) => Report::NoImage { token, errno: failure.errno(), step: failure.step },
-            },
+            Order::Take { token, request, process } => return self.help(token, request, process, Help::Take),
+            Order::Resume { token, request, process, image } => {
+                return self.help(token, request, process, Help::Resume(image, fds));
+            }
         };
         if self.is_lost {
             // In a sandbox's namespaces, it would make the next one of the wrong parts.
@@ -444,36 +440,36 @@ impl Spawner {
     }
 
     /// Has a helper do what may take long with a program that nobody trusts. It answers the server itself.
-    fn help(&mut self, token: u64, process: u32, help: Help) -> Result<(), Failure> {
+    fn help(&mut self, token: u64, request: u64, process: u32, help: Help) -> io::Result<()> {
         let cell = self.cells.iter().find(|(_, cell)| cell.token == token && cell.files.is_some());
         let init = cell.and_then(|(init, _)| Pid::from_raw(*init));
-        let init = init.ok_or(io::Error::from_raw_os_error(libc::ESRCH)).step("find the sandbox")?;
-        match sys::fork(&self.alone).step("start a helper")? {
-            Some(helper) => {
-                self.helpers.insert(helper.as_raw_pid(), token);
+        let init = init.ok_or(io::Error::from_raw_os_error(libc::ESRCH)).step("find the sandbox");
+        match init.and_then(|init| Ok((sys::fork(&self.alone).step("start a helper")?, init))) {
+            Ok((Some(helper), _)) => {
+                self.helpers.insert(helper.as_raw_pid(), request);
                 Ok(())
             }
-            None => {
+            Ok((None, init)) => {
                 #[cfg(feature = "testing")]
                 crate::process::step::fault::plan_helper(self.settings.fault);
                 sys::end_after(IMAGE_SECONDS_MAX);
                 let is_tied = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).is_ok();
-                let has_told = is_tied && self.be_helper(token, Whom { init, process }, help).is_ok();
+                let has_told = is_tied && self.be_helper(request, Whom { init, process }, help).is_ok();
                 std::process::exit(i32::from(!has_told))
             }
+            Err(failure) => self.report(&no_image(request, failure), &[]),
         }
     }
 
-    fn be_helper(&self, token: u64, whom: Whom, help: Help) -> io::Result<()> {
+    fn be_helper(&self, request: u64, whom: Whom, help: Help) -> io::Result<()> {
         let done = match help {
-            Help::Take => image::take(whom).map(|(image, memory)| (Report::Taken { token, image }, Some(memory))),
+            Help::Take => image::take(whom).map(|(image, memory)| (Report::Taken { request, image }, Some(memory))),
             Help::Resume(image, memory) => match memory.first() {
-                Some(memory) => image::resume(whom, memory, &image).map(|()| (Report::Resumed { token }, None)),
+                Some(memory) => image::resume(whom, memory, &image).map(|()| (Report::Resumed { request }, None)),
                 None => Err(io::Error::from(io::ErrorKind::InvalidData)).step("receive an image"),
             },
         };
-        let (report, memory) = done
-            .unwrap_or_else(|failure| (Report::NoImage { token, errno: failure.errno(), step: failure.step }, None));
+        let (report, memory) = done.unwrap_or_else(|failure| (no_image(request, failure), None));
         self.report(&report, &memory.iter().map(AsFd::as_fd).collect::<Vec<_>>())
     }
 
@@ -482,11 +478,12 @@ impl Spawner {
         loop {
             match rustix::process::wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) => {
-                    if let Some(token) = self.helpers.remove(&pid.as_raw_pid())
+                    if let Some(request) = self.helpers.remove(&pid.as_raw_pid())
                         && status.exit_status() != Some(0)
                     {
-                        let step = "take or resume an image in time".to_owned();
-                        self.report(&Report::NoImage { token, step, errno: libc::ETIMEDOUT }, &[])?;
+                        let late = io::Error::from_raw_os_error(libc::ETIMEDOUT);
+                        let failure = Failure { step: "take or resume an image in time".to_owned(), source: late };
+                        self.report(&no_image(request, failure), &[])?;
                     }
                     if let Some(mut cell) = self.cells.remove(&pid.as_raw_pid()) {
                         cell.out_of_memory = cell.group.out_of_memory().unwrap_or(0);
@@ -559,6 +556,10 @@ impl Spawner {
         }
         self.trees.release();
     }
+}
+
+fn no_image(request: u64, failure: Failure) -> Report {
+    Report::NoImage { request, errno: failure.errno(), step: failure.step }
 }
 
 /// A directory of the host, ready to be attached inside.

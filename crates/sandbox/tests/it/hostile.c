@@ -51,6 +51,7 @@ int main(int argc, char **argv) {
     if (!strcmp(is, "timer")) setitimer(ITIMER_REAL, &soon, NULL);
     if (!strcmp(is, "shared")) mmap(NULL, 4096, 3, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (!strcmp(is, "memfd")) { int fd = memfd_create("vdso", 0); ftruncate(fd, 4096); mmap(NULL, 4096, 1, MAP_PRIVATE, fd, 0); close(fd); }
+    if (!strcmp(is, "file")) symlink("/", "/tmp/link");
     if (!strcmp(is, "open")) open("/dev/null", O_RDONLY);
     if (!strcmp(is, "high")) dup2(3, 400);
     if (!strcmp(is, "many")) for (int n = 0; n < 30000; n++) mmap(NULL, 4096, n & 1 ? 1 : 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -43,6 +43,8 @@ pub struct Description {
     /// Of the head, in the image's memory.
     at: u64,
     bytes: u64,
+    /// The number that the program had inside.
+    pub process: u32,
     /// Memory that its clones share.
     pub memory_bytes: u64,
     /// Open in it, and so in those that begin with it.

@@ -20,6 +20,9 @@ const EXECUTE: u64 = 4;
 
 pub fn resume(whom: Whom, image: &OwnedFd, description: &Description) -> Result<(), Failure> {
     let head = read_head(image, description)?;
+    if whom.process == description.process {
+        return Err(failure("be another process", libc::EEXIST));
+    }
     let tracee = Tracee::seize(Process::find(whom)?)?;
     // Of several, only one would stand still.
     if tracee.process.names_in("task").step("count a program's threads")?.len() != 1 {

@@ -38,6 +38,9 @@ const POPULATE_READ: u64 = 22;
 
 /// The image of a program that waits in a syscall, alone in its sandbox. It goes on afterwards, image or none.
 pub fn take(whom: Whom) -> Result<(Description, OwnedFd), Failure> {
+    if sys::runner().is_empty() {
+        return Err(refuse("it is of a processor that is not known"));
+    }
     let tracee = Tracee::seize(Process::find(whom)?)?;
     let taken = read(&tracee, whom);
     tracee.let_go().step("let a program go on")?;
@@ -76,7 +79,8 @@ fn read(tracee: &Tracee, whom: Whom) -> Result<(Description, OwnedFd), Failure> 
         system: system(&areas),
         files: files(&areas),
     };
-    let description = finish(&memory, &table, &head, descriptors)?;
+    let (at, bytes) = finish(&memory, &table, &head)?;
+    let description = Description { at, bytes, process: whom.process, memory_bytes: end, descriptors };
     Ok((description, memory.into()))
 }
 
@@ -91,8 +95,15 @@ fn is_alone(process: &Process, whom: Whom) -> Result<(), Failure> {
     if !children.is_empty() || siblings.step("look for a program's siblings")? != [process.pid] {
         return Err(refuse("it is not alone in its sandbox"));
     }
-    if !process.read("timers").unwrap_or_default().is_empty() {
+    if !process.read("timers").step("read a program's timers")?.is_empty() {
         return Err(refuse("it has timers"));
+    }
+    // A mount of ours: no link of the program's making leads elsewhere.
+    let tmp = process.file("root/tmp", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW);
+    let mut tmp = rustix::fs::Dir::new(tmp.step("look for a program's files")?).step("look for a program's files")?;
+    let mut names = std::iter::from_fn(|| tmp.read()).map_while(Result::ok);
+    if names.any(|entry| ![c".", c".."].contains(&entry.file_name())) {
+        return Err(refuse("it has written files"));
     }
     Ok(())
 }
@@ -288,7 +299,7 @@ fn check(area: &Area) -> Result<(), Failure> {
     if area.is_shared && (area.inode == 0 || is_writable) {
         return Err(refuse("it has shared memory"));
     }
-    if ["ht", "io", "pf", "lo", "dc"].iter().any(|flag| area.has(flag)) {
+    if ["ht", "io", "pf", "lo", "dc", "ss", "pk"].iter().any(|flag| area.has(flag)) {
         return Err(refuse("it has memory of a special kind"));
     }
     let is_plain = area.name.starts_with('/') && !area.name.ends_with(" (deleted)") && !area.name.contains('\\');
@@ -426,7 +437,8 @@ pub fn files(areas: &[Area]) -> Vec<(u64, String, u64)> {
 }
 
 /// Writes the rest, and lets nobody ever write again.
-fn finish(image: &File, table: &Table, head: &Head, descriptors: Vec<u16>) -> Result<Description, Failure> {
+/// Where its description is, and how long.
+fn finish(image: &File, table: &Table, head: &Head) -> Result<(u64, u64), Failure> {
     let write = |bytes: &[u8], at| image.write_all_at(bytes, at).step("write an image's memory");
     write(sys::runner(), 0)?;
     write(table.data(), PAGE)?;
@@ -437,5 +449,5 @@ fn finish(image: &File, table: &Table, head: &Head, descriptors: Vec<u16>) -> Re
     let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
     rustix::fs::fcntl_add_seals(image, seals).step("seal an image")?;
     debug_assert!(TABLE_AT.is_multiple_of(PAGE) && SYSTEM_AT.is_multiple_of(PAGE));
-    Ok(Description { at, bytes: bytes.len() as u64, memory_bytes: head.table_at, descriptors })
+    Ok((at, bytes.len() as u64))
 }
