@@ -5,6 +5,9 @@
 //! processes behind namespaces, cgroups, seccomp and Landlock (`processes`), the same without walls (`bare`), and a
 //! fake for tests of what lies above.
 //!
+//! A program that has loaded what it needs may be kept as an `Image`, with which others begin (`Sandbox::take`,
+//! `Sandbox::resume`): ordinary programs of ordinary sandboxes, from memory instead of by their own start.
+//!
 //! Whoever builds a binary on this crate calls `take_over` as the first thing in `main`: the process backend starts
 //! its helper by running the same binary again.
 //!

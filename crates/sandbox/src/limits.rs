@@ -54,5 +54,9 @@ pub const IMAGE_DATA_BYTES: u64 = 64 * 1024;
 pub const IMAGE_BYTES_MAX: u64 = 512 * 1024 * 1024;
 pub const IMAGE_ADDRESSES_MAX: u64 = 16 * 1024 * 1024 * 1024;
 
+/// Pieces of an image that clones have copied beforehand: some hundred in a Python. They travel in one message.
+pub const IMAGE_WRITTEN_MAX: usize = 2_000;
+pub const IMAGE_WRITTEN_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
 /// How long taking an image or becoming one may last, on a busy host.
 pub const IMAGE_SECONDS_MAX: u32 = 10;

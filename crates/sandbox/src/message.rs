@@ -44,6 +44,13 @@ pub enum Order {
         request: u64,
         process: u32,
     },
+    /// Look which pages of its image a clone has written.
+    Learn {
+        token: u64,
+        request: u64,
+        process: u32,
+        image: Description,
+    },
     /// Make the image, which comes along, of a program.
     Resume {
         token: u64,
@@ -88,6 +95,10 @@ pub enum Report {
     },
     Resumed {
         request: u64,
+    },
+    Learnt {
+        request: u64,
+        image: Description,
     },
     /// Neither taken nor resumed.
     NoImage {

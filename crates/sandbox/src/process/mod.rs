@@ -280,8 +280,8 @@ fn take_two(listeners: &mut Vec<OwnedFd>) -> Option<[OwnedFd; 2]> {
     (listeners.len() >= 2).then(|| listeners.drain(..2).collect::<Vec<_>>().try_into().ok())?
 }
 
-/// An image that was taken, or nothing of one that was resumed.
-type Imaged = Option<(Description, OwnedFd)>;
+/// Of an image that was taken, its memory too; nothing of one that was resumed.
+type Imaged = Option<(Description, Option<OwnedFd>)>;
 type ImageAnswer = oneshot::Sender<Result<Imaged, Failure>>;
 type StartAnswer = oneshot::Sender<Result<Started, StartError>>;
 
@@ -443,7 +443,8 @@ impl Table {
                     let _ = answer.send(errno);
                 }
             }
-            Report::Taken { request, image } => self.imaged(request, Ok(fds.into_iter().next().map(|fd| (image, fd)))),
+            Report::Taken { request, image } => self.imaged(request, Ok(Some((image, fds.into_iter().next())))),
+            Report::Learnt { request, image } => self.imaged(request, Ok(Some((image, None)))),
             Report::Resumed { request } => self.imaged(request, Ok(None)),
             Report::NoImage { request, step, errno } => {
                 self.imaged(request, Err(Failure { step, source: io::Error::from_raw_os_error(errno) }));

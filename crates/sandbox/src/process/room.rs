@@ -239,6 +239,10 @@ impl Drop for HalfMade<'_> {
     }
 }
 
+fn no_answer() -> ImageError {
+    ImageError::Step { step: "receive an image".to_owned(), source: io::ErrorKind::InvalidData.into() }
+}
+
 fn no_image(failure: Failure) -> ImageError {
     ImageError::Step { step: failure.step, source: failure.source }
 }
@@ -317,9 +321,19 @@ impl Room for ProcessRoom {
         Box::pin(async move {
             let (token, process) = (self.token, process.0);
             let taken = self.spawner.image(|request| Order::Take { token, request, process }, None).await;
-            let taken = taken.map_err(no_image)?;
-            let taken = taken.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData));
-            Ok(Image(Arc::new(taken.step("receive an image").map_err(no_image)?)))
+            let Some((description, Some(memory))) = taken.map_err(no_image)? else { return Err(no_answer()) };
+            Ok(Image(Arc::new((description, memory))))
+        })
+    }
+
+    fn learn<'a>(&'a self, image: &'a Image, process: ProcessId) -> BoxFuture<'a, Result<Image, ImageError>> {
+        Box::pin(async move {
+            let (description, memory) = &*image.0;
+            let (token, process, image) = (self.token, process.0, description.clone());
+            let learnt = self.spawner.image(|request| Order::Learn { token, request, process, image }, None).await;
+            let Some((description, _)) = learnt.map_err(no_image)? else { return Err(no_answer()) };
+            let memory = memory.try_clone().step("share an image").map_err(no_image)?;
+            Ok(Image(Arc::new((description, memory))))
         })
     }
 

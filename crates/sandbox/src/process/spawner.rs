@@ -260,6 +260,7 @@ impl House {
 enum Help {
     Take,
     Resume(Description, Vec<OwnedFd>),
+    Learn(Description),
 }
 
 struct Cell {
@@ -343,6 +344,9 @@ impl Spawner {
                 Report::Mounted { token, errno }
             }
             Order::Take { token, request, process } => return self.help(token, request, process, Help::Take),
+            Order::Learn { token, request, process, image } => {
+                return self.help(token, request, process, Help::Learn(image));
+            }
             Order::Resume { token, request, process, image } => {
                 return self.help(token, request, process, Help::Resume(image, fds));
             }
@@ -464,6 +468,7 @@ impl Spawner {
     fn be_helper(&self, request: u64, whom: Whom, help: Help) -> io::Result<()> {
         let done = match help {
             Help::Take => image::take(whom).map(|(image, memory)| (Report::Taken { request, image }, Some(memory))),
+            Help::Learn(image) => image::learn(whom, image).map(|image| (Report::Learnt { request, image }, None)),
             Help::Resume(image, memory) => match memory.first() {
                 Some(memory) => image::resume(whom, memory, &image).map(|()| (Report::Resumed { request }, None)),
                 None => Err(io::Error::from(io::ErrorKind::InvalidData)).step("receive an image"),

@@ -256,3 +256,25 @@ async fn random_numbers_of_clones_differ() {
     }
     assert_eq!((drawn.len(), fresh.len()), (1, 3));
 }
+
+/// What one clone writes first, the next has already; what it has written there, nobody else sees.
+#[tokio::test(flavor = "multi_thread")]
+async fn clones_write_ahead_what_the_first_one_wrote() {
+    if !works_here() {
+        return;
+    }
+    let (isolation, _) = isolation().await;
+    let image = take(&template(room(&isolation).await, python("x = 41")).await).await.unwrap();
+    let mut first = clone(&isolation, &image).await;
+    assert_eq!(first.say("globals().update(x=1), kept.clear()").await, "(None, None)");
+    let learnt = soon(first.sandbox.learn(&image, first.process)).await.unwrap();
+    let (mut plain, mut ahead) = (clone(&isolation, &image).await, clone(&isolation, &learnt).await);
+    let held = |clone: &Running| clone.sandbox.usage().unwrap().memory_bytes;
+    // Each page of the first one's list, some hundred of them.
+    if let (Some(plain), Some(ahead)) = (held(&plain), held(&ahead)) {
+        assert!(ahead > plain + 256 * 1024, "{plain} {ahead}");
+    }
+    for clone in [&mut plain, &mut ahead] {
+        assert_eq!(clone.say("x, len(kept), kept[777]").await, "(41, 20000, '777777777777777777777777777777')");
+    }
+}

@@ -77,7 +77,6 @@ async fn hostile_programs_gain_nothing() {
     build(folder.path());
     let (named, settings) = Named::make();
     let (isolation, _) = sandbox::processes(settings, Arc::new(OnTokio)).await.unwrap();
-    is_well(&isolation).await;
     let alone = named.processes();
     use Outcome::{NotResumed, Refused, Runs};
     let expected = [
@@ -159,9 +158,9 @@ async fn many_clones_leave_nothing() {
     }
     let (named, settings) = Named::make();
     let (isolation, _) = sandbox::processes(settings, Arc::new(OnTokio)).await.unwrap();
+    let spawner = *named.processes().first().unwrap();
     let image = take(&template(room(&isolation).await, python("")).await).await.unwrap();
     drop(clone(&isolation, &image).await);
-    let spawner = *named.processes().iter().min().unwrap();
     eventually("the spawner is at rest", || named.processes() == [spawner]).await;
     let files = (open_files(spawner), open_files(std::process::id()));
     for round in 0..cycles() {
@@ -191,6 +190,7 @@ async fn clones_that_are_given_up_leave_nothing() {
     }
     let (named, settings) = Named::make();
     let (isolation, _) = sandbox::processes(settings, Arc::new(OnTokio)).await.unwrap();
+    let alone = named.processes();
     let first = template(room(&isolation).await, python("")).await;
     let image = take(&first).await.unwrap();
     let mut given_up = 0;
@@ -231,15 +231,16 @@ async fn clones_that_are_given_up_leave_nothing() {
     assert!(given_up >= 3, "only {given_up} were given up in time");
     drop(first);
     is_well(&isolation).await;
-    let spawner = *named.processes().iter().min().unwrap();
-    eventually("nobody is left", || named.processes() == [spawner]).await;
+    eventually("nobody is left", || named.processes() == alone).await;
 }
 
 async fn try_both(isolation: &Isolation, image: &Image, failed: &mut BTreeSet<String>) -> bool {
     let Ok(sandbox) = soon(isolation.start(spec("fault"))).await else { return false };
     let mut told = |error: ImageError| match error {
         ImageError::Step { step, source } => {
-            assert_eq!(source.raw_os_error(), Some(libc::ECANCELED), "{step}: {source}");
+            // One that could not be let go is dead when the next helper looks for it.
+            let expected = [libc::ECANCELED, libc::ESRCH];
+            assert!(source.raw_os_error().is_some_and(|errno| expected.contains(&errno)), "{step}: {source}");
             failed.insert(step);
         }
         ImageError::Run(error) => panic!("{error:?}"),
@@ -249,9 +250,10 @@ async fn try_both(isolation: &Isolation, image: &Image, failed: &mut BTreeSet<St
     let mut line = String::new();
     tokio::task::block_in_place(|| std::io::BufRead::read_line(&mut heard, &mut line)).unwrap();
     let taken = images::take_of(&sandbox, process).await.map(drop).map_err(&mut told);
+    let learnt = soon(sandbox.learn(image, process)).await.map(drop).map_err(&mut told);
     let (program, ..) = images::talk(waiting());
     let resumed = soon(sandbox.resume(image, program)).await.map(drop).map_err(&mut told);
-    taken.is_ok() && resumed.is_ok()
+    taken.is_ok() && learnt.is_ok() && resumed.is_ok()
 }
 
 /// Every step of taking and of becoming an image fails once. Nobody is handed out who is half another.

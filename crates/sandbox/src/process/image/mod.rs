@@ -19,6 +19,7 @@
 //! anew when it goes on. Only on x86-64.
 
 mod layout;
+mod learn;
 mod resume;
 mod take;
 mod trace;
@@ -28,6 +29,7 @@ use std::os::fd::OwnedFd;
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
+pub use learn::learn;
 pub use resume::resume;
 pub use take::take;
 
@@ -49,6 +51,8 @@ pub struct Description {
     pub memory_bytes: u64,
     /// Open in it, and so in those that begin with it.
     pub descriptors: Vec<u16>,
+    /// What clones write at once, of which each is given its own before anybody waits.
+    pub written: Vec<(u64, u64)>,
 }
 
 /// A program to be taken or replaced: a child of its sandbox's init, by its number inside.

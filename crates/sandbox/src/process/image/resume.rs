@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use crate::process::image::layout::{self, Area, DATA_AT, LOW_END, PAGE, RUNNER_AT, SYSTEM_AT, TABLE_AT};
+use crate::process::image::learn::write_ahead;
 use crate::process::image::take::system;
 use crate::process::image::trace::{CALL, NO_CALL, Process, R12, R13, RAX, RIP, Registers, Tracee, VECTORS};
 use crate::process::image::{Description, Head, IMAGE_AT, Whom, read_head};
@@ -30,7 +31,8 @@ pub fn resume(whom: Whom, image: &OwnedFd, description: &Description) -> Result<
     }
     let instruction = move_in(&tracee, &head)?;
     run(&tracee, &head)?;
-    be_the_thread(&tracee, &head, whom, instruction)?;
+    let areas = be_the_thread(&tracee, &head, whom, instruction)?;
+    write_ahead(&tracee, &areas, description)?;
     tracee.let_go().step("let a program begin")
 }
 
@@ -112,8 +114,8 @@ fn run(tracee: &Tracee, head: &Head) -> Result<(), Failure> {
     Err(failure(&format!("become an image: call {number} of its table, syscall {call}"), errno))
 }
 
-/// From here on it has the other's memory.
-fn be_the_thread(tracee: &Tracee, head: &Head, whom: Whom, instruction: u64) -> Result<(), Failure> {
+/// From here on it has the other's memory. Gives its mappings.
+fn be_the_thread(tracee: &Tracee, head: &Head, whom: Whom, instruction: u64) -> Result<Vec<Area>, Failure> {
     let (pid, registers) = (tracee.process.pid, Registers(head.registers.clone()));
     let code = head.system.iter().find(|(name, ..)| name == "[vdso]").map_or(0, |(_, at, _)| *at);
     let instruction = code.saturating_add(instruction);
@@ -136,7 +138,8 @@ fn be_the_thread(tracee: &Tracee, head: &Head, whom: Whom, instruction: u64) -> 
     tracee.call(instruction, libc::SYS_munmap, low).step("clear away")?;
     sys::set_registers(pid, VECTORS, &head.vectors).step("set a program's registers")?;
     tracee.set_registers(&registers).step("set a program's registers")?;
-    sys::set_signal_mask(pid, head.signal_mask).step("set a program's signals")
+    sys::set_signal_mask(pid, head.signal_mask).step("set a program's signals")?;
+    Ok(mapped)
 }
 
 fn failure(step: &str, errno: i32) -> Failure {

@@ -61,7 +61,8 @@ fn read(tracee: &Tracee, whom: Whom) -> Result<(Description, OwnedFd), Failure> 
     clear_the_way(&mut table, &descriptors);
     surroundings(&tracee.process, &mut table)?;
     let memory = memory()?;
-    let mut pages = Pages { tracee, image: &memory, at: PAGES_AT };
+    let residence = tracee.process.file("pagemap", OFlags::RDONLY).step("look through a program's memory")?;
+    let mut pages = Pages { tracee, residence, image: &memory, at: PAGES_AT };
     map(&areas, &descriptors, &mut pages, &mut table)?;
     let end = pages.at;
     let asked = thread(tracee, &waiting, &areas, &mut table);
@@ -80,7 +81,8 @@ fn read(tracee: &Tracee, whom: Whom) -> Result<(Description, OwnedFd), Failure> 
         files: files(&areas),
     };
     let (at, bytes) = finish(&memory, &table, &head)?;
-    let description = Description { at, bytes, process: whom.process, memory_bytes: end, descriptors };
+    let description =
+        Description { at, bytes, process: whom.process, memory_bytes: end, descriptors, written: Vec::new() };
     Ok((description, memory.into()))
 }
 
@@ -195,43 +197,52 @@ fn memory() -> Result<File, Failure> {
     Ok(rustix::fs::memfd_create("image", flags).step("make an image's memory")?.into())
 }
 
+/// Which parts of an area are in memory.
+#[derive(Debug, Default)]
+pub struct Resident {
+    /// Not what was mapped there: written since.
+    pub own: Vec<(u64, u64)>,
+    pub of_file: Vec<(u64, u64)>,
+}
+
+/// Parts that are no further from each other than a gap count as one.
+pub fn resident(residence: &File, area: &Area, gap: u64) -> io::Result<Resident> {
+    const PRESENT: u64 = 1 << 63;
+    const SWAPPED: u64 = 1 << 62;
+    const OF_FILE: u64 = 1 << 61;
+    const CHUNK_PAGES: u64 = 128 * 1024;
+    let mut resident = Resident::default();
+    let mut begin = area.start;
+    while begin < area.end {
+        let pages = (area.end.saturating_sub(begin) / PAGE).min(CHUNK_PAGES);
+        let mut bytes = vec![0; usize::try_from(pages.saturating_mul(8)).unwrap_or(0)];
+        residence.read_exact_at(&mut bytes, (begin / PAGE).saturating_mul(8))?;
+        for (number, entry) in (0_u64..).zip(layout::words(&bytes)) {
+            if entry & (PRESENT | SWAPPED) == 0 {
+                continue;
+            }
+            let runs = if entry & OF_FILE == 0 { &mut resident.own } else { &mut resident.of_file };
+            let page = begin.saturating_add(number.saturating_mul(PAGE));
+            let end = page.saturating_add(PAGE);
+            match runs.last_mut() {
+                Some(last) if page.saturating_sub(last.1) <= gap.saturating_mul(PAGE) => last.1 = end,
+                _ => runs.push((page, end)),
+            }
+        }
+        begin = begin.saturating_add(pages.saturating_mul(PAGE));
+    }
+    Ok(resident)
+}
+
 /// Copies the pages that are a program's own into the image.
 struct Pages<'a> {
     tracee: &'a Tracee,
+    residence: File,
     image: &'a File,
     at: u64,
 }
 
 impl Pages<'_> {
-    /// Which parts of an area are not what was mapped there.
-    fn own(&self, area: &Area) -> io::Result<Vec<(u64, u64)>> {
-        const PRESENT: u64 = 1 << 63;
-        const SWAPPED: u64 = 1 << 62;
-        const OF_FILE: u64 = 1 << 61;
-        const CHUNK_PAGES: u64 = 128 * 1024;
-        let map = self.tracee.process.file("pagemap", OFlags::RDONLY)?;
-        let mut runs: Vec<(u64, u64)> = Vec::new();
-        let mut begin = area.start;
-        while begin < area.end {
-            let pages = (area.end.saturating_sub(begin) / PAGE).min(CHUNK_PAGES);
-            let mut bytes = vec![0; usize::try_from(pages.saturating_mul(8)).unwrap_or(0)];
-            map.read_exact_at(&mut bytes, (begin / PAGE).saturating_mul(8))?;
-            for (number, entry) in (0_u64..).zip(layout::words(&bytes)) {
-                if entry & (PRESENT | SWAPPED) == 0 || entry & OF_FILE != 0 {
-                    continue;
-                }
-                let page = begin.saturating_add(number.saturating_mul(PAGE));
-                let end = page.saturating_add(PAGE);
-                match runs.last_mut() {
-                    Some(last) if page.saturating_sub(last.1) <= GAP_PAGES * PAGE => last.1 = end,
-                    _ => runs.push((page, end)),
-                }
-            }
-            begin = begin.saturating_add(pages.saturating_mul(PAGE));
-        }
-        Ok(runs)
-    }
-
     /// Where in the image it is now.
     fn copy(&mut self, start: u64, end: u64) -> Result<u64, Failure> {
         const CHUNK: u64 = 256 * 1024;
@@ -335,7 +346,12 @@ fn map_file(area: &Area, file: u16, table: &mut Table) {
 
 /// What it wrote itself, over what is mapped.
 fn overlay(area: &Area, pages: &mut Pages<'_>, table: &mut Table) -> Result<(), Failure> {
-    for (start, end) in pages.own(area).step("look through a program's memory")? {
+    let resident = resident(&pages.residence, area, GAP_PAGES).step("look through a program's memory")?;
+    let is_readable = area.protection & flags(&[libc::PROT_READ]) != 0;
+    for (start, end) in resident.of_file.into_iter().filter(|_| is_readable && area.inode != 0) {
+        table.call(libc::SYS_madvise, &[start, end.saturating_sub(start), POPULATE_READ], 0);
+    }
+    for (start, end) in resident.own {
         let length = end.saturating_sub(start);
         let from = pages.copy(start, end)?;
         let image = u64::from(IMAGE_AT);
@@ -346,7 +362,7 @@ fn overlay(area: &Area, pages: &mut Pages<'_>, table: &mut Table) -> Result<(), 
         }
         let how = flags(&[libc::MAP_PRIVATE, libc::MAP_FIXED]);
         table.call(libc::SYS_mmap, &[start, length, area.protection, how, image, from], start);
-        if area.protection & flags(&[libc::PROT_READ]) != 0 {
+        if is_readable {
             // Now, and not one page after the other when somebody waits.
             table.call(libc::SYS_madvise, &[start, length, POPULATE_READ], 0);
         }
