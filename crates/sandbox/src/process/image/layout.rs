@@ -169,7 +169,7 @@ mod tests {
         table.call(libc::SYS_munmap, &[1, 2], 3);
         assert_eq!(words(&table.bytes().unwrap()), [libc::SYS_munmap as u64, 1, 2, 0, 0, 0, 0, 3]);
         assert_eq!((table.put(b"/usr\0").unwrap(), table.put(b"x").unwrap()), (DATA_AT, DATA_AT + 8));
-        (0..60_000).for_each(|_| table.call(libc::SYS_munmap, &[], 0));
+        (0..70_000).for_each(|_| table.call(libc::SYS_munmap, &[], 0));
         assert!(table.bytes().is_err());
         assert!(table.put(&[0; IMAGE_DATA_BYTES as usize]).is_err());
     }
