@@ -249,8 +249,8 @@ async fn try_both(isolation: &Isolation, image: &Image, failed: &mut BTreeSet<St
     let Ok(process) = soon(sandbox.run(program)).await else { return false };
     let mut line = String::new();
     tokio::task::block_in_place(|| std::io::BufRead::read_line(&mut heard, &mut line)).unwrap();
-    let taken = images::take_of(&sandbox, process).await.map(drop).map_err(&mut told);
     let learnt = soon(sandbox.learn(image, process)).await.map(drop).map_err(&mut told);
+    let taken = images::take_of(&sandbox, process).await.map(drop).map_err(&mut told);
     let (program, ..) = images::talk(waiting());
     let resumed = soon(sandbox.resume(image, program)).await.map(drop).map_err(&mut told);
     taken.is_ok() && learnt.is_ok() && resumed.is_ok()

@@ -64,7 +64,11 @@ pub fn parse(text: &str) -> io::Result<Vec<Area>> {
     }
     // There at a fixed place in every process, and nobody's to move.
     areas.retain(|area| area.name != "[vsyscall]");
-    if areas.is_empty() || areas.len() > IMAGE_MAPPINGS_MAX {
+    if areas.is_empty() {
+        // It has died.
+        return Err(io::Error::from_raw_os_error(libc::ESRCH));
+    }
+    if areas.len() > IMAGE_MAPPINGS_MAX {
         return Err(io::ErrorKind::InvalidData.into());
     }
     Ok(areas)
