@@ -71,10 +71,13 @@ pub mod fault {
         }
     }
 
-    /// Called by each helper first.
+    /// Called by each helper first. It counts on where its spawner was, if a server is to be killed.
     pub fn plan_helper(fault: Option<Fault>) {
-        let steps = if let Some(Fault::FailHelper(steps)) = fault { steps } else { 0 };
-        STEPS_LEFT.store(steps, Ordering::Relaxed);
+        match fault {
+            Some(Fault::FailHelper(steps)) => STEPS_LEFT.store(steps, Ordering::Relaxed),
+            Some(Fault::KillServer(_)) => {}
+            Some(Fault::Fail(_)) | None => STEPS_LEFT.store(0, Ordering::Relaxed),
+        }
     }
 
     pub fn strike(step: &str) -> Result<(), Failure> {
