@@ -131,7 +131,7 @@ pub fn works_here() -> bool {
 }
 
 async fn programs_go_on(isolation: &Isolation) {
-    let mut first = template(room(isolation).await, python("x = 41")).await;
+    let mut first = template(room(isolation).await, python("x = 41; os.set_inheritable(4, False)")).await;
     assert_eq!(first.say("x + 1").await, "42");
     let image = take(&first).await.unwrap();
     assert_eq!(image.descriptors(), [0, 1, 2, 3, 4]);
@@ -142,6 +142,7 @@ async fn programs_go_on(isolation: &Isolation) {
     assert_eq!(clone.say("x, len(kept), kept[777]").await, "(41, 20000, '777777777777777777777777777777')");
     let there = "('before', '/', '/usr/bin/python3')";
     assert_eq!(clone.say("os.environ['TOLD'], os.getcwd(), sys.executable").await, there);
+    assert_eq!(clone.say("[os.get_inheritable(n) for n in range(5)]").await, "[True, True, True, True, False]");
     assert_eq!(clone.say("time.time() > 1e9 and time.monotonic() > 0").await, "True");
     assert_eq!(clone.say("sorted(os.listdir('/proc/self/fd'))[:-1]").await, "['0', '1', '2', '3', '4']");
     // It has all that a process has: threads, children, signals, and a heap that grows and shrinks.

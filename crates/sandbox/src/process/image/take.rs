@@ -59,6 +59,7 @@ fn read(tracee: &Tracee, whom: Whom) -> Result<(Description, OwnedFd), Failure> 
 
     let mut table = Table::default();
     clear_the_way(&mut table, &descriptors);
+    inheritance(&tracee.process, &descriptors, &mut table)?;
     surroundings(&tracee.process, &mut table)?;
     let memory = memory()?;
     let residence = tracee.process.file("pagemap", OFlags::RDONLY).step("look through a program's memory")?;
@@ -140,6 +141,19 @@ fn descriptors(process: &Process) -> Result<Vec<u16>, Failure> {
         return Err(refuse("it has descriptors of too high numbers"));
     }
     Ok(descriptors)
+}
+
+/// What it has open it may have closed to programs that it would start.
+fn inheritance(process: &Process, descriptors: &[u16], table: &mut Table) -> Result<(), Failure> {
+    for descriptor in descriptors {
+        let text = process.read(&format!("fdinfo/{descriptor}")).step("read a program's descriptors")?;
+        let flags = text.lines().find_map(|line| u32::from_str_radix(line.strip_prefix("flags:")?.trim(), 8).ok());
+        if flags.is_some_and(|flags| flags & libc::O_CLOEXEC.unsigned_abs() != 0) {
+            let [set, closed] = [libc::F_SETFD, libc::FD_CLOEXEC].map(|word| u64::from(word.unsigned_abs()));
+            table.call(libc::SYS_fcntl, &[u64::from(*descriptor), set, closed], 0);
+        }
+    }
+    Ok(())
 }
 
 /// Lets go of what the fresh program has.
