@@ -79,6 +79,8 @@ int main(int argc, char **argv) {
         write(4, "ready\n", 6);
         for (;;) { long got; asm volatile("call *%1" : "=a"(got) : "r"(page), "S"(&byte) : "rdi", "rdx", "rcx", "r11", "memory"); if (got == 1) { try_all(); write(4, "fine\n", 5); } }
     }
+    // Nobody stops who waits for a child with its memory: only death ends that.
+    if (!strcmp(is, "stuck")) { write(4, "ready\n", 6); if (!vfork()) for (;;) pause(); }
     if (!strcmp(is, "spin")) { write(4, "ready\n", 6); spin(NULL); }
     if (!strcmp(is, "dying")) { write(4, "ready\n", 6); usleep(argc > 2 ? 2000 : 0); _exit(3); }
     if (!strcmp(is, "no-stack")) {

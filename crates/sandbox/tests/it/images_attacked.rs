@@ -99,6 +99,7 @@ async fn hostile_programs_gain_nothing() {
         ("clockless", NotResumed),
         ("far", NotResumed),
         ("spin", Refused),
+        ("stuck", Refused),
         ("dying", Refused),
         ("no-stack", Refused),
     ];
