@@ -1,6 +1,7 @@
 //! From a release to an instance that can run it: code, interpreter, key, sandbox, environment.
 
 use std::collections::BTreeMap;
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -111,18 +112,7 @@ async fn make(
     if let Some(listener) = listeners.next() {
         held.push(parts.host.serve_api(function, number, listener));
     }
-    let listener =
-        listeners.next().ok_or_else(|| InvokeError::Internal("the sandbox has no Runtime API".to_owned()))?;
-    let served_api = http::serve(listener, !start.is_framed, &parts.spawn, &parts.chance);
-    let served_api = served_api.map_err(|error| InvokeError::Internal(format!("serve the Runtime API: {error}")))?;
-    let identity = Identity {
-        account: function.account.to_string(),
-        function_name: function.name.clone(),
-        version: function.version.clone(),
-        handler: function.handler.clone(),
-    };
-    let (clock, chance) = (Arc::clone(&parts.clock), Arc::clone(&parts.chance));
-    let api = Api::new(served_api, identity, clock, chance);
+    let api = runtime_api(inner, function, listeners.next(), !start.is_framed)?;
     let initialization = initialization(why);
     Ok(Made {
         sandbox,
@@ -138,6 +128,25 @@ async fn make(
         log,
         held,
     })
+}
+
+fn runtime_api(
+    inner: &Inner,
+    function: &FunctionSpec,
+    listener: Option<TcpListener>,
+    has_runtime: bool,
+) -> Result<Api, InvokeError> {
+    let parts = &inner.parts;
+    let listener = listener.ok_or_else(|| InvokeError::Internal("the sandbox has no Runtime API".to_owned()))?;
+    let served = http::serve(listener, has_runtime, &parts.spawn, &parts.chance);
+    let served = served.map_err(|error| InvokeError::Internal(format!("serve the Runtime API: {error}")))?;
+    let identity = Identity {
+        account: function.account.to_string(),
+        function_name: function.name.clone(),
+        version: function.version.clone(),
+        handler: function.handler.clone(),
+    };
+    Ok(Api::new(served, identity, Arc::clone(&parts.clock), Arc::clone(&parts.chance)))
 }
 
 async fn unpack(inner: &Inner, function: &FunctionSpec) -> Result<Code, InvokeError> {

@@ -4,12 +4,14 @@
 use std::fmt;
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::BoxFuture;
 use tokio::net::TcpStream;
 
+use crate::process::image::Description;
 use crate::spec::{Limits, Mount, Program, Spec};
 
 /// Starts sandboxes. Cheap to clone.
@@ -50,6 +52,15 @@ pub(crate) trait Room: Send + Sync {
         text.to_owned()
     }
     fn run(&self, program: Program) -> BoxFuture<'_, Result<ProcessId, RunError>>;
+    fn take(&self, _process: ProcessId) -> BoxFuture<'_, Result<Image, ImageError>> {
+        Box::pin(async { Err(ImageError::unsupported()) })
+    }
+    fn learn<'a>(&'a self, _image: &'a Image, _process: ProcessId) -> BoxFuture<'a, Result<Image, ImageError>> {
+        Box::pin(async { Err(ImageError::unsupported()) })
+    }
+    fn resume<'a>(&'a self, _image: &'a Image, _program: Program) -> BoxFuture<'a, Result<ProcessId, ImageError>> {
+        Box::pin(async { Err(ImageError::unsupported()) })
+    }
     fn event(&self) -> BoxFuture<'_, Event>;
     fn signal(&self, process: ProcessId, signal: i32) -> io::Result<()>;
     fn clear(&self) -> BoxFuture<'_, io::Result<()>>;
@@ -81,6 +92,33 @@ impl Sandbox {
     /// Starts a program by a fresh exec. Answers when the program's first instruction is due, or says why it is not.
     pub async fn run(&self, program: Program) -> Result<ProcessId, RunError> {
         self.room.run(program).await
+    }
+
+    /// An image of a program that waits in a syscall for its first order, with all loaded that it needs: others begin
+    /// where it is (`resume`). It must have one thread, be alone in this sandbox, and have nothing open but what it was
+    /// given. It goes on afterwards, as if nothing had happened, also after an error; only one that could not be read in
+    /// time is killed. `EAGAIN` means that it did not wait.
+    ///
+    /// Everybody who begins with an image knows its secrets, random numbers to come among them: the program makes them
+    /// anew when it goes on. What it is told before it waits is in there too.
+    pub async fn take(&self, process: ProcessId) -> Result<Image, ImageError> {
+        self.room.take(process).await
+    }
+
+    /// Starts a program as `run` does, and makes it begin where the image is: with the image's memory, environment and
+    /// directory, and with the grants, limits and files of this sandbox. `program` is what runs for a moment until then:
+    /// the same interpreter, made to wait without end. Its grants are under the numbers that the image has open.
+    ///
+    /// After an error the sandbox is gone.
+    pub async fn resume(&self, image: &Image, program: Program) -> Result<ProcessId, ImageError> {
+        self.room.resume(image, program).await
+    }
+
+    /// The same image, with what a program that began with it has written since: those who begin with the answer have
+    /// these pages of their own at once, and not one after the other when somebody waits. Best asked after the first
+    /// order of the first clone. The program does not notice.
+    pub async fn learn(&self, image: &Image, process: ProcessId) -> Result<Image, ImageError> {
+        self.room.learn(image, process).await
     }
 
     /// What happened next. Each exit of a program that `run` started is told once, after the `run` that started it has
@@ -150,6 +188,29 @@ impl fmt::Debug for Sandbox {
     }
 }
 
+/// What a program was when it waited. Cheap to clone; its memory is held until the last clone is gone, and by all who
+/// began with it. It is for this server's lifetime and this machine's.
+#[derive(Clone)]
+pub struct Image(pub(crate) Arc<(Description, OwnedFd)>);
+
+impl Image {
+    /// Memory of this server's that it takes, and those who begin with it share.
+    pub fn memory_bytes(&self) -> u64 {
+        self.0.0.memory_bytes
+    }
+
+    /// The numbers of what the program had open.
+    pub fn descriptors(&self) -> &[u16] {
+        &self.0.0.descriptors
+    }
+}
+
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Image").field("memory_bytes", &self.memory_bytes()).finish_non_exhaustive()
+    }
+}
+
 /// A process that `run` started: its number inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProcessId(pub u32);
@@ -212,6 +273,25 @@ pub enum StartError {
     NoEgress(String),
     #[error("reach the process that starts sandboxes")]
     SpawnerGone,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error("{step}")]
+    Step {
+        /// What was being done, or why such a program has no image, in words that fit "failed to ...".
+        step: String,
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl ImageError {
+    fn unsupported() -> ImageError {
+        ImageError::Step { step: "take an image without walls".to_owned(), source: io::ErrorKind::Unsupported.into() }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -5,6 +5,9 @@
 //! processes behind namespaces, cgroups, seccomp and Landlock (`processes`), the same without walls (`bare`), and a
 //! fake for tests of what lies above.
 //!
+//! A program that has loaded what it needs may be kept as an `Image`, with which others begin (`Sandbox::take`,
+//! `Sandbox::resume`): ordinary programs of ordinary sandboxes, from memory instead of by their own start.
+//!
 //! Whoever builds a binary on this crate calls `take_over` as the first thing in `main`: the process backend starts
 //! its helper by running the same binary again.
 //!
@@ -25,7 +28,9 @@ mod sys;
 
 pub use fake::{FakeProcess, fake};
 pub use features::{EGRESS, Feature, Features, NOT_FORWARDING};
-pub use isolation::{Event, Exit, Freezing, Isolation, ProcessId, RunError, Sandbox, StartError, Status, Usage};
+pub use isolation::{
+    Event, Exit, Freezing, Image, ImageError, Isolation, ProcessId, RunError, Sandbox, StartError, Status, Usage,
+};
 pub use process::{IsolationError, Settings, bare, processes, take_over};
 pub use spec::{Cpu, Grant, Limits, Mount, Network, Program, Spec};
 /// For `lamp doctor`. Not about sandboxes: here since this is the crate that may ask the kernel anything.

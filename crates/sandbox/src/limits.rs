@@ -43,3 +43,20 @@ pub const SERVERS_ENDING_MAX: u32 = 64;
 
 /// What `pasta` may say of its failure.
 pub const PASTA_WORDS_BYTES_MAX: usize = 2_048;
+
+/// Mappings of a program of which an image is taken: a Python with everything has some hundreds.
+pub const IMAGE_MAPPINGS_MAX: usize = 4_096;
+
+/// Names of files and the like in an image.
+pub const IMAGE_DATA_BYTES: u64 = 64 * 1024;
+
+/// Memory that an image holds, and addresses that its program may have mapped: what is looked through to find it.
+pub const IMAGE_BYTES_MAX: u64 = 512 * 1024 * 1024;
+pub const IMAGE_ADDRESSES_MAX: u64 = 16 * 1024 * 1024 * 1024;
+
+/// Pieces of an image that clones have copied beforehand: some hundred in a Python. They travel in one message.
+pub const IMAGE_WRITTEN_MAX: usize = 2_000;
+pub const IMAGE_WRITTEN_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// How long taking an image or becoming one may last, on a busy host.
+pub const IMAGE_SECONDS_MAX: u32 = 10;

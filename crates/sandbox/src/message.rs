@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::{GRANTS_MAX, MESSAGE_BYTES_MAX};
 use crate::process::cgroup::Group;
+use crate::process::image::Description;
 use crate::process::{Kind, Settings};
 use crate::spec::{Mount, Spec};
 
@@ -36,6 +37,26 @@ pub enum Order {
     Mount {
         token: u64,
         mounts: Vec<Mount>,
+    },
+    /// Take an image of a program.
+    Take {
+        token: u64,
+        request: u64,
+        process: u32,
+    },
+    /// Look which pages of its image a clone has written.
+    Learn {
+        token: u64,
+        request: u64,
+        process: u32,
+        image: Description,
+    },
+    /// Make the image, which comes along, of a program.
+    Resume {
+        token: u64,
+        request: u64,
+        process: u32,
+        image: Description,
     },
 }
 
@@ -67,6 +88,24 @@ pub enum Report {
         token: u64,
         errno: i32,
     },
+    /// With the image's memory.
+    Taken {
+        request: u64,
+        image: Description,
+    },
+    Resumed {
+        request: u64,
+    },
+    Learnt {
+        request: u64,
+        image: Description,
+    },
+    /// Neither taken nor resumed.
+    NoImage {
+        request: u64,
+        step: String,
+        errno: i32,
+    },
     /// Nothing is left of it.
     Gone {
         token: u64,
@@ -85,6 +124,8 @@ pub enum Command {
         directory: PathBuf,
         places: Vec<u16>,
         rlimits: Rlimits,
+        /// A number that the process does not get.
+        unlike: Option<u32>,
     },
     Signal {
         process: u32,

@@ -273,3 +273,146 @@ pub fn is_clock_synchronised() -> io::Result<bool> {
     let state = check(i64::from(unsafe { libc::adjtimex(&raw mut read) }) as _)?;
     Ok(state != libc::c_long::from(libc::TIME_ERROR) && read.status & libc::STA_UNSYNC == 0)
 }
+
+/// What a traced process does next.
+#[derive(Debug, Clone, Copy)]
+pub enum Trace {
+    /// It stops, wherever it is.
+    Interrupt,
+    Continue,
+    /// One instruction.
+    Step,
+    /// It goes on without us.
+    Detach,
+}
+
+/// Takes the right to stop a process and to read and set its registers. If this process ends first, the other is killed.
+pub fn seize(pid: Pid) -> io::Result<()> {
+    let options = libc::PTRACE_O_EXITKILL as usize;
+    // SAFETY: only numbers are passed; the kernel checks whether we may trace it.
+    check(unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid.as_raw_pid(), 0_usize, options) })?;
+    Ok(())
+}
+
+pub fn trace(pid: Pid, what: Trace) -> io::Result<()> {
+    let request = match what {
+        Trace::Interrupt => libc::PTRACE_INTERRUPT,
+        Trace::Continue => libc::PTRACE_CONT,
+        Trace::Step => libc::PTRACE_SINGLESTEP,
+        Trace::Detach => libc::PTRACE_DETACH,
+    };
+    // SAFETY: these requests touch no memory of ours; a process that is not our tracee is refused.
+    check(unsafe { libc::ptrace(request, pid.as_raw_pid(), 0_usize, 0_usize) })?;
+    Ok(())
+}
+
+/// One set of the registers of a stopped tracee, such as `NT_PRSTATUS`.
+pub fn registers(pid: Pid, set: i32) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0_u8; 16 * 1024];
+    let mut space = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+    // SAFETY: the kernel writes at most `iov_len` bytes into `bytes`, which outlives the call, and says how many.
+    check(unsafe { libc::ptrace(libc::PTRACE_GETREGSET, pid.as_raw_pid(), set as usize, &raw mut space) })?;
+    bytes.truncate(space.iov_len);
+    Ok(bytes)
+}
+
+pub fn set_registers(pid: Pid, set: i32, bytes: &[u8]) -> io::Result<()> {
+    let space = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    // SAFETY: the kernel only reads `bytes`, which outlives the call, and sets nothing but the tracee's own registers.
+    check(unsafe { libc::ptrace(libc::PTRACE_SETREGSET, pid.as_raw_pid(), set as usize, &raw const space) })?;
+    Ok(())
+}
+
+/// Which signals a stopped tracee blocks.
+pub fn signal_mask(pid: Pid) -> io::Result<u64> {
+    let mut mask = 0_u64;
+    // SAFETY: the kernel writes the eight bytes that it is told of.
+    check(unsafe { libc::ptrace(libc::PTRACE_GETSIGMASK, pid.as_raw_pid(), size_of::<u64>(), &raw mut mask) })?;
+    Ok(mask)
+}
+
+pub fn set_signal_mask(pid: Pid, mask: u64) -> io::Result<()> {
+    // SAFETY: the kernel reads the eight bytes that it is told of.
+    check(unsafe { libc::ptrace(libc::PTRACE_SETSIGMASK, pid.as_raw_pid(), size_of::<u64>(), &raw const mask) })?;
+    Ok(())
+}
+
+/// `struct ptrace_rseq_configuration`: where a thread has its restartable sequences. All zeroes when it has none.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sequences {
+    pub at: u64,
+    pub bytes: u32,
+    pub signature: u32,
+    pub flags: u32,
+    pub pad: u32,
+}
+
+pub fn sequences(pid: Pid) -> io::Result<Sequences> {
+    const GET_RSEQ_CONFIGURATION: libc::c_uint = 0x420f;
+    let mut found = Sequences::default();
+    let bytes = size_of::<Sequences>();
+    // SAFETY: `found` has the kernel's layout, and the kernel is told its size.
+    check(unsafe { libc::ptrace(GET_RSEQ_CONFIGURATION, pid.as_raw_pid(), bytes, &raw mut found) })?;
+    Ok(found)
+}
+
+/// Where a thread keeps the list of the locks that die with it, and how long its head is.
+pub fn robust_list(pid: Pid) -> io::Result<(u64, u64)> {
+    let (mut head, mut bytes) = (0_u64, 0_u64);
+    // SAFETY: the kernel writes one word into each, which outlive the call.
+    check(unsafe { libc::syscall(libc::SYS_get_robust_list, pid.as_raw_pid(), &raw mut head, &raw mut bytes) })?;
+    Ok((head, bytes))
+}
+
+/// Ends this process after so many seconds, whatever it waits for.
+pub fn end_after(seconds: u32) {
+    // SAFETY: only a number is passed; nobody handles SIGALRM.
+    unsafe { libc::alarm(seconds) };
+}
+
+// Makes the syscalls of a table, one after the other, until one does not answer as the table says or all are made, and
+// then traps. r12 and r13 are the table's ends; an entry is the number, six arguments and the answer. It uses no stack
+// and no memory but the table.
+#[cfg(target_arch = "x86_64")]
+core::arch::global_asm!(
+    ".pushsection .rodata",
+    ".global lamplight_runner",
+    ".global lamplight_runner_end",
+    "lamplight_runner:",
+    "2: cmp r12, r13",
+    "je 3f",
+    "mov rax, [r12]",
+    "mov rdi, [r12 + 8]",
+    "mov rsi, [r12 + 16]",
+    "mov rdx, [r12 + 24]",
+    "mov r10, [r12 + 32]",
+    "mov r8, [r12 + 40]",
+    "mov r9, [r12 + 48]",
+    "syscall",
+    "cmp rax, [r12 + 56]",
+    "jne 3f",
+    "add r12, 64",
+    "jmp 2b",
+    "3: int3",
+    "lamplight_runner_end:",
+    ".popsection",
+);
+
+/// There is none yet.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn runner() -> &'static [u8] {
+    &[]
+}
+
+/// The instructions of the runner above, to be put into another process.
+#[cfg(target_arch = "x86_64")]
+pub fn runner() -> &'static [u8] {
+    unsafe extern "C" {
+        static lamplight_runner: u8;
+        static lamplight_runner_end: u8;
+    }
+    let (begin, end) = (&raw const lamplight_runner, &raw const lamplight_runner_end);
+    // SAFETY: both labels are in one read-only section, the second behind the first, and what is between never changes.
+    unsafe { std::slice::from_raw_parts(begin, end.addr().saturating_sub(begin.addr())) }
+}

@@ -5,10 +5,12 @@
 //! is whole when its report is written. A step never waits for the function, nor for the caller: it waits only for the
 //! sandbox to start or kill programs, and gives up the sandbox if that takes too long.
 //!
-//! `programs` starts what runs inside, `transport` hears it, `caller` has the answer's way out.
+//! `programs` starts what runs inside, `transport` hears it, `caller` has the answer's way out, `rest` is for when nothing
+//! is in hand.
 
 mod caller;
 mod programs;
+mod rest;
 mod transport;
 
 use std::any::Any;
@@ -34,6 +36,7 @@ use crate::telemetry::{Relay, Sent};
 use crate::trace;
 use caller::Caller;
 use programs::Processes;
+use rest::Preparing;
 use transport::Transport;
 
 pub use programs::Start;
@@ -142,15 +145,6 @@ struct Instance {
     is_retiring: bool,
     is_over: bool,
     began: (Instant, Timestamp),
-}
-
-/// How far a runtime is that can make something for later instances of its version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Preparing {
-    /// It is asked when it has nothing else to do.
-    Wanted,
-    Asked,
-    Over,
 }
 
 enum Happened {
@@ -337,20 +331,6 @@ impl Instance {
         }
     }
 
-    /// Asks for what later instances start sooner with, once, when nothing else is to be done. Whether it was asked.
-    fn prepares(&mut self) -> bool {
-        let is_wanted = self.preparing == Preparing::Wanted && self.environment.is_ready() && self.transport.prepare();
-        self.preparing = if is_wanted { Preparing::Asked } else { Preparing::Over };
-        is_wanted
-    }
-
-    fn take_prepared(&mut self, prepared: Vec<u8>) {
-        // Nobody is believed who was not asked.
-        if std::mem::replace(&mut self.preparing, Preparing::Over) == Preparing::Asked && !prepared.is_empty() {
-            self.home.keep(prepared);
-        }
-    }
-
     /// The last that it hears of from outside.
     fn retire(&mut self) -> Event {
         self.is_retiring = true;
@@ -519,32 +499,6 @@ impl Instance {
                 self.answer_held();
             }
         }
-    }
-
-    /// Tells the dispatcher, once.
-    fn ready(&mut self) {
-        if !std::mem::replace(&mut self.is_ready, true) {
-            self.home.ready();
-        }
-    }
-
-    /// Nothing is in hand any more: the dispatcher may send something else, or an order to end.
-    fn rest(&mut self) -> Option<Event> {
-        match self.ask.take() {
-            Some((ask, handed)) => {
-                self.is_ready = true;
-                let bytes = self.sandbox.memory_peak_bytes();
-                self.home.free(ask, Freed { wall: handed.elapsed(), bytes, is_spent: self.is_outdated });
-            }
-            None if self.environment.is_ready() => self.ready(),
-            // It is cold again, and waits for who calls it.
-            None if self.is_ready => {}
-            None => {
-                self.failure = Some(INIT_FAILURE.to_owned());
-                return Some(self.retire());
-            }
-        }
-        None
     }
 
     async fn start(&mut self) -> Option<Event> {

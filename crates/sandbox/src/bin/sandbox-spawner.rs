@@ -33,7 +33,14 @@ mod server {
         }
     }
 
-    /// Starts two sandboxes, a program in each. Says so if it is still there.
+    const TRIES: usize = 50;
+
+    fn sleep() -> Program {
+        Program::new(["/bin/sleep", "1000"]).directory("/")
+    }
+
+    /// Starts two sandboxes, a program in each, and in the second one that goes on where that of the first was. Says so
+    /// if it is still there.
     pub fn run(step: u32) -> ExitCode {
         let Ok(runtime) = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() else {
             return ExitCode::FAILURE;
@@ -43,11 +50,22 @@ mod server {
             let Ok((isolation, _)) = sandbox::processes(settings, Arc::new(OnTokio)).await else {
                 return ExitCode::FAILURE;
             };
+            let mut image = None;
             for name in ["first", "second"] {
                 let mut spec = Spec::new(name, 64 * 1024 * 1024);
                 spec.listen = vec![9001];
                 let Ok(sandbox) = isolation.start(spec).await else { return ExitCode::FAILURE };
-                let _ = sandbox.run(Program::new(["/bin/sleep", "1000"]).directory("/")).await;
+                if let Some(image) = &image {
+                    let _ = sandbox.resume(image, sleep()).await;
+                } else if let Ok(process) = sandbox.run(sleep()).await {
+                    // It may not sleep yet, or be of a processor whose programs have no images.
+                    for _ in 0..TRIES {
+                        image = sandbox.take(process).await.ok();
+                        if image.is_some() {
+                            break;
+                        }
+                    }
+                }
                 let _ = sandbox.freeze();
                 std::mem::forget(sandbox);
             }

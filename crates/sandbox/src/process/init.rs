@@ -111,9 +111,9 @@ impl Init<'_> {
 
     fn obey(&mut self, command: Command, fds: Vec<OwnedFd>) -> io::Result<()> {
         match command {
-            Command::Run { request, argv, env, directory, places, rlimits } => {
+            Command::Run { request, argv, env, directory, places, rlimits, unlike } => {
                 let program = Order { argv, env, directory: &directory, places, rlimits, fds, is_bare: self.is_bare };
-                let news = match self.run(program) {
+                let news = match self.skip(unlike).and_then(|()| self.run(program)) {
                     Ok(pid) => {
                         self.programs.insert(pid);
                         News::Running { request, process: pid.unsigned_abs() }
@@ -170,6 +170,23 @@ impl Init<'_> {
                 self.tell(&News::Exited { process: pid.unsigned_abs(), code, signal })?;
             }
         }
+    }
+
+    /// Uses numbers up, so that the next process has another than this one: libraries that look at their process's number
+    /// notice then that they are not who they were.
+    fn skip(&self, unlike: Option<u32>) -> io::Result<()> {
+        while let Some(unlike) = unlike {
+            match sys::fork(self.alone)? {
+                None => std::process::exit(0),
+                Some(pid) => {
+                    rustix::io::retry_on_intr(|| rustix::process::waitpid(Some(pid), WaitOptions::empty()))?;
+                    if pid.as_raw_pid().unsigned_abs().saturating_add(1) != unlike {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Starts a program, and answers once it is running or has failed to.

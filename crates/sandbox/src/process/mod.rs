@@ -12,6 +12,7 @@ mod egress;
 mod enter;
 mod etc;
 mod forwarding;
+pub mod image;
 mod init;
 mod interface;
 mod landlock;
@@ -29,7 +30,7 @@ mod template;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,7 +50,9 @@ use crate::limits::{LISTENERS_MAX, MOUNTS_MAX};
 use crate::message::{self, Order, Report};
 use crate::places::Places;
 use crate::process::cgroup::Group;
+use crate::process::image::Description;
 use crate::process::room::ProcessRoom;
+use crate::process::step::Failure;
 use crate::spec::{Limits, Mount, Network, Spec};
 use crate::sys;
 
@@ -277,6 +280,9 @@ fn take_two(listeners: &mut Vec<OwnedFd>) -> Option<[OwnedFd; 2]> {
     (listeners.len() >= 2).then(|| listeners.drain(..2).collect::<Vec<_>>().try_into().ok())?
 }
 
+/// Of an image that was taken, its memory too; nothing of one that was resumed.
+type Imaged = Option<(Description, Option<OwnedFd>)>;
+type ImageAnswer = oneshot::Sender<Result<Imaged, Failure>>;
 type StartAnswer = oneshot::Sender<Result<Started, StartError>>;
 
 /// The server's end of the spawner. Dropping it ends the spawner and every sandbox.
@@ -294,6 +300,9 @@ struct Table {
     is_gone: bool,
     starting: HashMap<u64, StartAnswer>,
     mounting: HashMap<u64, oneshot::Sender<i32>>,
+    /// Who has an image taken or resumed, and how often that was asked.
+    requests: u64,
+    imaging: HashMap<u64, ImageAnswer>,
     /// Told when one is gone, with the kills for memory that there were in it.
     living: HashMap<u64, watch::Sender<Option<u64>>>,
 }
@@ -380,6 +389,25 @@ impl Spawner {
     }
 }
 
+impl Spawner {
+    /// Has the spawner take or resume an image, by the order that is made of a number for the request.
+    async fn image(&self, order: impl FnOnce(u64) -> Order, memory: Option<BorrowedFd<'_>>) -> Result<Imaged, Failure> {
+        let (answered, answer) = oneshot::channel();
+        let request = {
+            let mut table = self.table.lock();
+            table.requests = table.requests.wrapping_add(1);
+            let request = table.requests;
+            table.imaging.insert(request, answered);
+            request
+        };
+        let fds: Vec<_> = memory.into_iter().collect();
+        let sent = transmit(&self.socket, &order(request), &fds).await;
+        sent.map_err(Failure::of("reach the process that starts sandboxes"))?;
+        let lost = Failure::of("hear from the process that starts sandboxes");
+        answer.await.unwrap_or_else(|_| Err(lost(io::ErrorKind::BrokenPipe.into())))
+    }
+}
+
 impl Drop for Spawner {
     fn drop(&mut self) {
         // Otherwise the reader's twin would keep the spawner waiting.
@@ -415,6 +443,12 @@ impl Table {
                     let _ = answer.send(errno);
                 }
             }
+            Report::Taken { request, image } => self.imaged(request, Ok(Some((image, fds.into_iter().next())))),
+            Report::Learnt { request, image } => self.imaged(request, Ok(Some((image, None)))),
+            Report::Resumed { request } => self.imaged(request, Ok(None)),
+            Report::NoImage { request, step, errno } => {
+                self.imaged(request, Err(Failure { step, source: io::Error::from_raw_os_error(errno) }));
+            }
             Report::Gone { token, out_of_memory } => {
                 if let Some(gone) = self.living.remove(&token) {
                     gone.send_replace(Some(out_of_memory));
@@ -424,22 +458,25 @@ impl Table {
         }
     }
 
+    fn imaged(&mut self, request: u64, result: Result<Imaged, Failure>) {
+        if let Some(answer) = self.imaging.remove(&request) {
+            let _ = answer.send(result);
+        }
+    }
+
     /// The spawner is no more, and with it every sandbox.
     fn end(&mut self) {
         self.is_gone = true;
         self.starting.clear();
         self.mounting.clear();
+        self.imaging.clear();
         for (_, gone) in self.living.drain() {
             gone.send_replace(Some(0));
         }
     }
 }
 
-async fn transmit<T: Serialize>(
-    socket: &AsyncFd<OwnedFd>,
-    message: &T,
-    fds: &[std::os::fd::BorrowedFd<'_>],
-) -> io::Result<()> {
+async fn transmit<T: Serialize>(socket: &AsyncFd<OwnedFd>, message: &T, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     socket.async_io(Interest::WRITABLE, |socket| message::send(socket, message, fds)).await
 }
 

@@ -16,13 +16,17 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot, watch};
 
-use crate::isolation::{Event, Exit, Freezing, ProcessId, Room, RunError, StartError, Status, Usage};
+use crate::isolation::{
+    Event, Exit, Freezing, Image, ImageError, ProcessId, Room, RunError, StartError, Status, Usage,
+};
 use crate::limits::{GRANT_NUMBER_MAX, GRANTS_MAX, MOUNTS_MAX, PROGRAMS_MAX};
-use crate::message::{self, Command, News};
+use crate::message::{self, Command, News, Order};
 use crate::places::Places;
 use crate::process::cgroup::Group;
+use crate::process::image::IMAGE_AT;
+use crate::process::step::{Failure, Step};
 use crate::process::{Kind, Spawner, Started, is_mountable, next, rlimits, transmit};
-use crate::spec::{Limits, Mount, Program};
+use crate::spec::{Grant, Limits, Mount, Program};
 use crate::sys;
 
 pub struct ProcessRoom {
@@ -224,6 +228,25 @@ impl Drop for ProcessRoom {
     }
 }
 
+/// Kills the sandbox when it is dropped before its work is done.
+struct HalfMade<'a>(Option<&'a Inner>);
+
+impl Drop for HalfMade<'_> {
+    fn drop(&mut self) {
+        if let Some(inner) = self.0 {
+            inner.kill();
+        }
+    }
+}
+
+fn no_answer() -> ImageError {
+    ImageError::Step { step: "receive an image".to_owned(), source: io::ErrorKind::InvalidData.into() }
+}
+
+fn no_image(failure: Failure) -> ImageError {
+    ImageError::Step { step: failure.step, source: failure.source }
+}
+
 fn check(program: &Program) -> Result<(), RunError> {
     if !program.argv.first().is_some_and(|path| path.starts_with('/')) {
         return Err(RunError::Program("its path is absolute"));
@@ -248,6 +271,38 @@ impl ProcessRoom {
         }
         program
     }
+
+    /// A program, and a number that its process does not get.
+    async fn start(&self, program: Program, unlike: Option<u32>) -> Result<ProcessId, RunError> {
+        check(&program)?;
+        let request = self.inner.next.fetch_add(1, Ordering::Relaxed);
+        let (answered, answer) = oneshot::channel();
+        {
+            let mut waiting = self.inner.waiting.lock();
+            if waiting.is_gone {
+                return Err(RunError::Gone);
+            }
+            if waiting.outstanding >= PROGRAMS_MAX {
+                return Err(RunError::Program("the sandbox runs too many, or nobody takes its events"));
+            }
+            waiting.outstanding += 1;
+            waiting.runs.insert(request, answered);
+        }
+        let has_memory_group = self.inner.group.out_of_memory().is_some();
+        let rlimits = rlimits(&self.limits.lock(), self.kind, has_memory_group);
+        let Program { argv, env, directory, grants } = self.at_home(program);
+        let places = grants.iter().map(|grant| grant.at).collect();
+        let fds: Vec<_> = grants.iter().map(|grant| grant.fd.as_fd()).collect();
+        let command = Command::Run { request, argv, env, directory, places, rlimits, unlike };
+        match transmit(&self.inner.control, &command, &fds).await {
+            Ok(()) => answer.await.unwrap_or(Err(RunError::Gone)),
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                self.inner.answer(request, Err(RunError::Gone));
+                Err(RunError::Program("its arguments and environment are too long"))
+            }
+            Err(_) => Err(RunError::Gone),
+        }
+    }
 }
 
 impl Room for ProcessRoom {
@@ -259,35 +314,46 @@ impl Room for ProcessRoom {
     }
 
     fn run(&self, program: Program) -> BoxFuture<'_, Result<ProcessId, RunError>> {
+        Box::pin(self.start(program, None))
+    }
+
+    fn take(&self, process: ProcessId) -> BoxFuture<'_, Result<Image, ImageError>> {
         Box::pin(async move {
-            check(&program)?;
-            let request = self.inner.next.fetch_add(1, Ordering::Relaxed);
-            let (answered, answer) = oneshot::channel();
-            {
-                let mut waiting = self.inner.waiting.lock();
-                if waiting.is_gone {
-                    return Err(RunError::Gone);
-                }
-                if waiting.outstanding >= PROGRAMS_MAX {
-                    return Err(RunError::Program("the sandbox runs too many, or nobody takes its events"));
-                }
-                waiting.outstanding += 1;
-                waiting.runs.insert(request, answered);
+            let (token, process) = (self.token, process.0);
+            let taken = self.spawner.image(|request| Order::Take { token, request, process }, None).await;
+            let Some((description, Some(memory))) = taken.map_err(no_image)? else { return Err(no_answer()) };
+            Ok(Image(Arc::new((description, memory))))
+        })
+    }
+
+    fn learn<'a>(&'a self, image: &'a Image, process: ProcessId) -> BoxFuture<'a, Result<Image, ImageError>> {
+        Box::pin(async move {
+            let (description, memory) = &*image.0;
+            let (token, process, image) = (self.token, process.0, description.clone());
+            let learnt = self.spawner.image(|request| Order::Learn { token, request, process, image }, None).await;
+            let Some((description, _)) = learnt.map_err(no_image)? else { return Err(no_answer()) };
+            let memory = memory.try_clone().step("share an image").map_err(no_image)?;
+            Ok(Image(Arc::new((description, memory))))
+        })
+    }
+
+    fn resume<'a>(&'a self, image: &'a Image, mut program: Program) -> BoxFuture<'a, Result<ProcessId, ImageError>> {
+        Box::pin(async move {
+            let (description, memory) = &*image.0;
+            let given: BTreeSet<u16> = program.grants.iter().map(|grant| grant.at).chain(0..3).collect();
+            if !given.iter().eq(&description.descriptors) {
+                return Err(RunError::Program("its descriptors are not those of the image").into());
             }
-            let has_memory_group = self.inner.group.out_of_memory().is_some();
-            let rlimits = rlimits(&self.limits.lock(), self.kind, has_memory_group);
-            let Program { argv, env, directory, grants } = self.at_home(program);
-            let places = grants.iter().map(|grant| grant.at).collect();
-            let fds: Vec<_> = grants.iter().map(|grant| grant.fd.as_fd()).collect();
-            let command = Command::Run { request, argv, env, directory, places, rlimits };
-            match transmit(&self.inner.control, &command, &fds).await {
-                Ok(()) => answer.await.unwrap_or(Err(RunError::Gone)),
-                Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-                    self.inner.answer(request, Err(RunError::Gone));
-                    Err(RunError::Program("its arguments and environment are too long"))
-                }
-                Err(_) => Err(RunError::Gone),
-            }
+            let own = memory.try_clone().step("share an image").map_err(no_image)?;
+            program.grants.push(Grant { at: IMAGE_AT, fd: own });
+            // Whoever goes away half-way leaves nobody half-made.
+            let mut half_made = HalfMade(Some(&self.inner));
+            let process = self.start(program, Some(description.process)).await?;
+            let (token, image) = (self.token, description.clone());
+            let order = |request| Order::Resume { token, request, process: process.0, image };
+            self.spawner.image(order, Some(memory.as_fd())).await.map_err(no_image)?;
+            half_made.0 = None;
+            Ok(process)
         })
     }
 

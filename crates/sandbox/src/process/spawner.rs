@@ -18,10 +18,12 @@ use rustix::process::{DumpableBehavior, Gid, Pid, Resource, Rlimit, Signal, Uid,
 use rustix::thread::{CapabilitySet, UnshareFlags};
 
 use crate::features::{EGRESS, Features};
+use crate::limits::IMAGE_SECONDS_MAX;
 use crate::message::{self, Order, Report};
 use crate::process::bare::{self, Bare};
 use crate::process::cgroup::{Controller, Group, Trees};
 use crate::process::enter::{self, write_proc};
+use crate::process::image::{self, Description, Whom};
 use crate::process::init::{self, Entry};
 use crate::process::network::{Networks, Outside};
 use crate::process::step::{Failure, Step};
@@ -94,6 +96,7 @@ fn begin(socket: &OwnedFd) -> Result<(Spawner, Features), Failure> {
         cells,
         dead,
         slots,
+        helpers: BTreeMap::new(),
         is_lost: false,
         server,
     };
@@ -215,6 +218,8 @@ struct Spawner {
     /// Whose init is dead, and whose groups are not yet removed.
     dead: Vec<Cell>,
     slots: BTreeSet<u32>,
+    /// Who takes and resumes images, by their pids, and at whose request.
+    helpers: BTreeMap<i32, u64>,
     /// It could not go back to its own namespaces.
     is_lost: bool,
     #[cfg_attr(not(feature = "testing"), expect(dead_code, reason = "tests have it killed"))]
@@ -249,6 +254,13 @@ impl House {
             House::Bare(_) => Ok(()),
         }
     }
+}
+
+/// What a helper is for.
+enum Help {
+    Take,
+    Resume(Description, Vec<OwnedFd>),
+    Learn(Description),
 }
 
 struct Cell {
@@ -314,13 +326,13 @@ impl Spawner {
             }
             self.bury()?;
             if orders {
-                let Some((order, _)) = message::receive(&self.socket, RecvFlags::empty())? else { return Ok(()) };
-                self.obey(order)?;
+                let Some((order, fds)) = message::receive(&self.socket, RecvFlags::empty())? else { return Ok(()) };
+                self.obey(order, fds)?;
             }
         }
     }
 
-    fn obey(&mut self, order: Order) -> io::Result<()> {
+    fn obey(&mut self, order: Order, fds: Vec<OwnedFd>) -> io::Result<()> {
         let report = match order {
             Order::Begin { .. } => return Ok(()),
             Order::Start { token, spec } => match self.start(token, &spec) {
@@ -330,6 +342,13 @@ impl Spawner {
             Order::Mount { token, mounts } => {
                 let errno = self.mount(token, &mounts).err().map_or(0, |failure| failure.errno());
                 Report::Mounted { token, errno }
+            }
+            Order::Take { token, request, process } => return self.help(token, request, process, Help::Take),
+            Order::Learn { token, request, process, image } => {
+                return self.help(token, request, process, Help::Learn(image));
+            }
+            Order::Resume { token, request, process, image } => {
+                return self.help(token, request, process, Help::Resume(image, fds));
             }
         };
         if self.is_lost {
@@ -426,11 +445,53 @@ impl Spawner {
         home.and(attached)
     }
 
+    /// Has a helper do what may take long with a program that nobody trusts. It answers the server itself.
+    fn help(&mut self, token: u64, request: u64, process: u32, help: Help) -> io::Result<()> {
+        let cell = self.cells.iter().find(|(_, cell)| cell.token == token && cell.files.is_some());
+        let init = cell.and_then(|(init, _)| Pid::from_raw(*init));
+        let init = init.ok_or(io::Error::from_raw_os_error(libc::ESRCH)).step("find the sandbox");
+        match init.and_then(|init| Ok((sys::fork(&self.alone).step("start a helper")?, init))) {
+            Ok((Some(helper), _)) => {
+                self.helpers.insert(helper.as_raw_pid(), request);
+                Ok(())
+            }
+            Ok((None, init)) => {
+                #[cfg(feature = "testing")]
+                crate::process::step::fault::plan_helper(self.settings.fault);
+                sys::end_after(IMAGE_SECONDS_MAX);
+                let is_tied = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).is_ok();
+                let has_told = is_tied && self.be_helper(request, Whom { init, process }, help).is_ok();
+                std::process::exit(i32::from(!has_told))
+            }
+            Err(failure) => self.report(&no_image(request, failure), &[]),
+        }
+    }
+
+    fn be_helper(&self, request: u64, whom: Whom, help: Help) -> io::Result<()> {
+        let done = match help {
+            Help::Take => image::take(whom).map(|(image, memory)| (Report::Taken { request, image }, Some(memory))),
+            Help::Learn(image) => image::learn(whom, image).map(|image| (Report::Learnt { request, image }, None)),
+            Help::Resume(image, memory) => match memory.first() {
+                Some(memory) => image::resume(whom, memory, &image).map(|()| (Report::Resumed { request }, None)),
+                None => Err(io::Error::from(io::ErrorKind::InvalidData)).step("receive an image"),
+            },
+        };
+        let (report, memory) = done.unwrap_or_else(|failure| (no_image(request, failure), None));
+        self.report(&report, &memory.iter().map(AsFd::as_fd).collect::<Vec<_>>())
+    }
+
     /// Takes note of the dead.
     fn collect(&mut self) -> io::Result<()> {
         loop {
             match rustix::process::wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, _))) => {
+                Ok(Some((pid, status))) => {
+                    if let Some(request) = self.helpers.remove(&pid.as_raw_pid())
+                        && status.exit_status() != Some(0)
+                    {
+                        let late = io::Error::from_raw_os_error(libc::ETIMEDOUT);
+                        let failure = Failure { step: "take or resume an image in time".to_owned(), source: late };
+                        self.report(&no_image(request, failure), &[])?;
+                    }
                     if let Some(mut cell) = self.cells.remove(&pid.as_raw_pid()) {
                         cell.out_of_memory = cell.group.out_of_memory().unwrap_or(0);
                         self.dead.push(cell);
@@ -474,6 +535,9 @@ impl Spawner {
 
     /// Kills every sandbox and gives all back.
     fn end(&mut self) {
+        for helper in self.helpers.keys().filter_map(|pid| Pid::from_raw(*pid)) {
+            let _ = rustix::process::kill_process(helper, Signal::KILL);
+        }
         for cell in self.cells.values() {
             let _ = rustix::process::pidfd_send_signal(&cell.init, Signal::KILL);
             let _ = cell.group.freeze(false);
@@ -499,6 +563,10 @@ impl Spawner {
         }
         self.trees.release();
     }
+}
+
+fn no_image(request: u64, failure: Failure) -> Report {
+    Report::NoImage { request, errno: failure.errno(), step: failure.step }
 }
 
 /// A directory of the host, ready to be attached inside.

@@ -50,6 +50,8 @@ pub mod fault {
     pub enum Fault {
         /// The n-th step from the first order on fails. A child goes on counting where its parent was.
         Fail(u32),
+        /// The n-th step of each helper fails, which takes or resumes an image.
+        FailHelper(u32),
         /// The server is killed before the n-th step.
         KillServer(u32),
     }
@@ -66,6 +68,15 @@ pub mod fault {
                 VICTIM.store(server, Ordering::Relaxed);
             }
             _ => {}
+        }
+    }
+
+    /// Called by each helper first. It counts on where its spawner was, if a server is to be killed.
+    pub fn plan_helper(fault: Option<Fault>) {
+        match fault {
+            Some(Fault::FailHelper(steps)) => STEPS_LEFT.store(steps, Ordering::Relaxed),
+            Some(Fault::KillServer(_)) => {}
+            Some(Fault::Fail(_)) | None => STEPS_LEFT.store(0, Ordering::Relaxed),
         }
     }
 

@@ -7,9 +7,10 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
 use std::process::Command;
 
-use sandbox::{Isolation, Mount, Program, Sandbox};
+use sandbox::{Exit, Isolation, Mount, Program, Sandbox};
 
 use crate::common::{exit, isolation, isolation_without_root, output, public_folder, soon, spec, succeeded};
+use crate::images;
 
 /// Builds the attacks, without any library of the host's.
 fn build(folder: &Path) {
@@ -79,7 +80,29 @@ fn outside(bait: &Bait) -> BTreeMap<String, String> {
     lines(&String::from_utf8_lossy(&run.stdout))
 }
 
-async fn nothing_is_allowed(isolation: &Isolation) {
+/// Who attacks: a program that was started afresh, or one that began as the image of another.
+#[derive(Clone, Copy, PartialEq)]
+enum Attacker {
+    Fresh,
+    Clone,
+}
+
+impl Attacker {
+    /// What the attacks say inside.
+    async fn run(self, isolation: &Isolation, bait: &Bait, arguments: &str) -> (String, Exit) {
+        let sandbox = bait.sandbox(isolation).await;
+        if self == Attacker::Fresh {
+            return output(&sandbox, &format!("/var/task/attack {arguments}")).await;
+        }
+        let template = images::template(sandbox, images::python("")).await;
+        let image = images::take(&template).await.unwrap();
+        drop(template);
+        let clone = images::resume(bait.sandbox(isolation).await, &image).await.unwrap();
+        clone.replace(&format!("/var/task/attack {arguments}")).await
+    }
+}
+
+async fn nothing_is_allowed(isolation: &Isolation, attacker: Attacker) {
     let bait = Bait::lay();
     let control = outside(&bait);
     let allowed = control.values().filter(|result| *result == "ALLOWED").count();
@@ -91,8 +114,7 @@ async fn nothing_is_allowed(isolation: &Isolation) {
     } else {
         println!("skipped: only root can show that attempts succeed outside");
     }
-    let sandbox = bait.sandbox(isolation).await;
-    let (text, done) = output(&sandbox, &format!("/var/task/attack {}", bait.arguments(1))).await;
+    let (text, done) = attacker.run(isolation, &bait, &bait.arguments(1)).await;
     assert_eq!(done, succeeded(), "{text}");
     let inside = lines(&text);
     assert_eq!(inside.len(), control.len(), "{text}");
@@ -102,21 +124,45 @@ async fn nothing_is_allowed(isolation: &Isolation) {
 
 #[tokio::test]
 async fn no_attack_succeeds() {
-    nothing_is_allowed(&isolation().await.0).await;
+    nothing_is_allowed(&isolation().await.0, Attacker::Fresh).await;
 }
 
 #[tokio::test]
 async fn no_attack_succeeds_without_root() {
-    nothing_is_allowed(&isolation_without_root().await.0).await;
+    nothing_is_allowed(&isolation_without_root().await.0, Attacker::Fresh).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_attack_of_a_clone_succeeds() {
+    if images::works_here() {
+        nothing_is_allowed(&isolation().await.0, Attacker::Clone).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_attack_of_a_clone_succeeds_without_root() {
+    if images::works_here() {
+        nothing_is_allowed(&isolation_without_root().await.0, Attacker::Clone).await;
+    }
 }
 
 /// The running filter, against its table, for every number there is: what the table refuses is refused.
 #[tokio::test]
 async fn every_syscall_is_refused_or_not_as_the_table_says() {
+    the_filter_is_its_table(Attacker::Fresh).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_syscall_of_a_clone_is_refused_or_not_as_the_table_says() {
+    if images::works_here() {
+        the_filter_is_its_table(Attacker::Clone).await;
+    }
+}
+
+async fn the_filter_is_its_table(attacker: Attacker) {
     let (isolation, _) = isolation().await;
     let bait = Bait::lay();
-    let sandbox = bait.sandbox(&isolation).await;
-    let (text, done) = output(&sandbox, "/var/task/attack numbers").await;
+    let (text, done) = attacker.run(&isolation, &bait, "numbers").await;
     assert_eq!(done, succeeded(), "{text}");
     let inside = lines(&text);
     assert_eq!(inside.len(), 471, "{text}");

@@ -13,7 +13,7 @@ use sandbox::{Settings, StartError};
 use crate::common::{Named, OnTokio, exit, isolation, settings, shell, soon, spec, succeeded};
 
 /// Starts and kills: a thousand at full length.
-fn cycles() -> usize {
+pub fn cycles() -> usize {
     if std::env::var_os("LAMP_TORTURE").is_some() { 1_000 } else { 50 }
 }
 
@@ -36,7 +36,7 @@ fn groups() -> BTreeSet<PathBuf> {
 }
 
 /// Our groups that have a part of this name, and processes in any of them.
-fn groups_of(pid: u32) -> Vec<PathBuf> {
+pub fn groups_of(pid: u32) -> Vec<PathBuf> {
     groups().into_iter().filter(|path| path.to_string_lossy().contains(&format!("-{pid}-"))).collect()
 }
 
@@ -54,11 +54,11 @@ fn children_of(parent: u32) -> Vec<u32> {
     found
 }
 
-fn open_files(pid: u32) -> usize {
+pub fn open_files(pid: u32) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
 }
 
-async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+pub async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     for _ in 0..3_000 {
         if is_so() {
             return;

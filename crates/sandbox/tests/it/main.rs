@@ -6,6 +6,8 @@ mod attacks;
 mod bare;
 mod common;
 mod egress;
+mod images;
+mod images_attacked;
 mod inside;
 mod internet;
 mod leaks;

@@ -1,0 +1,483 @@
+//! Reads a program into an image.
+//!
+//! The program may be hostile: what it maps and where is bounded, what it claims is the kernel's word, and calls made in
+//! its name have its own rights. It is refused rather than taken in part.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::{MemfdFlags, OFlags, SealFlags};
+
+use crate::limits::{IMAGE_ADDRESSES_MAX, IMAGE_BYTES_MAX};
+use crate::process::image::layout::{
+    self, Area, DATA_AT, HIGH_END, LOW_END, PAGE, RUNNER_AT, SYSTEM_AT, TABLE_AT, Table,
+};
+use crate::process::image::trace::{CALL, NO_CALL, Process, RAX, RIP, RSP, Registers, Tracee, VECTORS};
+use crate::process::image::{Description, Head, IMAGE_AT, Whom, refuse};
+use crate::process::step::{Failure, Step};
+use crate::sys;
+
+/// Where the program's pages begin in the image: after the runner and its data.
+const PAGES_AT: u64 = DATA_AT + crate::limits::IMAGE_DATA_BYTES - RUNNER_AT;
+
+/// So many pages that were never touched are taken along with those around them: a mapping less is worth that.
+const GAP_PAGES: u64 = 4;
+
+/// How a syscall ends that is to be made again, and one that cannot be, after a stop.
+const RESTART: [i32; 3] = [512, 513, 514];
+const RESTART_BLOCK: i32 = 516;
+
+const SIGNALS: u64 = 64;
+/// `struct sigaction` of the kernel, and its set of signals.
+const ACTION_BYTES: usize = 32;
+const SET_BYTES: u64 = 8;
+
+const POPULATE_READ: u64 = 22;
+
+/// The image of a program that waits in a syscall, alone in its sandbox. It goes on afterwards, image or none.
+pub fn take(whom: Whom) -> Result<(Description, OwnedFd), Failure> {
+    if sys::runner().is_empty() {
+        return Err(refuse("it is of a processor that is not known"));
+    }
+    let tracee = Tracee::seize(Process::find(whom)?)?;
+    let taken = read(&tracee, whom);
+    tracee.let_go().step("let a program go on")?;
+    taken
+}
+
+fn read(tracee: &Tracee, whom: Whom) -> Result<(Description, OwnedFd), Failure> {
+    is_alone(&tracee.process, whom)?;
+    let stopped = tracee.registers().step("read a program's registers")?;
+    let waiting = waiting(tracee, &stopped)?;
+    let vectors = sys::registers(tracee.process.pid, VECTORS).step("read a program's registers")?;
+    let signal_mask = sys::signal_mask(tracee.process.pid).step("read a program's signals")?;
+    let areas = layout::parse(&tracee.process.read("smaps").step("read a program's mappings")?);
+    let areas = areas.step("read a program's mappings")?;
+    let descriptors = descriptors(&tracee.process)?;
+
+    let mut table = Table::default();
+    clear_the_way(&mut table, &descriptors);
+    inheritance(&tracee.process, &descriptors, &mut table)?;
+    surroundings(&tracee.process, &mut table)?;
+    let memory = memory()?;
+    let residence = tracee.process.file("pagemap", OFlags::RDONLY).step("look through a program's memory")?;
+    let mut pages = Pages { tracee, residence, image: &memory, at: PAGES_AT };
+    map(&areas, &descriptors, &mut pages, &mut table)?;
+    let end = pages.at;
+    let asked = thread(tracee, &waiting, &areas, &mut table);
+    tracee.set_registers(&stopped).step("let a program go on")?;
+    let thread_id_at = asked?;
+    table.call(libc::SYS_close, &[u64::from(IMAGE_AT)], 0);
+
+    let head = Head {
+        registers: waiting.0,
+        vectors,
+        signal_mask,
+        thread_id_at,
+        table_at: end,
+        table_bytes: table.bytes()?.len() as u64,
+        system: system(&areas),
+        files: files(&areas),
+    };
+    let (at, bytes) = finish(&memory, &table, &head)?;
+    let description =
+        Description { at, bytes, process: whom.process, memory_bytes: end, descriptors, written: Vec::new() };
+    Ok((description, memory.into()))
+}
+
+/// Nobody else has its memory or could change what is read of it.
+fn is_alone(process: &Process, whom: Whom) -> Result<(), Failure> {
+    let threads = process.names_in("task").step("count a program's threads")?;
+    if threads.len() != 1 {
+        return Err(refuse("it has several threads"));
+    }
+    let children = process.children().step("look for a program's children")?;
+    let siblings = Process::open(whom.init).and_then(|init| init.children());
+    if !children.is_empty() || siblings.step("look for a program's siblings")? != [process.pid] {
+        return Err(refuse("it is not alone in its sandbox"));
+    }
+    if !process.read("timers").step("read a program's timers")?.is_empty() {
+        return Err(refuse("it has timers"));
+    }
+    // A mount of ours: no link of the program's making leads elsewhere.
+    let tmp = process.file("root/tmp", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW);
+    let mut tmp = rustix::fs::Dir::new(tmp.step("look for a program's files")?).step("look for a program's files")?;
+    let mut names = std::iter::from_fn(|| tmp.read()).map_while(Result::ok);
+    if names.any(|entry| ![c".", c".."].contains(&entry.file_name())) {
+        return Err(refuse("it has written files"));
+    }
+    Ok(())
+}
+
+/// Its registers from which it makes its syscall again.
+fn waiting(tracee: &Tracee, stopped: &Registers) -> Result<Registers, Failure> {
+    let instruction = stopped.get(RIP).wrapping_sub(2);
+    let answer = i32::try_from(stopped.get(RAX).wrapping_neg()).unwrap_or(0);
+    if stopped.get(CALL) == NO_CALL || !tracee.has_instruction(instruction) {
+        return Err(runs());
+    }
+    let changes = if RESTART.contains(&answer) {
+        [(RAX, stopped.get(CALL)), (RIP, instruction)]
+    } else if answer == RESTART_BLOCK {
+        [(RAX, i64::from(-libc::EINTR).cast_unsigned()), (RIP, stopped.get(RIP))]
+    } else {
+        return Err(runs());
+    };
+    Ok(stopped.clone().with(&changes).with(&[(CALL, NO_CALL)]))
+}
+
+/// It may wait the next time.
+fn runs() -> Failure {
+    let source = io::Error::from_raw_os_error(libc::EAGAIN);
+    Failure { step: "take an image of a program that does not wait in a syscall".to_owned(), source }
+}
+
+fn descriptors(process: &Process) -> Result<Vec<u16>, Failure> {
+    let open = process.names_in("fd").step("list a program's descriptors")?;
+    let descriptors: Vec<u16> = open.into_iter().filter_map(|fd| u16::try_from(fd).ok()).collect();
+    if descriptors.iter().any(|fd| *fd >= IMAGE_AT) {
+        return Err(refuse("it has descriptors of too high numbers"));
+    }
+    Ok(descriptors)
+}
+
+/// What it has open it may have closed to programs that it would start.
+fn inheritance(process: &Process, descriptors: &[u16], table: &mut Table) -> Result<(), Failure> {
+    for descriptor in descriptors {
+        let text = process.read(&format!("fdinfo/{descriptor}")).step("read a program's descriptors")?;
+        let flags = text.lines().find_map(|line| u32::from_str_radix(line.strip_prefix("flags:")?.trim(), 8).ok());
+        if flags.is_some_and(|flags| flags & libc::O_CLOEXEC.unsigned_abs() != 0) {
+            let [set, closed] = [libc::F_SETFD, libc::FD_CLOEXEC].map(|word| u64::from(word.unsigned_abs()));
+            table.call(libc::SYS_fcntl, &[u64::from(*descriptor), set, closed], 0);
+        }
+    }
+    Ok(())
+}
+
+/// Lets go of what the fresh program has.
+fn clear_the_way(table: &mut Table, descriptors: &[u16]) {
+    table.call(libc::SYS_munmap, &[LOW_END, HIGH_END.saturating_sub(LOW_END)], 0);
+    let mut from = 0_u64;
+    for kept in descriptors.iter().map(|fd| u64::from(*fd)).chain([u64::from(IMAGE_AT)]) {
+        if from < kept {
+            table.call(libc::SYS_close_range, &[from, kept.saturating_sub(1), 0], 0);
+        }
+        from = kept.saturating_add(1);
+    }
+    table.call(libc::SYS_close_range, &[from, u64::from(u32::MAX), 0], 0);
+}
+
+/// What else of a process a program may have changed.
+fn surroundings(process: &Process, table: &mut Table) -> Result<(), Failure> {
+    let mask = process.status("Umask").step("read a program's umask")?;
+    let mask = u64::from_str_radix(&mask, 8).map_err(io::Error::other).step("read a program's umask")?;
+    const USUAL_UMASK: u64 = 0o22;
+    table.call(libc::SYS_umask, &[mask], USUAL_UMASK);
+    let mut directory = process.link("cwd").step("read a program's directory")?;
+    directory.push(0);
+    let at = table.put(&directory)?;
+    table.call(libc::SYS_chdir, &[at], 0);
+
+    // Addresses of its code, heap, stack, arguments and environment, of which the kernel keeps books.
+    let stat = process.read("stat").step("read a program's addresses")?;
+    let after = stat.rsplit_once(") ").map(|(_, after)| after).unwrap_or_default();
+    let fields: Vec<u64> = after.split_whitespace().map(|word| word.parse().unwrap_or(0)).collect();
+    // Numbered from 1, with two before the bracket.
+    let field = |number: usize| fields.get(number.saturating_sub(3)).copied().unwrap_or(0);
+    let maps = layout::parse(&process.read("maps").step("read a program's mappings")?);
+    let maps = maps.step("read a program's mappings")?;
+    let heap_end = maps.iter().find(|area| area.name == "[heap]").map_or(field(47), |heap| heap.end);
+    let auxiliary = std::fs::read(format!("/proc/{}/auxv", process.pid.as_raw_pid()));
+    let auxiliary = auxiliary.step("read a program's auxiliary vector")?;
+    let auxiliary_at = table.put(&auxiliary)?;
+    let no_file = u64::from(u32::MAX) << 32;
+    let addresses = [
+        [field(26), field(27), field(45), field(46), field(47), heap_end, field(28)].as_slice(),
+        &[field(48), field(49), field(50), field(51), auxiliary_at, auxiliary.len() as u64 | no_file],
+    ]
+    .concat();
+    let at = table.put(&layout::bytes(&addresses))?;
+    const SET_MM: u64 = 35;
+    const SET_MM_MAP: u64 = 14;
+    let bytes = (addresses.len() as u64).saturating_mul(8);
+    table.call(libc::SYS_prctl, &[SET_MM, SET_MM_MAP, at, bytes, 0], 0);
+    Ok(())
+}
+
+fn memory() -> Result<File, Failure> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    Ok(rustix::fs::memfd_create("image", flags).step("make an image's memory")?.into())
+}
+
+/// Which parts of an area are in memory.
+#[derive(Debug, Default)]
+pub struct Resident {
+    /// Not what was mapped there: written since.
+    pub own: Vec<(u64, u64)>,
+    pub of_file: Vec<(u64, u64)>,
+}
+
+/// Parts that are no further from each other than a gap count as one.
+pub fn resident(residence: &File, area: &Area, gap: u64) -> io::Result<Resident> {
+    const PRESENT: u64 = 1 << 63;
+    const SWAPPED: u64 = 1 << 62;
+    const OF_FILE: u64 = 1 << 61;
+    const CHUNK_PAGES: u64 = 128 * 1024;
+    let mut resident = Resident::default();
+    let mut begin = area.start;
+    while begin < area.end {
+        let pages = (area.end.saturating_sub(begin) / PAGE).min(CHUNK_PAGES);
+        let mut bytes = vec![0; usize::try_from(pages.saturating_mul(8)).unwrap_or(0)];
+        residence.read_exact_at(&mut bytes, (begin / PAGE).saturating_mul(8))?;
+        for (number, entry) in (0_u64..).zip(layout::words(&bytes)) {
+            if entry & (PRESENT | SWAPPED) == 0 {
+                continue;
+            }
+            let runs = if entry & OF_FILE == 0 { &mut resident.own } else { &mut resident.of_file };
+            let page = begin.saturating_add(number.saturating_mul(PAGE));
+            let end = page.saturating_add(PAGE);
+            match runs.last_mut() {
+                Some(last) if page.saturating_sub(last.1) <= gap.saturating_mul(PAGE) => last.1 = end,
+                _ => runs.push((page, end)),
+            }
+        }
+        begin = begin.saturating_add(pages.saturating_mul(PAGE));
+    }
+    Ok(resident)
+}
+
+/// Copies the pages that are a program's own into the image.
+struct Pages<'a> {
+    tracee: &'a Tracee,
+    residence: File,
+    image: &'a File,
+    at: u64,
+}
+
+impl Pages<'_> {
+    /// Where in the image it is now.
+    fn copy(&mut self, start: u64, end: u64) -> Result<u64, Failure> {
+        const CHUNK: u64 = 256 * 1024;
+        let at = self.at;
+        let mut begin = start;
+        while begin < end {
+            let length = end.saturating_sub(begin).min(CHUNK);
+            let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+            self.tracee.read(begin, &mut bytes).step("read a program's memory")?;
+            self.image.write_all_at(&bytes, self.at).step("write an image's memory")?;
+            begin = begin.saturating_add(length);
+            self.at = self.at.saturating_add(length);
+            if self.at > IMAGE_BYTES_MAX {
+                return Err(refuse("it holds too much memory"));
+            }
+        }
+        Ok(at)
+    }
+}
+
+fn map(areas: &[Area], descriptors: &[u16], pages: &mut Pages<'_>, table: &mut Table) -> Result<(), Failure> {
+    if areas.iter().map(Area::bytes).fold(0, u64::saturating_add) > IMAGE_ADDRESSES_MAX {
+        return Err(refuse("it has mapped too much"));
+    }
+    // The number that its files get, one after the other.
+    let free = (0..IMAGE_AT).find(|number| !descriptors.contains(number)).unwrap_or(IMAGE_AT);
+    let mut open: Option<&str> = None;
+    for area in areas.iter().filter(|area| !area.is_system()) {
+        check(area)?;
+        if area.inode == 0 {
+            map_memory(area, table);
+        } else {
+            if open != Some(area.name.as_str()) {
+                if open.is_some() {
+                    table.call(libc::SYS_close, &[free.into()], 0);
+                }
+                let path = table.put(&[area.name.as_bytes(), &[0]].concat())?;
+                let (here, flags) = (i64::from(libc::AT_FDCWD).cast_unsigned(), libc::O_RDONLY | libc::O_CLOEXEC);
+                table.call(libc::SYS_openat, &[here, path, u64::from(flags.unsigned_abs()), 0], free.into());
+                open = Some(&area.name);
+            }
+            map_file(area, free, table);
+        }
+        if !area.is_shared && !area.has("wf") && !area.has("dp") {
+            overlay(area, pages, table)?;
+        }
+    }
+    if open.is_some() {
+        table.call(libc::SYS_close, &[free.into()], 0);
+    }
+    for area in areas.iter().filter(|area| area.is_system()) {
+        let from = SYSTEM_AT.saturating_add(area.start.saturating_sub(system_start(areas)));
+        let flags = u64::from((libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED).unsigned_abs());
+        table.call(libc::SYS_mremap, &[from, area.bytes(), area.bytes(), flags, area.start], area.start);
+    }
+    Ok(())
+}
+
+/// What could not be the same again.
+fn check(area: &Area) -> Result<(), Failure> {
+    let is_writable = area.protection & u64::from(libc::PROT_WRITE.unsigned_abs()) != 0;
+    if area.start < LOW_END || area.end > HIGH_END {
+        return Err(refuse("it has mapped what a fresh program needs"));
+    }
+    if area.is_shared && (area.inode == 0 || is_writable) {
+        return Err(refuse("it has shared memory"));
+    }
+    if ["ht", "io", "pf", "lo", "dc", "ss", "pk"].iter().any(|flag| area.has(flag)) {
+        return Err(refuse("it has memory of a special kind"));
+    }
+    let is_plain = area.name.starts_with('/') && !area.name.ends_with(" (deleted)") && !area.name.contains('\\');
+    if area.inode != 0 && !is_plain {
+        return Err(refuse("it has mapped what is no file of its sandbox"));
+    }
+    Ok(())
+}
+
+fn flags(all: &[libc::c_int]) -> u64 {
+    u64::from(all.iter().fold(0, |all, one| all | one.unsigned_abs()))
+}
+
+fn map_memory(area: &Area, table: &mut Table) {
+    const DROPPABLE: u64 = 8;
+    const WIPE_ON_FORK: u64 = 18;
+    let mut how = flags(&[libc::MAP_ANONYMOUS, libc::MAP_FIXED]);
+    how |= if area.has("dp") { DROPPABLE } else { flags(&[libc::MAP_PRIVATE]) };
+    for (flag, one) in [("gd", libc::MAP_GROWSDOWN), ("nr", libc::MAP_NORESERVE)] {
+        how |= if area.has(flag) { flags(&[one]) } else { 0 };
+    }
+    table.call(libc::SYS_mmap, &[area.start, area.bytes(), area.protection, how, u64::MAX, 0], area.start);
+    if area.has("wf") && !area.has("dp") {
+        table.call(libc::SYS_madvise, &[area.start, area.bytes(), WIPE_ON_FORK], 0);
+    }
+}
+
+fn map_file(area: &Area, file: u16, table: &mut Table) {
+    let how = flags(&[libc::MAP_FIXED, if area.is_shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE }]);
+    let args = [area.start, area.bytes(), area.protection, how, file.into(), area.offset];
+    table.call(libc::SYS_mmap, &args, area.start);
+}
+
+/// What it wrote itself, over what is mapped.
+fn overlay(area: &Area, pages: &mut Pages<'_>, table: &mut Table) -> Result<(), Failure> {
+    let resident = resident(&pages.residence, area, GAP_PAGES).step("look through a program's memory")?;
+    let is_readable = area.protection & flags(&[libc::PROT_READ]) != 0;
+    for (start, end) in resident.of_file.into_iter().filter(|_| is_readable && area.inode != 0) {
+        table.call(libc::SYS_madvise, &[start, end.saturating_sub(start), POPULATE_READ], 0);
+    }
+    for (start, end) in resident.own {
+        let length = end.saturating_sub(start);
+        let from = pages.copy(start, end)?;
+        let image = u64::from(IMAGE_AT);
+        if area.has("gd") {
+            // No file may grow downwards.
+            table.call(libc::SYS_pread64, &[image, start, length, from], length);
+            continue;
+        }
+        let how = flags(&[libc::MAP_PRIVATE, libc::MAP_FIXED]);
+        table.call(libc::SYS_mmap, &[start, length, area.protection, how, image, from], start);
+        if is_readable {
+            // Now, and not one page after the other when somebody waits.
+            table.call(libc::SYS_madvise, &[start, length, POPULATE_READ], 0);
+        }
+    }
+    Ok(())
+}
+
+/// What the kernel knows of the thread, which only the thread itself may ask. Where its number is.
+fn thread(tracee: &Tracee, waiting: &Registers, areas: &[Area], table: &mut Table) -> Result<u64, Failure> {
+    let instruction = match waiting.get(RAX) {
+        // It is behind the instruction, or on it.
+        answer if answer == i64::from(-libc::EINTR).cast_unsigned() => waiting.get(RIP).wrapping_sub(2),
+        _ => waiting.get(RIP),
+    };
+    // Below what its functions use.
+    let scratch = waiting.get(RSP).wrapping_sub(1_024) & !15;
+    if !areas.iter().any(|area| (area.start..area.end).contains(&scratch)) {
+        return Err(refuse("it has no stack"));
+    }
+    let ask = |number, args: [u64; 4], answer: &mut [u8]| {
+        let [a, b, c, d] = args;
+        tracee.call(instruction, number, [a, b, c, d, 0, 0])?;
+        tracee.read(scratch, answer)
+    };
+    timers(ask, scratch)?;
+
+    let status =
+        |key| tracee.process.status(key).and_then(|hex| u64::from_str_radix(&hex, 16).map_err(io::Error::other));
+    let changed =
+        status("SigIgn").and_then(|ignored| Ok(ignored | status("SigCgt")?)).step("read a program's signals")?;
+    for signal in 1..=SIGNALS {
+        if [libc::SIGKILL, libc::SIGSTOP].iter().any(|fixed| u64::from(fixed.unsigned_abs()) == signal) {
+            continue;
+        }
+        let mut action = [0; ACTION_BYTES];
+        if changed >> signal.saturating_sub(1) & 1 == 1 {
+            let args = [signal, 0, scratch, SET_BYTES];
+            ask(libc::SYS_rt_sigaction, args, &mut action).step("read a program's signals")?;
+        }
+        let at = table.put(&action)?;
+        table.call(libc::SYS_rt_sigaction, &[signal, at, 0, SET_BYTES], 0);
+    }
+    let mut stack = [0; 24];
+    ask(libc::SYS_sigaltstack, [0, scratch, 0, 0], &mut stack).step("read a program's signals")?;
+    let at = table.put(&stack)?;
+    table.call(libc::SYS_sigaltstack, &[at, 0], 0);
+
+    let (list, bytes) = sys::robust_list(tracee.process.pid).step("find a program's locks")?;
+    if list != 0 {
+        table.call(libc::SYS_set_robust_list, &[list, bytes], 0);
+    }
+    let sequences = sys::sequences(tracee.process.pid).step("find a program's sequences")?;
+    if sequences.at != 0 {
+        let args = [sequences.at, sequences.bytes.into(), sequences.flags.into(), sequences.signature.into()];
+        table.call(libc::SYS_rseq, &args, 0);
+    }
+    const GET_TID_ADDRESS: u64 = 40;
+    let mut address = [0; 8];
+    ask(libc::SYS_prctl, [GET_TID_ADDRESS, scratch, 0, 0], &mut address).step("find where a thread's number is")?;
+    Ok(u64::from_ne_bytes(address))
+}
+
+fn timers(ask: impl Fn(libc::c_long, [u64; 4], &mut [u8]) -> io::Result<()>, scratch: u64) -> Result<(), Failure> {
+    for timer in [libc::ITIMER_REAL, libc::ITIMER_VIRTUAL, libc::ITIMER_PROF] {
+        let mut set = [0; 32];
+        ask(libc::SYS_getitimer, [u64::from(timer.unsigned_abs()), scratch, 0, 0], &mut set)
+            .step("read a program's timers")?;
+        if set.iter().any(|byte| *byte != 0) {
+            return Err(refuse("it has timers"));
+        }
+    }
+    Ok(())
+}
+
+fn system_start(areas: &[Area]) -> u64 {
+    areas.iter().filter(|area| area.is_system()).map(|area| area.start).min().unwrap_or(0)
+}
+
+pub fn system(areas: &[Area]) -> Vec<(String, u64, u64)> {
+    let system = areas.iter().filter(|area| area.is_system());
+    system.map(|area| (area.name.clone(), area.start, area.bytes())).collect()
+}
+
+/// Every mapping that may show a file. Pages of the image have one too, and lie over them.
+pub fn files(areas: &[Area]) -> Vec<(u64, String, u64)> {
+    let files = areas.iter().filter(|area| area.inode != 0);
+    files.map(|area| (area.start, area.device.clone(), area.inode)).collect()
+}
+
+/// Writes the rest, and lets nobody ever write again.
+/// Where its description is, and how long.
+fn finish(image: &File, table: &Table, head: &Head) -> Result<(u64, u64), Failure> {
+    let write = |bytes: &[u8], at| image.write_all_at(bytes, at).step("write an image's memory");
+    write(sys::runner(), 0)?;
+    write(table.data(), PAGE)?;
+    write(&table.bytes()?, head.table_at)?;
+    let at = head.table_at.saturating_add(head.table_bytes);
+    let bytes = serde_json::to_vec(head).map_err(io::Error::from).step("describe an image")?;
+    write(&bytes, at)?;
+    let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    rustix::fs::fcntl_add_seals(image, seals).step("seal an image")?;
+    debug_assert!(TABLE_AT.is_multiple_of(PAGE) && SYSTEM_AT.is_multiple_of(PAGE));
+    Ok((at, bytes.len() as u64))
+}
