@@ -14,6 +14,7 @@ import sys
 import time
 
 PARKED, INIT, READY, INIT_ERROR, INVOKE, EVENT, CREDIT, HEAD, RESPONSE, ERROR, NEXT, SHUTDOWN = range(1, 13)
+HARMLESS, UNFIT = 15, 16
 MORE = 1
 PAYLOAD_BYTES_MAX = 65_536
 CREDIT_BYTES = 262_144
@@ -239,6 +240,7 @@ class Frames:
         self._data = b""
         self._at = 0
         self._stream = 0
+        self.watch = None
         os.set_inheritable(fd, False)
         os.register_at_fork(after_in_child=self._forked)
 
@@ -943,6 +945,30 @@ def _load(client):
     sys.exit(1)
 
 
+def _load_template(client, frames):
+    """The handler in a process of which others are to be copies, if that may be: `watch.py` knows what may not. Then this one, or a
+    copy of it, waits to hear which instance it is."""
+    import gc, importlib, json, logging, marshal, traceback, warnings  # noqa: E401,F401
+
+    if sys.version_info < (3, 9):
+        import uuid  # noqa: F401  it runs a program to learn of the machine, which later versions do not
+    def refuse(why):
+        frames.send(UNFIT, 0, why[:1000].encode("utf-8", "replace"))
+        os._exit(0)
+
+    parts = {"__name__": "watch"}
+    exec(compile(frames.watch, "<watch>", "exec"), parts)
+    frames.watch = None
+    watch = parts["Watch"](refuse)
+    watch.begin()
+    handler = _load(client)
+    watch.end()
+    frames.send(HARMLESS, 0)
+    os.environ.update(from_json(frames.receive()[2])["env"])
+    parts["renew"](watch)
+    return handler
+
+
 def _take_environment(variables):
     """Makes the function's environment the process's own."""
     os.environ.clear()
@@ -1090,6 +1116,7 @@ def _connect():
     _take_environment(variables)
     if "prepared" in told:
         _use_prepared(told["prepared"])
+    frames.watch = told.get("template")
     if log_fd is not None:
         os.environ.setdefault("_LAMBDA_TELEMETRY_LOG_FD", log_fd)
     named = variables.get("AWS_LAMBDA_RUNTIME_API")
@@ -1107,7 +1134,8 @@ def run():
     _set_search_path()
     _logs = Logs()
     client = LambdaRuntimeClient(transport)
-    handler = _load(client)
+    watched = getattr(transport, "watch", None)
+    handler = _load(client) if watched is None else _load_template(client, transport)
     transport.ready()
     while True:
         it = client.wait_next_invocation()

@@ -11,6 +11,7 @@ import sys
 
 import host
 import prepared
+import templates
 from host import CREDIT_BYTES, INIT, PARKED, READY, Gone, Host, OverHttp, RuntimeApi
 
 BOOTSTRAP = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "python", "bootstrap.py")
@@ -658,6 +659,29 @@ def test_bounds_of_what_is_prepared(command):
         assert size(function) > 9000
         assert size(function, bytes_max=4000) < 4000
         assert size(function, seconds=0) < 100
+
+
+def test_harmless_imports_may_be_copied(command):
+    wrong = []
+    for code in templates.FIT:
+        with start(command, code + templates.HANDLER, told=templates.TOLD, process_env=templates.READ_ONLY) as function:
+            why = templates.verdict(function)
+            if why is None:
+                templates.become(function, AWS_LAMBDA_LOG_STREAM_NAME="its own")
+                assert function.invoke().error is None
+            else:
+                wrong.append((code, why))
+    assert not wrong, wrong
+
+
+def test_what_may_not_be_copied(command):
+    wrong = []
+    for code, why in templates.NOT:
+        with start(command, code + templates.HANDLER, told=templates.TOLD, process_env=templates.READ_ONLY) as function:
+            found = templates.verdict(function)
+            if found is None or not found.startswith(why):
+                wrong.append((code, found))
+    assert not wrong, wrong
 
 
 def usual():
