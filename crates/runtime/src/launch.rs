@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use base::ports::{FunctionSpec, InvokeError, LogEvent, LogStream};
 use base::{Uuid, hex, with_causes};
@@ -32,7 +33,7 @@ pub async fn launch(inner: &Arc<Inner>, starting: Starting) -> Left {
             if made.lacks_prepared {
                 inner.preparer.expect(Arc::clone(&function));
             }
-            let mut left = instance::run(made.body(inner, id, &function, orders)).await;
+            let mut left = instance::run(made.body(inner, id, &function, tenant, orders)).await;
             left.orders.close();
             left
         }
@@ -66,11 +67,36 @@ struct Made {
 }
 
 /// A function's code and layers, unpacked.
-struct Code {
+pub struct Code {
     task: Lease,
     opt: Option<Lease>,
     /// What was prepared for its version.
     prepared: Option<Lease>,
+}
+
+impl Code {
+    pub fn find_prepared(&mut self, inner: &Inner, name: Option<&str>) {
+        self.prepared = name.and_then(|name| inner.code.prepared(name));
+    }
+
+    /// Where it is, inside.
+    pub fn prepared_path(&self) -> Option<String> {
+        self.prepared.as_ref().map(|_| format!("{PREPARED_FOLDER}/{}", crate::code::PREPARED))
+    }
+
+    pub fn extensions(&self) -> Vec<String> {
+        self.opt.as_ref().map_or_else(Vec::new, |lease| extensions(lease.path()))
+    }
+}
+
+/// What an instance's programs are started with.
+pub struct Source<'a> {
+    pub function: &'a FunctionSpec,
+    pub served: &'a Served,
+    pub code: &'a Code,
+    pub key: &'a Key,
+    pub log: &'a LogStream,
+    pub initialization: Initialization,
 }
 
 async fn make(
@@ -84,16 +110,31 @@ async fn make(
     let parts = &inner.parts;
     let served = inner.languages.serve(&function.runtime).await.map_err(InvokeError::CannotRun)?;
     let number = parts.chance.uuid();
-    let (code, key) = tokio::join!(unpack(inner, function), parts.host.issue_key(function, number));
+    let clone = clone(inner, function, &served, tenant, why);
+    let template = clone.as_ref().and_then(|(_, waiting)| waiting.as_ref()?.template.clone());
+    let key = async {
+        match &template {
+            Some(template) => Ok(template.key()),
+            None => parts.host.issue_key(function, number).await,
+        }
+    };
+    let (code, key) = tokio::join!(unpack(inner, function), key);
     let (mut code, key) = (code?, key.map_err(InvokeError::Internal)?);
     let prepared_name = prepared_name(function, &served, tenant);
-    code.prepared = prepared_name.as_deref().and_then(|name| inner.code.prepared(name));
+    code.find_prepared(inner, prepared_name.as_deref());
     let preparation = if code.prepared.is_some() { Preparation::Nothing } else { languages::preparation(&served) };
     let log = Arc::new(log_stream(function, inner.parts.clock.now(), number));
-    let mut start = start(function, &served, &code, &key, &log, inner.settings.api_port, initialization(why));
-    let extensions = code.opt.as_ref().map_or_else(Vec::new, |lease| extensions(lease.path()));
-    let (mut sandbox, waiting) =
-        room(inner, spec(inner, id, function, &served, &code), &kind(inner, function, &served)).await?;
+    let initialization = initialization(why);
+    let mut start = Source { function, served: &served, code: &code, key: &key, log: &log, initialization }
+        .start(inner.settings.api_port);
+    let extensions = code.extensions();
+    let (mut sandbox, waiting) = match clone {
+        Some(clone) => clone,
+        None => {
+            let spec = spec(inner, &id.as_u64().to_string(), function, &served, &code);
+            room(inner, spec, &kind(inner, function, &served)).await?
+        }
+    };
     // Where the operator wants no walls, places are elsewhere.
     let given = start.env.values_mut().chain(start.extension_env.values_mut());
     given.for_each(|value| *value = sandbox.locate(value));
@@ -102,18 +143,16 @@ async fn make(
         start.env.insert("_LAMP_OPT".to_owned(), opt);
     }
     start.prepared = Prepared {
-        path: code.prepared.as_ref().map(|_| sandbox.locate(&format!("{PREPARED_FOLDER}/{}", crate::code::PREPARED))),
+        path: code.prepared_path().map(|path| sandbox.locate(&path)),
         is_wanted: matches!(preparation, Preparation::Instance),
     };
     let lacks_prepared = matches!(preparation, Preparation::Program(_));
     let mut listeners = sandbox.take_listeners().into_iter();
-    let mut held: Vec<Box<dyn std::any::Any + Send>> =
-        vec![Box::new(code.task), Box::new(code.opt), Box::new(code.prepared), key.lease];
+    let mut held: Vec<Box<dyn std::any::Any + Send>> = vec![Box::new(code), Box::new(template), key.lease];
     if let Some(listener) = listeners.next() {
         held.push(parts.host.serve_api(function, number, listener));
     }
     let api = runtime_api(inner, function, listeners.next(), !start.is_framed)?;
-    let initialization = initialization(why);
     Ok(Made {
         sandbox,
         served,
@@ -149,7 +188,7 @@ fn runtime_api(
     Ok(Api::new(served, identity, Arc::clone(&parts.clock), Arc::clone(&parts.chance)))
 }
 
-async fn unpack(inner: &Inner, function: &FunctionSpec) -> Result<Code, InvokeError> {
+pub async fn unpack(inner: &Inner, function: &FunctionSpec) -> Result<Code, InvokeError> {
     let unpacked = async {
         let task = inner.code.code(function.code).await?;
         let opt = inner.code.layers(&function.layers).await?;
@@ -159,7 +198,8 @@ async fn unpack(inner: &Inner, function: &FunctionSpec) -> Result<Code, InvokeEr
     unpacked.await.map_err(failed)
 }
 
-fn spec(inner: &Inner, id: InstanceId, function: &FunctionSpec, served: &Served, code: &Code) -> Spec {
+/// `suffix` tells it from other rooms of the function.
+pub fn spec(inner: &Inner, suffix: &str, function: &FunctionSpec, served: &Served, code: &Code) -> Spec {
     let mut limits = Limits::for_memory(u64::from(function.memory_mb).saturating_mul(MEGABYTE));
     limits.tmp_bytes = u64::from(function.tmp_mb).saturating_mul(MEGABYTE);
     // `/tmp` is memory here and disk on AWS: a function that fills it must not be killed for that.
@@ -178,7 +218,7 @@ fn spec(inner: &Inner, id: InstanceId, function: &FunctionSpec, served: &Served,
     ];
     let mounts =
         shown.into_iter().filter_map(|(host, inside)| Some(Mount { host: host?.to_owned(), inside: inside.into() }));
-    Spec { mounts: mounts.collect(), ..inner.stock.spec(format!("{name}-{}", id.as_u64()), limits) }
+    Spec { mounts: mounts.collect(), ..inner.stock.spec(format!("{name}-{suffix}"), limits) }
 }
 
 /// The name of what is prepared for a version, if anything is. `tenant` is whom its instance serves alone.
@@ -201,6 +241,30 @@ pub fn kind(inner: &Inner, function: &FunctionSpec, served: &Served) -> Kind {
     let mounts = [(&served.lang_dir, LANG), (&served.runtime_dir, RUNTIME)];
     let mounts = mounts.into_iter().filter_map(|(host, inside)| Some((host.clone()?, inside.into())));
     Kind::Runtime(Arc::new(Recipe { argv: argv(function, served), env, mounts: mounts.collect() }))
+}
+
+/// A room in which the function is loaded, if one waits. What is provisioned shows that to its function, and is made anew.
+fn clone(
+    inner: &Inner,
+    function: &FunctionSpec,
+    served: &Served,
+    tenant: Option<&str>,
+    why: Why,
+) -> Option<(Sandbox, Option<Waiting>)> {
+    if why == Why::Provisioned {
+        return None;
+    }
+    let template = inner.templates.of(function, tenant, served)?;
+    let Parked { sandbox, runtime } = inner.stock.take_clone(&template)?;
+    // Other versions that begin now find a runtime as before.
+    inner.stock.expect(&kind(inner, function, served));
+    match sandbox.limit(template.limits.clone()) {
+        Ok(()) => Some((sandbox, runtime)),
+        Err(error) => {
+            tracing::warn!(%error, "failed to use a room that was made ahead; making another");
+            None
+        }
+    }
 }
 
 /// A room that was made ahead, if there is one, or a new one; and the runtime that waits in it.
@@ -252,15 +316,14 @@ fn extensions(opt: &Path) -> Vec<String> {
 
 const MEGABYTE: u64 = 1024 * 1024;
 
-fn start(
-    function: &FunctionSpec,
-    served: &Served,
-    code: &Code,
-    key: &Key,
-    log: &LogStream,
-    api_port: u16,
-    initialization: Initialization,
-) -> Start {
+impl Source<'_> {
+    pub fn start(&self, api_port: u16) -> Start {
+        start(self, api_port)
+    }
+}
+
+fn start(source: &Source<'_>, api_port: u16) -> Start {
+    let Source { function, served, code, key, log, initialization } = *source;
     let is_relocated = served.is_relocated;
     let given = variables::Given { function, family: served.family, key, log, api_port, is_relocated, initialization };
     let env = variables::of(&given);
@@ -303,7 +366,7 @@ fn wrapper(env: &BTreeMap<String, String>) -> Option<&String> {
     env.get("AWS_LAMBDA_EXEC_WRAPPER").filter(|wrapper| !wrapper.is_empty())
 }
 
-fn log_stream(function: &FunctionSpec, now: base::Timestamp, number: Uuid) -> LogStream {
+pub fn log_stream(function: &FunctionSpec, now: base::Timestamp, number: Uuid) -> LogStream {
     let date = now.iso8601_millis().get(..10).unwrap_or_default().replace('-', "/");
     let (name, version) = (&function.name, &function.version);
     // A group that functions share tells them apart.
@@ -318,8 +381,26 @@ fn log_stream(function: &FunctionSpec, now: base::Timestamp, number: Uuid) -> Lo
 }
 
 impl Made {
-    fn body(self, inner: &Arc<Inner>, id: InstanceId, function: &FunctionSpec, orders: mpsc::Receiver<Order>) -> Body {
+    fn body(
+        self,
+        inner: &Arc<Inner>,
+        id: InstanceId,
+        function: &Arc<FunctionSpec>,
+        tenant: Option<String>,
+        orders: mpsc::Receiver<Order>,
+    ) -> Body {
         let parts = &inner.parts;
+        let is_clone = self.waiting.as_ref().is_some_and(|waiting| waiting.template.is_some());
+        let may_have_template = self.served.family == Family::Python && self.extensions.is_empty();
+        let wishes = may_have_template && !is_clone && !inner.templates.is_closed();
+        let home = Place {
+            inner: Arc::clone(inner),
+            id,
+            prepared_name: self.prepared_name,
+            function: Arc::clone(function),
+            tenant,
+            wishes: AtomicBool::new(wishes),
+        };
         if let Some(warning) = &self.served.warning {
             let event = LogEvent { time: parts.clock.now(), message: format!("{warning}\n") };
             parts.telemetry.log(&self.log, event);
@@ -342,7 +423,7 @@ impl Made {
             launch: self.launch,
             api: self.api,
             orders,
-            home: Box::new(Place { inner: Arc::clone(inner), id, prepared_name: self.prepared_name }),
+            home: Box::new(home),
             clock: Arc::clone(&parts.clock),
             chance: Arc::clone(&parts.chance),
             spawn: Arc::clone(&parts.spawn),
@@ -366,6 +447,10 @@ struct Place {
     inner: Arc<Inner>,
     id: InstanceId,
     prepared_name: Option<String>,
+    function: Arc<FunctionSpec>,
+    tenant: Option<String>,
+    /// A template of its version may be had, and has not been asked for.
+    wishes: AtomicBool,
 }
 
 impl Home for Place {
@@ -374,6 +459,9 @@ impl Home for Place {
     }
 
     fn free(&self, ask: AskId, freed: Freed) {
+        if self.wishes.swap(false, Ordering::Relaxed) {
+            self.inner.templates.wish(&self.function, self.tenant.as_deref());
+        }
         self.inner.start_all(self.inner.books.free(self.id, ask, freed));
     }
 

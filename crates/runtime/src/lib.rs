@@ -38,6 +38,7 @@ mod response;
 mod runtime;
 mod stock;
 mod telemetry;
+mod template;
 mod trace;
 mod variables;
 

@@ -108,6 +108,24 @@ pub const PARKED_MAX: u32 = 32;
 /// How long making rooms ahead waits for instances that are being started.
 pub const PARK_AFTER_LAUNCH_MAX: Duration = Duration::from_millis(100);
 
+/// What images of templates hold together; their clones share it.
+pub const IMAGES_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+
+/// With less of the machine's memory to spare, no template is made.
+pub const MEMORY_SPARE_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// Versions of which is remembered that they have a template, or cannot have one.
+pub const TEMPLATES_KNOWN_MAX: usize = 1_024;
+
+/// How long a template is kept that nobody wants: as long as its clones are.
+pub const TEMPLATE_UNWANTED_AFTER: Duration = Duration::from_secs(3_600);
+
+/// What loading a function may print, to be printed for each of its clones.
+pub const TEMPLATE_PRINTED_BYTES_MAX: usize = 64 * 1024;
+
+/// How often a template is looked at that has said it waits, and does not yet.
+pub const TEMPLATE_TRIES_MAX: u32 = 200;
+
 /// Functions that wait to be made ready.
 pub const EXPECTED_MAX: usize = 64;
 

@@ -20,6 +20,7 @@ use crate::instance::{Left, Order};
 use crate::languages::Languages;
 use crate::prepare::{self, Preparer};
 use crate::stock::{self, Stock};
+use crate::template::{self, Templates};
 use crate::{launch, limits};
 
 /// What an operator may choose.
@@ -126,6 +127,7 @@ pub(crate) struct Inner {
     pub languages: Languages,
     pub stock: Arc<Stock>,
     pub preparer: Preparer,
+    pub templates: Templates,
     pub books: Books,
     /// Told of each instance that ends.
     instance_ended: Notify,
@@ -160,10 +162,12 @@ impl Runtime {
         };
         let isolation = parts.isolation.clone();
         let (preparer, expected) = Preparer::new();
+        let (templates, wishes) = Templates::new(settings.parked_per_kind > 0);
         let books = Books::new(dispatch_settings(&settings), parts.clock.now());
         let inner = Arc::new(Inner {
             stock: Stock::new(isolation, settings.network, settings.api_port, parked, &*parts.spawn),
             preparer,
+            templates,
             code,
             languages: Languages::new(settings.clone(), languages_dir),
             settings,
@@ -172,6 +176,7 @@ impl Runtime {
             instance_ended: Notify::new(),
         });
         prepare::run(Arc::downgrade(&inner), expected, &inner.parts.spawn);
+        template::run(Arc::downgrade(&inner), wishes, &inner.parts.spawn);
         books::keep_time(Arc::downgrade(&inner), inner.books.nearer(), &*inner.parts.spawn);
         Ok(Arc::new(Runtime(inner)))
     }
@@ -179,6 +184,7 @@ impl Runtime {
     /// Takes no more invocations, waits for those that run, and ends every instance. Cancelling it is safe: sandboxes
     /// die with the process anyway.
     pub async fn drain(&self) {
+        self.0.templates.close();
         self.0.stock.close();
         self.0.start_all(self.0.books.tell(Event::Drain));
         loop {

@@ -24,6 +24,8 @@ pub enum Kind {
     // 12 asks a runtime to exit: where there are no extensions, AWS kills it without asking.
     Prepare = 13,
     Prepared = 14,
+    Harmless = 15,
+    Unfit = 16,
 }
 
 impl Kind {
@@ -38,6 +40,8 @@ impl Kind {
             10 => Kind::Error,
             11 => Kind::Next,
             14 => Kind::Prepared,
+            15 => Kind::Harmless,
+            16 => Kind::Unfit,
             _ => return None,
         })
     }

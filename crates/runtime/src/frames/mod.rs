@@ -39,8 +39,17 @@ pub struct Connection {
     credit: u64,
     /// It has said that it waits for its function.
     is_parked: bool,
+    /// Of a template: whether it may be copied, or why not.
+    verdict: Verdict,
     /// It broke the protocol, which is said once; or it hung up, which is said by its exit alone.
     is_broken: bool,
+}
+
+enum Verdict {
+    /// Nobody asked, or the answer has been taken.
+    None,
+    Awaited,
+    Given(Result<(), String>),
 }
 
 enum Fault {
@@ -67,6 +76,8 @@ struct Init<'a> {
     prepared: Option<&'a str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     prepare: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    template: Option<&'a str>,
 }
 
 /// What the runtime is told of code that was prepared for its version.
@@ -123,6 +134,7 @@ impl Connection {
             stream: 0,
             credit: 0,
             is_parked: false,
+            verdict: Verdict::None,
             is_broken: false,
         };
         Ok((connection, theirs.into()))
@@ -130,11 +142,48 @@ impl Connection {
 
     /// The function's whole environment. Sent once, first.
     pub fn init(&mut self, env: &BTreeMap<String, String>, prepared: &Prepared) {
-        let init = Init { env, prepared: prepared.path.as_deref(), prepare: prepared.is_wanted };
+        self.tell(&Init { env, prepared: prepared.path.as_deref(), prepare: prepared.is_wanted, template: None });
+    }
+
+    /// The same for a runtime of which others are to be copies, with the program that watches what loading the function does.
+    pub fn init_template(&mut self, env: &BTreeMap<String, String>, prepared: Option<&str>, watch: &str) {
+        self.verdict = Verdict::Awaited;
+        self.tell(&Init { env, prepared, prepare: false, template: Some(watch) });
+    }
+
+    /// What a copy has of its own, sent once, first.
+    pub fn init_clone(&mut self, env: &BTreeMap<String, String>) {
+        self.tell(&Init { env, prepared: None, prepare: false, template: None });
+    }
+
+    fn tell(&mut self, init: &Init<'_>) {
         // A map of strings always serialises.
-        let message = serde_json::to_vec(&init).unwrap_or_default();
+        let message = serde_json::to_vec(init).unwrap_or_default();
         codec::write(&mut self.outgoing, Kind::Init, 0, &message);
         self.send();
+    }
+
+    /// Waits until a template has loaded its function. Whether it may be copied, or why not; it waits if it may.
+    pub async fn verdict(&mut self) -> Result<(), String> {
+        loop {
+            if let Verdict::Given(verdict) = std::mem::replace(&mut self.verdict, Verdict::Awaited) {
+                self.verdict = Verdict::None;
+                return verdict;
+            }
+            if self.is_broken || !self.said.is_empty() {
+                return Err("did not load".to_owned());
+            }
+            let interest =
+                if self.outgoing.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
+            let progress = match self.socket.ready(interest).await {
+                Ok(_) => {
+                    self.send();
+                    self.receive().map(|_| ())
+                }
+                Err(_) => Err(Fault::HungUp),
+            };
+            self.note(progress);
+        }
     }
 
     /// Waits until the runtime waits for `init`. Whether it does; otherwise it is of no use.
@@ -280,7 +329,10 @@ impl Connection {
     }
 
     fn take(&mut self, head: Head, payload: Vec<u8>) -> Result<(), &'static str> {
-        let is_whole_environment = matches!(head.kind, Kind::Parked | Kind::Ready | Kind::InitError | Kind::Prepared);
+        let is_whole_environment = matches!(
+            head.kind,
+            Kind::Parked | Kind::Ready | Kind::InitError | Kind::Prepared | Kind::Harmless | Kind::Unfit
+        );
         let stream = if is_whole_environment { 0 } else { self.stream };
         if head.stream != stream {
             return Err("it spoke of an invocation that is not in its hands");
@@ -347,6 +399,17 @@ impl Connection {
                 return Ok(());
             }
             Kind::Prepared => Said::Prepared(message),
+            Kind::Harmless | Kind::Unfit if !matches!(self.verdict, Verdict::Awaited) => {
+                return Err("it told whether it may be copied, which nobody asked");
+            }
+            Kind::Harmless => {
+                self.verdict = Verdict::Given(Ok(()));
+                return Ok(());
+            }
+            Kind::Unfit => {
+                self.verdict = Verdict::Given(Err(String::from_utf8_lossy(&message).into_owned()));
+                return Ok(());
+            }
             Kind::Init | Kind::Invoke | Kind::Event | Kind::Credit | Kind::Response | Kind::Prepare => {
                 return Err("it sent what only the host sends");
             }

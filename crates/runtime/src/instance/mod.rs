@@ -33,6 +33,7 @@ use crate::limits::{CLEAR_TIMEOUT, CREDIT_BYTES, DELIVERY_BEFORE_FREEZE_MAX, FRE
 use crate::logs::{Output, Written};
 use crate::stock::{Launch, Waiting};
 use crate::telemetry::{Relay, Sent};
+use crate::template::Template;
 use crate::trace;
 use caller::Caller;
 use programs::Processes;
@@ -115,6 +116,8 @@ struct Instance {
     start: Start,
     /// Its runtime, until it is its own.
     waiting: Option<(ProcessId, Connection)>,
+    /// Whose copy its runtime is, until something was learned from it.
+    template: Option<Arc<Template>>,
     launch: Option<Launch>,
     transport: Transport,
     orders: mpsc::Receiver<Order>,
@@ -173,6 +176,7 @@ pub async fn run(body: Body) -> Left {
     let sandbox = Arc::new(body.sandbox);
     let began = (Instant::now(), body.clock.now());
     let is_frozen = watch::Sender::new(false);
+    let template = body.waiting.as_ref().and_then(|it| it.template.clone());
     let (waiting, output) = body.waiting.map(|it| ((it.process, it.connection), it.output)).unzip();
     let preparing = if body.start.prepared.is_wanted { Preparing::Wanted } else { Preparing::Over };
     let mut instance = Instance {
@@ -181,6 +185,7 @@ pub async fn run(body: Body) -> Left {
         environment: body.environment,
         start: body.start,
         waiting,
+        template,
         launch: Some(body.launch),
         transport: Transport::new(body.api),
         orders: body.orders,
@@ -390,7 +395,9 @@ impl Instance {
 
     async fn exited(&mut self, process: ProcessId, exit: Exit, lines: &mut Vec<Written>) {
         // One that waited for its function and died before is nobody's loss: another is started.
-        self.waiting.take_if(|(waiting, _)| *waiting == process);
+        if self.waiting.take_if(|(waiting, _)| *waiting == process).is_some() {
+            self.template = None;
+        }
         if !self.processes.has(process) {
             return;
         }
@@ -454,7 +461,12 @@ impl Instance {
 
     async fn carry_out(&mut self, command: Command, events: &mut VecDeque<Event>) {
         match command {
-            Command::Start => events.extend(self.start().await),
+            Command::Start => {
+                let template = self.template.as_ref().filter(|_| self.waiting.is_some());
+                let printed = template.map_or_else(Vec::new, |template| template.printed.clone());
+                events.extend(printed.into_iter().map(|(source, text)| Event::Output(source, text)));
+                events.extend(self.start().await);
+            }
             Command::StartExtension(name) => events.extend(self.start_extension(name).await),
             Command::Hand { call, time_left } => {
                 self.ready();
@@ -491,8 +503,12 @@ impl Instance {
             Command::Idle => {
                 self.launch = None;
                 self.idle_since = Some(Instant::now());
+                let has_answered = self.ask.is_some();
                 events.extend(self.rest());
                 self.answer_held();
+                if has_answered {
+                    self.teach().await;
+                }
             }
             Command::End => {
                 self.is_over = true;
@@ -506,7 +522,10 @@ impl Instance {
             return Some(Event::NotStarted(missing.clone()));
         }
         if let Some((process, mut connection)) = self.waiting.take() {
-            connection.init(&self.start.env, &self.start.prepared);
+            match &self.template {
+                Some(_) => connection.init_clone(&Template::own(&self.start.env)),
+                None => connection.init(&self.start.env, &self.start.prepared),
+            }
             self.transport.connect(connection);
             self.processes.add(process, Who::Runtime);
             return None;
@@ -546,7 +565,7 @@ impl Instance {
 
     async fn clear(&mut self, events: &mut VecDeque<Event>) {
         self.processes.clear();
-        self.waiting = None;
+        (self.waiting, self.template) = (None, None);
         match timeout(CLEAR_TIMEOUT, self.sandbox.clear()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {

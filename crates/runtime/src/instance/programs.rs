@@ -36,9 +36,13 @@ const LOG_FD: u16 = 62;
 impl Start {
     /// A runtime that is to wait for its function.
     pub fn parked(recipe: &Recipe) -> Start {
+        Start::parked_with(recipe.argv.clone(), recipe.env.clone())
+    }
+
+    pub fn parked_with(argv: Vec<String>, env: BTreeMap<String, String>) -> Start {
         Start {
-            argv: recipe.argv.clone(),
-            env: recipe.env.clone(),
+            argv,
+            env,
             extension_env: BTreeMap::new(),
             is_framed: true,
             has_log_pipe: true,

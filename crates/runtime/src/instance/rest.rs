@@ -3,7 +3,7 @@
 use engine::dispatch::Freed;
 
 use super::{INIT_FAILURE, Instance};
-use crate::environment::Event;
+use crate::environment::{Event, Who};
 
 /// How far a runtime is that can make something for later instances of its version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +46,15 @@ impl Instance {
         let is_wanted = self.preparing == Preparing::Wanted && self.environment.is_ready() && self.transport.prepare();
         self.preparing = if is_wanted { Preparing::Asked } else { Preparing::Over };
         is_wanted
+    }
+
+    /// Lets later clones of its template have what this one had to make for its first answer.
+    pub(super) async fn teach(&mut self) {
+        if let Some(template) = self.template.take()
+            && let Some(process) = self.processes.of(&Who::Runtime)
+        {
+            template.learn(&self.sandbox, process).await;
+        }
     }
 
     pub(super) fn take_prepared(&mut self, prepared: Vec<u8>) {

@@ -5,8 +5,8 @@
 //! `policy` says how many of which kind. They are made one after the other, with a small share of the CPU, and not
 //! while somebody's instance is being started.
 //!
-//! Invariants: nothing of any function is in a parked room: what runs there is the interpreter and our bootstrap. A
-//! room is handed out once, to one instance, and never comes back.
+//! Invariants: nothing of any function is in a parked room, where the interpreter and our bootstrap run, unless it is a
+//! clone, which is for that version and tenant alone. A room is handed out once, to one instance, and never comes back.
 
 mod policy;
 
@@ -27,6 +27,7 @@ use crate::frames::Connection;
 use crate::instance::Start;
 use crate::limits::{AHEAD_CPU_MILLIS, PARK_AFTER_LAUNCH_MAX, PARK_MEMORY_BYTES, SANDBOX_START_TIMEOUT};
 use crate::logs::Output;
+use crate::template::Template;
 use crate::variables::RUNTIME_API_PORT;
 
 pub use policy::Limits;
@@ -39,6 +40,8 @@ pub enum Kind {
     Room,
     /// An instance of a function that this runtime serves.
     Runtime(Arc<Recipe>),
+    /// An instance of the version that this is a template of.
+    Clone(Arc<Template>),
 }
 
 /// How a runtime is started before it is known for which function. Its content is its identity.
@@ -61,6 +64,8 @@ pub struct Waiting {
     pub process: ProcessId,
     pub connection: Connection,
     pub output: Output,
+    /// Whose copy it is: it has loaded its function.
+    pub template: Option<Arc<Template>>,
 }
 
 pub struct Stock {
@@ -90,6 +95,8 @@ enum ParkError {
     Pipes(#[source] std::io::Error),
     #[error("run a runtime")]
     Run(#[from] sandbox::RunError),
+    #[error("begin where its template is")]
+    Image(#[from] sandbox::ImageError),
     #[error("hear from a runtime that it waits")]
     Silent,
     #[error("do so in time")]
@@ -135,6 +142,11 @@ impl Stock {
         self.take_only(kind).or_else(|| if *kind == Kind::Room { None } else { self.take_only(&Kind::Room) })
     }
 
+    /// A copy of this template, if one waits.
+    pub fn take_clone(&self, template: &Arc<Template>) -> Option<Parked> {
+        self.take_only(&Kind::Clone(Arc::clone(template)))
+    }
+
     fn take_only(&self, kind: &Kind) -> Option<Parked> {
         let mut table = self.table.lock();
         let mut has = table.policy.take(self.began.elapsed(), kind);
@@ -156,10 +168,18 @@ impl Stock {
         self.poked.notify_one();
     }
 
+    /// Nobody will ask for one of this kind again.
+    pub fn forget(&self, kind: &Kind) {
+        self.table.lock().policy.forget(kind);
+        self.poked.notify_one();
+    }
+
     /// Holds nothing any more.
     pub fn close(&self) {
         let mut table = self.table.lock();
         table.is_closed = true;
+        // A kind may be a template, which holds its image and its key.
+        table.policy.clear();
         let held = std::mem::take(&mut table.held);
         drop(table);
         drop(held);
@@ -168,6 +188,7 @@ impl Stock {
 
     fn next(&self) -> Option<Next<Kind>> {
         let mut table = self.table.lock();
+        table.held.retain(|_, rooms| !rooms.is_empty());
         (!table.is_closed).then(|| table.policy.next(self.began.elapsed()))
     }
 
@@ -212,8 +233,10 @@ impl Stock {
         // Whoever is asked for goes first.
         let limits = RoomLimits { cpu: Cpu::Weight(AHEAD_CPU_MILLIS), ..RoomLimits::for_memory(PARK_MEMORY_BYTES) };
         let mut spec = self.spec(format!("parked-{number}"), limits);
-        let Kind::Runtime(recipe) = kind else {
-            return Ok(Parked { sandbox: self.isolation.start(spec).await?, runtime: None });
+        let recipe = match kind {
+            Kind::Room => return Ok(Parked { sandbox: self.isolation.start(spec).await?, runtime: None }),
+            Kind::Runtime(recipe) => recipe,
+            Kind::Clone(template) => return self.park_clone(spec, template).await,
         };
         let mounts = recipe.mounts.iter().cloned();
         spec.mounts = mounts.map(|(host, inside)| Mount { host, inside }).collect();
@@ -226,7 +249,19 @@ impl Stock {
         if !connection.parked().await {
             return Err(ParkError::Silent);
         }
-        Ok(Parked { sandbox, runtime: Some(Waiting { process, connection, output }) })
+        Ok(Parked { sandbox, runtime: Some(Waiting { process, connection, output, template: None }) })
+    }
+
+    async fn park_clone(&self, spec: Spec, template: &Arc<Template>) -> Result<Parked, ParkError> {
+        let limits = RoomLimits { cpu: spec.limits.cpu, ..template.limits.clone() };
+        let spec = Spec { mounts: template.mounts.clone(), limits, ..spec };
+        let sandbox = self.isolation.start(spec).await?;
+        let mut output = Output::default();
+        let (program, connection) = template.start().runtime(&mut output).map_err(ParkError::Pipes)?;
+        let connection = connection.ok_or(ParkError::Silent)?;
+        let process = sandbox.resume(&template.image(), program).await?;
+        let template = Some(Arc::clone(template));
+        Ok(Parked { sandbox, runtime: Some(Waiting { process, connection, output, template }) })
     }
 }
 

@@ -42,6 +42,8 @@ struct Shelf {
     demand: f64,
     wanted: Duration,
     failures: u32,
+    /// Nobody can want it any more.
+    is_over: bool,
     rests_until: Duration,
 }
 
@@ -78,6 +80,18 @@ impl<K: Ord + Clone> Policy<K> {
     /// One of this kind may be wanted soon.
     pub fn expect(&mut self, now: Duration, kind: &K) {
         self.shelf(now, kind);
+    }
+
+    /// Nobody will want one of this kind again.
+    pub fn forget(&mut self, kind: &K) {
+        if let Some(shelf) = self.shelves.get_mut(kind) {
+            shelf.is_over = true;
+        }
+    }
+
+    /// Nothing is held any more, nor will be.
+    pub fn clear(&mut self) {
+        self.shelves.clear();
     }
 
     /// One that `Make` asked for is there.
@@ -166,7 +180,7 @@ impl<K: Ord + Clone> Policy<K> {
 
 impl Shelf {
     fn is_forgotten(&self, now: Duration) -> bool {
-        now.saturating_sub(self.wanted) >= KEPT_FOR
+        self.is_over || now.saturating_sub(self.wanted) >= KEPT_FOR
     }
 
     fn demand_at(&self, now: Duration) -> f64 {
@@ -219,7 +233,10 @@ mod tests {
         assert_eq!(fill(&mut policy, at(30)), "ppp", "the third of some wants in no time");
         assert_eq!(fill(&mut policy, at(60_000)), "-p");
         policy.expect(at(1_000_000), &'n');
-        assert_eq!(fill(&mut policy, at(1_000_000)), "nn");
+        policy.expect(at(1_000_000), &'o');
+        assert_eq!(fill(&mut policy, at(1_000_000)), "nnoo");
+        policy.forget(&'o');
+        assert_eq!(fill(&mut policy, at(1_000_000)), "-o-o", "at once");
         assert_eq!(fill(&mut policy, at(3_600_030)), "-p-p");
         assert_eq!(fill(&mut policy, at(4_600_000)), "-n-n");
         assert!(policy.shelves.is_empty());

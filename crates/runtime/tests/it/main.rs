@@ -11,4 +11,5 @@ mod instances;
 mod managed;
 mod parked;
 mod provisioned;
+mod templates;
 mod zip;

@@ -1,0 +1,416 @@
+//! Templates: one runtime of a version that has loaded its function, as an image, with which new instances begin.
+//!
+//! A template is made once an instance of its version has answered, off everybody's path. Its import is watched
+//! (`bootstraps/python/watch.py`), and there is a template only if another import would have left the same behind: no random
+//! number, moment, descriptor, file, socket or thread. Rooms that begin with its image are a kind of the stock.
+//!
+//! What the import printed is written to the log of each instance, as each would have printed it. The key is the template's,
+//! good for as long as it or one of its instances lives: clients that were made at import have it already. The name
+//! of the log stream is the instance's own; an import that read it has no template.
+//!
+//! Invariants: a template is of one release of one tenant's function, under one interpreter. Each version is tried once.
+//! Images are bounded together; the one that was wanted longest ago goes first.
+//!
+//! Python alone, on x86-64, behind walls.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering as Order};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use base::ports::FunctionSpec;
+use base::{AccountId, Region, Spawn, Uuid, World, with_causes};
+use parking_lot::Mutex;
+use sandbox::{Cpu, Image, ImageError, Limits, Mount, ProcessId, Sandbox};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::environment::Initialization;
+use crate::frames::Connection;
+use crate::instance::Start;
+use crate::languages::{Family, Served};
+use crate::launch::{self, Source};
+use crate::limits::{
+    AHEAD_CPU_MILLIS, EXPECTED_MAX, IMAGES_BYTES_MAX, MEMORY_SPARE_BYTES, SANDBOX_START_TIMEOUT,
+    TEMPLATE_PRINTED_BYTES_MAX, TEMPLATE_TRIES_MAX, TEMPLATE_UNWANTED_AFTER, TEMPLATES_KNOWN_MAX,
+};
+use crate::logs::{Output, Written};
+use crate::runtime::{Inner, Key};
+use crate::stock::Kind;
+
+const WATCH: &str = include_str!("../bootstraps/python/watch.py");
+
+/// What each instance has of its own; what else is in its environment it has in common with its template.
+const OWN_VARIABLE: &str = "AWS_LAMBDA_LOG_STREAM_NAME";
+
+pub struct Template {
+    /// Its identity.
+    number: u64,
+    /// Replaced by a better one, once.
+    image: Mutex<Image>,
+    is_learned: AtomicBool,
+    /// What runs in a clone's room for the moment until it is a clone.
+    argv: Vec<String>,
+    env: BTreeMap<String, String>,
+    pub mounts: Vec<Mount>,
+    pub limits: Limits,
+    key: Mutex<Key>,
+    /// What loading the function printed.
+    pub printed: Vec<Written>,
+    /// Its code.
+    _held: launch::Code,
+}
+
+impl Template {
+    pub fn image(&self) -> Image {
+        self.image.lock().clone()
+    }
+
+    pub fn start(&self) -> Start {
+        Start::parked_with(self.argv.clone(), self.env.clone())
+    }
+
+    /// Good as long as the template is held.
+    pub fn key(&self) -> Key {
+        let key = self.key.lock();
+        Key {
+            access_key_id: key.access_key_id.clone(),
+            secret_access_key: key.secret_access_key.clone(),
+            session_token: key.session_token.clone(),
+            lease: Box::new(()),
+        }
+    }
+
+    /// What of an instance's environment its program does not have yet.
+    pub fn own(env: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        env.iter()
+            .filter(|(name, _)| *name == OWN_VARIABLE)
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
+    }
+
+    /// Has later clones begin with the pages that this first one has written to answer, if none has been looked at.
+    pub async fn learn(&self, sandbox: &Sandbox, process: ProcessId) {
+        if self.is_learned.swap(true, Order::Relaxed) {
+            return;
+        }
+        let image = self.image();
+        match timeout(SANDBOX_START_TIMEOUT, sandbox.learn(&image, process)).await {
+            Ok(Ok(image)) => *self.image.lock() = image,
+            Ok(Err(error)) => tracing::debug!("failed to {}", with_causes(&error)),
+            Err(_) => tracing::debug!("failed to learn from a clone in time"),
+        }
+    }
+}
+
+impl PartialEq for Template {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Template {}
+
+impl PartialOrd for Template {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Template {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.number.cmp(&other.number)
+    }
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Template").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+/// Whose template it is, and nobody else's.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Owner {
+    scope: (World, AccountId, Region),
+    function: String,
+    version: String,
+    release: Uuid,
+    tenant: Option<String>,
+    /// The interpreter.
+    label: String,
+}
+
+impl Owner {
+    fn new(function: &FunctionSpec, tenant: Option<&str>, served: &Served) -> Owner {
+        Owner {
+            scope: (function.world, function.account, function.region.clone()),
+            function: function.name.clone(),
+            version: function.version.clone(),
+            release: function.release,
+            tenant: tenant.map(str::to_owned),
+            label: served.label.clone(),
+        }
+    }
+}
+
+pub struct Templates {
+    table: Mutex<Table>,
+    wishes: mpsc::Sender<Wish>,
+}
+
+#[derive(Default)]
+struct Table {
+    known: HashMap<Owner, Known>,
+    made: u64,
+    /// There is none to be had here.
+    is_closed: bool,
+}
+
+struct Known {
+    /// None: one is being made, or there is none.
+    template: Option<Arc<Template>>,
+    wanted: Instant,
+}
+
+pub struct Wish {
+    function: Arc<FunctionSpec>,
+    tenant: Option<String>,
+}
+
+pub type Wishes = mpsc::Receiver<Wish>;
+
+#[derive(Debug, thiserror::Error)]
+enum TemplateError {
+    #[error("accept its import: it {0}")]
+    Unfit(String),
+    #[error("start a sandbox")]
+    Start(#[from] sandbox::StartError),
+    #[error("open pipes for a runtime")]
+    Pipes(#[from] io::Error),
+    #[error("run a runtime")]
+    Run(#[from] sandbox::RunError),
+    #[error("get its code or its key: {0}")]
+    Parts(String),
+    #[error("load it in time")]
+    Late,
+    #[error("{0}")]
+    Image(#[from] ImageError),
+}
+
+impl Templates {
+    pub fn new(is_wanted: bool) -> (Templates, Wishes) {
+        let (wish, wishes) = mpsc::channel(EXPECTED_MAX);
+        let table = Table { is_closed: !is_wanted || !cfg!(target_arch = "x86_64"), ..Table::default() };
+        (Templates { table: Mutex::new(table), wishes: wish }, wishes)
+    }
+
+    /// The template of this version, if there is one.
+    pub fn of(&self, function: &FunctionSpec, tenant: Option<&str>, served: &Served) -> Option<Arc<Template>> {
+        let mut table = self.table.lock();
+        let known = table.known.get_mut(&Owner::new(function, tenant, served))?;
+        known.wanted = Instant::now();
+        known.template.clone()
+    }
+
+    /// An instance of this version has answered: others may follow.
+    pub fn wish(&self, function: &Arc<FunctionSpec>, tenant: Option<&str>) {
+        // Whoever wishes too much at once gets it another time.
+        let wish = Wish { function: Arc::clone(function), tenant: tenant.map(str::to_owned) };
+        self.wishes.try_send(wish).ok();
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.table.lock().is_closed
+    }
+
+    /// Holds nothing any more.
+    pub fn close(&self) {
+        let mut table = self.table.lock();
+        table.is_closed = true;
+        let known = std::mem::take(&mut table.known);
+        drop(table);
+        drop(known);
+    }
+
+    /// Whether this version is to be tried now, which it is once.
+    fn begin(&self, owner: &Owner) -> bool {
+        let mut table = self.table.lock();
+        if table.is_closed || table.known.contains_key(owner) {
+            return false;
+        }
+        if table.known.len() >= TEMPLATES_KNOWN_MAX {
+            let oldest = table.known.iter().min_by_key(|(_, known)| known.wanted).map(|(owner, _)| owner.clone());
+            oldest.and_then(|oldest| table.known.remove(&oldest));
+        }
+        table.known.insert(owner.clone(), Known { template: None, wanted: Instant::now() });
+        true
+    }
+
+    fn number(&self) -> u64 {
+        let mut table = self.table.lock();
+        table.made = table.made.saturating_add(1);
+        table.made
+    }
+
+    fn keep(&self, owner: &Owner, template: Arc<Template>) {
+        let mut table = self.table.lock();
+        if let Some(known) = table.known.get_mut(owner) {
+            known.template = Some(template);
+        }
+    }
+
+    /// Takes out what is too much, and what nobody has wanted for long.
+    fn clear(&self, bytes_max: u64) -> Vec<Arc<Template>> {
+        let mut table = self.table.lock();
+        let mut kept: Vec<&mut Known> = table.known.values_mut().filter(|known| known.template.is_some()).collect();
+        kept.sort_by_key(|known| std::cmp::Reverse(known.wanted));
+        let mut bytes = 0_u64;
+        let mut gone = Vec::new();
+        for known in kept {
+            let own = known.template.as_ref().map_or(0, |template| template.image().memory_bytes());
+            bytes = bytes.saturating_add(own);
+            if bytes > bytes_max || known.wanted.elapsed() > TEMPLATE_UNWANTED_AFTER {
+                gone.extend(known.template.take());
+            }
+        }
+        gone
+    }
+}
+
+/// Makes the templates that are wished for, one after the other, until the runtime is no more.
+pub fn run(inner: Weak<Inner>, mut wishes: Wishes, spawn: &Arc<dyn Spawn>) {
+    let task = async move {
+        while let Some(wish) = wishes.recv().await {
+            let Some(inner) = inner.upgrade() else { return };
+            inner.stock.wait_for_launches().await;
+            grant(&inner, &wish).await;
+            for template in inner.templates.clear(IMAGES_BYTES_MAX) {
+                inner.stock.forget(&Kind::Clone(template));
+            }
+        }
+    };
+    spawn.spawn("templates", Box::pin(task));
+}
+
+async fn grant(inner: &Arc<Inner>, wish: &Wish) {
+    let Wish { function, tenant } = wish;
+    let Ok(served) = inner.languages.serve(&function.runtime).await else { return };
+    let Kind::Runtime(recipe) = launch::kind(inner, function, &served) else { return };
+    if served.family != Family::Python || is_memory_short() {
+        return;
+    }
+    let owner = Owner::new(function, tenant.as_deref(), &served);
+    if !inner.templates.begin(&owner) {
+        return;
+    }
+    let making = make(inner, function, &served, Start::parked(&recipe));
+    match timeout(SANDBOX_START_TIMEOUT, making).await.unwrap_or(Err(TemplateError::Late)) {
+        Ok(template) => {
+            let template = Arc::new(template);
+            inner.templates.keep(&owner, Arc::clone(&template));
+            inner.stock.expect(&Kind::Clone(template));
+        }
+        Err(error) => {
+            let is_unsupported = matches!(&error, TemplateError::Image(ImageError::Step { source, .. })
+                if source.kind() == io::ErrorKind::Unsupported && source.raw_os_error().is_none());
+            if is_unsupported {
+                inner.templates.close();
+            }
+            tracing::debug!(function = function.name, "failed to make a template: failed to {}", with_causes(&error));
+        }
+    }
+}
+
+async fn make(
+    inner: &Arc<Inner>,
+    function: &FunctionSpec,
+    served: &Served,
+    start: Start,
+) -> Result<Template, TemplateError> {
+    let number = inner.parts.chance.uuid();
+    let (code, key) = tokio::join!(launch::unpack(inner, function), inner.parts.host.issue_key(function, number));
+    let mut code = code.map_err(|error| TemplateError::Parts(format!("{error:?}")))?;
+    let key = key.map_err(TemplateError::Parts)?;
+    if !code.extensions().is_empty() {
+        return Err(TemplateError::Unfit("has extensions".to_owned()));
+    }
+    code.find_prepared(inner, launch::prepared_name(function, served, None).as_deref());
+    let log = launch::log_stream(function, inner.parts.clock.now(), number);
+    let initialization = Initialization::OnDemand;
+    let env = Source { function, served, code: &code, key: &key, log: &log, initialization }
+        .start(inner.settings.api_port)
+        .env;
+    let spec = launch::spec(inner, "template", function, served, &code);
+    let (mounts, limits) = (spec.mounts.clone(), spec.limits.clone());
+    let spec = sandbox::Spec { limits: Limits { cpu: Cpu::Weight(AHEAD_CPU_MILLIS), ..limits.clone() }, ..spec };
+    let mut sandbox = inner.parts.isolation.start(spec).await?;
+    // Nobody answers there: an import that asks for something has no template.
+    drop(sandbox.take_listeners());
+
+    let mut output = Output::default();
+    let (program, connection) = start.runtime(&mut output)?;
+    let mut connection = connection.ok_or(TemplateError::Late)?;
+    let process = sandbox.run(program).await?;
+    if !connection.parked().await {
+        return Err(TemplateError::Unfit("did not start".to_owned()));
+    }
+    connection.init_template(&env, code.prepared_path().as_deref(), WATCH);
+    let printed = load(&mut connection, &mut output).await?;
+    let image = take(&sandbox, process).await?;
+    let argv =
+        start.argv.first().into_iter().map(String::as_str).chain(["-I", "-S", "-c", "import signal; signal.pause()"]);
+    let argv = argv.map(str::to_owned).collect();
+    let (image, is_learned, key) = (Mutex::new(image), AtomicBool::new(false), Mutex::new(key));
+    let number = inner.templates.number();
+    sandbox.kill().await;
+    Ok(Template { number, image, is_learned, argv, env: start.env, mounts, limits, key, printed, _held: code })
+}
+
+/// Waits until the function is loaded and may be copied, and gives back what it printed.
+async fn load(connection: &mut Connection, output: &mut Output) -> Result<Vec<Written>, TemplateError> {
+    let mut printed = Vec::new();
+    let verdict = loop {
+        if printed.iter().map(|(_, text): &Written| text.len()).fold(0, usize::saturating_add)
+            > TEMPLATE_PRINTED_BYTES_MAX
+        {
+            return Err(TemplateError::Unfit("prints too much".to_owned()));
+        }
+        tokio::select! {
+            biased;
+            verdict = connection.verdict() => break verdict,
+            () = output.next(&mut printed) => {}
+        }
+    };
+    verdict.map_err(TemplateError::Unfit)?;
+    output.read_out(&mut printed);
+    output.flush(&mut printed);
+    Ok(printed)
+}
+
+/// It has said that it waits, and is on its way to do so.
+async fn take(sandbox: &Sandbox, process: ProcessId) -> Result<Image, ImageError> {
+    const PAUSE: Duration = Duration::from_millis(2);
+    let mut tries = 0..TEMPLATE_TRIES_MAX;
+    loop {
+        match sandbox.take(process).await {
+            Err(ImageError::Step { source, .. })
+                if source.kind() == io::ErrorKind::WouldBlock && tries.next().is_some() =>
+            {
+                sleep(PAUSE).await;
+            }
+            taken => return taken,
+        }
+    }
+}
+
+/// Whether the machine has better use for its memory.
+fn is_memory_short() -> bool {
+    let Ok(text) = std::fs::read_to_string("/proc/meminfo") else { return false };
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    kilobytes.is_some_and(|kilobytes| kilobytes.saturating_mul(1024) < MEMORY_SPARE_BYTES)
+}

@@ -1,0 +1,178 @@
+//! Instances that begin where a template of their version was: that they are used, and that no function can tell.
+
+use std::collections::HashSet;
+use std::fs;
+use std::time::Duration;
+
+use base::ports::FunctionSpec;
+use base::{Chance, Secret, SystemChance};
+use serde_json::Value;
+
+use crate::bed::Bed;
+
+/// The processes of this bed that have a function's code before them.
+fn processes(bed: &Bed) -> Vec<i32> {
+    let dir = bed._dir.path().file_name().unwrap().to_string_lossy().into_owned();
+    let is_one = |pid: &i32| {
+        let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+        let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        mounts.contains(&dir) && command.contains("/var/runtime/bootstrap") && mounts.contains("/var/task ")
+    };
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_one).collect()
+}
+
+/// As many invocations at once as it takes to have so many instances.
+async fn answers(bed: &Bed, function: &FunctionSpec, count: usize) -> Vec<Value> {
+    let all = (0..count).map(|_| bed.invoke(function, "{}"));
+    let mut answers = Vec::new();
+    for answer in futures(all).await {
+        assert_eq!(answer.failed, None, "{answer:?}");
+        answers.push(serde_json::from_str(&answer.body).unwrap());
+    }
+    answers
+}
+
+async fn futures<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut all: Vec<_> = all.map(|future| (Box::pin(future), None)).collect();
+    std::future::poll_fn(|context| {
+        for (future, output) in all.iter_mut().filter(|(_, output)| output.is_none()) {
+            if let std::task::Poll::Ready(found) = future.as_mut().poll(context) {
+                *output = Some(found);
+            }
+        }
+        if all.iter().all(|(_, output)| output.is_some()) {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+    all.into_iter().map(|(_, output)| output.unwrap()).collect()
+}
+
+/// Has a first instance, and waits for clones beside it: all these processes.
+async fn until_cloned(bed: &Bed, function: &FunctionSpec, clones: usize) -> Vec<i32> {
+    let before = processes(bed);
+    let first = bed.invoke(function, "{}").await;
+    assert_eq!(first.failed, None, "{first:?}");
+    let began = std::time::Instant::now();
+    loop {
+        let mut found = processes(bed);
+        found.retain(|pid| !before.contains(pid));
+        if found.len() > clones {
+            return found;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "no clones: {found:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn distinct(values: &[Value], name: &str) -> usize {
+    values.iter().map(|value| value[name].to_string()).collect::<HashSet<_>>().len()
+}
+
+const HARMLESS: &str = "
+import os, random, secrets, ssl, time, uuid
+print('imported')
+loaded = []
+key = os.environ['AWS_ACCESS_KEY_ID']
+random.seed
+def handler(event, context):
+    loaded.append(1)
+    time.sleep(0.3)
+    return {'pid': os.getpid(), 'stream': context.log_stream_name, 'env': os.environ['AWS_LAMBDA_LOG_STREAM_NAME'],
+        'uuid': str(uuid.uuid4()), 'random': random.random(), 'secret': secrets.token_hex(8), 'urandom': os.urandom(8).hex(),
+        'tls': ssl.RAND_bytes(16).hex(), 'count': len(loaded), 'key': key == os.environ['AWS_ACCESS_KEY_ID'],
+        'files': sorted(os.listdir('/proc/self/fd')), 'type': os.environ['AWS_LAMBDA_INITIALIZATION_TYPE']}
+";
+
+#[tokio::test]
+async fn clones_of_a_harmless_import_are_instances_like_others() {
+    let bed = Bed::new().await;
+    let mut function = bed.function("python3.13", "app.handler", &[("app.py", HARMLESS)]).await;
+    function.timeout = Duration::from_secs(30);
+    let before = until_cloned(&bed, &function, 2).await;
+    let found = answers(&bed, &function, 3).await;
+    let after = processes(&bed);
+    assert!(before.iter().all(|pid| after.contains(pid)), "clones are used: {before:?} {after:?}");
+    for name in ["stream", "uuid", "random", "secret", "urandom", "tls"] {
+        assert_eq!(distinct(&found, name), found.len(), "{name}: {found:?}");
+    }
+    for name in ["files", "type", "key"] {
+        assert_eq!(distinct(&found, name), 1, "{name}: {found:?}");
+    }
+    for value in &found {
+        assert_eq!(value["stream"], value["env"]);
+    }
+    // What the import printed is in each log, before its first invocation, and nowhere else.
+    let log = bed.seen.log.lock().clone();
+    let streams: HashSet<&str> = found.iter().map(|value| value["stream"].as_str().unwrap()).collect();
+    for stream in &streams {
+        let lines: Vec<&str> = log.iter().filter(|(name, _)| name == stream).map(|(_, line)| line.trim_end()).collect();
+        assert!(lines[0].starts_with("INIT_START"), "{lines:?}");
+        assert_eq!(lines[1], "imported", "{lines:?}");
+        assert!(lines[2].starts_with("START RequestId"), "{lines:?}");
+        assert!(lines.iter().any(|line| line.contains("Init Duration")), "{lines:?}");
+    }
+    assert!(log.iter().all(|(name, _)| streams.contains(name.as_str())), "{log:?}");
+}
+
+/// What a program can find out at import and that is another for each instance stays so.
+#[tokio::test]
+async fn an_import_that_draws_is_never_copied() {
+    let bed = Bed::new().await;
+    for (number, own) in [
+        "import uuid; own = str(uuid.uuid4())",
+        "import random; own = random.random()",
+        "import os; own = os.urandom(8).hex()",
+        "import time; own = time.time_ns()",
+        "import os; own = os.environ['AWS_LAMBDA_LOG_STREAM_NAME']",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let code = format!("{own}\nimport time\ndef handler(*_):\n    time.sleep(0.2)\n    return {{'own': own}}");
+        let mut function = bed.function("python3.13", "app.handler", &[("app.py", &code)]).await;
+        function.name = format!("own-{number}");
+        function.timeout = Duration::from_secs(30);
+        bed.invoke(&function, "{}").await;
+        // Templates are made one after the other: once this one's clones are there, no others will be.
+        let code = format!("number = {number}\ndef handler(*_): pass");
+        let harmless = bed.function("python3.13", "app.handler", &[("app.py", &code)]).await;
+        until_cloned(&bed, &harmless, 2).await;
+        let found = answers(&bed, &function, 8).await;
+        assert_eq!(distinct(&found, "own"), 8, "{own}: {found:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_two_functions_and_no_two_releases_share_anything() {
+    let bed = Bed::new().await;
+    let code = "import os, sys\nsecret = os.environ['SECRET']\ndef handler(*_):\n    import time; time.sleep(0.1)\n    return {'secret': secret, 'now': os.environ['SECRET']}";
+    let mut function = bed.function("python3.13", "app.handler", &[("app.py", code)]).await;
+    for secret in ["one", "two"] {
+        function.release = SystemChance::default().uuid();
+        function.environment = Secret::new([("SECRET".to_owned(), secret.to_owned())].into());
+        until_cloned(&bed, &function, 2).await;
+        for value in answers(&bed, &function, 4).await {
+            assert_eq!((&value["secret"], &value["now"]), (&secret.into(), &secret.into()));
+        }
+    }
+    bed.runtime.drain().await;
+    let gone = async {
+        while *bed.seen.keys_out.lock() > 0 || !processes(&bed).is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone).await.unwrap();
+}
+
+#[tokio::test]
+async fn without_parked_rooms_there_are_no_templates() {
+    let bed = Bed::with(|settings| settings.parked_per_kind = 0).await;
+    let function = bed.function("python3.13", "app.handler", &[("app.py", HARMLESS)]).await;
+    bed.invoke(&function, "{}").await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(processes(&bed).len(), 1);
+}
