@@ -36,7 +36,7 @@ use crate::telemetry::{Relay, Sent};
 use crate::template::Template;
 use crate::trace;
 use caller::Caller;
-use programs::Processes;
+use programs::{Processes, no_pipes};
 use rest::Preparing;
 use transport::Transport;
 
@@ -462,9 +462,7 @@ impl Instance {
     async fn carry_out(&mut self, command: Command, events: &mut VecDeque<Event>) {
         match command {
             Command::Start => {
-                let template = self.template.as_ref().filter(|_| self.waiting.is_some());
-                let printed = template.map_or_else(Vec::new, |template| template.printed.clone());
-                events.extend(printed.into_iter().map(|(source, text)| Event::Output(source, text)));
+                events.extend(self.printed());
                 events.extend(self.start().await);
             }
             Command::StartExtension(name) => events.extend(self.start_extension(name).await),
@@ -522,10 +520,7 @@ impl Instance {
             return Some(Event::NotStarted(missing.clone()));
         }
         if let Some((process, mut connection)) = self.waiting.take() {
-            match &self.template {
-                Some(_) => connection.init_clone(&Template::own(&self.start.env)),
-                None => connection.init(&self.start.env, &self.start.prepared),
-            }
+            self.start.greet(&mut connection, self.template.is_some());
             self.transport.connect(connection);
             self.processes.add(process, Who::Runtime);
             return None;
@@ -602,9 +597,4 @@ impl Instance {
         let after = moment.since(timestamp);
         instant.checked_add(after).unwrap_or(instant)
     }
-}
-
-fn no_pipes(error: &std::io::Error) -> Event {
-    tracing::error!(%error, "failed to open pipes for a program");
-    Event::Gone
 }

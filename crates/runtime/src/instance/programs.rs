@@ -10,6 +10,7 @@ use crate::environment::{Event, Who};
 use crate::frames::{Connection, Prepared};
 use crate::logs::Output;
 use crate::stock::Recipe;
+use crate::template::Template;
 
 /// How the function's program is started.
 pub struct Start {
@@ -68,6 +69,15 @@ impl Start {
         Ok((program, Some(connection)))
     }
 
+    /// Tells a runtime that waits which function it is for, or which instance, if it has its function.
+    pub fn greet(&self, connection: &mut Connection, is_clone: bool) {
+        if is_clone {
+            connection.init_clone(&Template::own(&self.env));
+        } else {
+            connection.init(&self.env, &self.prepared);
+        }
+    }
+
     pub fn extension(&self, name: &str, output: &mut Output) -> io::Result<Program> {
         let given = output.open_extension()?;
         let program = with(Program::new([extension_path(name)]), &self.extension_env);
@@ -97,6 +107,11 @@ pub fn extension_not_started(name: String, error: &RunError) -> Event {
     };
     let is_forbidden = source.kind() == io::ErrorKind::PermissionDenied;
     Event::ExtensionNotStarted { why: why(&extension_path(&name), source), name, is_forbidden }
+}
+
+pub fn no_pipes(error: &io::Error) -> Event {
+    tracing::error!(%error, "failed to open pipes for a program");
+    Event::Gone
 }
 
 fn extension_path(name: &str) -> String {

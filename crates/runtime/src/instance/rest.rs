@@ -48,6 +48,13 @@ impl Instance {
         is_wanted
     }
 
+    /// What the import of a clone would have printed, as it starts.
+    pub(super) fn printed(&self) -> Vec<Event> {
+        let template = self.template.as_ref().filter(|_| self.waiting.is_some());
+        let printed = template.map_or_else(Vec::new, |template| template.printed.clone());
+        printed.into_iter().map(|(source, text)| Event::Output(source, text)).collect()
+    }
+
     /// Lets later clones of its template have what this one had to make for its first answer.
     pub(super) async fn teach(&mut self) {
         if let Some(template) = self.template.take()
