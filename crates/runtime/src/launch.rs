@@ -23,6 +23,7 @@ use crate::languages::{Advice, Family, Preparation, Served};
 use crate::limits::EXTENSION_FILES_MAX;
 use crate::runtime::{Inner, Key};
 use crate::stock::{self, Kind, Launch, Parked, Recipe, Waiting};
+use crate::template::Template;
 use crate::{http, languages, limits, variables};
 
 /// Makes the instance and runs it to its end. An instance that cannot be made says why to who waits for it.
@@ -112,13 +113,7 @@ async fn make(
     let number = parts.chance.uuid();
     let clone = clone(inner, function, &served, tenant, why);
     let template = clone.as_ref().and_then(|(_, waiting)| waiting.as_ref()?.template.clone());
-    let key = async {
-        match &template {
-            Some(template) => Ok(template.key()),
-            None => parts.host.issue_key(function, number).await,
-        }
-    };
-    let (code, key) = tokio::join!(unpack(inner, function), key);
+    let (code, key) = tokio::join!(unpack(inner, function), key(inner, function, number, template.as_deref()));
     let (mut code, key) = (code?, key.map_err(InvokeError::Internal)?);
     let prepared_name = prepared_name(function, &served, tenant);
     code.find_prepared(inner, prepared_name.as_deref());
@@ -135,13 +130,7 @@ async fn make(
             room(inner, spec, &kind(inner, function, &served)).await?
         }
     };
-    // Where the operator wants no walls, places are elsewhere.
-    let given = start.env.values_mut().chain(start.extension_env.values_mut());
-    given.for_each(|value| *value = sandbox.locate(value));
-    let opt = sandbox.locate("/opt");
-    if opt != "/opt" {
-        start.env.insert("_LAMP_OPT".to_owned(), opt);
-    }
+    locate(&sandbox, &mut start);
     start.prepared = Prepared {
         path: code.prepared_path().map(|path| sandbox.locate(&path)),
         is_wanted: matches!(preparation, Preparation::Instance),
@@ -167,6 +156,23 @@ async fn make(
         log,
         held,
     })
+}
+
+async fn key(inner: &Inner, function: &FunctionSpec, number: Uuid, template: Option<&Template>) -> Result<Key, String> {
+    match template {
+        Some(template) => Ok(template.key()),
+        None => inner.parts.host.issue_key(function, number).await,
+    }
+}
+
+/// Where the operator wants no walls, places are elsewhere.
+fn locate(sandbox: &Sandbox, start: &mut Start) {
+    let given = start.env.values_mut().chain(start.extension_env.values_mut());
+    given.for_each(|value| *value = sandbox.locate(value));
+    let opt = sandbox.locate("/opt");
+    if opt != "/opt" {
+        start.env.insert("_LAMP_OPT".to_owned(), opt);
+    }
 }
 
 fn runtime_api(
