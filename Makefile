@@ -1,7 +1,7 @@
 # Everything here is `cargo xtask`; this file only gives it the names that people type.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test torture fuzz conformance bench build tools
+.PHONY: help run test torture fuzz conformance bench sim build tools
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,3 +32,6 @@ conformance: ## LocalStack's test-suite as the judge: LOCALSTACK=checkout [SERVI
 
 bench: ## Speed, as ratios to peers and to the machine's limit in the same run [ONLY="invoke_warm cold_start"]
 	cargo xtask bench $(ONLY)
+
+sim: ## Keep-alive policies on a public trace, in virtual time: TRACE=folder [OPTIONS="--memory 16"]
+	cargo xtask sim "$(TRACE)" $(OPTIONS)

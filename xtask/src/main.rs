@@ -27,6 +27,7 @@ tasks:
                                LocalStack's test-suite, recorded on AWS, against this lamp; docs/conformance.md
   bench [CASE...]              speed, as ratios to peers in the same run: requests, server, many, invoke_warm,
                                cold_start, create_to_first_answer
+  sim DIR [OPTION VALUE]...    the dispatcher in virtual time on a public trace; docs/scaling.md
 ";
 
 /// The top of the checkout.
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         Some((task, [])) if task == "fuzz" => suites::fuzz(),
         Some((task, rest)) if task == "conformance" => conformance::run(rest),
         Some((task, cases)) if task == "bench" => suites::bench(cases),
+        Some((task, options)) if task == "sim" => suites::sim(options),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);

@@ -54,6 +54,14 @@ pub fn bench(cases: &[String]) -> Result<()> {
     tools::call(command.current_dir(crate::root()))
 }
 
+/// Replays a trace with the server's dispatcher; `options` are those of the `sim` crate, the trace's folder first.
+pub fn sim(options: &[String]) -> Result<()> {
+    let mut command = Command::new("cargo");
+    command.args(["run", "--release", "--quiet", "--package", "sim", "--", "trace"]).args(options);
+    // From where it was called, so that a relative folder means what it says.
+    tools::call(&mut command)
+}
+
 /// A minute for each parser of outside bytes. Needs the nightly toolchain and cargo-fuzz.
 pub fn fuzz() -> Result<()> {
     let manifest = std::fs::read_to_string(crate::root().join("fuzz/Cargo.toml"))?;

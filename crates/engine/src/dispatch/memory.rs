@@ -1,0 +1,149 @@
+//! What instances may hold together, and which of them go when that is too much.
+//!
+//! The shell tells what the host has free, from time to time. Between two tellings the machine counts on: what starts
+//! will take what such instances take, and what was told to end will give back what it holds.
+
+use std::collections::BTreeSet;
+
+use base::Timestamp;
+
+use super::keep::Worth;
+use super::rows::{Function, Instance, State};
+use super::{Command, Dispatch, InstanceId, PoolId};
+
+#[derive(Default)]
+pub struct Memory {
+    /// What was told last, and what must stay free of it. Before that there is no bound.
+    available: Option<u64>,
+    spare: u64,
+    /// What the host does not show yet: of instances that start, and of those that were ready after the last telling.
+    pub starting: u64,
+    pub fresh: u64,
+    /// Of those told to end.
+    leaving: u64,
+    /// Counts the tellings.
+    pub telling: u64,
+    /// Idle instances that may have to go, the least worth in front. One that became worth more since stands where it
+    /// was, and one that runs again too, so that an invocation on a warm instance leaves all this alone.
+    pub order: BTreeSet<((u64, u64), InstanceId)>,
+    /// What the last one that had to go was worth.
+    clock: u64,
+    /// Counts the times that an instance became idle.
+    turns: u64,
+}
+
+impl Memory {
+    pub fn next_turn(&mut self) -> u64 {
+        self.turns = self.turns.saturating_add(1);
+        self.turns
+    }
+
+    /// What new instances may hold without that any other goes. Less than nothing: some must.
+    fn room(&self) -> i128 {
+        let Some(available) = self.available else { return i128::MAX };
+        let free = i128::from(available).saturating_add(i128::from(self.leaving));
+        let taken = [self.spare, self.starting, self.fresh].into_iter().map(i128::from).sum();
+        free.saturating_sub(taken)
+    }
+
+    fn is_fresh(&self, row: &Instance) -> bool {
+        row.state == State::Ready && row.ready_at_telling == self.telling
+    }
+
+    pub fn leaves(&mut self, row: &Instance) {
+        if row.state == State::Starting {
+            self.starting = self.starting.saturating_sub(row.bytes);
+        } else if self.is_fresh(row) {
+            self.fresh = self.fresh.saturating_sub(row.bytes);
+        } else {
+            self.leaving = self.leaving.saturating_add(row.bytes);
+            return;
+        }
+        // The host did not show what it took; it will not show what it gives back.
+        self.leaving = self.leaving.saturating_add(row.bytes);
+        self.available = self.available.map(|available| available.saturating_sub(row.bytes));
+    }
+
+    pub fn left(&mut self, bytes: u64) {
+        self.leaving = self.leaving.saturating_sub(bytes);
+        self.available = self.available.map(|available| available.saturating_add(bytes));
+    }
+
+    #[cfg(test)]
+    pub fn leaving(&self) -> u64 {
+        self.leaving
+    }
+
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.starting == 0 && self.fresh == 0 && self.leaving == 0 && self.order.is_empty()
+    }
+}
+
+impl Dispatch {
+    pub(super) fn told(&mut self, now: Timestamp, available: u64, total: u64, out: &mut Vec<Command>) {
+        let spare = u128::from(total).saturating_mul(self.settings.spare_percent.into()) / 100;
+        self.memory.available = Some(available);
+        self.memory.spare = u64::try_from(spare).unwrap_or(u64::MAX);
+        self.memory.fresh = 0;
+        self.memory.telling = self.memory.telling.saturating_add(1);
+        while self.memory.room() < 0 && self.shed(now, out) {}
+    }
+
+    /// What an instance holds has been measured.
+    pub(super) fn weigh(&mut self, instance: InstanceId, bytes: u64) {
+        let row = &mut self.instances[instance];
+        let before = std::mem::replace(&mut row.bytes, bytes);
+        if row.state == State::Starting {
+            self.memory.starting = self.memory.starting.saturating_sub(before).saturating_add(bytes);
+        } else if self.memory.is_fresh(&self.instances[instance]) {
+            self.memory.fresh = self.memory.fresh.saturating_sub(before).saturating_add(bytes);
+        }
+    }
+
+    /// Whether one more of these fits without that another goes.
+    pub(super) fn has_room(&self, pool: PoolId) -> bool {
+        self.alive < self.settings.instances_max && self.memory.room() >= i128::from(self.bytes_of(pool))
+    }
+
+    /// Whether one more of these fits where memory is not short: what is started ahead into a full host goes before it
+    /// is asked for.
+    pub(super) fn has_plenty(&self, pool: PoolId) -> bool {
+        let ahead = i128::from(self.bytes_of(pool)).saturating_add(self.memory.spare.into());
+        self.alive < self.settings.instances_max && self.memory.room() >= ahead
+    }
+
+    /// Lets idle instances go until one more of these fits. Whether it does.
+    pub(super) fn make_room(&mut self, now: Timestamp, pool: PoolId, out: &mut Vec<Command>) -> bool {
+        while !self.has_room(pool) {
+            if !self.shed(now, out) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Ends the idle instance that is worth least. Whether there was one.
+    fn shed(&mut self, now: Timestamp, out: &mut Vec<Command>) -> bool {
+        while let Some((queued, instance)) = self.memory.order.pop_first() {
+            let row = &mut self.instances[instance];
+            row.queued = None;
+            if !row.is_idle() || row.is_provisioned {
+                continue;
+            }
+            if row.rank > queued {
+                row.queued = Some(row.rank);
+                self.memory.order.insert((row.rank, instance));
+                continue;
+            }
+            self.memory.clock = self.memory.clock.max(queued.0);
+            self.end(now, instance, out);
+            return true;
+        }
+        false
+    }
+
+    pub(super) fn worth(&self, function: &Function, bytes: u64) -> Worth {
+        Worth { clock: self.memory.clock, cold: function.cold.get().unwrap_or_default(), bytes }
+    }
+}

@@ -1,0 +1,363 @@
+//! Whatever happens, in whatever order: the books of somebody who only sees events and commands agree.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::rows::{Lease, State};
+use super::*;
+
+const FUNCTIONS: usize = 4;
+const SHARED: u32 = 5;
+const RESERVED: u32 = 3;
+const GROWTH: Rate = Rate { burst: 4, per_second: 3 };
+const PER_UNIT: u32 = 4;
+const INSTANCES_MAX: usize = 12;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Ask { function: usize, release: u8, tenant: bool, is_async: bool },
+    Ready(Index),
+    Free { lease: Index, wall: u64, is_spent: bool },
+    Ended { instance: Index, failed: bool },
+    EndedAsTold,
+    Provide { function: usize, release: u8, count: u32 },
+    Memory(u64),
+    After(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let ask =
+        (0..FUNCTIONS, 0..10_u8, any::<bool>(), any::<bool>()).prop_map(|(function, release, tenant, is_async)| {
+            // Releases change now and then.
+            Step::Ask { function, release: release / 9, tenant: tenant && release % 2 == 0, is_async }
+        });
+    let free = (any::<Index>(), 0..4_u64, 0..8_u8).prop_map(|(lease, wall, spent)| Step::Free {
+        lease,
+        wall,
+        is_spent: spent == 0,
+    });
+    let step = prop_oneof![
+        12 => ask,
+        8 => free,
+        4 => any::<Index>().prop_map(Step::Ready),
+        1 => (any::<Index>(), any::<bool>()).prop_map(|(instance, failed)| Step::Ended { instance, failed }),
+        3 => Just(Step::EndedAsTold),
+        1 => (0..FUNCTIONS, 0..2_u8, 0..3_u32)
+            .prop_map(|(function, release, count)| Step::Provide { function, release, count }),
+        1 => (0..1_500_u64).prop_map(Step::Memory),
+        4 => prop_oneof![0..3_u64, 0..1_000_u64, 0..4_000_000_u64].prop_map(Step::After),
+    ];
+    prop::collection::vec(step, 0..250)
+}
+
+/// What can be known from outside.
+struct Model {
+    dispatch: Dispatch,
+    now: Timestamp,
+    slots: u32,
+    asks: u64,
+    /// Asks without an answer yet.
+    open: BTreeMap<AskId, Asked>,
+    instances: BTreeMap<InstanceId, Seen>,
+    pools: BTreeMap<PoolId, Wanted>,
+    /// When instances of each function were started, and synchronous requests on demand were taken.
+    started: BTreeMap<String, Vec<Timestamp>>,
+    requests: BTreeMap<Option<String>, Vec<Timestamp>>,
+    /// The release of each function that was asked for last.
+    current: BTreeMap<String, Uuid>,
+}
+
+#[derive(Clone)]
+struct Asked {
+    wanted: Wanted,
+    is_reserved: bool,
+    is_async: bool,
+    at: Timestamp,
+}
+
+struct Seen {
+    wanted: Wanted,
+    leases: BTreeMap<AskId, Asked>,
+    is_ready: bool,
+    is_ending: bool,
+    is_provisioned: bool,
+}
+
+fn wanted(function: usize, release: u8, tenant: bool) -> Wanted {
+    Wanted {
+        scope: (World(0), AccountId::ZERO, Region::default()),
+        function: format!("f{function}"),
+        version: "$LATEST".into(),
+        release: Uuid::from_bytes([release; 16]),
+        tenant: tenant.then(|| "tenant".into()),
+    }
+}
+
+impl Model {
+    fn new(policy: Policy, slots: u32) -> Model {
+        let settings = Settings {
+            instances_max: INSTANCES_MAX,
+            growth: GROWTH,
+            requests_per_unit: PER_UNIT,
+            keep_alive: KeepAlive { policy, keep: Duration::from_secs(600) },
+            runnable_max: 2,
+            ..Settings::new(1)
+        };
+        Model {
+            dispatch: Dispatch::new(settings),
+            now: Timestamp::from_secs(1_000_000),
+            slots,
+            asks: 0,
+            open: BTreeMap::new(),
+            instances: BTreeMap::new(),
+            pools: BTreeMap::new(),
+            started: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            current: BTreeMap::new(),
+        }
+    }
+
+    fn pool(&mut self, wanted: Wanted) -> PoolId {
+        let shape = Shape { slots: self.slots, bytes: 100 << 20, is_kept: true };
+        let pool = self.dispatch.pool(&wanted, shape);
+        if let Some(before) = self.pools.insert(pool, wanted.clone()) {
+            assert_eq!(before, wanted, "a number that means two pools");
+        }
+        pool
+    }
+
+    fn event(&mut self, event: Event) {
+        let mut out = Vec::new();
+        self.dispatch.step(self.now, event, &mut out);
+        for command in out {
+            self.obey(command);
+        }
+        self.check();
+        self.audit();
+    }
+
+    /// What is counted is what is there to be counted.
+    fn audit(&self) {
+        let dispatch = &self.dispatch;
+        let instances: Vec<&Instance> =
+            dispatch.instances.ids().into_iter().map(|id| &dispatch.instances[id]).collect();
+        let bytes = |is_one: &dyn Fn(&Instance) -> bool| -> u64 {
+            instances.iter().filter(|row| is_one(row)).map(|row| row.bytes).sum()
+        };
+        let telling = dispatch.memory.telling;
+        let fresh = |row: &Instance| row.state == State::Ready && row.ready_at_telling == telling;
+        let counted = [dispatch.memory.starting, dispatch.memory.fresh, dispatch.memory.leaving()];
+        let of = |state: State| bytes(&|row| row.state == state);
+        assert_eq!(counted, [of(State::Starting), bytes(&fresh), of(State::Ending)]);
+        let shorts = instances.iter().flat_map(|row| &row.leases).filter(|lease| lease.is_short).count();
+        assert_eq!(dispatch.short_running, shorts);
+        assert_eq!(dispatch.alive, instances.iter().filter(|row| row.state != State::Ending).count());
+        for id in dispatch.functions.ids() {
+            let of_it = |pool: PoolId| dispatch.pools[pool].function == id;
+            let leases = instances.iter().filter(|row| of_it(row.pool)).flat_map(|row| &row.leases);
+            let (provisioned, on_demand): (Vec<&Lease>, Vec<&Lease>) = leases.partition(|lease| lease.is_provisioned);
+            let pools = dispatch.pools.ids().into_iter().filter(|pool| of_it(*pool));
+            let waiting: usize = pools.map(|pool| dispatch.pools[pool].waiting.len()).sum();
+            let row = &dispatch.functions[id];
+            let counted = (row.running as usize, row.busy as usize);
+            assert_eq!(counted, (on_demand.len() + waiting, on_demand.len() + waiting + provisioned.len()));
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Start { instance, pool, ask, why } => {
+                let wanted = self.pools[&pool].clone();
+                self.started.entry(wanted.function.clone()).or_default().push(self.now);
+                let is_provisioned = why == Why::Provisioned;
+                let seen = Seen { wanted, leases: BTreeMap::new(), is_ready: false, is_ending: false, is_provisioned };
+                assert!(self.instances.insert(instance, seen).is_none());
+                assert_eq!(ask.is_some(), why == Why::Asked);
+                if let Some(ask) = ask {
+                    self.lent(ask, instance);
+                }
+            }
+            Command::Lend { ask, instance } => {
+                assert!(self.instances[&instance].is_ready, "an instance that is not ready yet");
+                self.lent(ask, instance);
+            }
+            Command::Throttle { ask, .. } => {
+                assert!(self.open.remove(&ask).is_some(), "an answer to nobody");
+            }
+            Command::End { instance } => {
+                let seen = self.instances.get_mut(&instance).unwrap();
+                assert!(seen.leases.is_empty() && !seen.is_ending);
+                seen.is_ending = true;
+            }
+            Command::Forget { pool } => {
+                let wanted = self.pools.remove(&pool).unwrap();
+                assert!(self.instances.values().all(|seen| seen.wanted != wanted), "a pool that has instances");
+                assert!(self.open.values().all(|asked| asked.wanted != wanted), "a pool that is waited for");
+            }
+        }
+    }
+
+    fn lent(&mut self, ask: AskId, instance: InstanceId) {
+        let asked = self.open.remove(&ask).expect("an answer to nobody");
+        let seen = self.instances.get_mut(&instance).unwrap();
+        assert_eq!(seen.wanted, asked.wanted, "another's instance");
+        assert!(!seen.is_ending && seen.leases.len() < self.slots as usize);
+        if !asked.is_async && !seen.is_provisioned {
+            let budget = asked.is_reserved.then(|| asked.wanted.function.clone());
+            self.requests.entry(budget).or_default().push(asked.at);
+        }
+        seen.leases.insert(ask, asked);
+    }
+
+    fn check(&self) {
+        let alive = self.instances.values().filter(|seen| !seen.is_ending);
+        assert!(alive.clone().count() <= INSTANCES_MAX);
+        let on_demand = alive.clone().filter(|seen| !seen.is_provisioned).flat_map(|seen| seen.leases.values());
+        let running: Vec<&Asked> = on_demand.chain(self.open.values()).collect();
+        assert!(running.iter().filter(|asked| !asked.is_reserved).count() <= SHARED as usize);
+        assert!(running.iter().filter(|asked| asked.is_reserved).count() <= RESERVED as usize);
+        for seen in alive.filter(|seen| seen.is_ready && seen.leases.is_empty()) {
+            let current = self.current.get(&seen.wanted.function);
+            assert_eq!(current, Some(&seen.wanted.release), "idle, and of a release that is no more");
+        }
+    }
+
+    fn take(&mut self, step: Step) {
+        let ids: Vec<InstanceId> = self.instances.keys().copied().collect();
+        match step {
+            Step::Ask { function, release, tenant, is_async } => {
+                let wanted = wanted(function, release, tenant);
+                self.current.insert(wanted.function.clone(), wanted.release);
+                let pool = self.pool(wanted.clone());
+                let ask = AskId(self.asks);
+                self.asks += 1;
+                let is_reserved = function == 0;
+                self.open.insert(ask, Asked { wanted, is_reserved, is_async, at: self.now });
+                let limit = if is_reserved { Concurrency::Reserved(RESERVED) } else { Concurrency::Shared(SHARED) };
+                self.event(Event::Ask { ask, pool, limit, is_async });
+            }
+            Step::Ready(pick) if !ids.is_empty() => {
+                let instance = ids[pick.index(ids.len())];
+                self.instances.get_mut(&instance).unwrap().is_ready = true;
+                self.event(Event::Ready { instance });
+            }
+            Step::Free { lease, wall, is_spent } => {
+                let leases = self.instances.iter();
+                let leases: Vec<(InstanceId, AskId)> =
+                    leases.flat_map(|(id, seen)| seen.leases.keys().map(|ask| (*id, *ask))).collect();
+                if leases.is_empty() {
+                    return;
+                }
+                let (instance, ask) = leases[lease.index(leases.len())];
+                let seen = self.instances.get_mut(&instance).unwrap();
+                seen.leases.remove(&ask);
+                seen.is_ready = true;
+                let freed = Freed { wall: Duration::from_millis(wall), bytes: Some(wall << 26), is_spent };
+                self.event(Event::Free { instance, ask, freed });
+            }
+            Step::Ended { instance, failed } if !ids.is_empty() => {
+                self.end(ids[instance.index(ids.len())], failed);
+            }
+            Step::EndedAsTold => {
+                if let Some(instance) = ids.into_iter().find(|id| self.instances[id].is_ending) {
+                    self.end(instance, false);
+                }
+            }
+            Step::Provide { function, release, count } => {
+                let wanted = wanted(function, release, false);
+                if count > 0 {
+                    self.current.insert(wanted.function.clone(), wanted.release);
+                }
+                let pool = self.pool(wanted.clone());
+                self.event(Event::Provide { pool, count });
+            }
+            Step::Memory(mib) => {
+                self.event(Event::Memory { available_bytes: mib << 20, total_bytes: 2_000 << 20 });
+            }
+            Step::After(micros) => self.pass(Duration::from_micros(micros)),
+            Step::Ready(_) | Step::Ended { .. } => {}
+        }
+    }
+
+    fn end(&mut self, instance: InstanceId, failed: bool) {
+        self.instances.remove(&instance);
+        self.event(Event::Ended { instance, failure: failed.then(|| "broken".into()) });
+    }
+
+    /// Wakes it whenever it asks for that.
+    fn pass(&mut self, time: Duration) {
+        let until = self.now.plus(time);
+        while let Some(due) = self.dispatch.next_wakeup().filter(|due| *due <= until) {
+            self.now = due.max(self.now);
+            self.event(Event::Tick);
+            assert!(self.dispatch.next_wakeup().is_none_or(|next| next > self.now), "it asks to be woken for ever");
+        }
+        self.now = until;
+    }
+
+    /// In any window no more than the burst, and what the rate brings in it.
+    fn check_rate(moments: &[Timestamp], rate: Rate) {
+        for (at, first) in moments.iter().enumerate() {
+            for (count, last) in (1_u64..).zip(&moments[at..]) {
+                let micros = last.since(*first).as_micros() as u64;
+                let allowed = u64::from(rate.burst) + micros * u64::from(rate.per_second) / 1_000_000;
+                assert!(count <= allowed, "{count} in {micros} us");
+            }
+        }
+    }
+
+    fn finish(mut self) {
+        self.pass(Duration::from_secs(1));
+        assert!(self.open.is_empty(), "asks without an answer: {}", self.open.len());
+        self.event(Event::Drain);
+        while let Some(instance) = self.instances.keys().next().copied() {
+            self.end(instance, false);
+        }
+        self.pass(Duration::from_secs(5 * 60 * 60));
+        let dispatch = &self.dispatch;
+        let rows = [dispatch.accounts.len(), dispatch.functions.len(), dispatch.versions.len(), dispatch.pools.len()];
+        assert_eq!(rows, [0; 4]);
+        let names = [dispatch.account_names.len(), dispatch.function_names.len(), dispatch.version_names.len()];
+        assert_eq!((names, dispatch.pool_names.len(), dispatch.instances.len()), ([0; 3], 0, 0));
+        assert_eq!((dispatch.alarms.len(), dispatch.dormant.len()), (0, 0));
+        assert_eq!((dispatch.alive, dispatch.short_running), (0, 0));
+        assert!(dispatch.memory.is_empty() && self.pools.is_empty());
+        for moments in self.started.values() {
+            Model::check_rate(moments, GROWTH);
+        }
+        for (budget, moments) in &self.requests {
+            let limit = if budget.is_some() { RESERVED } else { SHARED };
+            Model::check_rate(moments, Rate::per_second(limit * PER_UNIT));
+        }
+    }
+}
+
+fn policies() -> impl Strategy<Value = Policy> {
+    use Policy::{Fixed, GreedyDual, Histogram, LeastRecent, Predictive};
+    prop::sample::select(vec![Fixed, LeastRecent, GreedyDual, Histogram, Predictive])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn books_agree(policy in policies(), slots in 1..3_u32, steps in steps()) {
+        let mut model = Model::new(policy, slots);
+        for step in steps {
+            model.take(step);
+        }
+        model.finish();
+    }
+
+    #[test]
+    fn the_same_events_give_the_same_commands(policy in policies(), steps in steps()) {
+        let run = || {
+            let mut model = Model::new(policy, 1);
+            steps.iter().cloned().for_each(|step| model.take(step));
+            (model.started, model.requests, model.instances.into_keys().collect::<BTreeSet<_>>())
+        };
+        prop_assert_eq!(run(), run());
+    }
+}

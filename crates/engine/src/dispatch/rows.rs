@@ -1,0 +1,206 @@
+//! What the machine knows of each account, function, version, pool and instance.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use base::{Timestamp, Uuid};
+
+use super::arrivals::Arrivals;
+use super::bucket::Bucket;
+use super::estimate::Estimate;
+use super::keep::Warm;
+use super::provisioned::Provision;
+use super::table::Id;
+use super::waiting::Waiter;
+use super::{AskId, Dispatch, InstanceId, PoolId, Scope, Shape, Wanted};
+
+/// One account in one region.
+pub struct Account {
+    pub scope: Scope,
+    pub functions: usize,
+    /// Invocations on demand of functions without a reservation.
+    pub shared_running: u32,
+    /// Their synchronous requests.
+    pub requests: Bucket,
+}
+
+pub type FunctionName = (Id<Account>, String);
+
+pub struct Function {
+    pub name: FunctionName,
+    pub pools: usize,
+    /// Invocations on demand, those that wait included.
+    pub running: u32,
+    /// With those on provisioned instances.
+    pub busy: u32,
+    /// Its synchronous requests, where it has reserved concurrency.
+    pub requests: Bucket,
+    pub growth: Bucket,
+    pub arrivals: Arrivals,
+    pub wall: Estimate,
+    pub cold: Estimate,
+    pub bytes: Estimate,
+    pub dormant: Option<Timestamp>,
+    /// When it is looked at whether it may be forgotten.
+    pub alarm: Option<Timestamp>,
+}
+
+pub struct Version {
+    pub function: Id<Function>,
+    pub name: String,
+    /// The one that was asked for last.
+    pub release: Uuid,
+    pub pools: BTreeSet<PoolId>,
+    pub provision: Option<Provision>,
+}
+
+pub struct Pool {
+    pub wanted: Arc<Wanted>,
+    pub shape: Shape,
+    pub account: Id<Account>,
+    pub function: Id<Function>,
+    pub version: Id<Version>,
+    /// Until they have ended.
+    pub instances: usize,
+    /// Of those, not told to end.
+    pub alive: usize,
+    /// Slots that are lent.
+    pub busy: usize,
+    /// On-demand instances with a free slot, the last used at the end.
+    pub open: VecDeque<InstanceId>,
+    /// Provisioned ones.
+    pub open_provisioned: VecDeque<InstanceId>,
+    pub waiting: VecDeque<Waiter>,
+    /// A start that is expected, and its entry in the alarms.
+    pub warm: Option<Warm>,
+    pub warm_alarm: Option<Timestamp>,
+}
+
+pub struct Instance {
+    pub pool: PoolId,
+    pub state: State,
+    pub leases: Vec<Lease>,
+    pub is_provisioned: bool,
+    /// It gets no more invocations.
+    pub is_spent: bool,
+    pub bytes: u64,
+    pub started: Timestamp,
+    /// When it ends, if it stays idle.
+    pub until: Option<Timestamp>,
+    /// Its entry in the alarms.
+    pub alarm: Option<Timestamp>,
+    /// What decides when it goes, and under what it stands in the order of those that may have to go.
+    pub rank: (u64, u64),
+    pub queued: Option<(u64, u64)>,
+    /// Which telling of the host's memory it was ready after.
+    pub ready_at_telling: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Starting,
+    Ready,
+    /// Told to end.
+    Ending,
+}
+
+/// A slot that is lent, and how it is counted.
+#[derive(Debug, Clone, Copy)]
+pub struct Lease {
+    pub ask: AskId,
+    pub budget: Budget,
+    pub is_provisioned: bool,
+    pub is_short: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Budget {
+    Reserved,
+    Shared,
+}
+
+impl Instance {
+    pub fn is_idle(&self) -> bool {
+        self.state == State::Ready && self.leases.is_empty()
+    }
+}
+
+impl Dispatch {
+    /// The number of the pool of these instances, to ask with.
+    pub fn pool(&mut self, wanted: &Wanted, shape: Shape) -> PoolId {
+        if let Some(pool) = self.pool_names.get(wanted) {
+            return pool;
+        }
+        let account = self.account(&wanted.scope);
+        let function = self.function((account, wanted.function.clone()));
+        let version = self.version((function, wanted.version.clone()), wanted.release);
+        let wanted = Arc::new(wanted.clone());
+        let pool = self.pools.add(Pool {
+            wanted: Arc::clone(&wanted),
+            shape,
+            account,
+            function,
+            version,
+            instances: 0,
+            alive: 0,
+            busy: 0,
+            open: VecDeque::new(),
+            open_provisioned: VecDeque::new(),
+            waiting: VecDeque::new(),
+            warm: None,
+            warm_alarm: None,
+        });
+        self.pool_names.insert(wanted, pool);
+        self.versions[version].pools.insert(pool);
+        let function_row = &mut self.functions[function];
+        function_row.pools = function_row.pools.saturating_add(1);
+        if let Some(since) = function_row.dormant.take() {
+            self.dormant.remove(&(since, function));
+        }
+        pool
+    }
+
+    fn account(&mut self, scope: &Scope) -> Id<Account> {
+        if let Some(account) = self.account_names.get(scope) {
+            return account;
+        }
+        let row = Account { scope: scope.clone(), functions: 0, shared_running: 0, requests: Bucket::default() };
+        let account = self.accounts.add(row);
+        self.account_names.insert(scope.clone(), account);
+        account
+    }
+
+    fn function(&mut self, name: FunctionName) -> Id<Function> {
+        if let Some(function) = self.function_names.get(&name) {
+            return function;
+        }
+        let account = &mut self.accounts[name.0];
+        account.functions = account.functions.saturating_add(1);
+        let function = self.functions.add(Function {
+            name: name.clone(),
+            pools: 0,
+            running: 0,
+            busy: 0,
+            requests: Bucket::default(),
+            growth: Bucket::default(),
+            arrivals: Arrivals::default(),
+            wall: Estimate::default(),
+            cold: Estimate::default(),
+            bytes: Estimate::default(),
+            dormant: None,
+            alarm: None,
+        });
+        self.function_names.insert(name, function);
+        function
+    }
+
+    fn version(&mut self, name: (Id<Function>, String), release: Uuid) -> Id<Version> {
+        if let Some(version) = self.version_names.get(&name) {
+            return version;
+        }
+        let row = Version { function: name.0, name: name.1.clone(), release, pools: BTreeSet::new(), provision: None };
+        let version = self.versions.add(row);
+        self.version_names.insert(name, version);
+        version
+    }
+}

@@ -1,0 +1,482 @@
+use std::collections::BTreeMap;
+
+use super::*;
+
+/// A machine, a clock, and short names for what it numbers.
+struct Bench {
+    dispatch: Dispatch,
+    now: Timestamp,
+    instances: BTreeMap<u64, InstanceId>,
+    pools: BTreeMap<String, PoolId>,
+    shape: Shape,
+}
+
+const MIB: u64 = 1 << 20;
+
+fn settings() -> Settings {
+    let keep_alive = KeepAlive { policy: Policy::Fixed, keep: Duration::from_secs(60) };
+    Settings { instances_max: 5, keep_alive, ..Settings::new(1) }
+}
+
+impl Bench {
+    fn new(settings: Settings) -> Bench {
+        Bench {
+            dispatch: Dispatch::new(settings),
+            now: Timestamp::from_secs(1_000),
+            instances: BTreeMap::new(),
+            pools: BTreeMap::new(),
+            shape: Shape { slots: 1, bytes: 100 * MIB, is_kept: true },
+        }
+    }
+
+    /// `FUNCTION[:RELEASE][@TENANT]`
+    fn pool(&mut self, name: &str) -> PoolId {
+        let (rest, tenant) =
+            name.split_once('@').map_or((name, None), |(rest, tenant)| (rest, Some(tenant.to_owned())));
+        let (function, release) =
+            rest.split_once(':').map_or((rest, 1), |(rest, release)| (rest, release.parse().unwrap()));
+        let wanted = Wanted {
+            scope: (World(0), AccountId::ZERO, Region::default()),
+            function: function.into(),
+            version: "$LATEST".into(),
+            release: Uuid::from_bytes([release; 16]),
+            tenant,
+        };
+        let pool = self.dispatch.pool(&wanted, self.shape);
+        self.pools.insert(name.to_owned(), pool);
+        pool
+    }
+
+    /// One line of a script, such as `ask 1 f shared 10`, and the commands that follow from it.
+    fn step(&mut self, line: &str) -> String {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let number = |at: usize| words[at].parse::<u64>().unwrap();
+        let event = match words[0] {
+            "after" => {
+                self.now = self.now.plus(Duration::from_millis(number(1)));
+                Event::Tick
+            }
+            "ask" => {
+                let count = words.get(4).map_or(10, |count| count.parse().unwrap());
+                let limit = match words.get(3) {
+                    Some(&"reserved") => Concurrency::Reserved(count),
+                    _ => Concurrency::Shared(count),
+                };
+                let is_async = words.last() == Some(&"async");
+                Event::Ask { ask: AskId(number(1)), pool: self.pool(words[2]), limit, is_async }
+            }
+            "ready" => Event::Ready { instance: self.instances[&number(1)] },
+            "free" | "spent" => {
+                let wall = Duration::from_millis(words.get(3).map_or(100, |wall| wall.parse().unwrap()));
+                let bytes = words.get(4).map(|mib| mib.parse::<u64>().unwrap() * MIB);
+                let freed = Freed { wall, bytes, is_spent: words[0] == "spent" };
+                Event::Free { instance: self.instances[&number(1)], ask: AskId(number(2)), freed }
+            }
+            "ended" => {
+                let failure = words.get(2).map(|word| (*word).to_owned());
+                Event::Ended { instance: self.instances[&number(1)], failure }
+            }
+            "provide" => Event::Provide { pool: self.pool(words[1]), count: number(2).try_into().unwrap() },
+            "memory" => Event::Memory { available_bytes: number(1) * MIB, total_bytes: number(2) * MIB },
+            "drain" => Event::Drain,
+            other => panic!("{other}?"),
+        };
+        let mut out = Vec::new();
+        self.dispatch.step(self.now, event, &mut out);
+        let shown: Vec<String> = out.iter().map(|command| self.show(*command)).collect();
+        shown.join(", ")
+    }
+
+    /// Instances are numbered as they are started.
+    fn show(&mut self, command: Command) -> String {
+        let name = |instance| self.instances.iter().find(|(_, id)| **id == instance).unwrap().0;
+        match command {
+            Command::Lend { ask, instance } => format!("lend {} to {}", name(instance), ask.0),
+            Command::Start { instance, pool, ask, why } => {
+                let number = self.instances.len() as u64 + 1;
+                self.instances.insert(number, instance);
+                let pool = self.pools.iter().find(|(_, id)| **id == pool).unwrap().0;
+                match ask {
+                    Some(ask) => format!("start {number} for {}", ask.0),
+                    None => format!("start {number} of {pool}, {why:?}"),
+                }
+            }
+            Command::Throttle { ask, reason } => format!("throttle {} by {reason:?}", ask.0),
+            Command::End { instance } => format!("end {}", name(instance)),
+            Command::Forget { pool } => {
+                let (name, _) = self.pools.iter().find(|(_, id)| **id == pool).unwrap();
+                format!("forget {name}")
+            }
+        }
+    }
+}
+
+/// Each line is an event, and behind `->` what is commanded; nothing, if there is none.
+fn check(settings: Settings, script: &str) {
+    check_with(&mut Bench::new(settings), script);
+}
+
+fn check_with(bench: &mut Bench, script: &str) {
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let (event, expected) = line.split_once(" -> ").unwrap_or((line, ""));
+        assert_eq!(bench.step(event), expected, "{line}");
+    }
+}
+
+#[test]
+fn the_last_used_instance_comes_first() {
+    check(
+        settings(),
+        "ask 1 f -> start 1 for 1
+         ask 2 f -> start 2 for 2
+         free 2 2
+         free 1 1
+         free 1 1
+         ask 3 f -> lend 1 to 3
+         ask 4 f@tenant -> start 3 for 4
+         ask 5 g -> start 4 for 5
+         ask 6 f -> lend 2 to 6",
+    );
+}
+
+#[test]
+fn another_release_takes_over() {
+    check(
+        settings(),
+        "ask 1 f:1 -> start 1 for 1
+         ask 2 f:1 -> start 2 for 2
+         free 1 1
+         ask 3 f:2 -> end 1, start 3 for 3
+         free 2 2 -> end 2
+         ended 1
+         ended 2 -> forget f:1
+         free 3 3
+         ask 4 f:2 -> lend 3 to 4",
+    );
+}
+
+#[test]
+fn limits_hold_and_are_given_back() {
+    check(
+        settings(),
+        "ask 1 zero reserved 0 -> throttle 1 by ReservedConcurrency, forget zero
+         ask 2 one reserved 1 -> start 1 for 2
+         ask 3 one reserved 1 -> throttle 3 by ReservedConcurrency
+         ask 4 f shared 2 -> start 2 for 4
+         ask 5 g shared 2 -> start 3 for 5
+         ask 6 h shared 2 -> throttle 6 by Concurrency, forget h
+         ended 2 -> forget f
+         ask 7 h shared 2 -> start 4 for 7",
+    );
+}
+
+#[test]
+fn ten_synchronous_requests_a_second_for_each_unit() {
+    let mut bench = Bench::new(settings());
+    assert_eq!(bench.step("ask 0 f reserved 1"), "start 1 for 0");
+    for ask in 1..10 {
+        bench.step("free 1 0");
+        bench.step(&format!("free 1 {}", ask - 1));
+        assert_eq!(bench.step(&format!("ask {ask} f reserved 1")), format!("lend 1 to {ask}"));
+    }
+    check_with(
+        &mut bench,
+        "free 1 9
+         ask 10 f reserved 1 -> throttle 10 by ReservedRate
+         ask 11 f reserved 1 async -> lend 1 to 11
+         free 1 11
+         after 100
+         ask 12 f reserved 1 -> lend 1 to 12
+         free 1 12
+         ask 13 f reserved 1 -> throttle 13 by ReservedRate
+         ask 14 f shared 1 -> lend 1 to 14",
+    );
+}
+
+#[test]
+fn a_function_grows_by_its_rate() {
+    let growth = Rate { burst: 2, per_second: 1 };
+    check(
+        Settings { growth, ..settings() },
+        "ask 1 f -> start 1 for 1
+         ask 2 f -> start 2 for 2
+         ask 3 f -> throttle 3 by Rate
+         ask 4 g -> start 3 for 4
+         free 1 1
+         ask 5 f -> lend 1 to 5
+         after 1000
+         ask 6 f reserved 9 -> start 4 for 6
+         ask 7 f reserved 9 -> throttle 7 by ReservedRate",
+    );
+}
+
+/// Lambda's own figures, with five thousand callers of one function at once.
+#[test]
+fn a_flood_starts_a_thousand_and_then_a_hundred_a_second() {
+    let mut bench = Bench::new(Settings::new(2));
+    let mut asks = 0;
+    let mut flood = |bench: &mut Bench, function: &str, count: u64| {
+        let mut started = 0;
+        for _ in 0..count {
+            asks += 1;
+            let (ask, pool) = (AskId(asks), bench.pool(function));
+            let limit = Concurrency::Shared(100_000);
+            let mut out = Vec::new();
+            bench.dispatch.step(bench.now, Event::Ask { ask, pool, limit, is_async: false }, &mut out);
+            started += out.iter().filter(|command| matches!(command, Command::Start { .. })).count();
+        }
+        started
+    };
+    assert_eq!(flood(&mut bench, "f", 5_000), 1_000);
+    assert_eq!(flood(&mut bench, "g", 10), 10, "another function has a rate of its own");
+    for _ in 0..20 {
+        bench.now = bench.now.plus(Duration::from_millis(250));
+        assert_eq!(flood(&mut bench, "f", 100), 25);
+    }
+    bench.now = bench.now.plus(Duration::from_secs(3_600));
+    assert_eq!(flood(&mut bench, "f", 5_000), 1_000, "what was not used is not saved");
+}
+
+#[test]
+fn an_idle_instance_ends_when_its_time_is_over() {
+    check(
+        settings(),
+        "ask 1 f -> start 1 for 1
+         ready 1
+         free 1 1
+         after 59000
+         ask 2 f -> lend 1 to 2
+         free 1 2
+         after 59999
+         after 1 -> end 1
+         ask 3 f -> start 2 for 3
+         ended 1
+         spent 2 3 -> end 2
+         ended 2 -> forget f",
+    );
+}
+
+#[test]
+fn a_full_server_ends_what_was_idle_longest() {
+    check(
+        Settings { instances_max: 2, ..settings() },
+        "ask 1 a -> start 1 for 1
+         ask 2 b -> start 2 for 2
+         ask 3 c -> throttle 3 by Concurrency, forget c
+         free 2 2
+         free 1 1
+         ask 4 b -> lend 2 to 4
+         free 2 4
+         ask 5 c -> end 1, start 3 for 5
+         drain -> end 2
+         free 3 5 -> end 3
+         ask 6 c -> throttle 6 by Concurrency",
+    );
+}
+
+#[test]
+fn a_tenth_of_the_memory_stays_free() {
+    check(
+        settings(),
+        "memory 420 1000
+         ask 1 f -> start 1 for 1
+         ask 2 f -> start 2 for 2
+         ask 3 f -> start 3 for 3
+         ask 4 f -> throttle 4 by Concurrency
+         free 1 1
+         ask 5 g -> end 1, start 4 for 5
+         ended 1
+         ask 6 g -> throttle 6 by Concurrency
+         free 2 2 100 10
+         ready 3
+         ready 4
+         memory 140 1000
+         ask 7 f -> lend 2 to 7
+         free 2 7
+         memory 95 1000 -> end 2
+         ended 2
+         memory 105 1000
+         ask 8 f -> throttle 8 by Concurrency",
+    );
+}
+
+#[test]
+fn short_invocations_wait_for_each_other() {
+    let prelude = "ask 1 f -> start 1 for 1
+         ask 2 f -> start 2 for 2
+         ask 3 f -> start 3 for 3
+         after 50
+         ready 1
+         ready 2
+         ready 3
+         free 1 1 1
+         free 2 2 1
+         free 3 3 1
+         ask 4 f -> lend 3 to 4
+         ask 5 f -> lend 2 to 5";
+    check(
+        settings(),
+        &format!(
+            "{prelude}
+             ask 6 f
+             ask 7 f
+             ask 8 slow -> start 4 for 8
+             free 2 5 1 -> lend 2 to 6
+             after 1 -> lend 1 to 7
+             free 2 6 1
+             free 3 4 1
+             ask 9 f -> lend 3 to 9"
+        ),
+    );
+    // Who waits counts as running, and is answered when there is no more.
+    check(
+        Settings { instances_max: 3, ..settings() },
+        &format!(
+            "{prelude}
+             ask 6 f
+             ask 7 f shared 3 -> throttle 7 by Concurrency
+             ask 8 f
+             after 1 -> lend 1 to 6, throttle 8 by Concurrency"
+        ),
+    );
+    check(settings(), &format!("{prelude}\nask 6 f\ndrain -> throttle 6 by Concurrency, end 1"));
+}
+
+#[test]
+fn provisioned_instances_are_there_before_anybody_asks() {
+    let mut bench = Bench::new(settings());
+    let provided = |bench: &Bench| {
+        let provided = bench.dispatch.provided(bench.pools["f"]).unwrap();
+        (provided.requested, provided.allocated, provided.available, provided.failure)
+    };
+    check_with(
+        &mut bench,
+        "provide f 2 -> start 1 of f, Provisioned, start 2 of f, Provisioned
+         ready 1",
+    );
+    assert_eq!(provided(&bench), (2, 2, 1, None));
+    check_with(
+        &mut bench,
+        "ask 1 f shared 1 -> lend 1 to 1
+         ask 2 f shared 1 -> start 3 for 2
+         ask 3 f shared 1 -> throttle 3 by Concurrency
+         ready 2
+         ask 4 f shared 1 -> lend 2 to 4
+         free 2 4
+         after 3600000
+         ended 2 -> start 4 of f, Provisioned
+         ended 4 broken",
+    );
+    assert_eq!(provided(&bench), (2, 1, 1, Some("broken".into())));
+    check_with(
+        &mut bench,
+        "after 999
+         after 1 -> start 5 of f, Provisioned
+         ended 5 broken
+         after 1999
+         after 1 -> start 6 of f, Provisioned
+         ready 6",
+    );
+    assert_eq!(provided(&bench), (2, 2, 2, None));
+    // Fewer: the idle one goes first; what runs goes on, on demand.
+    check_with(
+        &mut bench,
+        "provide f 1 -> end 6
+         ended 6
+         provide f 0
+         ask 5 f shared 2 -> throttle 5 by Concurrency
+         free 1 1
+         ask 6 f shared 2 -> lend 1 to 6
+         free 1 6
+         after 60000 -> end 1",
+    );
+}
+
+#[test]
+fn provisioned_instances_take_ten_a_second_and_follow_the_release() {
+    let mut bench = Bench::new(settings());
+    check_with(&mut bench, "provide f:1 1 -> start 1 of f:1, Provisioned\nready 1");
+    for ask in 0..10 {
+        assert_eq!(bench.step(&format!("ask {ask} f:1")), format!("lend 1 to {ask}"));
+        bench.step(&format!("free 1 {ask}"));
+    }
+    check_with(
+        &mut bench,
+        "ask 10 f:1 -> start 2 for 10
+         ask 11 f:1 async -> lend 1 to 11
+         provide f:2 1 -> start 3 of f:2, Provisioned
+         free 1 11 -> end 1
+         ready 3
+         ask 12 f:2 -> lend 3 to 12",
+    );
+}
+
+#[test]
+fn slots_are_lent_one_by_one() {
+    let mut bench = Bench::new(settings());
+    bench.shape.slots = 2;
+    check_with(
+        &mut bench,
+        "ask 1 f -> start 1 for 1
+         ask 2 f -> start 2 for 2
+         ready 1
+         ask 3 f -> lend 1 to 3
+         ready 2
+         ask 4 f -> lend 2 to 4
+         ask 5 f -> start 3 for 5
+         free 1 1
+         ask 6 f -> lend 1 to 6
+         spent 1 6
+         ask 7 f -> start 4 for 7
+         free 1 3 -> end 1",
+    );
+    // One that its owner holds.
+    let mut bench = Bench::new(settings());
+    bench.shape.is_kept = false;
+    check_with(&mut bench, "ask 1 f@name -> start 1 for 1\nready 1\nafter 9999999\nfree 1 1 -> end 1");
+}
+
+#[test]
+fn a_timers_function_is_ready_when_it_is_called() {
+    let keep_alive = KeepAlive { policy: Policy::Histogram, keep: Duration::from_secs(60) };
+    let mut bench = Bench::new(Settings { keep_alive, ..settings() });
+    for ask in 1..=8 {
+        let started = bench.step(&format!("ask {ask} f"));
+        assert_eq!(started, format!("start {ask} for {ask}"));
+        bench.step(&format!("free {ask} {ask}"));
+        bench.step("after 1200000");
+        bench.step(&format!("ended {ask}"));
+    }
+    check_with(
+        &mut bench,
+        "ask 9 f -> start 9 for 9
+         free 9 9 -> end 9
+         ended 9
+         after 1079999
+         after 1 -> start 10 of f, Expected
+         ready 10
+         after 120000
+         ask 11 f -> lend 10 to 11
+         free 10 11 -> end 10
+         ended 10
+         after 1080000 -> start 11 of f, Expected
+         ready 11
+         after 305999
+         after 1 -> end 11
+         ended 11 -> forget f",
+    );
+    let later = bench.dispatch.next_wakeup().unwrap().since(bench.now);
+    assert_eq!(later, Duration::from_secs(4 * 60 * 60), "its history is forgotten then");
+    bench.step("after 14400000");
+    assert_eq!((bench.dispatch.counts().functions, bench.dispatch.next_wakeup()), (0, None));
+}
+
+#[test]
+fn histories_are_bounded() {
+    let mut bench = Bench::new(Settings { histories_max: 3, ..settings() });
+    for function in 0..100 {
+        bench.step(&format!("ask {function} f{function} reserved 0"));
+        bench.step("after 1000");
+    }
+    assert!(bench.dispatch.counts().functions <= 4, "{:?}", bench.dispatch.counts());
+}

@@ -1,0 +1,10 @@
+//! Decisions, without I/O: machines that are told what happened and when, and say what to do.
+//!
+//! `runtime` is their shell in the server, `sim` in the simulator; both run the very same code. Time is an argument.
+//!
+//! **Invariant:** nothing here reads a clock, draws a random number, or depends on the order of a hash table: the same
+//! events give the same commands, always.
+#![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
+pub mod dispatch;
