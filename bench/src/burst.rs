@@ -28,6 +28,8 @@ const SUSTAINED_AT_ONCE: usize = 16;
 const SUSTAINED_FUNCTIONS: usize = 1_000;
 /// An instance that nobody calls goes soon, so that a sustained run does not fill the machine.
 const KEEP_ALIVE: &str = "1s";
+/// Beyond it a call counts as not answered.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// From the last function that is made until the first is called, and between looks at whether a server has settled.
 const SETTLED: Duration = Duration::from_millis(1500);
 const LOOK_EACH: Duration = Duration::from_millis(250);
@@ -145,7 +147,7 @@ impl Entry {
 
     fn first_answers(&self, requests: Vec<Vec<u8>>) -> Result<First> {
         let calls = requests.into_iter().map(|request| Call { due: Duration::ZERO, request });
-        First::of(due::play(self.lamp.port, calls.collect(), COUNT)?)
+        First::of(due::play(self.lamp.port, calls.collect(), COUNT, PATIENCE)?)
     }
 
     /// Waits until no instance is left and as much is held ready as the server wants; tells how much.

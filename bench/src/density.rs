@@ -1,6 +1,7 @@
 //! What functions cost that nobody calls: idle instances, runtimes that are held ready, functions alone; and a thousand
 //! that are called now and then on a small machine.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -25,11 +26,14 @@ const SETTLED: Duration = Duration::from_millis(1500);
 /// Functions that are never called.
 const UNCALLED: [usize; 2] = [1_000, 10_000];
 
-/// The small machine: so much memory, so many functions, each called once a minute, of which a tenth passes.
+/// The small machine: so much memory, so many functions, each called once a minute. In the first minute all are cold and
+/// the cores have enough to do; those that follow are shorter, where nothing but memory can be why one is cold.
 const SMALL_BYTES: u64 = 4 << 30;
 const SMALL_FUNCTIONS: usize = 1_000;
-const SMALL_MINUTE: Duration = Duration::from_secs(6);
-const SMALL_ROUNDS: usize = 3;
+const SMALL_MINUTES: [Duration; 4] =
+    [Duration::from_secs(60), Duration::from_secs(20), Duration::from_secs(20), Duration::from_secs(20)];
+/// Beyond it a call counts as not answered: a server that is short of memory must say so.
+const SMALL_PATIENCE: Duration = Duration::from_secs(30);
 
 pub fn run() -> Result<()> {
     let functions = functions::built()?;
@@ -46,20 +50,23 @@ fn instances(functions: &[Function]) -> Result<()> {
          {:<14}{:>12}{:>18}{:>20}{:>18}",
         "idle, MB", "private", "proportional", "held ready private", "proportional"
     );
-    let mut known: Vec<u32> = Vec::new();
+    let mut instances: Vec<u32> = Vec::new();
     for function in functions {
+        let before = pids(&sandboxes::of(&lamp)?);
         for number in 0..INSTANCES {
             lamp.create(function, &format!("{}-{number}", function.name), number as u32)?;
         }
         std::thread::sleep(SETTLED);
-        let held: Vec<Sandbox> = fresh(&lamp, &known)?;
+        let held = others(&lamp, &before)?;
         for number in 0..INSTANCES {
             let request = invocation(&lamp, &format!("{}-{number}", function.name), EVENT)?;
             let answer = Client::new(lamp.port)?.send(&request)?;
             answer.check().with_context(|| format!("invoke {}", function.name))?;
         }
         std::thread::sleep(SETTLED);
-        let idle: Vec<Sandbox> = fresh(&lamp, &known)?.into_iter().filter(|sandbox| sandbox.is_instance).collect();
+        // One that was held ready before may be an instance now.
+        let mut idle = others(&lamp, &instances)?;
+        idle.retain(|sandbox| sandbox.is_instance);
         if idle.len() != INSTANCES {
             bail!(
                 "look at {INSTANCES} instances of {}: {} are seen; does this program run as root?",
@@ -78,13 +85,17 @@ fn instances(functions: &[Function]) -> Result<()> {
             of(&held, |memory| memory.private_mb),
             of(&held, |memory| memory.proportional_mb),
         );
-        known = sandboxes::of(&lamp)?.iter().map(|sandbox| sandbox.pid).collect();
+        instances.extend(pids(&idle));
     }
     Ok(())
 }
 
-/// The sandboxes that are not known yet.
-fn fresh(lamp: &Peer, known: &[u32]) -> Result<Vec<Sandbox>> {
+fn pids(sandboxes: &[Sandbox]) -> Vec<u32> {
+    sandboxes.iter().map(|sandbox| sandbox.pid).collect()
+}
+
+/// All sandboxes but those.
+fn others(lamp: &Peer, known: &[u32]) -> Result<Vec<Sandbox>> {
     let mut sandboxes = sandboxes::of(lamp)?;
     sandboxes.retain(|sandbox| !known.contains(&sandbox.pid));
     Ok(sandboxes)
@@ -98,29 +109,32 @@ fn uncalled() -> Result<()> {
         "\n{:<22}{:>14}{:>12}{:>12}{:>16}{:>16}",
         "functions, not called", "", "resident MB", "private MB", "kB each", "private kB each"
     );
-    let mut made = 0;
-    let mut empty = None;
+    many::make(&Peer::lamp_on(&data)?, 0, 1)?;
+    let first = found(&data)?;
+    first.print(1, "found", None);
+    let mut made = 1;
     for count in UNCALLED {
         {
             let lamp = Peer::lamp_on(&data)?;
+            // What the first request of a server costs is no function's cost.
+            many::make(&lamp, made, made + 1)?;
             std::thread::sleep(SETTLED);
-            if made == 0 {
-                // An operation that was never asked for reads what it knows; that is no function's cost.
-                many::make(&lamp, 0, 1)?;
-                made = 1;
-            }
-            empty.get_or_insert(Held::of(&lamp)?).print("", None, 0);
             let before = Held::of(&lamp)?;
-            many::make(&lamp, made, count)?;
+            many::make(&lamp, made + 1, count)?;
             std::thread::sleep(SETTLED);
-            Held::of(&lamp)?.print("made", Some(before), count - made);
-            made = count;
+            Held::of(&lamp)?.print(count, "made", Some((before, count - made - 1)));
         }
-        let lamp = Peer::lamp_on(&data)?;
-        std::thread::sleep(SETTLED);
-        Held::of(&lamp)?.print("after restart", empty, count);
+        made = count;
+        found(&data)?.print(count, "found", Some((first, count - 1)));
     }
     Ok(())
+}
+
+/// What a server holds that has only found its functions.
+fn found(data: &Path) -> Result<Held> {
+    let lamp = Peer::lamp_on(data)?;
+    std::thread::sleep(SETTLED);
+    Held::of(&lamp)
 }
 
 /// What the server itself holds, sandboxes apart.
@@ -135,10 +149,11 @@ impl Held {
         Ok(Held { rss_mb: rss_mb(lamp)?, private_mb: private_mb(lamp)? })
     }
 
-    fn print(&self, what: &str, before: Option<Held>, count: usize) {
+    /// With what each of so many functions added to what was held before.
+    fn print(&self, count: usize, what: &str, before: Option<(Held, usize)>) {
         let each = |of: fn(&Held) -> f64| {
-            let grown = before.map_or(f64::NAN, |before| (of(self) - of(&before)) * 1e3);
-            shown(grown / count as f64, 2)
+            let each = before.map(|(before, added)| (of(self) - of(&before)) * 1e3 / added as f64);
+            shown(each.unwrap_or(f64::NAN), 2)
         };
         println!(
             "{count:<22}{what:>14}{:>12.1}{:>12.1}{:>16}{:>16}",
@@ -178,10 +193,11 @@ fn small_machine(functions: &[Function]) -> Result<()> {
     }
     let mut ends = Vec::new();
     println!(
-        "\n{SMALL_FUNCTIONS} functions on a machine of {} GiB, each called once a minute, at ten times the speed\n\
-         {:<8}{:<9}{:>8}{:>8}{:>9}{:>9}{:>10}{:>10}",
+        "\n{SMALL_FUNCTIONS} functions on a machine of {} GiB, each called once a minute; minutes of a few seconds behind the first\n\
+         {:<8}{:<8}{:<9}{:>8}{:>8}{:>9}{:>9}{:>10}{:>10}",
         SMALL_BYTES >> 30,
-        "round",
+        "minute",
+        "took",
         "",
         "warm",
         "cold",
@@ -192,10 +208,13 @@ fn small_machine(functions: &[Function]) -> Result<()> {
     );
     let path = group.as_ref().ok().map(|group| group.path().to_owned());
     let sampler = Sampler::start(Duration::from_millis(100), move || MemoryGroup::held_mb(path.as_deref()?));
-    for round in 1..=SMALL_ROUNDS {
-        let tallies = small_round(&lamp, &requests, plain.len(), &mut ends)?;
+    for (round, minute) in SMALL_MINUTES.into_iter().enumerate() {
+        let tallies = small_minute(&lamp, &requests, plain.len(), minute, &mut ends)?;
         for (function, tally) in plain.iter().zip(tallies) {
-            tally.print(round, function.name);
+            tally.print(round + 1, minute, function.name);
+        }
+        if !ends.is_empty() {
+            break;
         }
     }
     let peak = sampler.stop().iter().map(|(_, mb)| *mb).fold(f64::NAN, f64::max);
@@ -214,13 +233,19 @@ fn small_machine(functions: &[Function]) -> Result<()> {
     }
 }
 
-/// Each function once, one after the other within the minute; the next round begins when all are answered.
-fn small_round(lamp: &Peer, requests: &[Vec<u8>], languages: usize, ends: &mut Vec<String>) -> Result<Vec<Tally>> {
-    let pause = SMALL_MINUTE / requests.len() as u32;
+/// Each function once, one after the other within the minute; the next one begins when all are answered.
+fn small_minute(
+    lamp: &Peer,
+    requests: &[Vec<u8>],
+    languages: usize,
+    minute: Duration,
+    ends: &mut Vec<String>,
+) -> Result<Vec<Tally>> {
+    let pause = minute / requests.len() as u32;
     let calls = requests.iter().zip(0_u32..);
     let calls = calls.map(|(request, number)| Call { due: pause * number, request: request.clone() });
     let mut tallies = vec![Tally::default(); languages];
-    for reply in due::play(lamp.port, calls.collect(), 0)? {
+    for reply in due::play(lamp.port, calls.collect(), 0, SMALL_PATIENCE)? {
         let Some(tally) = tallies.get_mut(reply.number % languages) else { continue };
         let ms = reply.ms;
         match reply.answered() {
@@ -238,11 +263,12 @@ fn small_round(lamp: &Peer, requests: &[Vec<u8>], languages: usize, ends: &mut V
 }
 
 impl Tally {
-    fn print(mut self, round: usize, language: &str) {
+    fn print(mut self, round: usize, minute: Duration, language: &str) {
         self.ms.sort_unstable_by(f64::total_cmp);
         let warm = 100.0 * self.warm as f64 / (self.warm + self.cold + self.refused) as f64;
         println!(
-            "{round:<8}{language:<9}{:>8}{:>8}{:>9}{:>9}{:>10}{:>10}",
+            "{round:<8}{:<8}{language:<9}{:>8}{:>8}{:>9}{:>9}{:>10}{:>10}",
+            format!("{} s", minute.as_secs()),
             self.warm,
             self.cold,
             self.refused,

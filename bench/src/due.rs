@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::answer::Answer;
 use crate::load::{connect, exchange};
@@ -42,8 +43,8 @@ struct Pool {
 }
 
 /// Makes `calls`, which are in the order in which they are due, over as many connections as that takes; `opened` of them
-/// are open before the first is due.
-pub fn play(port: u16, calls: Vec<Call>, opened: usize) -> Result<Vec<Reply>> {
+/// are open before the first is due. What is not answered within `patience` never is.
+pub fn play(port: u16, calls: Vec<Call>, opened: usize, patience: Duration) -> Result<Vec<Reply>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let pool = Arc::new(Pool { port, free: Mutex::new(Vec::new()) });
@@ -61,7 +62,8 @@ pub fn play(port: u16, calls: Vec<Call>, opened: usize) -> Result<Vec<Reply>> {
             }
             let pool = Arc::clone(&pool);
             tasks.spawn(async move {
-                let answer = pool.send(&call.request).await;
+                let answer = timeout(patience, pool.send(&call.request)).await;
+                let answer = answer.unwrap_or_else(|_| Err(anyhow!("wait for an answer: it took too long")));
                 Reply { number, answer, ms: due.elapsed().as_secs_f64() * 1e3 }
             });
             while let Some(done) = tasks.try_join_next() {

@@ -36,6 +36,8 @@ const MEMORY_MB: (f64, f64) = (128.0, 10_240.0);
 const MEMORY_STEP_MB: f64 = 64.0;
 /// A function may run for no longer on Lambda.
 const RUN_MAX: Duration = Duration::from_secs(900);
+/// Beyond it a call counts as not answered.
+const PATIENCE: Duration = Duration::from_secs(960);
 const RSS_EACH: Duration = Duration::from_millis(500);
 /// From the last function that is made until the hour begins.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -87,7 +89,7 @@ pub fn run(arguments: &[&str]) -> Result<()> {
     let calls = calls.collect::<Result<Vec<_>>>()?;
     let server = lamp.pid();
     let sampler = Sampler::start(RSS_EACH, move || rss_of(server).ok());
-    let replies = due::play(lamp.port, calls, 0)?;
+    let replies = due::play(lamp.port, calls, 0, PATIENCE)?;
     let rss = sampler.stop();
     let told = Told::of(&replies, &planned, &played)?;
     told.print(&functions);

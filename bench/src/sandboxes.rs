@@ -1,12 +1,13 @@
 //! What a server's sandboxes cost, seen from outside: which processes there are in each, and what they hold.
 //!
-//! A sandbox is a child of the server's only child, with all that it has started. One that shows code is an instance;
+//! A sandbox is a child of the process that makes them, which is the server's own program run again, with all that it has
+//! started. One that shows code is an instance;
 //! one that shows none is held ready.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::peer::Peer;
 
@@ -33,7 +34,10 @@ pub struct Memory {
 pub fn of(server: &Peer) -> Result<Vec<Sandbox>> {
     let children = children()?;
     let below = |pid: u32| children.get(&pid).map(Vec::as_slice).unwrap_or_default();
-    let [spawner] = below(server.pid()) else { bail!("find the process that makes the server's sandboxes") };
+    // The server runs interpreters too, to learn about them.
+    let program = |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let spawner = below(server.pid()).iter().find(|pid| program(**pid) == program(server.pid()));
+    let spawner = spawner.context("find the process that makes the server's sandboxes")?;
     // Those that end meanwhile are none.
     Ok(below(*spawner).iter().filter_map(|pid| Sandbox::read(*pid, &children).ok()).collect())
 }
