@@ -13,10 +13,11 @@ use sim::chance::Chance;
 use sim::trace::Traced;
 
 use crate::due::{self, Call, Reply};
-use crate::functions::{self, Function, Language, sleep_event};
+use crate::functions::{self, EVENT, Function, Language, sleep_event};
+use crate::load::Client;
 use crate::peer::Peer;
 use crate::report::{Report, invocation};
-use crate::rounds::{median, percentile, shown};
+use crate::rounds::{median, percentile, shown, timed};
 use crate::sampler::{Sampler, slope};
 use crate::server::rss_of;
 
@@ -41,6 +42,8 @@ const PATIENCE: Duration = Duration::from_secs(960);
 const RSS_EACH: Duration = Duration::from_millis(500);
 /// From the last function that is made until the hour begins.
 const SETTLED: Duration = Duration::from_secs(2);
+/// Starts of each language that tell how long one takes.
+const PROBES: u32 = 3;
 
 struct Plan {
     speed: u32,
@@ -72,6 +75,7 @@ pub fn run(arguments: &[&str]) -> Result<()> {
     let keep_seconds = (sim::policy(&plan.policy)?.keep.as_secs() / u64::from(plan.speed)).max(1);
     let lamp = Peer::lamp_with(&["--concurrency", "10000", "--keep-alive", &format!("{keep_seconds}s")])?;
     let functions = languages()?;
+    let start_ms = start_ms(&lamp, &functions)?;
     let played = create(&lamp, &functions, &trace, &plan)?;
     std::thread::sleep(SETTLED);
     let planned = planned(&trace, &plan);
@@ -94,7 +98,7 @@ pub fn run(arguments: &[&str]) -> Result<()> {
     let told = Told::of(&replies, &planned, &played)?;
     told.print(&functions);
     print_rss(&rss, rss_of(lamp.pid()).ok());
-    compare(&trace, &plan, &told)?;
+    compare(&trace, &plan, &told, start_ms)?;
     match told.errors.first() {
         Some(error) => bail!("answer each call: {} failed, the first with {error}", told.errors.len()),
         None => Ok(()),
@@ -131,6 +135,24 @@ fn languages() -> Result<Vec<Function>> {
         bail!("find a function that can be played: run `cargo xtask replay`");
     }
     Ok(functions)
+}
+
+/// What a start takes on a server that has nothing else to do.
+fn start_ms(lamp: &Peer, functions: &[Function]) -> Result<f64> {
+    let mut starts = Vec::new();
+    for number in 0..=PROBES {
+        for function in functions {
+            let name = format!("probe-{}-{number}", function.name);
+            lamp.create(function, &name, number)?;
+            std::thread::sleep(SETTLED);
+            let request = invocation(lamp, &name, EVENT)?;
+            let (answer, ms) = timed(|| Client::new(lamp.port)?.send(&request))?;
+            answer.check()?;
+            // What is once for a language is no start's.
+            starts.extend((number > 0).then_some(ms));
+        }
+    }
+    Ok(median(starts))
 }
 
 /// Makes each function of the trace, with code of its own, and as much memory as it is once drawn to have.
@@ -180,7 +202,6 @@ struct Told {
     cold_ms: Vec<f64>,
     /// Cold starts, and all answers, by language.
     by_language: Vec<(Language, usize, usize)>,
-    init_ms: Vec<f64>,
 }
 
 impl Told {
@@ -221,7 +242,6 @@ impl Told {
         } else {
             self.warm_ms.push(ms)
         }
-        self.init_ms.extend(is_cold.then_some(report.init_ms));
         let Some(language) = language else { return };
         if !self.by_language.iter().any(|(known, _, _)| *known == language) {
             self.by_language.push((language, 0, 0));
@@ -280,9 +300,9 @@ fn print_rss(samples: &[(f64, f64)], after: Option<f64>) {
 }
 
 /// The simulator's cold starts of the same calls, on a host that is never short of memory.
-fn compare(trace: &[Traced], plan: &Plan, told: &Told) -> Result<()> {
-    // Nothing that is waited for in a start became faster.
-    let start_ms = median(told.cold_ms.iter().copied()).max(1.0) * f64::from(plan.speed);
+fn compare(trace: &[Traced], plan: &Plan, told: &Told, start_ms: f64) -> Result<()> {
+    // No start became faster.
+    let start_ms = start_ms * f64::from(plan.speed);
     let simulated = sim::Plan {
         memory_gib: vec![0],
         policies: Vec::new(),
@@ -294,7 +314,7 @@ fn compare(trace: &[Traced], plan: &Plan, told: &Told) -> Result<()> {
     };
     let row = sim::host::run(trace, &plan.policy, sim::policy(&plan.policy)?, 0, &simulated);
     println!(
-        "cold: {:.2} %; the simulator's, by {}: {:.2} % ({} of {}); {:+.2} points",
+        "cold: {:.2} %; the simulator's, by {} with starts of {start_ms:.0} ms: {:.2} % ({} of {}); {:+.2} points",
         told.cold_percent(),
         plan.policy,
         row.cold_percent,
