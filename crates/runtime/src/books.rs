@@ -15,7 +15,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
 use crate::instance::{Order, Reply};
-use crate::limits::INSTANCE_BYTES_GUESS;
+use crate::languages::Family;
 use crate::runtime::Inner;
 
 pub struct Books {
@@ -108,6 +108,11 @@ impl Books {
         Provided { wanted_at: Some(*wanted_at), allocated, available, failure }
     }
 
+    /// Whether any instance is there, or being started.
+    pub fn has_instances(&self) -> bool {
+        !self.are_closed()
+    }
+
     /// Whether no instance is left.
     pub fn are_closed(&self) -> bool {
         self.ledger.lock().instances.is_empty()
@@ -158,7 +163,8 @@ impl Ledger {
             tenant,
         };
         let most = u64::from(function.memory_mb).saturating_mul(1024 * 1024);
-        let shape = Shape { slots: 1, bytes: INSTANCE_BYTES_GUESS.min(most), is_kept: true };
+        let family = Family::of(&function.runtime).map_or(Family::Provided, |(family, _)| family);
+        let shape = Shape { slots: 1, bytes: family.bytes_guess().min(most), is_kept: true };
         let pool = self.dispatch.pool(&wanted, shape);
         self.functions.entry(pool).or_insert_with(|| (function, wanted.tenant));
         pool

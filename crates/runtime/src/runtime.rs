@@ -20,7 +20,7 @@ use crate::instance::{Left, Order};
 use crate::languages::Languages;
 use crate::prepare::{self, Preparer};
 use crate::stock::{self, Stock};
-use crate::{launch, limits};
+use crate::{launch, limits, memory};
 
 /// What an operator may choose.
 #[derive(Debug, Clone)]
@@ -162,7 +162,7 @@ impl Runtime {
         let (preparer, expected) = Preparer::new();
         let books = Books::new(dispatch_settings(&settings), parts.clock.now());
         let inner = Arc::new(Inner {
-            stock: Stock::new(isolation, settings.network, settings.api_port, parked, &*parts.spawn),
+            stock: Stock::new(isolation, settings.network, settings.api_port, parked, &parts.spawn),
             preparer,
             code,
             languages: Languages::new(settings.clone(), languages_dir),
@@ -172,6 +172,7 @@ impl Runtime {
             instance_ended: Notify::new(),
         });
         prepare::run(Arc::downgrade(&inner), expected, &inner.parts.spawn);
+        memory::tell(Arc::downgrade(&inner), &*inner.parts.spawn);
         books::keep_time(Arc::downgrade(&inner), inner.books.nearer(), &*inner.parts.spawn);
         Ok(Arc::new(Runtime(inner)))
     }
