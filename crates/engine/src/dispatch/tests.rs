@@ -385,10 +385,8 @@ fn provisioned_instances_are_there_before_anybody_asks() {
          ended 6
          provide f 0
          ask 5 f shared 2 -> throttle 5 by Concurrency
-         free 1 1
-         ask 6 f shared 2 -> lend 1 to 6
-         free 1 6
-         after 60000 -> end 1",
+         free 1 1 -> end 1
+         ask 6 f shared 2 -> start 7 for 6",
     );
 }
 
