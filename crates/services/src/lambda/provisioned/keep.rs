@@ -18,6 +18,8 @@ use crate::lambda::name::FunctionRef;
 
 /// Rows read in one step.
 const STEP: usize = 256;
+/// Changes come together: a tool that deploys makes many at once.
+const GATHER: Duration = Duration::from_millis(100);
 /// How long to wait before the store is asked again.
 const REST: Duration = Duration::from_secs(1);
 
@@ -38,6 +40,7 @@ pub async fn run(post: Post) {
             _ = provisioned.changed() => {}
             _ = aliases.changed() => {}
         }
+        sleep(GATHER).await;
     }
 }
 
