@@ -76,6 +76,8 @@ pub struct Stock {
     launches_over: Notify,
     /// For instances that are being started.
     places: Arc<Semaphore>,
+    /// For those of them that nobody waits for.
+    places_ahead: Arc<Semaphore>,
     spawn: Arc<dyn Spawn>,
 }
 
@@ -130,6 +132,7 @@ impl Stock {
             poked: Arc::clone(&poked),
             launches_over: Notify::new(),
             places: Arc::new(Semaphore::new(cores.saturating_mul(LAUNCHES_PER_CORE))),
+            places_ahead: Arc::new(Semaphore::new(cores)),
             spawn: Arc::clone(spawn),
         });
         spawn.spawn("stock", Box::pin(tend(Arc::downgrade(&stock), poked)));
@@ -143,8 +146,9 @@ impl Stock {
         Spec { name, mounts: Vec::new(), limits, network: self.network, listen }
     }
 
-    /// Waits until an instance may be started: so many at once, first come, first served.
-    pub async fn launch(self: &Arc<Self>) -> Launch {
+    /// Waits until an instance may be started: so many at once, first come, first served. Those that nobody waits for are
+    /// few among them.
+    pub async fn launch(self: &Arc<Self>, is_waited_for: bool) -> Launch {
         {
             let mut table = self.table.lock();
             table.launches = table.launches.saturating_add(1);
@@ -152,10 +156,11 @@ impl Stock {
         let (over, is_over) = oneshot::channel::<()>();
         let launch = Launch { stock: Arc::clone(self), _over: over };
         // Never closed.
+        let ahead = if is_waited_for { None } else { Arc::clone(&self.places_ahead).acquire_owned().await.ok() };
         let place = Arc::clone(&self.places).acquire_owned().await.ok();
         let hold = async move {
             timeout(LAUNCH_COUNTS_FOR, is_over).await.ok();
-            drop(place);
+            drop((ahead, place));
         };
         self.spawn.spawn("launch", Box::pin(hold));
         launch
@@ -175,7 +180,7 @@ impl Stock {
         let mut table = self.table.lock();
         let mut has = table.policy.take(self.began.elapsed(), kind);
         while has {
-            let parked = table.held.get_mut(kind).and_then(Vec::pop)?;
+            let parked = table.pop(kind)?;
             if parked.is_whole() {
                 return Some(parked);
             }
@@ -280,7 +285,7 @@ async fn tend(stock: Weak<Stock>, poked: Arc<Notify>) {
                 continue;
             }
             Some(Next::Discard(kind)) => {
-                drop(alive.table.lock().held.get_mut(&kind).and_then(Vec::pop));
+                drop(alive.table.lock().pop(&kind));
                 continue;
             }
             Some(Next::Wait(until)) => until.and_then(|until| alive.began.checked_add(until)),
@@ -309,6 +314,17 @@ impl Drop for Launch {
             self.stock.launches_over.notify_waiters();
         }
         self.stock.poked.notify_one();
+    }
+}
+
+impl Table {
+    fn pop(&mut self, kind: &Kind) -> Option<Parked> {
+        let held = self.held.get_mut(kind)?;
+        let parked = held.pop();
+        if held.is_empty() {
+            self.held.remove(kind);
+        }
+        parked
     }
 }
 
