@@ -108,11 +108,6 @@ impl Books {
         Provided { wanted_at: Some(*wanted_at), allocated, available, failure }
     }
 
-    /// Whether any instance is there, or being started.
-    pub fn has_instances(&self) -> bool {
-        !self.are_closed()
-    }
-
     /// Whether no instance is left.
     pub fn are_closed(&self) -> bool {
         self.ledger.lock().instances.is_empty()
@@ -214,8 +209,13 @@ impl Ledger {
         }
         self.commands = commands;
         // These were just ending by themselves: another one will do.
-        for (instance, ask, lost) in again {
+        for (instance, ask, mut lost) in again {
+            let kept = self.functions.get(&lost.pool).cloned();
             self.step(Event::Ended { instance, failure: None }, &mut None, starting);
+            // It may have been the pool's last.
+            if let Some((function, tenant)) = kept {
+                lost.pool = self.pool(function, tenant);
+            }
             self.ask(ask, lost, starting);
         }
     }
@@ -249,14 +249,15 @@ impl Ledger {
     }
 
     fn provide(&mut self, wanted: Vec<Provision>, starting: &mut Vec<Starting>) {
-        let pools: Vec<(PoolId, Provision)> =
-            wanted.into_iter().map(|provision| (self.pool(Arc::clone(&provision.function), None), provision)).collect();
-        let kept: HashSet<PoolId> = pools.iter().map(|(pool, _)| *pool).collect();
+        let kept: HashSet<PoolId> =
+            wanted.iter().map(|provision| self.pool(Arc::clone(&provision.function), None)).collect();
         let before = std::mem::take(&mut self.provisions);
         for (pool, _) in before.into_values().filter(|(pool, _)| !kept.contains(pool)) {
             self.step(Event::Provide { pool, count: 0 }, &mut None, starting);
         }
-        for (pool, Provision { id, instances, wanted_at, .. }) in pools {
+        for Provision { id, function, instances, wanted_at } in wanted {
+            // Not the number of before: that may mean nothing any more.
+            let pool = self.pool(function, None);
             self.provisions.insert(id, (pool, wanted_at));
             self.step(Event::Provide { pool, count: instances }, &mut None, starting);
         }

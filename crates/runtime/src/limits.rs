@@ -34,8 +34,8 @@ pub const HEAD_MESSAGE_BYTES_MAX: usize = 65_536;
 /// One event of a log: CloudWatch's limit.
 pub const LOG_EVENT_BYTES_MAX: usize = 256 * 1024;
 
-/// What a runtime hands over for later instances of its version.
-pub const PREPARED_MESSAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// What a runtime hands over for later instances of its version: 32 MiB, and an index.
+pub const PREPARED_MESSAGE_BYTES_MAX: usize = 40 * 1024 * 1024;
 
 /// How long an idle instance may take to do so before it is stopped where it stands.
 pub const PREPARE_BEFORE_FREEZE_MAX: Duration = Duration::from_secs(2);

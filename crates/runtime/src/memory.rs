@@ -5,9 +5,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Weak;
+use std::sync::Arc;
 
-use base::Spawn;
 use engine::dispatch::Event;
 use tokio::time::sleep;
 
@@ -28,23 +27,28 @@ struct Group {
     stat: PathBuf,
 }
 
-/// Tells until the runtime is no more.
-pub fn tell(inner: Weak<Inner>, spawn: &dyn Spawn) {
+/// Tells until the runtime is no more, at once for the first time.
+pub fn tell(inner: &Arc<Inner>) {
     let groups = groups(&fs::read_to_string("/proc/self/cgroup").unwrap_or_default());
+    tell_once(inner, &groups);
+    let spawn = Arc::clone(&inner.parts.spawn);
+    let inner = Arc::downgrade(inner);
     let task = async move {
         loop {
             let Some(alive) = inner.upgrade() else { return };
-            if let Some(Memory { available_bytes, total_bytes }) = measure(&groups)
-                && alive.books.has_instances()
-            {
-                alive.start_all(alive.books.tell(Event::Memory { available_bytes, total_bytes }));
-            }
+            tell_once(&alive, &groups);
             let pause = if alive.stock.is_launching() { MEMORY_TOLD_EVERY_IN_HASTE } else { MEMORY_TOLD_EVERY };
             drop(alive);
             sleep(pause).await;
         }
     };
     spawn.spawn("memory", Box::pin(task));
+}
+
+fn tell_once(inner: &Arc<Inner>, groups: &[Group]) {
+    if let Some(Memory { available_bytes, total_bytes }) = measure(groups) {
+        inner.start_all(inner.books.tell(Event::Memory { available_bytes, total_bytes }));
+    }
 }
 
 fn measure(groups: &[Group]) -> Option<Memory> {
@@ -95,7 +99,11 @@ impl Group {
         // A group without a limit says `max`, or a number that no host has.
         let limit = number(&self.limit)?;
         let stat = fs::read_to_string(&self.stat).ok()?;
-        let files = ["total_inactive_file ", "inactive_file "].iter().find_map(|name| field(&stat, name)).unwrap_or(0);
+        let files = |kind: &str| {
+            let total = field(&stat, &format!("total_{kind}_file "));
+            total.or(field(&stat, &format!("{kind}_file "))).unwrap_or(0)
+        };
+        let files = files("inactive").saturating_add(files("active"));
         let held = number(&self.usage)?.saturating_sub(files);
         Some(Memory { available_bytes: limit.saturating_sub(held), total_bytes: limit })
     }
@@ -118,7 +126,7 @@ mod tests {
         assert_eq!(group.measure(), None);
         fs::write(&group.limit, "max\n").unwrap();
         fs::write(&group.usage, "500\n").unwrap();
-        fs::write(&group.stat, "anon 10\ninactive_file 100\n").unwrap();
+        fs::write(&group.stat, "anon 10\ninactive_file 70\nactive_file 30\n").unwrap();
         assert_eq!(group.measure(), None, "it has no limit");
         fs::write(&group.limit, "900\n").unwrap();
         assert_eq!(group.measure(), Some(Memory { available_bytes: 500, total_bytes: 900 }));

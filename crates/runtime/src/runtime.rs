@@ -172,7 +172,7 @@ impl Runtime {
             instance_ended: Notify::new(),
         });
         prepare::run(Arc::downgrade(&inner), expected, &inner.parts.spawn);
-        memory::tell(Arc::downgrade(&inner), &*inner.parts.spawn);
+        memory::tell(&inner);
         books::keep_time(Arc::downgrade(&inner), inner.books.nearer(), &*inner.parts.spawn);
         Ok(Arc::new(Runtime(inner)))
     }

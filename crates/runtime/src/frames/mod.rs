@@ -39,6 +39,8 @@ pub struct Connection {
     credit: u64,
     /// It has said that it waits for its function.
     is_parked: bool,
+    /// It was asked for what later instances start sooner with.
+    is_preparing: bool,
     /// It broke the protocol, which is said once; or it hung up, which is said by its exit alone.
     is_broken: bool,
 }
@@ -123,6 +125,7 @@ impl Connection {
             stream: 0,
             credit: 0,
             is_parked: false,
+            is_preparing: false,
             is_broken: false,
         };
         Ok((connection, theirs.into()))
@@ -169,6 +172,7 @@ impl Connection {
 
     /// Asks for what later instances of this version start sooner with. Between invocations.
     pub fn prepare(&mut self) {
+        self.is_preparing = true;
         codec::write(&mut self.outgoing, Kind::Prepare, 0, &[]);
         self.send();
     }
@@ -288,6 +292,9 @@ impl Connection {
         if self.is_responding && !matches!(head.kind, Kind::Response | Kind::Error) {
             return Err("it left a response half said");
         }
+        if head.kind == Kind::Prepared && !self.is_preparing {
+            return Err("it handed over what nobody had asked for");
+        }
         if head.kind == Kind::Response {
             return self.response(head.is_more, payload);
         }
@@ -346,7 +353,10 @@ impl Connection {
                 self.is_parked = true;
                 return Ok(());
             }
-            Kind::Prepared => Said::Prepared(message),
+            Kind::Prepared => {
+                self.is_preparing = false;
+                Said::Prepared(message)
+            }
             Kind::Init | Kind::Invoke | Kind::Event | Kind::Credit | Kind::Response | Kind::Prepare => {
                 return Err("it sent what only the host sends");
             }

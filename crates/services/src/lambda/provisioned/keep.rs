@@ -44,7 +44,7 @@ pub async fn run(post: Post) {
     }
 }
 
-async fn wanted(post: &Post) -> Result<Vec<Provision>, store::Error> {
+async fn wanted(post: &Post) -> Result<Vec<Provision>, AwsError> {
     let (mut wanted, mut after) = (Vec::new(), None);
     loop {
         let page = PROVISIONED.scan_all(&post.cloud.store, after.as_ref(), STEP).await?;
@@ -52,7 +52,9 @@ async fn wanted(post: &Post) -> Result<Vec<Provision>, store::Error> {
         for row in &page.rows {
             match provision(post, row).await {
                 Ok(provision) => wanted.extend(provision),
-                Err(error) => tracing::debug!(function = row.value.function, %error, "nothing is provided for"),
+                // Its row is about to go.
+                Err(error) if error.code == "ResourceNotFoundException" => {}
+                Err(error) => return Err(error),
             }
         }
         after = page.rows.into_iter().last().map(|row| row.key);
