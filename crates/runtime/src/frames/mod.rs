@@ -467,6 +467,7 @@ mod tests {
             (vec![0; 12], "it sent a frame of no kind that a runtime sends"),
             (vec![0, 0, 2, 0, 9, 0, 0, 0, 1, 0, 0, 0], "it sent a frame longer than a frame may be"),
             (message(Kind::Init, 0, b"{}"), "it sent a frame of no kind that a runtime sends"),
+            (message(Kind::Prepared, 0, b"code"), "it handed over what nobody had asked for"),
             (response(2, 1), "it spoke of an invocation that is not in its hands"),
             (response(1, 262_145), "it sent more of a response than it was let"),
             (message(Kind::Head, 1, b"{"), "it sent a head that is not as agreed"),
