@@ -1,7 +1,7 @@
 # Everything here is `cargo xtask`; this file only gives it the names that people type.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test torture fuzz conformance bench sim build tools
+.PHONY: help run test torture fuzz conformance bench replay sim build tools
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,9 @@ conformance: ## LocalStack's test-suite as the judge: LOCALSTACK=checkout [SERVI
 
 bench: ## Speed, as ratios to peers and to the machine's limit in the same run [ONLY="invoke_warm cold_start"]
 	cargo xtask bench $(ONLY)
+
+replay: ## An hour of a public trace against the server, 20 times as fast: TRACE=folder [OPTIONS="--functions 300"]
+	cargo xtask replay "$(TRACE)" $(OPTIONS)
 
 sim: ## Keep-alive policies on a public trace, in virtual time: TRACE=folder [OPTIONS="--memory 16"]
 	cargo xtask sim "$(TRACE)" $(OPTIONS)

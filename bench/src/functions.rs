@@ -14,6 +14,8 @@ use crate::peer::tools;
 
 /// What each is called with.
 pub const EVENT: &str = r#"{"name":"lamp"}"#;
+/// What each has, unless it is said otherwise.
+pub const MEMORY_MB: u32 = 512;
 /// The role of all functions.
 pub const ROLE: &str = "arn:aws:iam::000000000000:role/r";
 
@@ -134,7 +136,7 @@ impl Function {
     }
 
     /// The body of `CreateFunction`. Each `number` makes other code of it: a comment at the end of the zip.
-    pub fn create(&self, name: &str, number: u32) -> Result<String> {
+    pub fn create(&self, name: &str, number: u32, memory_mb: u32) -> Result<String> {
         let mut zip = fs::read(folder()?.join(format!("{}.zip", self.name)))?;
         let comment = format!("{number:08}");
         if !zip.ends_with(&[0, 0]) {
@@ -144,10 +146,10 @@ impl Function {
         zip.extend_from_slice(&(comment.len() as u16).to_le_bytes());
         zip.extend_from_slice(comment.as_bytes());
         Ok(format!(
-            r#"{{"FunctionName":"{name}","Runtime":"{}","Handler":"{}","Role":"{ROLE}","MemorySize":512,"Timeout":30,"#,
+            r#"{{"FunctionName":"{name}","Runtime":"{}","Handler":"{}","Role":"{ROLE}","MemorySize":{memory_mb},"#,
             self.runtime,
             self.language.handler(),
-        ) + &format!(r#""Code":{{"ZipFile":"{}"}}}}"#, STANDARD.encode(zip)))
+        ) + &format!(r#""Timeout":900,"Code":{{"ZipFile":"{}"}}}}"#, STANDARD.encode(zip)))
     }
 
     /// The path at which every server of Lambda's API invokes function `name`.
@@ -173,6 +175,11 @@ impl Function {
         command.current_dir(self.folder()?).env_remove("NODE_EXTRA_CA_CERTS");
         Ok(command)
     }
+}
+
+/// The event that makes a function hold its instance for so long: a plain one in native code, Python or Node.js.
+pub fn sleep_event(ms: u64) -> String {
+    format!(r#"{{"sleep_ms":{ms}}}"#)
 }
 
 fn folder() -> Result<PathBuf> {

@@ -64,7 +64,7 @@ async fn one_connection(port: u16, request: Vec<u8>, warming: Duration, time: Du
     }
 }
 
-async fn connect(port: u16) -> Result<TcpStream> {
+pub async fn connect(port: u16) -> Result<TcpStream> {
     let stream = TcpStream::connect(("127.0.0.1", port)).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
@@ -79,6 +79,20 @@ async fn read_answer(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Result<bool
         if let Some(answer) = Answer::parse(bytes)? {
             answer.check()?;
             return Ok(answer.stays);
+        }
+    }
+}
+
+/// Sends a request and reads what the server answers, whatever it says.
+pub async fn exchange(stream: &mut TcpStream, request: &[u8]) -> Result<Answer> {
+    stream.write_all(request).await?;
+    let mut bytes = Vec::with_capacity(4 * 1024);
+    loop {
+        if stream.read_buf(&mut bytes).await? == 0 {
+            bail!("read an answer: the connection was closed");
+        }
+        if let Some(answer) = Answer::parse(&bytes)? {
+            return Ok(answer);
         }
     }
 }

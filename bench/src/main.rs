@@ -2,19 +2,30 @@
 //!
 //! `cargo xtask bench [CASE…]` builds everything optimised and starts this. Cases: `requests` (signed reads and durable
 //! writes), `server` (start-up, memory, size), `many` (ten thousand functions), `invoke_warm` (functions that have run),
-//! `cold_start` (functions that have not), `create_to_first_answer`. Absolute figures belong to the machine; quote ratios.
+//! `invoke_throughput` (the same, many at once), `cold_start` (functions that have not), `cold_burst` (many of those at
+//! once), `create_to_first_answer`, `density` (what idle ones cost). `cargo xtask replay DIR` plays a trace instead.
+//! Absolute figures belong to the machine; quote ratios. `LAMP_BENCH_ROUNDS=1` is for trying a case out.
 
 mod answer;
+mod burst;
 mod ceiling;
 mod cold;
+mod density;
+mod due;
 mod floor;
+mod fork;
 mod functions;
 mod load;
 mod many;
+mod memory_group;
 mod peer;
 mod project;
+mod replay;
+mod report;
 mod requests;
 mod rounds;
+mod sampler;
+mod sandboxes;
 mod server;
 mod warm;
 
@@ -32,8 +43,11 @@ const CASES: &[Case] = &[
     ("server", server::run),
     ("many", many::run),
     ("invoke_warm", warm::run),
+    ("invoke_throughput", warm::run_throughput),
     ("cold_start", cold::run),
+    ("cold_burst", burst::run),
     ("create_to_first_answer", cold::run_create),
+    ("density", density::run),
 ];
 
 fn main() -> ExitCode {
@@ -44,6 +58,7 @@ fn main() -> ExitCode {
         ["ceiling", language] => ceiling::serve(language),
         ["echo"] => ceiling::echo(),
         ["load", port, function, connections, seconds] => load(port, function, connections, seconds),
+        ["replay", arguments @ ..] => replay::run(arguments),
         _ => cases(&wanted),
     })
 }

@@ -33,7 +33,8 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-fn make(lamp: &Peer, from: usize, to: usize) -> Result<()> {
+/// Makes functions of the same code, called f and their number.
+pub fn make(lamp: &Peer, from: usize, to: usize) -> Result<()> {
     let status = Command::new(tools()?.join("python/bin/python"))
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/make_functions.py"))
         .args([format!("http://127.0.0.1:{}", lamp.port), from.to_string(), to.to_string()])

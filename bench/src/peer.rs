@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 use wire::sigv4::{Head, Signer, sign};
 
-use crate::functions::{self, Function};
+use crate::functions::{self, Function, MEMORY_MB};
 use crate::load::Client;
 
 /// Where a running server is, and what goes with it.
@@ -40,11 +40,23 @@ impl Peer {
         Self::announced("lamp", command)
     }
 
-    /// One that writes the log that it writes unless it is told otherwise, functions' lines included, to nowhere.
-    pub fn lamp_logging() -> Result<Self> {
+    /// One with these options that writes the log that it writes unless it is told otherwise, functions' lines included,
+    /// to nowhere.
+    pub fn lamp_with(options: &[&str]) -> Result<Self> {
+        Self::lamp_by(Command::new(lamp_binary()?), options)
+    }
+
+    /// The same in a control group, given as its folder.
+    pub fn lamp_within(group: &Path, options: &[&str]) -> Result<Self> {
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"echo $$ > "$0/cgroup.procs" && exec "$@""#]).arg(group).arg(lamp_binary()?);
+        Self::lamp_by(command, options)
+    }
+
+    fn lamp_by(mut command: Command, options: &[&str]) -> Result<Self> {
         let dir = TempDir::new()?;
-        let mut command = Command::new(lamp_binary()?);
-        command.args(["start", "--port", "0", "--data-dir"]).arg(dir.path().join("data")).stderr(Stdio::null());
+        command.args(["start", "--port", "0", "--data-dir"]).arg(dir.path().join("data")).args(options);
+        command.stderr(Stdio::null());
         let mut lamp = Self::announced("lamp", command)?;
         lamp._dir = Some(dir);
         Ok(lamp)
@@ -160,7 +172,13 @@ impl Peer {
 
     /// Creates a function, `number` of those with this code.
     pub fn create(&self, function: &Function, name: &str, number: u32) -> Result<()> {
-        let request = self.signed(Method::POST, "/2015-03-31/functions", &function.create(name, number)?)?;
+        self.create_sized(function, name, number, MEMORY_MB)
+    }
+
+    /// The same with so much memory.
+    pub fn create_sized(&self, function: &Function, name: &str, number: u32, memory_mb: u32) -> Result<()> {
+        let body = function.create(name, number, memory_mb)?;
+        let request = self.signed(Method::POST, "/2015-03-31/functions", &body)?;
         let answer = Client::new(self.port)?.send(&request)?;
         answer.check().with_context(|| format!("create {name} on {}", self.name))?;
         self.wait_until_active(name)

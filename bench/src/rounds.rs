@@ -47,6 +47,18 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// The value that `share` of the sorted `values` are not above.
+pub fn percentile(values: &[f64], share: f64) -> f64 {
+    let at = (values.len() as f64 * share) as usize;
+    values.get(at.min(values.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
+}
+
+/// How many rounds a case takes: as many as it is made for, unless somebody only tries it out.
+pub fn rounds(usual: usize) -> usize {
+    let told = std::env::var("LAMP_BENCH_ROUNDS").ok().and_then(|count| count.parse().ok());
+    told.map_or(usual, |count: usize| count.clamp(1, usual))
+}
+
 /// A figure for a table; a dash where there is none.
 pub fn shown(value: f64, digits: usize) -> String {
     if value.is_nan() { "-".to_owned() } else { format!("{value:.digits$}") }
@@ -76,5 +88,8 @@ mod tests {
         assert_eq!(median([3.0, f64::NAN, 1.0, 2.0]), 2.0);
         assert_eq!(shown(median([]), 1), "-");
         assert_eq!(shown(1.25, 1), "1.2");
+        let values: Vec<f64> = (1..=100).map(f64::from).collect();
+        assert_eq!([0.0, 0.5, 0.99, 1.0].map(|share| percentile(&values, share)), [1.0, 51.0, 100.0, 100.0]);
+        assert!(percentile(&[], 0.5).is_nan());
     }
 }

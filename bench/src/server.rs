@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use crate::peer::{Peer, lamp_binary};
+use crate::sandboxes::{Memory, field_mb};
 
 const STARTS: usize = 20;
 
@@ -48,15 +49,13 @@ pub fn ready_ms(dir: &Path) -> Result<f64> {
 }
 
 pub fn rss_mb(peer: &Peer) -> Result<f64> {
-    field_mb(&format!("/proc/{}/status", peer.pid()), "VmRSS:")
+    rss_of(peer.pid())
 }
 
-fn private_mb(peer: &Peer) -> Result<f64> {
-    field_mb(&format!("/proc/{}/smaps_rollup", peer.pid()), "Private_Dirty:")
+pub fn rss_of(pid: u32) -> Result<f64> {
+    field_mb(&std::fs::read_to_string(format!("/proc/{pid}/status"))?, "VmRSS:")
 }
 
-fn field_mb(path: &str, name: &str) -> Result<f64> {
-    let text = std::fs::read_to_string(path)?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name)).context("find a field of /proc")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1e3)
+pub fn private_mb(peer: &Peer) -> Result<f64> {
+    Ok(Memory::of(peer.pid())?.private_mb)
 }

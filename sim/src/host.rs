@@ -85,11 +85,8 @@ pub fn run(functions: &[Traced], policy: &str, keep_alive: KeepAlive, gib: u64, 
         let begin = start.plus(MINUTE.saturating_mul(u32::try_from(minute).unwrap_or(u32::MAX)));
         arrivals.clear();
         for (number, function) in functions.iter().enumerate() {
-            let mut chance = Chance::new(plan.seed, (number as u64) << 20 | minute as u64);
-            for _ in 0..function.minutes.get(minute).copied().unwrap_or(0) {
-                let at = begin.plus(Duration::from_micros(chance.below(60_000_000)));
-                arrivals.push((at, number));
-            }
+            let within = function.arrivals(number, minute, plan.seed);
+            arrivals.extend(within.map(|after| (begin.plus(after), number)));
         }
         arrivals.sort_unstable();
         let mut arriving = arrivals.iter().copied().peekable();

@@ -4,18 +4,13 @@
 //! sizes (`docs/decisions/0009-keep-alive.md`); `cargo run --release -p sim -- cost` shows what a decision costs with
 //! few functions and with many. The same options give the same numbers, to the last digit of their hash.
 
-mod chance;
-mod cost;
-mod host;
-mod report;
-mod trace;
-
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use engine::dispatch::{KeepAlive, Policy};
+use engine::dispatch::KeepAlive;
+use sim::{Plan, cost, host, report, trace};
 
 const USAGE: &str = "\
 usage: sim trace DIR [--json] [OPTION VALUE]...
@@ -31,17 +26,6 @@ invocations a minute, percentiles of durations and of memory, a function a line.
   --hours COUNT       how much of the day (24)
   --seed NUMBER       another spread of arrivals, durations and sizes (1)
 ";
-
-/// What to run.
-pub struct Plan {
-    pub memory_gib: Vec<u64>,
-    pub policies: Vec<(String, KeepAlive)>,
-    pub cold: Duration,
-    pub minutes: usize,
-    pub every: usize,
-    pub seed: u64,
-    pub is_json: bool,
-}
 
 const POLICIES: &str =
     "fixed/10,fixed/60,least-recent,greedy-dual/10,greedy-dual/60,histogram/10,predictive/10,predictive/60";
@@ -121,27 +105,15 @@ fn plan(options: &[&str]) -> Result<Plan> {
 }
 
 fn policies(names: &str) -> Result<Vec<(String, KeepAlive)>> {
-    let one = |name: &str| {
-        let (policy, minutes) = name.split_once('/').unwrap_or((name, "10"));
-        let policy = match policy {
-            "fixed" => Policy::Fixed,
-            "least-recent" => Policy::LeastRecent,
-            "greedy-dual" => Policy::GreedyDual,
-            "histogram" => Policy::Histogram,
-            "predictive" => Policy::Predictive,
-            _ => bail!("find a policy {policy}"),
-        };
-        let minutes: u64 = minutes.parse().with_context(|| format!("read the minutes of {name}"))?;
-        let keep = Duration::from_secs(minutes.saturating_mul(60));
-        Ok((name.to_owned(), KeepAlive { policy, keep }))
-    };
-    names.split(',').map(one).collect()
+    names.split(',').map(|name| Ok((name.to_owned(), sim::policy(name)?))).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use engine::dispatch::Policy;
+    use sim::trace::{Percentiles, Traced};
+
     use super::*;
-    use crate::trace::{Percentiles, Traced};
 
     fn trace() -> Vec<Traced> {
         let function = |number: u32| Traced {

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -14,6 +15,15 @@ pub struct Traced {
     pub minutes: Vec<u32>,
     pub millis: Percentiles,
     pub mib: Percentiles,
+}
+
+impl Traced {
+    /// When within a minute this function, the `number`th of its trace, is called: spread by chance, in no order.
+    pub fn arrivals(&self, number: usize, minute: usize, seed: u64) -> impl Iterator<Item = Duration> {
+        let mut chance = Chance::new(seed, (number as u64) << 20 | minute as u64);
+        let count = self.minutes.get(minute).copied().unwrap_or(0);
+        (0..count).map(move |_| Duration::from_micros(chance.below(60_000_000)))
+    }
 }
 
 /// A distribution: percents, and the value that so many are not above.

@@ -26,7 +26,8 @@ tasks:
   conformance LOCALSTACK [--services NAMES] [--section NAME] [--match TEXT] [--all] [--json]
                                LocalStack's test-suite, recorded on AWS, against this lamp; docs/conformance.md
   bench [CASE...]              speed, as ratios to peers in the same run: requests, server, many, invoke_warm,
-                               cold_start, create_to_first_answer
+                               invoke_throughput, cold_start, cold_burst, create_to_first_answer, density
+  replay DIR [OPTION VALUE]... an hour of a public trace against the server, faster; docs/benchmarks.md
   sim DIR [OPTION VALUE]...    the dispatcher in virtual time on a public trace; docs/scaling.md
 ";
 
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Some((task, [])) if task == "fuzz" => suites::fuzz(),
         Some((task, rest)) if task == "conformance" => conformance::run(rest),
         Some((task, cases)) if task == "bench" => suites::bench(cases),
+        Some((task, options)) if task == "replay" => suites::replay(options),
         Some((task, options)) if task == "sim" => suites::sim(options),
         _ => {
             eprint!("{USAGE}");

@@ -48,9 +48,19 @@ pub fn torture() -> Result<()> {
 /// Builds everything optimised and measures; `cases` are those of the `bench` crate, all if none.
 pub fn bench(cases: &[String]) -> Result<()> {
     tools::with_peers()?;
+    measure(cases)
+}
+
+/// Plays a trace against the server; `options` are those of the `bench` crate, the trace's folder first.
+pub fn replay(options: &[String]) -> Result<()> {
+    tools::with_bench_functions()?;
+    measure(&[&["replay".to_owned()], options].concat())
+}
+
+fn measure(arguments: &[String]) -> Result<()> {
     cargo(&["build", "--release", "--package", "lamp", "--package", "bench"])?;
     let mut command = Command::new("cargo");
-    command.args(["run", "--release", "--quiet", "--package", "bench", "--"]).args(cases);
+    command.args(["run", "--release", "--quiet", "--package", "bench", "--"]).args(arguments);
     tools::call(command.current_dir(crate::root()))
 }
 

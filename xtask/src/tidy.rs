@@ -20,7 +20,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("runtime", &["archive", "base", "engine", "sandbox", "store"]),
     ("services", &["archive", "base", "engine", "store", "wire"]),
     ("lamp", &["archive", "base", "console", "engine", "runtime", "sandbox", "services", "store", "wire"]),
-    ("bench", &["base", "wire"]),
+    ("bench", &["base", "sim", "wire"]),
     ("e2e", &[]),
     ("sim", &["base", "engine"]),
     ("xtask", &["base", "services", "wire"]),

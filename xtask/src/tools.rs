@@ -45,27 +45,29 @@ const TOOLS: &[Tool] = &[
 const PEERS: &[Tool] = &[
     Tool { name: "peers", needs: &[], pins: &["../../bench/peers/requirements.txt"], install: peers },
     Tool { name: "peers-node", needs: &[], pins: &["../../bench/peers/package.json"], install: peers_node },
-    Tool {
-        name: "bench-functions",
-        needs: &[],
-        pins: &[
-            "../../bench/functions/build.py",
-            "../../bench/functions/java/bench/App.java",
-            "../../bench/functions/java-jackson/bench/App.java",
-            "../../bench/functions/java-jackson/pom.xml",
-            "../../bench/functions/native/bootstrap.rs",
-            "../../bench/functions/node/index.js",
-            "../../bench/functions/node-bundle/package.json",
-            "../../bench/functions/node-bundle/source.js",
-            "../../bench/functions/node-s3/index.js",
-            "../../bench/functions/node-s3/package.json",
-            "../../bench/functions/python/app.py",
-            "../../bench/functions/python-boto3/app.py",
-            "../../bench/functions/ruby/app.rb",
-        ],
-        install: bench_functions,
-    },
 ];
+
+/// The functions that it calls.
+const BENCH_FUNCTIONS: &[Tool] = &[Tool {
+    name: "bench-functions",
+    needs: &[],
+    pins: &[
+        "../../bench/functions/build.py",
+        "../../bench/functions/java/bench/App.java",
+        "../../bench/functions/java-jackson/bench/App.java",
+        "../../bench/functions/java-jackson/pom.xml",
+        "../../bench/functions/native/bootstrap.rs",
+        "../../bench/functions/node/index.js",
+        "../../bench/functions/node-bundle/package.json",
+        "../../bench/functions/node-bundle/source.js",
+        "../../bench/functions/node-s3/index.js",
+        "../../bench/functions/node-s3/package.json",
+        "../../bench/functions/python/app.py",
+        "../../bench/functions/python-boto3/app.py",
+        "../../bench/functions/ruby/app.rb",
+    ],
+    install: bench_functions,
+}];
 
 pub fn run() -> Result<()> {
     install(TOOLS)?;
@@ -80,7 +82,12 @@ pub fn with_slow() -> Result<()> {
 
 pub fn with_peers() -> Result<()> {
     install(TOOLS)?;
-    install(PEERS)
+    install(PEERS)?;
+    with_bench_functions()
+}
+
+pub fn with_bench_functions() -> Result<()> {
+    install(BENCH_FUNCTIONS)
 }
 
 fn install(tools: &[Tool]) -> Result<()> {

@@ -1,5 +1,6 @@
 //! A function of one file, without dependencies: it speaks the Runtime API over one kept connection, prints a line for each
-//! event and answers with it. Called with `once` it does that for one event, without an API.
+//! event and answers with it, after as many milliseconds as the event's `sleep_ms` says. Called with `once` it does that
+//! for one event, without an API.
 
 use std::io::{BufRead, BufReader, Error, ErrorKind, Result, Write};
 use std::net::TcpStream;
@@ -32,7 +33,17 @@ fn main() -> Result<()> {
 
 fn handle(event: &[u8]) -> Result<&[u8]> {
     println!("an event came");
+    if let Some(millis) = sleep_ms(event) {
+        std::thread::sleep(std::time::Duration::from_millis(millis));
+    }
     Ok(event)
+}
+
+/// The number behind `"sleep_ms":`, if it is there.
+fn sleep_ms(event: &[u8]) -> Option<u64> {
+    let (_, behind) = std::str::from_utf8(event).ok()?.split_once("\"sleep_ms\":")?;
+    let digits = behind.trim_start().split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok()
 }
 
 /// An answer's request id, if it has one, and its body.

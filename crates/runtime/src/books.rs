@@ -15,7 +15,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
 use crate::instance::{Order, Reply};
-use crate::limits::INSTANCE_BYTES_GUESS;
+use crate::languages::Family;
 use crate::runtime::Inner;
 
 pub struct Books {
@@ -158,7 +158,8 @@ impl Ledger {
             tenant,
         };
         let most = u64::from(function.memory_mb).saturating_mul(1024 * 1024);
-        let shape = Shape { slots: 1, bytes: INSTANCE_BYTES_GUESS.min(most), is_kept: true };
+        let family = Family::of(&function.runtime).map_or(Family::Provided, |(family, _)| family);
+        let shape = Shape { slots: 1, bytes: family.bytes_guess().min(most), is_kept: true };
         let pool = self.dispatch.pool(&wanted, shape);
         self.functions.entry(pool).or_insert_with(|| (function, wanted.tenant));
         pool
@@ -208,8 +209,13 @@ impl Ledger {
         }
         self.commands = commands;
         // These were just ending by themselves: another one will do.
-        for (instance, ask, lost) in again {
+        for (instance, ask, mut lost) in again {
+            let kept = self.functions.get(&lost.pool).cloned();
             self.step(Event::Ended { instance, failure: None }, &mut None, starting);
+            // It may have been the pool's last.
+            if let Some((function, tenant)) = kept {
+                lost.pool = self.pool(function, tenant);
+            }
             self.ask(ask, lost, starting);
         }
     }
@@ -243,14 +249,15 @@ impl Ledger {
     }
 
     fn provide(&mut self, wanted: Vec<Provision>, starting: &mut Vec<Starting>) {
-        let pools: Vec<(PoolId, Provision)> =
-            wanted.into_iter().map(|provision| (self.pool(Arc::clone(&provision.function), None), provision)).collect();
-        let kept: HashSet<PoolId> = pools.iter().map(|(pool, _)| *pool).collect();
+        let kept: HashSet<PoolId> =
+            wanted.iter().map(|provision| self.pool(Arc::clone(&provision.function), None)).collect();
         let before = std::mem::take(&mut self.provisions);
         for (pool, _) in before.into_values().filter(|(pool, _)| !kept.contains(pool)) {
             self.step(Event::Provide { pool, count: 0 }, &mut None, starting);
         }
-        for (pool, Provision { id, instances, wanted_at, .. }) in pools {
+        for Provision { id, function, instances, wanted_at } in wanted {
+            // Not the number of before: that may mean nothing any more.
+            let pool = self.pool(function, None);
             self.provisions.insert(id, (pool, wanted_at));
             self.step(Event::Provide { pool, count: instances }, &mut None, starting);
         }

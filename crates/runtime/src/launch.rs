@@ -107,7 +107,7 @@ async fn make(
     tenant: Option<&str>,
     why: Why,
 ) -> Result<Made, InvokeError> {
-    let launch = inner.stock.launch();
+    let launch = inner.stock.launch(why == Why::Asked).await;
     let parts = &inner.parts;
     let served = inner.languages.serve(&function.runtime).await.map_err(InvokeError::CannotRun)?;
     let number = parts.chance.uuid();

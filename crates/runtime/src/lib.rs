@@ -33,6 +33,7 @@ mod languages;
 mod launch;
 pub mod limits;
 mod logs;
+mod memory;
 mod prepare;
 mod response;
 mod runtime;

@@ -11,9 +11,6 @@ pub const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Lambda's time for the init of a provisioned instance, unless its function's timeout is longer.
 pub const INIT_TIMEOUT_PROVISIONED: Duration = Duration::from_secs(130);
 
-/// What an instance is taken to hold before any of its function has been measured.
-pub const INSTANCE_BYTES_GUESS: u64 = 64 * 1024 * 1024;
-
 /// Lambda's limit of a response that is not streamed: 6 MiB, and 100 bytes.
 pub const RESPONSE_BYTES_MAX: u64 = 6_291_556;
 
@@ -37,8 +34,8 @@ pub const HEAD_MESSAGE_BYTES_MAX: usize = 65_536;
 /// One event of a log: CloudWatch's limit.
 pub const LOG_EVENT_BYTES_MAX: usize = 256 * 1024;
 
-/// What a runtime hands over for later instances of its version.
-pub const PREPARED_MESSAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// What a runtime hands over for later instances of its version: 32 MiB, and an index.
+pub const PREPARED_MESSAGE_BYTES_MAX: usize = 40 * 1024 * 1024;
 
 /// How long an idle instance may take to do so before it is stopped where it stands.
 pub const PREPARE_BEFORE_FREEZE_MAX: Duration = Duration::from_secs(2);
@@ -95,6 +92,16 @@ pub const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// What a room may hold while it is parked; its function's limit comes with the function.
 pub const PARK_MEMORY_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// How often the dispatcher is told what memory the host has; in haste while instances are being started.
+pub const MEMORY_TOLD_EVERY: Duration = Duration::from_secs(1);
+pub const MEMORY_TOLD_EVERY_IN_HASTE: Duration = Duration::from_millis(100);
+
+/// Instances that are being started at once, for each core. More only take the CPU from each other, until all are late.
+pub const LAUNCHES_PER_CORE: usize = 4;
+
+/// How long an instance counts as being started: one that waits for something else takes no CPU from others.
+pub const LAUNCH_COUNTS_FOR: Duration = Duration::from_secs(1);
 
 /// The share of the CPU that what is made ahead has against what is asked for, in thousandths of a processor: little, but
 /// not so little that a busy host never makes any.

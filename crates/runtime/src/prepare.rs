@@ -103,14 +103,18 @@ async fn compile_once(inner: &Inner, function: &FunctionSpec) {
         return;
     };
     let made = timeout(recipe.within, compile(inner, &served, &recipe, &task, opt.as_ref())).await;
-    let made = made.unwrap_or(Err(CompileError::Late)).unwrap_or_else(|error| {
-        tracing::info!(
-            function = function.name,
-            "failed to compile its code ahead of time: failed to {}",
-            with_causes(&error)
-        );
-        Vec::new()
-    });
+    let made = match made.unwrap_or(Err(CompileError::Late)) {
+        Ok(made) => made,
+        Err(error) => {
+            let why = with_causes(&error);
+            tracing::info!(function = function.name, "failed to compile its code ahead of time: failed to {why}");
+            match error {
+                // It would fail again.
+                CompileError::Status(Status::Code(_)) | CompileError::TooMuch => Vec::new(),
+                _ => return,
+            }
+        }
+    };
     if let Err(error) = inner.code.keep(&name, made).await {
         tracing::warn!("failed to {}", with_causes(&error));
     }

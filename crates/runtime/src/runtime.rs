@@ -21,7 +21,7 @@ use crate::languages::Languages;
 use crate::prepare::{self, Preparer};
 use crate::stock::{self, Stock};
 use crate::template::{self, Templates};
-use crate::{launch, limits};
+use crate::{launch, limits, memory};
 
 /// What an operator may choose.
 #[derive(Debug, Clone)]
@@ -165,7 +165,7 @@ impl Runtime {
         let (templates, wishes) = Templates::new(settings.parked_per_kind > 0);
         let books = Books::new(dispatch_settings(&settings), parts.clock.now());
         let inner = Arc::new(Inner {
-            stock: Stock::new(isolation, settings.network, settings.api_port, parked, &*parts.spawn),
+            stock: Stock::new(isolation, settings.network, settings.api_port, parked, &parts.spawn),
             preparer,
             templates,
             code,
@@ -177,6 +177,7 @@ impl Runtime {
         });
         prepare::run(Arc::downgrade(&inner), expected, &inner.parts.spawn);
         template::run(Arc::downgrade(&inner), wishes, &inner.parts.spawn);
+        memory::tell(&inner);
         books::keep_time(Arc::downgrade(&inner), inner.books.nearer(), &*inner.parts.spawn);
         Ok(Arc::new(Runtime(inner)))
     }

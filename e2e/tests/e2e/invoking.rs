@@ -64,3 +64,23 @@ fn events_that_were_accepted_survive_kill_nine() {
     seen.arg(&script).args(["seen", &sent]);
     run(seen);
 }
+
+#[test]
+fn boto3_finds_provisioned_instances_ready_also_after_a_crash_of_the_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut lamp = Lamp::start_on(dir.path(), &[]);
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/provisioned.py"));
+    run(command);
+    lamp.kill();
+    let lamp = Lamp::start_on(dir.path(), &[]);
+    let mut command = client(&lamp, &python());
+    command.arg("-c").arg(
+        "import boto3, time\n\
+         l = boto3.client('lambda')\n\
+         get = lambda: l.get_provisioned_concurrency_config(FunctionName='f', Qualifier='live')['Status']\n\
+         while get() != 'READY': time.sleep(0.01)\n\
+         assert b'provisioned' in l.invoke(FunctionName='f', Qualifier='live')['Payload'].read()\n",
+    );
+    run(command);
+}

@@ -25,6 +25,11 @@ impl Estimate {
         self.0 = Some(sample.max(self.lower(sample)));
     }
 
+    /// It may have been too much.
+    pub fn fade(&mut self) {
+        self.0 = Some(self.lower(0)).filter(|_| self.0.is_some());
+    }
+
     fn lower(&self, sample: u64) -> u64 {
         self.0.map_or(sample, |mean| mean.saturating_sub(mean.saturating_sub(sample).div_ceil(WEIGHT)))
     }

@@ -45,7 +45,7 @@ impl Dispatch {
     /// What one of these instances is likely to hold.
     pub(super) fn bytes_of(&self, pool: PoolId) -> u64 {
         let row = &self.pools[pool];
-        self.functions[row.function].bytes.count().unwrap_or(row.shape.bytes)
+        self.at_most(self.functions[row.function].bytes.count().unwrap_or(row.shape.bytes))
     }
 
     pub(super) fn ready(&mut self, now: Timestamp, instance: InstanceId, out: &mut Vec<Command>) {
@@ -170,6 +170,8 @@ impl Dispatch {
     ) {
         let Some(row) = self.instances.find(instance) else { return };
         let (pool, was_provisioned) = (row.pool, row.is_provisioned);
+        // One that ends before it was ready has failed, whether anybody knows why or not.
+        let failure = failure.or_else(|| (row.state == State::Starting).then(|| "INTERNAL_ERROR".to_owned()));
         let asks: Vec<_> = row.leases.iter().map(|lease| lease.ask).collect();
         for ask in asks {
             self.take_back(now, instance, ask);

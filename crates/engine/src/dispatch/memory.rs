@@ -16,6 +16,8 @@ pub struct Memory {
     /// What was told last, and what must stay free of it. Before that there is no bound.
     available: Option<u64>,
     spare: u64,
+    /// What all instances together may hold.
+    most: Option<u64>,
     /// What the host does not show yet: of instances that start, and of those that were ready after the last telling.
     pub starting: u64,
     pub fresh: u64,
@@ -85,6 +87,7 @@ impl Dispatch {
         let spare = u128::from(total).saturating_mul(self.settings.spare_percent.into()) / 100;
         self.memory.available = Some(available);
         self.memory.spare = u64::try_from(spare).unwrap_or(u64::MAX);
+        self.memory.most = Some(total.saturating_sub(self.memory.spare));
         self.memory.fresh = 0;
         self.memory.telling = self.memory.telling.saturating_add(1);
         while self.memory.room() < 0 && self.shed(now, out) {}
@@ -115,12 +118,33 @@ impl Dispatch {
 
     /// Lets idle instances go until one more of these fits. Whether it does.
     pub(super) fn make_room(&mut self, now: Timestamp, pool: PoolId, out: &mut Vec<Command>) -> bool {
+        if self.has_room(pool) {
+            return true;
+        }
+        if self.alive < self.settings.instances_max && !self.would_fit(pool) {
+            // Nobody goes for one that does not fit even so. What its function is taken to hold may be of long ago.
+            self.functions[self.pools[pool].function].bytes.fade();
+            return false;
+        }
         while !self.has_room(pool) {
             if !self.shed(now, out) {
                 return false;
             }
         }
         true
+    }
+
+    /// Whether one more of these would fit if all that is idle went.
+    fn would_fit(&self, pool: PoolId) -> bool {
+        let idle = self.memory.order.iter().filter_map(|(_, instance)| self.instances.find(*instance));
+        let idle =
+            idle.filter(|row| row.is_idle() && !row.is_provisioned).map(|row| i128::from(row.bytes)).sum::<i128>();
+        self.memory.room().saturating_add(idle) >= i128::from(self.bytes_of(pool))
+    }
+
+    /// No instance can hold more than there is.
+    pub fn at_most(&self, bytes: u64) -> u64 {
+        self.memory.most.map_or(bytes, |most| bytes.min(most))
     }
 
     /// Ends the idle instance that is worth least. Whether there was one.

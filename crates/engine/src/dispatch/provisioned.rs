@@ -139,7 +139,8 @@ impl Dispatch {
         }
     }
 
-    /// Lets go what is too much: what is idle first, then what starts. What runs is from now on counted as on demand.
+    /// Lets go what is too much: what is idle first, then what starts. What runs is from now on counted as on demand, and
+    /// ends when it is idle.
     fn let_go(&mut self, now: Timestamp, version: Id<Version>, count: u32, out: &mut Vec<Command>) {
         if let Some(provision) = &mut self.versions[version].provision {
             provision.count = count;
@@ -173,12 +174,10 @@ impl Dispatch {
         }
         let row = &mut self.instances[instance];
         row.is_provisioned = false;
+        // It knows of itself that it was provisioned, so it is no instance for what runs on demand.
+        row.is_spent = true;
         row.leases.iter_mut().for_each(|lease| lease.is_provisioned = false);
-        let row = &mut self.pools[pool];
-        if let Some(at) = row.open_provisioned.iter().position(|other| *other == instance) {
-            row.open_provisioned.remove(at);
-            row.open.push_back(instance);
-        }
+        self.pools[pool].open_provisioned.retain(|other| *other != instance);
     }
 
     /// A slot of a provisioned instance, if there is one, within their rate.

@@ -301,6 +301,36 @@ fn a_tenth_of_the_memory_stays_free() {
 }
 
 #[test]
+fn nobody_goes_for_one_that_does_not_fit_even_so() {
+    check(
+        settings(),
+        "memory 420 1000
+         ask 1 g -> start 1 for 1
+         free 1 1
+         ask 2 f -> start 2 for 2
+         free 2 2 100 600
+         ended 2 -> forget f
+         memory 420 1000
+         ask 3 f -> throttle 3 by Concurrency, forget f
+         ask 4 g -> lend 1 to 4
+         free 1 4
+         ask 5 f -> throttle 5 by Concurrency, forget f
+         ask 6 f -> throttle 6 by Concurrency, forget f
+         ask 7 f -> end 1, start 3 for 7",
+    );
+}
+
+#[test]
+fn a_provisioned_instance_that_ends_before_it_is_ready_has_failed() {
+    check(
+        settings(),
+        "provide f 1 -> start 1 of f, Provisioned
+         ended 1
+         after 1000 -> start 2 of f, Provisioned",
+    );
+}
+
+#[test]
 fn short_invocations_wait_for_each_other() {
     let prelude = "ask 1 f -> start 1 for 1
          ask 2 f -> start 2 for 2
@@ -385,10 +415,8 @@ fn provisioned_instances_are_there_before_anybody_asks() {
          ended 6
          provide f 0
          ask 5 f shared 2 -> throttle 5 by Concurrency
-         free 1 1
-         ask 6 f shared 2 -> lend 1 to 6
-         free 1 6
-         after 60000 -> end 1",
+         free 1 1 -> end 1
+         ask 6 f shared 2 -> start 7 for 6",
     );
 }
 

@@ -41,6 +41,8 @@ pub struct Connection {
     is_parked: bool,
     /// Of a template: whether it may be copied, or why not.
     verdict: Verdict,
+    /// It was asked for what later instances start sooner with.
+    is_preparing: bool,
     /// It broke the protocol, which is said once; or it hung up, which is said by its exit alone.
     is_broken: bool,
 }
@@ -135,6 +137,7 @@ impl Connection {
             credit: 0,
             is_parked: false,
             verdict: Verdict::None,
+            is_preparing: false,
             is_broken: false,
         };
         Ok((connection, theirs.into()))
@@ -218,6 +221,7 @@ impl Connection {
 
     /// Asks for what later instances of this version start sooner with. Between invocations.
     pub fn prepare(&mut self) {
+        self.is_preparing = true;
         codec::write(&mut self.outgoing, Kind::Prepare, 0, &[]);
         self.send();
     }
@@ -340,6 +344,9 @@ impl Connection {
         if self.is_responding && !matches!(head.kind, Kind::Response | Kind::Error) {
             return Err("it left a response half said");
         }
+        if head.kind == Kind::Prepared && !self.is_preparing {
+            return Err("it handed over what nobody had asked for");
+        }
         if head.kind == Kind::Response {
             return self.response(head.is_more, payload);
         }
@@ -398,7 +405,6 @@ impl Connection {
                 self.is_parked = true;
                 return Ok(());
             }
-            Kind::Prepared => Said::Prepared(message),
             Kind::Harmless | Kind::Unfit if !matches!(self.verdict, Verdict::Awaited) => {
                 return Err("it told whether it may be copied, which nobody asked");
             }
@@ -409,6 +415,10 @@ impl Connection {
             Kind::Unfit => {
                 self.verdict = Verdict::Given(Err(String::from_utf8_lossy(&message).into_owned()));
                 return Ok(());
+            }
+            Kind::Prepared => {
+                self.is_preparing = false;
+                Said::Prepared(message)
             }
             Kind::Init | Kind::Invoke | Kind::Event | Kind::Credit | Kind::Response | Kind::Prepare => {
                 return Err("it sent what only the host sends");
@@ -520,6 +530,7 @@ mod tests {
             (vec![0; 12], "it sent a frame of no kind that a runtime sends"),
             (vec![0, 0, 2, 0, 9, 0, 0, 0, 1, 0, 0, 0], "it sent a frame longer than a frame may be"),
             (message(Kind::Init, 0, b"{}"), "it sent a frame of no kind that a runtime sends"),
+            (message(Kind::Prepared, 0, b"code"), "it handed over what nobody had asked for"),
             (response(2, 1), "it spoke of an invocation that is not in its hands"),
             (response(1, 262_145), "it sent more of a response than it was let"),
             (message(Kind::Head, 1, b"{"), "it sent a head that is not as agreed"),

@@ -99,6 +99,17 @@ impl Family {
         }
     }
 
+    /// What an instance is taken to hold before any of its function has been measured.
+    pub fn bytes_guess(self) -> u64 {
+        const MIB: u64 = 1024 * 1024;
+        match self {
+            Family::Provided => 8 * MIB,
+            Family::Python | Family::Ruby => 24 * MIB,
+            Family::Node => 40 * MIB,
+            Family::Java => 96 * MIB,
+        }
+    }
+
     /// Whether its runtime can be started before it is known for which function. Java cannot change the folder that it
     /// was started in, and would not see the function's.
     pub fn can_wait(self) -> bool {

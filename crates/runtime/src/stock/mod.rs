@@ -20,12 +20,15 @@ use std::task::{Context, Waker};
 use base::{Spawn, with_causes};
 use parking_lot::Mutex;
 use sandbox::{Cpu, Isolation, Limits as RoomLimits, Mount, Network, ProcessId, Sandbox, Spec};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::frames::Connection;
 use crate::instance::Start;
-use crate::limits::{AHEAD_CPU_MILLIS, PARK_AFTER_LAUNCH_MAX, PARK_MEMORY_BYTES, SANDBOX_START_TIMEOUT};
+use crate::limits::{
+    AHEAD_CPU_MILLIS, LAUNCH_COUNTS_FOR, LAUNCHES_PER_CORE, PARK_AFTER_LAUNCH_MAX, PARK_MEMORY_BYTES,
+    SANDBOX_START_TIMEOUT,
+};
 use crate::logs::Output;
 use crate::template::Template;
 use crate::variables::RUNTIME_API_PORT;
@@ -76,6 +79,11 @@ pub struct Stock {
     table: Mutex<Table>,
     poked: Arc<Notify>,
     launches_over: Notify,
+    /// For instances that are being started.
+    places: Arc<Semaphore>,
+    /// For those of them that nobody waits for.
+    places_ahead: Arc<Semaphore>,
+    spawn: Arc<dyn Spawn>,
 }
 
 struct Table {
@@ -104,10 +112,21 @@ enum ParkError {
 }
 
 /// An instance that is being started, or loads its function, while it lives.
-pub struct Launch(Arc<Stock>);
+pub struct Launch {
+    stock: Arc<Stock>,
+    /// Lets the next one start, once it is dropped.
+    _over: oneshot::Sender<()>,
+}
 
 impl Stock {
-    pub fn new(isolation: Isolation, network: Network, api_port: u16, limits: Limits, spawn: &dyn Spawn) -> Arc<Stock> {
+    pub fn new(
+        isolation: Isolation,
+        network: Network,
+        api_port: u16,
+        limits: Limits,
+        spawn: &Arc<dyn Spawn>,
+    ) -> Arc<Stock> {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let table =
             Table { policy: Policy::new(limits), held: BTreeMap::new(), launches: 0, made: 0, is_closed: false };
         let poked = Arc::new(Notify::new());
@@ -119,6 +138,9 @@ impl Stock {
             table: Mutex::new(table),
             poked: Arc::clone(&poked),
             launches_over: Notify::new(),
+            places: Arc::new(Semaphore::new(cores.saturating_mul(LAUNCHES_PER_CORE))),
+            places_ahead: Arc::new(Semaphore::new(cores)),
+            spawn: Arc::clone(spawn),
         });
         spawn.spawn("stock", Box::pin(tend(Arc::downgrade(&stock), poked)));
         stock
@@ -131,10 +153,29 @@ impl Stock {
         Spec { name, mounts: Vec::new(), limits, network: self.network, listen }
     }
 
-    pub fn launch(self: &Arc<Self>) -> Launch {
-        let mut table = self.table.lock();
-        table.launches = table.launches.saturating_add(1);
-        Launch(Arc::clone(self))
+    /// Waits until an instance may be started: so many at once, first come, first served. Those that nobody waits for are
+    /// few among them.
+    pub async fn launch(self: &Arc<Self>, is_waited_for: bool) -> Launch {
+        {
+            let mut table = self.table.lock();
+            table.launches = table.launches.saturating_add(1);
+        }
+        let (over, is_over) = oneshot::channel::<()>();
+        let launch = Launch { stock: Arc::clone(self), _over: over };
+        // Never closed.
+        let ahead = if is_waited_for { None } else { Arc::clone(&self.places_ahead).acquire_owned().await.ok() };
+        let place = Arc::clone(&self.places).acquire_owned().await.ok();
+        let hold = async move {
+            timeout(LAUNCH_COUNTS_FOR, is_over).await.ok();
+            drop((ahead, place));
+        };
+        self.spawn.spawn("launch", Box::pin(hold));
+        launch
+    }
+
+    /// Whether any instance is being started.
+    pub fn is_launching(&self) -> bool {
+        self.table.lock().launches > 0
     }
 
     /// A room of this kind, or an empty one.
@@ -151,7 +192,7 @@ impl Stock {
         let mut table = self.table.lock();
         let mut has = table.policy.take(self.began.elapsed(), kind);
         while has {
-            let parked = table.held.get_mut(kind).and_then(Vec::pop)?;
+            let parked = table.pop(kind)?;
             if parked.is_whole() {
                 return Some(parked);
             }
@@ -216,7 +257,10 @@ impl Stock {
         let over = async {
             loop {
                 let over = self.launches_over.notified();
-                if self.table.lock().launches == 0 {
+                tokio::pin!(over);
+                // From here on, so that no end is missed between looking and waiting.
+                over.as_mut().enable();
+                if !self.is_launching() {
                     return;
                 }
                 over.await;
@@ -277,7 +321,7 @@ async fn tend(stock: Weak<Stock>, poked: Arc<Notify>) {
                 continue;
             }
             Some(Next::Discard(kind)) => {
-                drop(alive.table.lock().held.get_mut(&kind).and_then(Vec::pop));
+                drop(alive.table.lock().pop(&kind));
                 continue;
             }
             Some(Next::Wait(until)) => until.and_then(|until| alive.began.checked_add(until)),
@@ -298,14 +342,25 @@ impl Drop for Stock {
 
 impl Drop for Launch {
     fn drop(&mut self) {
-        let mut table = self.0.table.lock();
+        let mut table = self.stock.table.lock();
         table.launches = table.launches.saturating_sub(1);
         let are_over = table.launches == 0;
         drop(table);
         if are_over {
-            self.0.launches_over.notify_one();
+            self.stock.launches_over.notify_waiters();
         }
-        self.0.poked.notify_one();
+        self.stock.poked.notify_one();
+    }
+}
+
+impl Table {
+    fn pop(&mut self, kind: &Kind) -> Option<Parked> {
+        let held = self.held.get_mut(kind)?;
+        let parked = held.pop();
+        if held.is_empty() {
+            self.held.remove(kind);
+        }
+        parked
     }
 }
 

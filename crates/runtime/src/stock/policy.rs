@@ -15,6 +15,8 @@ const HALF_LIFE: Duration = Duration::from_secs(5);
 const AHEAD: Duration = Duration::from_secs(1);
 /// How long a kind is held that nobody wants.
 const KEPT_FOR: Duration = Duration::from_secs(3_600);
+/// Kinds that are known. Those that are held are far fewer.
+const KINDS_MAX: usize = 256;
 /// How long a kind rests of which one could not be made, at first and at most.
 const REST_FIRST: Duration = Duration::from_secs(1);
 const REST_MAX: Duration = Duration::from_secs(300);
@@ -137,6 +139,18 @@ impl<K: Ord + Clone> Policy<K> {
         lacking.map_or_else(|| Next::Wait(self.wakeup(now)), Next::Make)
     }
 
+    /// Forgets the kind of which there is none that nobody wanted for longest, where there are too many.
+    fn make_room(&mut self) {
+        let is_empty = |shelf: &Shelf| shelf.held == 0 && shelf.making == 0;
+        while self.shelves.len() >= KINDS_MAX {
+            let empty = self.shelves.iter().filter(|(_, shelf)| is_empty(shelf));
+            let Some(oldest) = empty.min_by_key(|(_, shelf)| shelf.wanted).map(|(kind, _)| kind.clone()) else {
+                return;
+            };
+            self.shelves.remove(&oldest);
+        }
+    }
+
     /// How many are to be held of each kind, the kind that was wanted last first.
     fn targets(&self, now: Duration) -> Vec<(K, u32)> {
         let mut shelves: Vec<_> = self.shelves.iter().collect();
@@ -169,6 +183,7 @@ impl<K: Ord + Clone> Policy<K> {
             return None;
         }
         if !self.shelves.contains_key(kind) {
+            self.make_room();
             self.shelves.insert(kind.clone(), Shelf { wanted: now, ..Shelf::default() });
         }
         let shelf = self.shelves.get_mut(kind)?;

@@ -18,6 +18,8 @@ use crate::lambda::name::FunctionRef;
 
 /// Rows read in one step.
 const STEP: usize = 256;
+/// Changes come together: a tool that deploys makes many at once.
+const GATHER: Duration = Duration::from_millis(100);
 /// How long to wait before the store is asked again.
 const REST: Duration = Duration::from_secs(1);
 
@@ -38,10 +40,11 @@ pub async fn run(post: Post) {
             _ = provisioned.changed() => {}
             _ = aliases.changed() => {}
         }
+        sleep(GATHER).await;
     }
 }
 
-async fn wanted(post: &Post) -> Result<Vec<Provision>, store::Error> {
+async fn wanted(post: &Post) -> Result<Vec<Provision>, AwsError> {
     let (mut wanted, mut after) = (Vec::new(), None);
     loop {
         let page = PROVISIONED.scan_all(&post.cloud.store, after.as_ref(), STEP).await?;
@@ -49,7 +52,9 @@ async fn wanted(post: &Post) -> Result<Vec<Provision>, store::Error> {
         for row in &page.rows {
             match provision(post, row).await {
                 Ok(provision) => wanted.extend(provision),
-                Err(error) => tracing::debug!(function = row.value.function, %error, "nothing is provided for"),
+                // Its row is about to go.
+                Err(error) if error.code == "ResourceNotFoundException" => {}
+                Err(error) => return Err(error),
             }
         }
         after = page.rows.into_iter().last().map(|row| row.key);

@@ -1,0 +1,107 @@
+"""Provisioned concurrency as a user sees it: really started, shown with its states, used first, moved with an alias, let go."""
+
+import json
+import sys
+import threading
+import time
+
+from calling import awslambda, check_that_functions_run, refused, write
+
+CODE = """
+import os, time
+def handler(event, context):
+    time.sleep(event.get("sleep", 0))
+    return os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"]
+if "fails" in os.environ and os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"] != "on-demand":
+    raise Exception("not so")
+"""
+PROVISIONED, ON_DEMAND = "provisioned-concurrency", "on-demand"
+
+
+def invoke(name, qualifier, **event):
+    answer = awslambda.invoke(FunctionName=name, Qualifier=qualifier, Payload=json.dumps(event))
+    assert "FunctionError" not in answer, answer["Payload"].read()
+    return json.load(answer["Payload"])
+
+
+def put(name, qualifier, executions):
+    shown = awslambda.put_provisioned_concurrency_config(
+        FunctionName=name, Qualifier=qualifier, ProvisionedConcurrentExecutions=executions
+    )
+    assert shown["Status"] == "IN_PROGRESS" and shown["AllocatedProvisionedConcurrentExecutions"] == 0, shown
+
+
+def until(name, qualifier, status):
+    for _ in range(2_000):
+        shown = awslambda.get_provisioned_concurrency_config(FunctionName=name, Qualifier=qualifier)
+        if shown["Status"] == status:
+            return shown
+        time.sleep(0.01)
+    sys.exit(f"{name} is not {status}: {shown}")
+
+
+def ready(name, qualifier, executions):
+    shown = until(name, qualifier, "READY")
+    counts = ["Requested", "Available", "Allocated"]
+    assert [shown[count + "ProvisionedConcurrentExecutions"] for count in counts] == [executions] * 3, shown
+    assert "StatusReason" not in shown, shown
+
+
+check_that_functions_run()
+write("f", "python3.13", "app.handler", "app.py", CODE, Publish=True)
+assert invoke("f", "1") == ON_DEMAND
+put("f", "1", 2)
+ready("f", "1", 2)
+assert invoke("f", "1") == PROVISIONED and invoke("f", "$LATEST") == ON_DEMAND
+
+# What they cannot take runs on demand.
+answers = []
+slow = [threading.Thread(target=lambda: answers.append(invoke("f", "1", sleep=1))) for _ in range(3)]
+[thread.start() for thread in slow]
+[thread.join() for thread in slow]
+assert sorted(answers) == [ON_DEMAND, PROVISIONED, PROVISIONED], answers
+
+# All that is reserved is provisioned: nothing is left for others.
+awslambda.put_function_concurrency(FunctionName="f", ReservedConcurrentExecutions=2)
+limit = "Rate Exceeded."
+refused("TooManyRequestsException", limit, awslambda.invoke, FunctionName="f", Qualifier="$LATEST")
+assert invoke("f", "1") == PROVISIONED
+awslambda.delete_function_concurrency(FunctionName="f")
+awslambda.delete_provisioned_concurrency_config(FunctionName="f", Qualifier="1")
+for _ in range(500):
+    if invoke("f", "1") == ON_DEMAND:
+        break
+    time.sleep(0.01)
+else:
+    sys.exit("what is provisioned no more is used")
+
+# An alias takes it along to another version.
+awslambda.create_alias(FunctionName="f", Name="live", FunctionVersion="1")
+put("f", "live", 1)
+ready("f", "live", 1)
+assert invoke("f", "live") == invoke("f", "1") == PROVISIONED
+awslambda.update_function_configuration(FunctionName="f", Timeout=20)
+awslambda.publish_version(FunctionName="f")
+weights = {"AdditionalVersionWeights": {"2": 0.5}}
+awslambda.create_alias(FunctionName="f", Name="split", FunctionVersion="1", RoutingConfig=weights)
+refused(
+    "InvalidParameterValueException", "Alias with weights can not be used with Provisioned Concurrency",
+    awslambda.put_provisioned_concurrency_config,
+    FunctionName="f", Qualifier="split", ProvisionedConcurrentExecutions=1,
+)
+awslambda.delete_alias(FunctionName="f", Name="split")
+awslambda.update_alias(FunctionName="f", Name="live", FunctionVersion="2")
+for _ in range(1_000):
+    if invoke("f", "live") == PROVISIONED:
+        break
+    time.sleep(0.01)
+else:
+    sys.exit("the alias did not take its provisioned concurrency along")
+ready("f", "live", 1)
+
+# A function that does not load is told, and runs on demand.
+write("broken", "python3.13", "app.handler", "app.py", CODE, Publish=True, Environment={"Variables": {"fails": "1"}})
+put("broken", "1", 1)
+shown = until("broken", "1", "FAILED")
+assert shown["StatusReason"] == "FUNCTION_ERROR_INIT_FAILURE" and shown["AvailableProvisionedConcurrentExecutions"] == 0, shown
+assert invoke("broken", "1") == ON_DEMAND
