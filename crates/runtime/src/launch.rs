@@ -115,9 +115,10 @@ async fn make(
     let template = clone.as_ref().and_then(|(_, waiting)| waiting.as_ref()?.template.clone());
     let (code, key) = tokio::join!(unpack(inner, function), key(inner, function, number, template.as_deref()));
     let (mut code, key) = (code?, key.map_err(InvokeError::Internal)?);
-    let prepared_name = prepared_name(function, &served, tenant);
+    let prepared_name = prepared_name(function, &served, tenant).filter(|_| inner.settings.parked_per_kind > 0);
     code.find_prepared(inner, prepared_name.as_deref());
-    let preparation = if code.prepared.is_some() { Preparation::Nothing } else { languages::preparation(&served) };
+    let is_settled = prepared_name.is_none() || code.prepared.is_some();
+    let preparation = if is_settled { Preparation::Nothing } else { languages::preparation(&served) };
     let log = Arc::new(log_stream(function, inner.parts.clock.now(), number));
     let initialization = initialization(why);
     let mut start = Source { function, served: &served, code: &code, key: &key, log: &log, initialization }
