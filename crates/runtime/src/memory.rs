@@ -52,11 +52,15 @@ fn tell_once(inner: &Arc<Inner>, groups: &[Group]) {
 }
 
 fn measure(groups: &[Group]) -> Option<Memory> {
-    let host = of_host(&fs::read_to_string("/proc/meminfo").ok()?)?;
+    let host = of_this_host()?;
     Some(groups.iter().filter_map(Group::measure).fold(host, |least, group| Memory {
         available_bytes: least.available_bytes.min(group.available_bytes),
         total_bytes: least.total_bytes.min(group.total_bytes),
     }))
+}
+
+pub fn of_this_host() -> Option<Memory> {
+    of_host(&fs::read_to_string("/proc/meminfo").ok()?)
 }
 
 fn of_host(text: &str) -> Option<Memory> {

@@ -38,6 +38,7 @@ use crate::limits::{
     TEMPLATE_PRINTED_BYTES_MAX, TEMPLATE_TRIES_MAX, TEMPLATE_UNWANTED_AFTER, TEMPLATES_KNOWN_MAX,
 };
 use crate::logs::{Output, Written};
+use crate::memory;
 use crate::runtime::{Inner, Key};
 use crate::stock::Kind;
 
@@ -409,8 +410,5 @@ async fn take(sandbox: &Sandbox, process: ProcessId) -> Result<Image, ImageError
 
 /// Whether the machine has better use for its memory.
 fn is_memory_short() -> bool {
-    let Ok(text) = std::fs::read_to_string("/proc/meminfo") else { return false };
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
-    kilobytes.is_some_and(|kilobytes| kilobytes.saturating_mul(1024) < MEMORY_SPARE_BYTES)
+    memory::of_this_host().is_some_and(|memory| memory.available_bytes < MEMORY_SPARE_BYTES)
 }

@@ -176,27 +176,14 @@ impl Connection {
             if self.is_broken || !self.said.is_empty() {
                 return Err("did not load".to_owned());
             }
-            let interest =
-                if self.outgoing.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
-            let progress = match self.socket.ready(interest).await {
-                Ok(_) => {
-                    self.send();
-                    self.receive().map(|_| ())
-                }
-                Err(_) => Err(Fault::HungUp),
-            };
-            self.note(progress);
+            self.go_on().await;
         }
     }
 
     /// Waits until the runtime waits for `init`. Whether it does; otherwise it is of no use.
     pub async fn parked(&mut self) -> bool {
         while !self.is_parked && !self.is_broken {
-            let progress = match self.socket.readable().await {
-                Ok(()) => self.receive().map(|_| ()),
-                Err(_) => Err(Fault::HungUp),
-            };
-            self.note(progress);
+            self.go_on().await;
         }
         // It has no more to say yet.
         self.is_parked && !self.is_broken && self.said.is_empty()
@@ -246,17 +233,22 @@ impl Connection {
             if self.is_broken {
                 return std::future::pending().await;
             }
-            let interest =
-                if self.outgoing.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
-            let progress = match self.socket.ready(interest).await {
-                Ok(_) => {
-                    self.send();
-                    self.receive().map(|_| ())
-                }
-                Err(_) => Err(Fault::HungUp),
-            };
-            self.note(progress);
+            self.go_on().await;
         }
+    }
+
+    /// Waits until something can be read or sent, and does that. Cancelling it loses nothing.
+    async fn go_on(&mut self) {
+        let interest =
+            if self.outgoing.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
+        let progress = match self.socket.ready(interest).await {
+            Ok(_) => {
+                self.send();
+                self.receive().map(|_| ())
+            }
+            Err(_) => Err(Fault::HungUp),
+        };
+        self.note(progress);
     }
 
     /// What it has said already.

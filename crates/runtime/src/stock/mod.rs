@@ -230,7 +230,6 @@ impl Stock {
 
     fn next(&self) -> Option<Next<Kind>> {
         let mut table = self.table.lock();
-        table.held.retain(|_, rooms| !rooms.is_empty());
         (!table.is_closed).then(|| table.policy.next(self.began.elapsed()))
     }
 
