@@ -14,12 +14,14 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
+use crate::cores::Cores;
 use crate::instance::{Order, Reply};
 use crate::languages::Family;
 use crate::runtime::Inner;
 
 pub struct Books {
     ledger: Mutex<Ledger>,
+    cores: Cores,
     /// The moment for which the alarm is set has come nearer.
     nearer: Arc<Notify>,
 }
@@ -66,12 +68,16 @@ impl Books {
             commands: Vec::new(),
             alarm: None,
         };
-        Books { ledger: Mutex::new(ledger), nearer: Arc::new(Notify::new()) }
+        Books { ledger: Mutex::new(ledger), cores: Cores::default(), nearer: Arc::new(Notify::new()) }
     }
 
     /// Gives an invocation to an instance, now or in a moment, or answers why to none.
     pub fn ask(&self, function: Arc<FunctionSpec>, call: Box<Call>, reply: Reply) -> Vec<Starting> {
+        let cores = self.cores.look();
         self.with(|ledger, starting| {
+            if let Some(are_full) = cores {
+                ledger.step(Event::Cores { are_full }, &mut None, starting);
+            }
             let pool = ledger.pool(function, call.tenant_id.clone());
             ledger.asks = ledger.asks.wrapping_add(1);
             let ask = AskId(ledger.asks);

@@ -25,6 +25,7 @@
 mod alarm;
 mod books;
 mod code;
+mod cores;
 mod environment;
 mod frames;
 mod http;
@@ -37,6 +38,7 @@ mod memory;
 mod prepare;
 mod response;
 mod runtime;
+mod scratch;
 mod stock;
 mod telemetry;
 mod template;

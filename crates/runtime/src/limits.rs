@@ -40,9 +40,6 @@ pub const PREPARED_MESSAGE_BYTES_MAX: usize = 40 * 1024 * 1024;
 /// How long an idle instance may take to do so before it is stopped where it stands.
 pub const PREPARE_BEFORE_FREEZE_MAX: Duration = Duration::from_secs(2);
 
-/// What is read of a function's output at once.
-pub const LOG_READ_BYTES: usize = 16 * 1024;
-
 /// What unpacked code may take of the disk before code that runs nowhere is deleted.
 pub const CODE_CACHE_BYTES: u64 = 10 * 1024 * 1024 * 1024;
 
@@ -96,6 +93,10 @@ pub const PARK_MEMORY_BYTES: u64 = 1024 * 1024 * 1024;
 /// How often the dispatcher is told what memory the host has; in haste while instances are being started.
 pub const MEMORY_TOLD_EVERY: Duration = Duration::from_secs(1);
 pub const MEMORY_TOLD_EVERY_IN_HASTE: Duration = Duration::from_millis(100);
+
+/// How often it is looked at whether cores have anything left, while somebody asks; and what is too long ago to compare with.
+pub const CORES_LOOKED_AT_EVERY: Duration = Duration::from_millis(100);
+pub const CORES_SEEN_MAX: Duration = Duration::from_secs(1);
 
 /// Instances that are being started at once, for each core. More only take the CPU from each other, until all are late.
 pub const LAUNCHES_PER_CORE: usize = 4;

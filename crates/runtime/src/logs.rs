@@ -16,7 +16,8 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::unix::pipe::Receiver;
 
 use crate::environment::Source;
-use crate::limits::{LOG_EVENT_BYTES_MAX, LOG_READ_BYTES};
+use crate::limits::LOG_EVENT_BYTES_MAX;
+use crate::scratch;
 
 /// The host's ends of the pipes of one runtime and its extensions. Empty before the first start.
 #[derive(Default)]
@@ -98,20 +99,20 @@ impl Output {
             // A writer that is faster than we are must not keep us here.
             for _ in 0..READS_MAX {
                 // The readiness that the event loop knows may be older than what is there, so the kernel is asked.
-                let mut buffer = [0; LOG_READ_BYTES];
-                match rustix::io::read(&pipe.end, &mut buffer) {
+                let is_more = scratch::with(|buffer| match rustix::io::read(&pipe.end, &mut *buffer) {
                     Ok(count) if count > 0 => {
                         pipe.cut(buffer.get(..count).unwrap_or_default(), events);
-                        if count < buffer.len() {
-                            break;
-                        }
+                        count == buffer.len()
                     }
-                    Err(rustix::io::Errno::INTR) => {}
-                    Err(rustix::io::Errno::AGAIN) => break,
+                    Err(rustix::io::Errno::INTR) => true,
+                    Err(rustix::io::Errno::AGAIN) => false,
                     Ok(_) | Err(_) => {
                         pipe.is_ended = true;
-                        break;
+                        false
                     }
+                });
+                if !is_more {
+                    break;
                 }
             }
         }
@@ -130,18 +131,19 @@ impl Pipe {
     /// Reads until an event is whole, or nothing is there.
     fn poll(&mut self, context: &mut Context<'_>, events: &mut Vec<Written>) {
         let before = events.len();
-        let mut bytes = [0; LOG_READ_BYTES];
-        while events.len() == before && !self.is_ended {
-            let mut buffer = ReadBuf::new(&mut bytes);
-            match Pin::new(&mut self.end).poll_read(context, &mut buffer) {
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => self.cut(buffer.filled(), events),
-                Poll::Ready(_) => {
-                    self.is_ended = true;
-                    self.flush(events);
+        scratch::with(|bytes| {
+            while events.len() == before && !self.is_ended {
+                let mut buffer = ReadBuf::new(bytes);
+                match Pin::new(&mut self.end).poll_read(context, &mut buffer) {
+                    Poll::Ready(Ok(())) if !buffer.filled().is_empty() => self.cut(buffer.filled(), events),
+                    Poll::Ready(_) => {
+                        self.is_ended = true;
+                        self.flush(events);
+                    }
+                    Poll::Pending => return,
                 }
-                Poll::Pending => return,
             }
-        }
+        });
     }
 
     fn cut(&mut self, bytes: &[u8], events: &mut Vec<Written>) {
@@ -340,7 +342,7 @@ mod tests {
     async fn one_that_floods_does_not_starve_the_others() {
         let mut output = Output::default();
         let (flooding, given) = (output.open_extension().unwrap(), output.open_runtime().unwrap());
-        rustix::io::write(&flooding.output, "flood\n".repeat(3 * LOG_READ_BYTES / 6).as_bytes()).unwrap();
+        rustix::io::write(&flooding.output, "flood\n".repeat(3 * scratch::SCRATCH_BYTES / 6).as_bytes()).unwrap();
         rustix::io::write(&given.error, b"heard\n").unwrap();
         let mut events = Vec::new();
         output.next(&mut events).await;

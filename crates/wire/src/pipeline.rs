@@ -91,7 +91,6 @@ impl Serve for Pipeline {
                 AwsError::internal("a request panicked")
             }
             Unserved::Busy => AwsError::unavailable("too many requests at once"),
-            Unserved::Stopping => AwsError::unavailable("the server is stopping"),
         };
         self.metrics.record(Labels::default(), error.status, std::time::Duration::ZERO);
         tracing::info!(id = %request_id, status = error.status, ?error, "refused");

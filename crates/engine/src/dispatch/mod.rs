@@ -113,6 +113,8 @@ pub enum Event {
     Provide { pool: PoolId, count: u32 },
     /// What the host has.
     Memory { available_bytes: u64, total_bytes: u64 },
+    /// Whether the host's cores are all at work.
+    Cores { are_full: bool },
     /// No more invocations.
     Drain,
     /// Time has passed.
@@ -184,13 +186,14 @@ pub struct Settings {
     pub growth: Rate,
     /// Synchronous requests a second for each unit of concurrency. Lambda's are ten.
     pub requests_per_unit: u32,
-    /// How long an ask waits for a busy instance at most. Zero: none does.
+    /// How long an ask waits for a busy instance at most, while cores are full. Zero: none does.
     pub wait_max: Duration,
     /// Asks of one pool that wait at once.
     pub waiting_max: usize,
     /// An invocation is short if it takes no longer.
     pub short_max: Duration,
-    /// So many short invocations at once make asks wait. Twice the cores: more only take the CPU from each other.
+    /// So many short invocations at once make asks wait, while cores are full. Twice the cores: more only take the CPU
+    /// from each other.
     pub runnable_max: usize,
     /// Of the host's memory, what instances must leave free.
     pub spare_percent: u32,
@@ -233,6 +236,7 @@ pub struct Dispatch {
     alive: usize,
     /// Invocations of functions whose invocations are short.
     short_running: usize,
+    are_cores_full: bool,
     memory: memory::Memory,
     is_draining: bool,
 }
@@ -253,9 +257,9 @@ impl Settings {
             instances_max: 10_000,
             growth: Rate { burst: 1_000, per_second: 100 },
             requests_per_unit: 10,
-            wait_max: Duration::from_millis(1),
+            wait_max: Duration::from_millis(20),
             waiting_max: 1_000,
-            short_max: Duration::from_millis(2),
+            short_max: Duration::from_millis(20),
             runnable_max: cores.saturating_mul(2),
             spare_percent: 10,
             keep_alive: KeepAlive { policy: Policy::Predictive, keep: Duration::from_secs(600) },
@@ -297,6 +301,7 @@ impl Dispatch {
             dormant: BTreeSet::new(),
             alive: 0,
             short_running: 0,
+            are_cores_full: false,
             memory: memory::Memory::default(),
             is_draining: false,
         }
@@ -311,6 +316,7 @@ impl Dispatch {
             Event::Ended { instance, failure } => self.ended(now, instance, failure, out),
             Event::Provide { pool, count } => self.provide(now, pool, count, out),
             Event::Memory { available_bytes, total_bytes } => self.told(now, available_bytes, total_bytes, out),
+            Event::Cores { are_full } => self.are_cores_full = are_full,
             Event::Drain => self.drain(now, out),
             Event::Tick => {}
         }

@@ -24,6 +24,7 @@ enum Step {
     EndedAsTold,
     Provide { function: usize, release: u8, count: u32 },
     Memory(u64),
+    Cores(bool),
     After(u64),
 }
 
@@ -47,6 +48,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0..FUNCTIONS, 0..2_u8, 0..3_u32)
             .prop_map(|(function, release, count)| Step::Provide { function, release, count }),
         1 => (0..1_500_u64).prop_map(Step::Memory),
+        1 => any::<bool>().prop_map(Step::Cores),
         4 => prop_oneof![0..3_u64, 0..1_000_u64, 0..4_000_000_u64].prop_map(Step::After),
     ];
     prop::collection::vec(step, 0..250)
@@ -276,6 +278,7 @@ impl Model {
             Step::Memory(mib) => {
                 self.event(Event::Memory { available_bytes: mib << 20, total_bytes: 2_000 << 20 });
             }
+            Step::Cores(are_full) => self.event(Event::Cores { are_full }),
             Step::After(micros) => self.pass(Duration::from_micros(micros)),
             Step::Ready(_) | Step::Ended { .. } => {}
         }

@@ -78,6 +78,7 @@ impl Bench {
             }
             "provide" => Event::Provide { pool: self.pool(words[1]), count: number(2).try_into().unwrap() },
             "memory" => Event::Memory { available_bytes: number(1) * MIB, total_bytes: number(2) * MIB },
+            "cores" => Event::Cores { are_full: words[1] == "full" },
             "drain" => Event::Drain,
             other => panic!("{other}?"),
         };
@@ -343,7 +344,8 @@ fn short_invocations_wait_for_each_other() {
          free 2 2 1
          free 3 3 1
          ask 4 f -> lend 3 to 4
-         ask 5 f -> lend 2 to 5";
+         ask 5 f -> lend 2 to 5
+         cores full";
     check(
         settings(),
         &format!(
@@ -352,10 +354,10 @@ fn short_invocations_wait_for_each_other() {
              ask 7 f
              ask 8 slow -> start 4 for 8
              free 2 5 1 -> lend 2 to 6
-             after 1 -> lend 1 to 7
+             after 20 -> lend 1 to 7
+             ask 9 f
              free 2 6 1
-             free 3 4 1
-             ask 9 f -> lend 3 to 9"
+             free 3 4 1 -> lend 3 to 9"
         ),
     );
     // Who waits counts as running, and is answered when there is no more.
@@ -366,10 +368,15 @@ fn short_invocations_wait_for_each_other() {
              ask 6 f
              ask 7 f shared 3 -> throttle 7 by Concurrency
              ask 8 f
-             after 1 -> lend 1 to 6, throttle 8 by Concurrency"
+             after 20 -> lend 1 to 6, throttle 8 by Concurrency"
         ),
     );
     check(settings(), &format!("{prelude}\nask 6 f\ndrain -> throttle 6 by Concurrency, end 1"));
+    // Whoever runs waits for something else than the CPU.
+    check(settings(), &format!("{prelude}\ncores free\nask 6 f -> lend 1 to 6"));
+    // It would wait for longer than for a new one.
+    let line: String = (6..45).map(|ask| format!("ask {ask} f shared 50\n")).collect();
+    check(settings(), &format!("{prelude}\n{line}ask 45 f shared 50 -> lend 1 to 45"));
 }
 
 #[test]

@@ -18,6 +18,7 @@ use tokio::net::UnixStream;
 
 use crate::environment::{BY_RUNTIMES, Said, error_kind};
 use crate::limits::{CREDIT_BYTES, HEAD_MESSAGE_BYTES_MAX, PREPARED_MESSAGE_BYTES_MAX, RESPONSE_BYTES_MAX};
+use crate::scratch;
 
 use codec::{HEAD_BYTES, Head, Kind, PAYLOAD_BYTES_MAX};
 
@@ -64,9 +65,6 @@ impl From<&'static str> for Fault {
         Fault::Protocol(why)
     }
 }
-
-/// Small answers come whole, and a buffer on the stack costs nothing.
-const READ_BYTES: usize = 16 * 1024;
 
 /// A socket holds less than so many reads. A child that it left behind may go on writing.
 const READ_OUT_MAX: usize = 64;
@@ -299,10 +297,15 @@ impl Connection {
 
     /// Reads once; whether anything was there.
     fn receive_with(&mut self, read: impl Fn(&UnixStream, &mut [u8]) -> io::Result<usize>) -> Result<bool, Fault> {
-        let mut buffer = [0; READ_BYTES];
-        match read(&self.socket, &mut buffer) {
+        let (socket, received) = (&self.socket, &mut self.received);
+        let count: io::Result<usize> = scratch::with(|buffer| {
+            let count = read(socket, buffer)?;
+            received.extend_from_slice(buffer.get(..count).unwrap_or_default());
+            Ok(count)
+        });
+        match count {
             Ok(0) => return Err(Fault::HungUp),
-            Ok(count) => self.received.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+            Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             Err(_) => return Err(Fault::HungUp),
         }

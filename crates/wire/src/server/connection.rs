@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use base::{BoxFuture, Spawn};
@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -169,8 +169,8 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     }
 }
 
-/// The requests of one connection. Each is a task of its own: a client that hangs up loses the answer, but what it
-/// asked for is done whole, logged and counted, and a drain waits for it.
+/// The requests of one connection. A client that hangs up loses the answer, but what it asked for is done whole, logged and
+/// counted, and a drain waits for it.
 struct Requests {
     shared: Arc<Shared>,
     link: Arc<Link>,
@@ -196,19 +196,41 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
         let Ok(permit) = self.shared.requests.clone().try_acquire_owned() else {
             return Box::pin(async move { Ok(depart(serve.refuse(Unserved::Busy), flight)) });
         };
-        let (answer, answered) = oneshot::channel();
-        let serving = serve_whole(serve.clone(), request, self.peer);
+        let serving = serve_whole(serve, request, self.peer);
         let serving = self.shared.running.track_future(async move {
             let response = serving.await;
             drop(permit);
-            // Nobody may be waiting any more.
-            answer.send(response).ok();
+            response
         });
-        self.shared.spawn.spawn("request", Box::pin(serving));
-        Box::pin(async move {
-            let response = answered.await.unwrap_or_else(|_| serve.refuse(Unserved::Stopping));
-            Ok(depart(response, flight))
-        })
+        let whole = Whole { serving: Some(Box::pin(serving)), spawn: self.shared.spawn.clone() };
+        Box::pin(async move { Ok(depart(whole.await, flight)) })
+    }
+}
+
+/// A request that is done whole. It runs where its connection runs, which costs neither a task nor a wake-up; when that is
+/// gone, as a task of its own.
+struct Whole {
+    serving: Option<BoxFuture<'static, Response<Reply>>>,
+    spawn: Arc<dyn Spawn>,
+}
+
+impl Future for Whole {
+    type Output = Response<Reply>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(serving) = &mut self.serving else { return Poll::Pending };
+        let response = ready!(serving.as_mut().poll(cx));
+        self.serving = None;
+        Poll::Ready(response)
+    }
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        if let Some(serving) = self.serving.take() {
+            // Nobody waits for the answer any more.
+            self.spawn.spawn("request", Box::pin(async move { drop(serving.await) }));
+        }
     }
 }
 

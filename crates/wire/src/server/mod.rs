@@ -63,8 +63,6 @@ pub enum Unserved {
     Panicked,
     /// As many as the server takes at once are being served.
     Busy,
-    /// The server left before the request was served.
-    Stopping,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use base::{BoxFuture, Spawn};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -30,6 +31,10 @@ impl Tasks {
 
 impl Spawn for Tasks {
     fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) {
+        // What is dropped with the runtime may want one more task, that can never run.
+        if Handle::try_current().is_err() {
+            return;
+        }
         let cancelled = self.cancel.clone().cancelled_owned();
         let task = async move {
             tokio::select! {
