@@ -8,6 +8,7 @@ mod common;
 mod egress;
 mod images;
 mod images_attacked;
+mod images_java;
 mod inside;
 mod internet;
 mod leaks;
