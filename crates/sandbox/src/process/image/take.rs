@@ -44,7 +44,9 @@ fn read(held: &Held, whom: Whom) -> Result<(Description, OwnedFd), Failure> {
     let Some(main) = held.threads.first() else { return Err(refuse("it has no threads")) };
     is_alone(held, &main.process, whom)?;
     let areas = layout::parse(&main.process.read("smaps").step("read a program's mappings")?);
-    let areas = areas.step("read a program's mappings")?;
+    let mut areas = areas.step("read a program's mappings")?;
+    // What it has of the image with which it began is its own.
+    areas.iter_mut().filter(|area| is_of_an_image(area)).for_each(|area| area.inode = 0);
     // First of all, since one that does not wait is the likeliest to have no image yet.
     let seen: Vec<Seen> = held.threads.iter().map(|thread| threads::look(thread, &areas)).collect::<Result<_, _>>()?;
     let descriptors = Descriptors::read(&main.process)?;
@@ -247,7 +249,7 @@ fn map(areas: &[Area], free: u16, pages: &mut Pages<'_>, table: &mut Table) -> R
             }
             map_file(area, free, table);
         }
-        if area.has_pages && !area.is_shared && !area.has("wf") && !area.has("dp") {
+        if (area.has_pages || is_of_an_image(area)) && !area.is_shared && !area.has("wf") && !area.has("dp") {
             overlay(area, pages, table)?;
         }
     }
@@ -311,9 +313,18 @@ fn map_file(area: &Area, file: u16, table: &mut Table) {
     table.call(libc::SYS_mmap, &args, area.start);
 }
 
+/// Of the memory with which a clone began, or what a program gives that name.
+fn is_of_an_image(area: &Area) -> bool {
+    area.name == "/memfd:image (deleted)" && !area.is_shared
+}
+
 /// What it wrote itself, over what is mapped.
 fn overlay(area: &Area, pages: &mut Pages<'_>, table: &mut Table) -> Result<(), Failure> {
-    let resident = resident(&pages.residence, area, GAP_PAGES).step("look through a program's memory")?;
+    let resident = if is_of_an_image(area) {
+        Resident { own: vec![(area.start, area.end)], of_file: Vec::new() }
+    } else {
+        resident(&pages.residence, area, GAP_PAGES).step("look through a program's memory")?
+    };
     let is_readable = area.protection & flags(&[libc::PROT_READ]) != 0;
     for (start, end) in resident.of_file.into_iter().filter(|_| is_readable && area.inode != 0) {
         table.call(libc::SYS_madvise, &[start, end.saturating_sub(start), POPULATE_READ], 0);

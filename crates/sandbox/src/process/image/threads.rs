@@ -38,40 +38,55 @@ impl Held {
     /// Stops all there are, and those that they make until they stop.
     pub fn stop(&mut self, process: Process) -> Result<(), Failure> {
         const ROUNDS_MAX: usize = 64;
-        let process = self.add(process)?;
+        self.threads.push(Tracee::seize(process, Follow::Nothing)?);
+        self.wait_from(0)?;
         for _ in 0..ROUNDS_MAX {
-            let main = self.threads.get(process).ok_or_else(runs)?;
-            let threads = main.process.threads().step("list a program's threads")?;
-            if threads.len() > IMAGE_THREADS_MAX {
-                return Err(refuse("it has too many threads"));
-            }
-            let is_new = |thread: &Pid| !self.threads.iter().any(|held| held.process.pid == *thread);
-            let new: Vec<Pid> = threads.into_iter().filter(is_new).collect();
-            if new.is_empty() {
+            let before = self.threads.len();
+            if self.seize_new()? {
                 return Ok(());
             }
-            for thread in new {
-                let Some(main) = self.threads.get(process) else { break };
-                // One that has gone since is gone.
-                let Ok(thread) = main.process.thread(thread) else { continue };
-                match self.add(thread) {
-                    Err(failure) if failure.source.raw_os_error() == Some(libc::ESRCH) => {}
-                    added => drop(added?),
-                }
-            }
+            self.wait_from(before)?;
         }
         Err(runs())
     }
 
-    fn add(&mut self, process: Process) -> Result<usize, Failure> {
-        let thread = Tracee::seize(process, Follow::Nothing)?;
-        thread.wait_for_stop().step("stop a program")?;
-        self.threads.push(thread);
-        Ok(self.threads.len().saturating_sub(1))
+    /// Whether there were none.
+    fn seize_new(&mut self) -> Result<bool, Failure> {
+        let Some(main) = self.threads.first() else { return Err(runs()) };
+        let threads = main.process.threads().step("list a program's threads")?;
+        if threads.len() > IMAGE_THREADS_MAX {
+            return Err(refuse("it has too many threads"));
+        }
+        let is_new = |thread: &Pid| !self.threads.iter().any(|held| held.process.pid == *thread);
+        let new: Vec<Pid> = threads.into_iter().filter(is_new).collect();
+        // One that has gone since is gone.
+        let found: Vec<Process> = new.iter().filter_map(|thread| main.process.thread(*thread).ok()).collect();
+        for thread in found {
+            match Tracee::seize(thread, Follow::Nothing) {
+                Ok(thread) => self.threads.push(thread),
+                Err(failure) if failure.source.raw_os_error() == Some(libc::ESRCH) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(new.is_empty())
+    }
+
+    fn wait_from(&mut self, first: usize) -> Result<(), Failure> {
+        let mut stopped = Ok(());
+        let new = self.threads.split_off(first.min(self.threads.len()));
+        for thread in new {
+            match thread.wait_for_stop() {
+                Ok(()) => self.threads.push(thread),
+                // It has ended before it stopped.
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) && first > 0 => {}
+                Err(error) => stopped = Err(error),
+            }
+        }
+        stopped.step("stop a program")
     }
 
     /// Lets all go on, as if nothing had happened.
-    pub fn let_go(self) -> Result<(), Failure> {
+    pub fn let_go(&self) -> Result<(), Failure> {
         self.threads.iter().map(Tracee::let_go).fold(Ok(()), Result::and).step("let a program go on")
     }
 
