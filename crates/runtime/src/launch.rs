@@ -107,7 +107,7 @@ async fn make(
     tenant: Option<&str>,
     why: Why,
 ) -> Result<Made, InvokeError> {
-    let launch = inner.stock.launch(why == Why::Asked).await;
+    let launch = inner.stock.launch();
     let parts = &inner.parts;
     let served = inner.languages.serve(&function.runtime).await.map_err(InvokeError::CannotRun)?;
     let number = parts.chance.uuid();
@@ -463,6 +463,10 @@ struct Place {
 impl Home for Place {
     fn ready(&self) {
         self.inner.start_all(self.inner.books.tell(Event::Ready { instance: self.id }));
+    }
+
+    fn waits(&self) {
+        self.inner.start_all(self.inner.books.tell(Event::Waits { instance: self.id }));
     }
 
     fn free(&self, ask: AskId, freed: Freed) {

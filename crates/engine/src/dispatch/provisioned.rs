@@ -30,7 +30,7 @@ pub struct Provision {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Provided {
     pub requested: u32,
-    /// Started.
+    /// Started; those that wait for their start are not.
     pub allocated: u32,
     /// Of those, ready.
     pub available: u32,
@@ -76,12 +76,14 @@ impl Dispatch {
     /// How far the provisioned concurrency of a pool's version is; `None` where there is none.
     pub fn provided(&self, pool: PoolId) -> Option<Provided> {
         let provision = self.versions[self.pools.find(pool)?.version].provision.as_ref()?;
-        let is_ready = |instance: &&InstanceId| self.instances[**instance].state == State::Ready;
-        let available = provision.instances.iter().filter(is_ready).count();
+        let count = |is_so: fn(State) -> bool| {
+            let those = provision.instances.iter().filter(|instance| is_so(self.instances[**instance].state));
+            u32::try_from(those.count()).unwrap_or(u32::MAX)
+        };
         Some(Provided {
             requested: provision.count,
-            allocated: provision.allocated(),
-            available: u32::try_from(available).unwrap_or(u32::MAX),
+            allocated: count(|state| state != State::Queued),
+            available: count(|state| state == State::Ready),
             failure: provision.failure.clone(),
         })
     }
@@ -120,11 +122,10 @@ impl Dispatch {
             } else if !self.make_room(now, pool, out) {
                 now.plus(self.settings.retry_first)
             } else {
-                let instance = self.start(now, pool, true);
+                let instance = self.queue(now, pool, Why::Provisioned);
                 if let Some(provision) = &mut self.versions[version].provision {
                     provision.instances.insert(instance);
                 }
-                out.push(Command::Start { instance, pool, ask: None, why: Why::Provisioned });
                 continue;
             };
             // Not at this very moment again, whatever the clock's grain.
