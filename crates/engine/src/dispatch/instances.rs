@@ -142,22 +142,28 @@ impl Dispatch {
         out: &mut Vec<Command>,
     ) {
         let Some(row) = self.instances.find(instance) else { return };
-        let (pool, was_provisioned) = (row.pool, row.is_provisioned);
+        let (pool, was_provisioned, was_starting) = (row.pool, row.is_provisioned, row.state == State::Starting);
         // One that ends before it was ready has failed, whether anybody knows why or not.
-        let failure = failure.or_else(|| (row.state == State::Starting).then(|| "INTERNAL_ERROR".to_owned()));
+        let failure = failure.or_else(|| was_starting.then(|| "INTERNAL_ERROR".to_owned()));
         let asks: Vec<_> = row.leases.iter().map(|lease| lease.ask).collect();
         for ask in asks {
             self.take_back(now, instance, ask);
+        }
+        let version = self.pools[pool].version;
+        // Of one that was let go nothing follows for the others.
+        if let Some(provision) = &mut self.versions[version].provision
+            && provision.instances.contains(&instance)
+        {
+            match failure {
+                Some(failure) => provision.failed(now, failure, &self.settings),
+                None => provision.lost(now, &self.settings),
+            }
         }
         self.detach(instance);
         let Some(row) = self.instances.remove(instance) else { return };
         self.memory.left(row.bytes);
         self.pools[pool].instances = self.pools[pool].instances.saturating_sub(1);
-        let version = self.pools[pool].version;
         if was_provisioned {
-            if let (Some(failure), Some(provision)) = (failure, &mut self.versions[version].provision) {
-                provision.failed(now, failure, &self.settings);
-            }
             self.reconcile(now, version, out);
         }
         self.collect(now, pool, out);

@@ -1,7 +1,7 @@
 //! Provisioned concurrency: instances that are there before anybody asks, and stay.
 //!
-//! They serve the asks of their version first; what they cannot take runs on demand. One that ends is replaced; while
-//! inits fail, after a pause that doubles.
+//! They serve the asks of their version first; what they cannot take runs on demand. One that ends is replaced, at most so
+//! often; while inits fail, after a pause that doubles.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -22,6 +22,8 @@ pub struct Provision {
     failures: u32,
     failure: Option<String>,
     retry_at: Timestamp,
+    /// When one that was ready was gone and replaced at once.
+    lost_at: Option<Timestamp>,
     /// Its entry in the alarms.
     alarm: Option<Timestamp>,
 }
@@ -48,6 +50,7 @@ impl Provision {
             failures: 0,
             failure: None,
             retry_at: Timestamp::default(),
+            lost_at: None,
             alarm: None,
         }
     }
@@ -68,6 +71,14 @@ impl Provision {
             let pause = settings.retry_first.saturating_mul(2_u32.saturating_pow(self.failures));
             self.failures = self.failures.saturating_add(1);
             self.retry_at = now.plus(pause.min(settings.retry_max));
+        }
+    }
+
+    /// One that was ready is gone. It is replaced at once; the next ones after a pause, as they may all go that way.
+    pub fn lost(&mut self, now: Timestamp, settings: &Settings) {
+        match self.lost_at.map(|lost| lost.plus(settings.retry_first)).filter(|again| *again > now) {
+            Some(again) => self.retry_at = self.retry_at.max(again),
+            None => self.lost_at = Some(now),
         }
     }
 }
@@ -140,21 +151,23 @@ impl Dispatch {
         }
     }
 
-    /// Lets go what is too much: what is idle first, then what starts. What runs is from now on counted as on demand, and
-    /// ends when it is idle.
+    /// Lets go what is too much: what is not ready first, the less has been done for it the sooner, then what is idle. What
+    /// runs is from now on counted as on demand, and ends when it is idle.
     fn let_go(&mut self, now: Timestamp, version: Id<Version>, count: u32, out: &mut Vec<Command>) {
-        if let Some(provision) = &mut self.versions[version].provision {
-            provision.count = count;
+        let Some(provision) = &mut self.versions[version].provision else { return };
+        provision.count = count;
+        let excess = usize::try_from(provision.allocated().saturating_sub(count)).unwrap_or(usize::MAX);
+        if excess == 0 {
+            return;
         }
-        while let Some(provision) = self.versions[version].provision.as_ref() {
-            if provision.allocated() <= count {
-                return;
-            }
-            let urgency = |instance: &&InstanceId| {
-                let row = &self.instances[**instance];
-                (!row.leases.is_empty(), row.state == State::Starting)
-            };
-            let Some(instance) = provision.instances.iter().min_by_key(urgency).copied() else { return };
+        let mut instances: Vec<InstanceId> = provision.instances.iter().copied().collect();
+        instances.sort_by_key(|instance| match &self.instances[*instance] {
+            row if !row.leases.is_empty() => 3,
+            row if row.state == State::Queued => 0,
+            row if row.state == State::Starting => 1,
+            _ => 2,
+        });
+        for instance in instances.into_iter().take(excess) {
             if let Some(provision) = &mut self.versions[version].provision {
                 provision.instances.remove(&instance);
             }

@@ -499,6 +499,40 @@ fn provisioned_instances_are_there_before_anybody_asks() {
 }
 
 #[test]
+fn what_is_provisioned_is_let_go_before_it_is_ready_and_then_nothing_follows_from_how_it_ends() {
+    let mut bench = Bench::new(settings());
+    check_with(
+        &mut bench,
+        "provide f 3 -> start 1 of f, Provisioned, start 2 of f, Provisioned, start 3 of f, Provisioned
+         ready 1
+         provide f 2 -> end 2
+         ended 2 broken
+         ready 3
+         provide f 1 -> end 1
+         ended 1",
+    );
+    let provided = bench.dispatch.provided(bench.pools["f"]).unwrap();
+    assert_eq!((provided.allocated, provided.available, provided.failure), (1, 1, None));
+}
+
+#[test]
+fn provisioned_instances_that_are_lost_again_and_again_are_replaced_once_a_second() {
+    check(
+        settings(),
+        "provide f 1 -> start 1 of f, Provisioned
+         ready 1
+         ended 1 -> start 2 of f, Provisioned
+         ready 2
+         after 10
+         ended 2
+         after 989
+         after 1 -> start 3 of f, Provisioned
+         ready 3
+         ended 3 -> start 4 of f, Provisioned",
+    );
+}
+
+#[test]
 fn provisioned_instances_take_ten_a_second_and_follow_the_release() {
     let mut bench = Bench::new(settings());
     check_with(&mut bench, "provide f:1 1 -> start 1 of f:1, Provisioned\nready 1");
