@@ -33,6 +33,7 @@ struct Ledger {
     instances: HashMap<InstanceId, mpsc::Sender<Order>>,
     /// Invocations that wait for an instance.
     waiting: HashMap<AskId, Asked>,
+    /// What is provisioned under each name: its pool, which others may share, and when it was asked for.
     provisions: BTreeMap<ProvisionId, (PoolId, Timestamp)>,
     asks: u64,
     /// Of a step; kept for its room.
@@ -261,11 +262,16 @@ impl Ledger {
         for (pool, _) in before.into_values().filter(|(pool, _)| !kept.contains(pool)) {
             self.step(Event::Provide { pool, count: 0 }, &mut None, starting);
         }
+        let mut counts = BTreeMap::<PoolId, u32>::new();
         for Provision { id, function, instances, wanted_at } in wanted {
             // Not the number of before: that may mean nothing any more.
             let pool = self.pool(function, None);
             self.provisions.insert(id, (pool, wanted_at));
-            self.step(Event::Provide { pool, count: instances }, &mut None, starting);
+            let count = counts.entry(pool).or_default();
+            *count = count.saturating_add(instances);
+        }
+        for (pool, count) in counts {
+            self.step(Event::Provide { pool, count }, &mut None, starting);
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::http::{Api, Identity};
 use crate::instance::{self, Body, Home, Left, Order, Start};
 use crate::languages::{Advice, Family, Preparation, Served};
 use crate::limits::EXTENSION_FILES_MAX;
-use crate::runtime::{Inner, Key};
+use crate::runtime::{INTERNAL, Inner, Key};
 use crate::stock::{self, Kind, Launch, Parked, Recipe, Waiting};
 use crate::template::Template;
 use crate::{http, languages, limits, variables};
@@ -29,8 +29,9 @@ use crate::{http, languages, limits, variables};
 /// Makes the instance and runs it to its end. An instance that cannot be made says why to who waits for it.
 pub async fn launch(inner: &Arc<Inner>, starting: Starting) -> Left {
     let Starting { id, function, tenant, why, mut orders } = starting;
-    match make(inner, id, &function, tenant.as_deref(), why).await {
-        Ok(made) => {
+    match make(inner, id, &function, tenant.as_deref(), why, &orders).await {
+        Ok(None) => Left { orders, failure: None },
+        Ok(Some(made)) => {
             if made.lacks_prepared {
                 inner.preparer.expect(Arc::clone(&function));
             }
@@ -44,9 +45,15 @@ pub async fn launch(inner: &Arc<Inner>, starting: Starting) -> Left {
                 Ok(order) => order.refuse(error),
                 Err(_) => tracing::warn!(function = function.name, ?error, "failed to start an instance ahead"),
             }
-            Left { orders, failure: Some(instance::INIT_FAILURE.to_owned()) }
+            // Its function has not run, so it is not to blame.
+            Left { orders, failure: Some(INTERNAL.to_owned()) }
         }
     }
+}
+
+/// Whether one that nobody has called is told to end already: behind the order to begin waits another one.
+fn is_unwanted(orders: &mpsc::Receiver<Order>) -> bool {
+    orders.len() > 1
 }
 
 struct Made {
@@ -100,14 +107,16 @@ pub struct Source<'a> {
     pub initialization: Initialization,
 }
 
+/// All that an instance needs, or nothing if it was let go meanwhile.
 async fn make(
     inner: &Arc<Inner>,
     id: InstanceId,
     function: &FunctionSpec,
     tenant: Option<&str>,
     why: Why,
-) -> Result<Made, InvokeError> {
-    let launch = inner.stock.launch(why == Why::Asked).await;
+    orders: &mpsc::Receiver<Order>,
+) -> Result<Option<Made>, InvokeError> {
+    let launch = inner.stock.launch();
     let parts = &inner.parts;
     let served = inner.languages.serve(&function.runtime).await.map_err(InvokeError::CannotRun)?;
     let number = parts.chance.uuid();
@@ -125,12 +134,17 @@ async fn make(
         .start(inner.settings.api_port);
     let extensions = code.extensions();
     let (mut sandbox, waiting) = match clone {
+        _ if is_unwanted(orders) => return Ok(None),
         Some(clone) => clone,
         None => {
             let spec = spec(inner, &id.as_u64().to_string(), function, &served, &code);
             room(inner, spec, &kind(inner, function, &served)).await?
         }
     };
+    if is_unwanted(orders) {
+        sandbox.kill().await;
+        return Ok(None);
+    }
     locate(&sandbox, &mut start);
     start.prepared = Prepared {
         path: code.prepared_path().map(|path| sandbox.locate(&path)),
@@ -143,7 +157,7 @@ async fn make(
         held.push(parts.host.serve_api(function, number, listener));
     }
     let api = runtime_api(inner, function, listeners.next(), !start.is_framed)?;
-    Ok(Made {
+    Ok(Some(Made {
         sandbox,
         served,
         start,
@@ -156,7 +170,7 @@ async fn make(
         extensions,
         log,
         held,
-    })
+    }))
 }
 
 async fn key(inner: &Inner, function: &FunctionSpec, number: Uuid, template: Option<&Template>) -> Result<Key, String> {
@@ -463,6 +477,10 @@ struct Place {
 impl Home for Place {
     fn ready(&self) {
         self.inner.start_all(self.inner.books.tell(Event::Ready { instance: self.id }));
+    }
+
+    fn waits(&self) {
+        self.inner.start_all(self.inner.books.tell(Event::Waits { instance: self.id }));
     }
 
     fn free(&self, ask: AskId, freed: Freed) {

@@ -98,11 +98,13 @@ pub const MEMORY_TOLD_EVERY_IN_HASTE: Duration = Duration::from_millis(100);
 pub const CORES_LOOKED_AT_EVERY: Duration = Duration::from_millis(100);
 pub const CORES_SEEN_MAX: Duration = Duration::from_secs(1);
 
-/// Instances that are being started at once, for each core. More only take the CPU from each other, until all are late.
-pub const LAUNCHES_PER_CORE: usize = 4;
+/// How often it is looked at whether an init computes, and what share of that time it must have had of a processor, as
+/// one of many. One that has less waits for something else, so another one may start.
+pub const INIT_LOOKED_AT_EVERY: Duration = Duration::from_millis(20);
+pub const INIT_COMPUTES_FROM_PERCENT: u32 = 2;
 
-/// How long an instance counts as being started: one that waits for something else takes no CPU from others.
-pub const LAUNCH_COUNTS_FOR: Duration = Duration::from_secs(1);
+/// How often it is looked at: after that time it keeps nobody from starting anyway.
+pub const INIT_LOOKS_MAX: u32 = 8;
 
 /// The share of the CPU that what is made ahead has against what is asked for, in thousandths of a processor: little, but
 /// not so little that a busy host never makes any.

@@ -253,7 +253,7 @@ impl Inner {
 }
 
 /// Why a provisioned instance is not there, in AWS's word, if its function is not to blame.
-const INTERNAL: &str = "INTERNAL_ERROR";
+pub(crate) const INTERNAL: &str = "INTERNAL_ERROR";
 
 /// Takes an instance off the books when its task ends.
 struct Gone {

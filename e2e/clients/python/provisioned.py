@@ -90,6 +90,15 @@ refused(
     FunctionName="f", Qualifier="split", ProvisionedConcurrentExecutions=1,
 )
 awslambda.delete_alias(FunctionName="f", Name="split")
+# Not to a version that has its own, nor to one that has another alias's.
+OVERLAP = "Alias can't be used for Provisioned Concurrency configuration on an already Provisioned version"
+awslambda.create_alias(FunctionName="f", Name="next", FunctionVersion="2")
+for other in ["2", "next"]:
+    put("f", other, 1)
+    refused("ResourceConflictException", OVERLAP, awslambda.update_alias, FunctionName="f", Name="live", FunctionVersion="2")
+    awslambda.update_alias(FunctionName="f", Name="live", Description="where it was")
+    assert awslambda.get_alias(FunctionName="f", Name="live")["FunctionVersion"] == "1"
+    awslambda.delete_provisioned_concurrency_config(FunctionName="f", Qualifier=other)
 awslambda.update_alias(FunctionName="f", Name="live", FunctionVersion="2")
 for _ in range(1_000):
     if invoke("f", "live") == PROVISIONED:

@@ -33,6 +33,11 @@ impl Bucket {
         self.full_at = self.full_at.max(nanos(now)).saturating_add(rate.each());
     }
 
+    /// One that was taken is not needed.
+    pub fn give_back(&mut self, rate: Rate) {
+        self.full_at = self.full_at.saturating_sub(rate.each());
+    }
+
     /// When there is one to take.
     pub fn has_at(&self, rate: Rate) -> Timestamp {
         timestamp(self.full_at.saturating_sub(rate.slack()))

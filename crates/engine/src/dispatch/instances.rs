@@ -1,4 +1,4 @@
-//! How instances start, rest and end.
+//! How instances rest and end.
 
 use base::Timestamp;
 
@@ -12,36 +12,6 @@ impl Instance {
 }
 
 impl Dispatch {
-    pub(super) fn may_grow(&self, now: Timestamp, pool: PoolId) -> bool {
-        self.functions[self.pools[pool].function].growth.has(now, self.settings.growth)
-    }
-
-    /// A new instance, for which there is room. Whoever calls says so to the shell.
-    pub(super) fn start(&mut self, now: Timestamp, pool: PoolId, is_provisioned: bool) -> InstanceId {
-        let bytes = self.bytes_of(pool);
-        let instance = self.instances.add(Instance {
-            pool,
-            state: State::Starting,
-            leases: Vec::new(),
-            is_provisioned,
-            is_spent: false,
-            bytes,
-            started: now,
-            until: None,
-            alarm: None,
-            rank: (0, 0),
-            queued: None,
-            ready_at_telling: 0,
-        });
-        self.memory.starting = self.memory.starting.saturating_add(bytes);
-        self.alive = self.alive.saturating_add(1);
-        let row = &mut self.pools[pool];
-        row.instances = row.instances.saturating_add(1);
-        row.alive = row.alive.saturating_add(1);
-        self.functions[row.function].growth.take(now, self.settings.growth);
-        instance
-    }
-
     /// What one of these instances is likely to hold.
     pub(super) fn bytes_of(&self, pool: PoolId) -> u64 {
         let row = &self.pools[pool];
@@ -58,6 +28,7 @@ impl Dispatch {
 
     /// Its init is over, and what it holds has been taken from the host.
     pub(super) fn warmed(&mut self, instance: InstanceId) {
+        self.give_place_back(instance);
         let row = &mut self.instances[instance];
         row.state = State::Ready;
         row.ready_at_telling = self.memory.telling;
@@ -140,22 +111,24 @@ impl Dispatch {
         let is_needed = row.alive == 0 && self.functions[row.function].busy == 0;
         if is_needed && !self.is_draining && self.is_current(pool) && self.may_grow(now, pool) && self.has_plenty(pool)
         {
-            let instance = self.start(now, pool, false);
+            let instance = self.queue(now, pool, Why::Expected);
             self.instances[instance].until = Some(warm.until);
-            out.push(Command::Start { instance, pool, ask: None, why: Why::Expected });
         }
         self.collect(now, pool, out);
     }
 
     /// Tells an instance to end.
     pub(super) fn end(&mut self, now: Timestamp, instance: InstanceId, out: &mut Vec<Command>) {
-        if self.instances.find(instance).is_none_or(|row| row.state == State::Ending) {
-            return;
+        let Some(row) = self.instances.find(instance).filter(|row| row.state != State::Ending) else { return };
+        let (pool, is_queued, was_provisioned) = (row.pool, row.state == State::Queued, row.is_provisioned);
+        let version = self.pools[pool].version;
+        if is_queued {
+            self.unqueue(instance);
+            self.collect(now, pool, out);
+        } else {
+            self.detach(instance);
+            out.push(Command::End { instance });
         }
-        let version = self.pools[self.instances[instance].pool].version;
-        let was_provisioned = self.instances[instance].is_provisioned;
-        self.detach(instance);
-        out.push(Command::End { instance });
         if was_provisioned {
             self.reconcile(now, version, out);
         }
@@ -169,22 +142,28 @@ impl Dispatch {
         out: &mut Vec<Command>,
     ) {
         let Some(row) = self.instances.find(instance) else { return };
-        let (pool, was_provisioned) = (row.pool, row.is_provisioned);
+        let (pool, was_provisioned, was_starting) = (row.pool, row.is_provisioned, row.state == State::Starting);
         // One that ends before it was ready has failed, whether anybody knows why or not.
-        let failure = failure.or_else(|| (row.state == State::Starting).then(|| "INTERNAL_ERROR".to_owned()));
+        let failure = failure.or_else(|| was_starting.then(|| "INTERNAL_ERROR".to_owned()));
         let asks: Vec<_> = row.leases.iter().map(|lease| lease.ask).collect();
         for ask in asks {
             self.take_back(now, instance, ask);
+        }
+        let version = self.pools[pool].version;
+        // Of one that was let go nothing follows for the others.
+        if let Some(provision) = &mut self.versions[version].provision
+            && provision.instances.contains(&instance)
+        {
+            match failure {
+                Some(failure) => provision.failed(now, failure, &self.settings),
+                None => provision.lost(now, &self.settings),
+            }
         }
         self.detach(instance);
         let Some(row) = self.instances.remove(instance) else { return };
         self.memory.left(row.bytes);
         self.pools[pool].instances = self.pools[pool].instances.saturating_sub(1);
-        let version = self.pools[pool].version;
         if was_provisioned {
-            if let (Some(failure), Some(provision)) = (failure, &mut self.versions[version].provision) {
-                provision.failed(now, failure, &self.settings);
-            }
             self.reconcile(now, version, out);
         }
         self.collect(now, pool, out);
@@ -192,6 +171,7 @@ impl Dispatch {
 
     /// Nobody finds it any more.
     fn detach(&mut self, instance: InstanceId) {
+        self.give_place_back(instance);
         let row = &mut self.instances[instance];
         if row.state == State::Ending {
             return;

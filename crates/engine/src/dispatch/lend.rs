@@ -63,6 +63,10 @@ impl Dispatch {
             out.push(Command::Lend { ask: lease.ask, instance });
             return Ok(());
         }
+        // It was expected, and nothing has been done for it yet.
+        if let Some(expected) = self.pools[pool].queued_ahead {
+            self.unqueue(expected);
+        }
         let too_fast = match lease.budget {
             Budget::Reserved => Reason::ReservedRate,
             Budget::Shared => Reason::Rate,
@@ -73,9 +77,8 @@ impl Dispatch {
         if !self.make_room(now, pool, out) {
             return Err(Reason::Concurrency);
         }
-        let instance = self.start(now, pool, false);
+        let instance = self.queue(now, pool, Why::Asked);
         self.lend(instance, lease);
-        out.push(Command::Start { instance, pool, ask: Some(lease.ask), why: Why::Asked });
         Ok(())
     }
 
@@ -144,6 +147,15 @@ impl Dispatch {
         self.count(pool, lease);
     }
 
+    /// What `lend` counted is so no more.
+    pub(super) fn unlend(&mut self, pool: PoolId, lease: Lease) {
+        self.pools[pool].busy = self.pools[pool].busy.saturating_sub(1);
+        if lease.is_short {
+            self.short_running = self.short_running.saturating_sub(1);
+        }
+        self.uncount(pool, lease);
+    }
+
     pub(super) fn count(&mut self, pool: PoolId, lease: Lease) {
         let pool = &self.pools[pool];
         let (account, function) = (&mut self.accounts[pool.account], &mut self.functions[pool.function]);
@@ -173,11 +185,7 @@ impl Dispatch {
         let Some(row) = self.instances.find_mut(instance) else { return false };
         let Some(at) = row.leases.iter().position(|lease| lease.ask == ask) else { return false };
         let (pool, lease) = (row.pool, row.leases.swap_remove(at));
-        self.pools[pool].busy = self.pools[pool].busy.saturating_sub(1);
-        if lease.is_short {
-            self.short_running = self.short_running.saturating_sub(1);
-        }
-        self.uncount(pool, lease);
+        self.unlend(pool, lease);
         let function = &mut self.functions[self.pools[pool].function];
         if function.busy == 0 {
             function.arrivals.rested(now);
@@ -225,6 +233,7 @@ impl Dispatch {
         }
         self.open(instance);
         self.serve_waiting(instance, out);
+        self.serve_queued(instance, out);
         if self.instances.find(instance).is_some_and(|row| row.is_idle() && !row.is_provisioned) {
             self.rests(now, instance);
         }
@@ -267,6 +276,7 @@ impl Dispatch {
                 self.instances[instance].is_spent = true;
                 self.settle(now, instance, out);
             }
+            self.unqueue_unasked(now, other, out);
             // Who waits for them gets another one of them, which ends behind it, or is told that there is none.
             self.collect(now, other, out);
         }

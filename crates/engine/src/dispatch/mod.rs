@@ -13,7 +13,8 @@
 //! |---|---|
 //! | `lend` | what may run, and on which instance |
 //! | `waiting` | asks that wait a moment for a busy instance |
-//! | `instances` | how they start and end |
+//! | `starts`, `line` | which of those that are to be started is started next |
+//! | `instances` | how they rest and end |
 //! | `memory` | what instances may hold together, and which of them go |
 //! | `provisioned` | instances that are there before anybody asks, because somebody pays for them |
 //! | `keep`, `arrivals` | how long an idle one is kept, and when one is started ahead |
@@ -31,11 +32,13 @@ mod forget;
 mod instances;
 mod keep;
 mod lend;
+mod line;
 mod memory;
 #[cfg(test)]
 mod property;
 mod provisioned;
 mod rows;
+mod starts;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -50,8 +53,9 @@ use base::{AccountId, Region, Timestamp, Uuid, World};
 
 pub use bucket::Rate;
 pub use keep::{KeepAlive, Policy};
+pub use line::Places;
 pub use provisioned::Provided;
-use rows::{Account, Function, FunctionName, Instance, Pool, Version};
+use rows::{Account, Function, FunctionName, Instance, Pool, State, Turns, Version};
 use table::{Id, Names, Table};
 
 /// An instance, from `Start` to `Ended`.
@@ -98,6 +102,8 @@ pub enum Event {
         /// Asynchronous ones are bounded by concurrency, not by rate.
         is_async: bool,
     },
+    /// Its init waits for something and computes nothing: another one may start meanwhile.
+    Waits { instance: InstanceId },
     /// Its init is done.
     Ready { instance: InstanceId },
     /// An invocation is over.
@@ -201,6 +207,10 @@ pub struct Settings {
     /// Functions without instances whose history is kept, and how long.
     pub histories_max: usize,
     pub history: Duration,
+    /// Instances that start at once. More only take the CPU from each other, until all are late.
+    pub places: Places,
+    /// How long one that starts keeps others from starting at most.
+    pub place_max: Duration,
     /// The pauses before another start where a provisioned instance failed, at first and at most.
     pub retry_first: Duration,
     pub retry_max: Duration,
@@ -238,12 +248,15 @@ pub struct Dispatch {
     short_running: usize,
     are_cores_full: bool,
     memory: memory::Memory,
+    /// Instances that are to be started.
+    line: line::Line<Turns, InstanceId>,
     is_draining: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Alarm {
     Idle(InstanceId),
+    Place(InstanceId),
     Waiting(PoolId),
     Warm(PoolId),
     Provide(Id<Version>),
@@ -265,6 +278,8 @@ impl Settings {
             keep_alive: KeepAlive { policy: Policy::Predictive, keep: Duration::from_secs(600) },
             histories_max: 10_000,
             history: Duration::from_secs(4 * 60 * 60),
+            places: Places { most: cores.saturating_mul(4), ahead_max: cores },
+            place_max: Duration::from_millis(150),
             retry_first: Duration::from_secs(1),
             retry_max: Duration::from_secs(300),
         }
@@ -287,7 +302,6 @@ impl Reason {
 impl Dispatch {
     pub fn new(settings: Settings) -> Dispatch {
         Dispatch {
-            settings,
             accounts: Table::default(),
             functions: Table::default(),
             versions: Table::default(),
@@ -303,7 +317,9 @@ impl Dispatch {
             short_running: 0,
             are_cores_full: false,
             memory: memory::Memory::default(),
+            line: line::Line::new(settings.places),
             is_draining: false,
+            settings,
         }
     }
 
@@ -311,6 +327,7 @@ impl Dispatch {
     pub fn step(&mut self, now: Timestamp, event: Event, out: &mut Vec<Command>) {
         match event {
             Event::Ask { ask, pool, limit, is_async } => self.ask(now, &lend::Ask { ask, pool, limit, is_async }, out),
+            Event::Waits { instance } => self.give_place_back(instance),
             Event::Ready { instance } => self.ready(now, instance, out),
             Event::Free { instance, ask, freed } => self.free(now, instance, ask, freed, out),
             Event::Ended { instance, failure } => self.ended(now, instance, failure, out),
@@ -324,6 +341,7 @@ impl Dispatch {
             self.alarms.remove(&(due, alarm));
             self.rings(now, alarm, out);
         }
+        self.start_next(now, out);
     }
 
     /// When to call `step` next, if nothing else happens. Only `step` changes the answer.
@@ -339,6 +357,7 @@ impl Dispatch {
     fn rings(&mut self, now: Timestamp, alarm: Alarm, out: &mut Vec<Command>) {
         match alarm {
             Alarm::Idle(instance) => self.idle_long(now, instance, out),
+            Alarm::Place(instance) => self.give_place_back(instance),
             Alarm::Waiting(pool) => self.waited_long(now, pool, out),
             Alarm::Warm(pool) => self.warm(now, pool, out),
             Alarm::Provide(version) => self.reconcile(now, version, out),
@@ -346,7 +365,8 @@ impl Dispatch {
         }
     }
 
-    /// Answers whoever waits, ends what is idle, and the rest as it becomes so.
+    /// Answers whoever waits for a busy instance, ends what is idle, and the rest as it becomes so. What was asked for and
+    /// is in line is started still.
     fn drain(&mut self, now: Timestamp, out: &mut Vec<Command>) {
         self.is_draining = true;
         for version in self.versions.ids() {
@@ -363,7 +383,8 @@ impl Dispatch {
             self.collect(now, pool, out);
         }
         for instance in self.instances.ids() {
-            if self.instances[instance].is_idle() {
+            let row = &self.instances[instance];
+            if row.is_idle() || (row.state == State::Queued && row.leases.is_empty()) {
                 self.end(now, instance, out);
             }
         }

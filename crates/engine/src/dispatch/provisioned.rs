@@ -1,7 +1,7 @@
 //! Provisioned concurrency: instances that are there before anybody asks, and stay.
 //!
-//! They serve the asks of their version first; what they cannot take runs on demand. One that ends is replaced; while
-//! inits fail, after a pause that doubles.
+//! They serve the asks of their version first; what they cannot take runs on demand. One that ends is replaced, at most so
+//! often; while inits fail, after a pause that doubles.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -22,6 +22,8 @@ pub struct Provision {
     failures: u32,
     failure: Option<String>,
     retry_at: Timestamp,
+    /// When one that was ready was gone and replaced at once.
+    lost_at: Option<Timestamp>,
     /// Its entry in the alarms.
     alarm: Option<Timestamp>,
 }
@@ -30,7 +32,7 @@ pub struct Provision {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Provided {
     pub requested: u32,
-    /// Started.
+    /// Started; those that wait for their start are not.
     pub allocated: u32,
     /// Of those, ready.
     pub available: u32,
@@ -48,6 +50,7 @@ impl Provision {
             failures: 0,
             failure: None,
             retry_at: Timestamp::default(),
+            lost_at: None,
             alarm: None,
         }
     }
@@ -70,18 +73,28 @@ impl Provision {
             self.retry_at = now.plus(pause.min(settings.retry_max));
         }
     }
+
+    /// One that was ready is gone. It is replaced at once; the next ones after a pause, as they may all go that way.
+    pub fn lost(&mut self, now: Timestamp, settings: &Settings) {
+        match self.lost_at.map(|lost| lost.plus(settings.retry_first)).filter(|again| *again > now) {
+            Some(again) => self.retry_at = self.retry_at.max(again),
+            None => self.lost_at = Some(now),
+        }
+    }
 }
 
 impl Dispatch {
     /// How far the provisioned concurrency of a pool's version is; `None` where there is none.
     pub fn provided(&self, pool: PoolId) -> Option<Provided> {
         let provision = self.versions[self.pools.find(pool)?.version].provision.as_ref()?;
-        let is_ready = |instance: &&InstanceId| self.instances[**instance].state == State::Ready;
-        let available = provision.instances.iter().filter(is_ready).count();
+        let count = |is_so: fn(State) -> bool| {
+            let those = provision.instances.iter().filter(|instance| is_so(self.instances[**instance].state));
+            u32::try_from(those.count()).unwrap_or(u32::MAX)
+        };
         Some(Provided {
             requested: provision.count,
-            allocated: provision.allocated(),
-            available: u32::try_from(available).unwrap_or(u32::MAX),
+            allocated: count(|state| state != State::Queued),
+            available: count(|state| state == State::Ready),
             failure: provision.failure.clone(),
         })
     }
@@ -120,11 +133,10 @@ impl Dispatch {
             } else if !self.make_room(now, pool, out) {
                 now.plus(self.settings.retry_first)
             } else {
-                let instance = self.start(now, pool, true);
+                let instance = self.queue(now, pool, Why::Provisioned);
                 if let Some(provision) = &mut self.versions[version].provision {
                     provision.instances.insert(instance);
                 }
-                out.push(Command::Start { instance, pool, ask: None, why: Why::Provisioned });
                 continue;
             };
             // Not at this very moment again, whatever the clock's grain.
@@ -139,21 +151,23 @@ impl Dispatch {
         }
     }
 
-    /// Lets go what is too much: what is idle first, then what starts. What runs is from now on counted as on demand, and
-    /// ends when it is idle.
+    /// Lets go what is too much: what is not ready first, the less has been done for it the sooner, then what is idle. What
+    /// runs is from now on counted as on demand, and ends when it is idle.
     fn let_go(&mut self, now: Timestamp, version: Id<Version>, count: u32, out: &mut Vec<Command>) {
-        if let Some(provision) = &mut self.versions[version].provision {
-            provision.count = count;
+        let Some(provision) = &mut self.versions[version].provision else { return };
+        provision.count = count;
+        let excess = usize::try_from(provision.allocated().saturating_sub(count)).unwrap_or(usize::MAX);
+        if excess == 0 {
+            return;
         }
-        while let Some(provision) = self.versions[version].provision.as_ref() {
-            if provision.allocated() <= count {
-                return;
-            }
-            let urgency = |instance: &&InstanceId| {
-                let row = &self.instances[**instance];
-                (!row.leases.is_empty(), row.state == State::Starting)
-            };
-            let Some(instance) = provision.instances.iter().min_by_key(urgency).copied() else { return };
+        let mut instances: Vec<InstanceId> = provision.instances.iter().copied().collect();
+        instances.sort_by_key(|instance| match &self.instances[*instance] {
+            row if !row.leases.is_empty() => 3,
+            row if row.state == State::Queued => 0,
+            row if row.state == State::Starting => 1,
+            _ => 2,
+        });
+        for instance in instances.into_iter().take(excess) {
             if let Some(provision) = &mut self.versions[version].provision {
                 provision.instances.remove(&instance);
             }

@@ -9,6 +9,7 @@ use super::arrivals::Arrivals;
 use super::bucket::Bucket;
 use super::estimate::Estimate;
 use super::keep::Warm;
+use super::line::Ticket;
 use super::provisioned::Provision;
 use super::table::Id;
 use super::waiting::Waiter;
@@ -71,6 +72,9 @@ pub struct Pool {
     /// Provisioned ones.
     pub open_provisioned: VecDeque<InstanceId>,
     pub waiting: VecDeque<Waiter>,
+    /// Instances in line for their start that were asked for, the oldest in front, and one that is only expected to be.
+    pub queued: VecDeque<InstanceId>,
+    pub queued_ahead: Option<InstanceId>,
     /// A start that is expected, and its entry in the alarms.
     pub warm: Option<Warm>,
     pub warm_alarm: Option<Timestamp>,
@@ -84,7 +88,10 @@ pub struct Instance {
     /// It gets no more invocations.
     pub is_spent: bool,
     pub bytes: u64,
+    /// When its start was commanded.
     pub started: Timestamp,
+    /// It is in line for its start, or has a place to start in.
+    pub ticket: Option<Turn>,
     /// When it ends, if it stays idle.
     pub until: Option<Timestamp>,
     /// Its entry in the alarms.
@@ -98,11 +105,18 @@ pub struct Instance {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
+    /// In line for its start, of which the shell has not heard.
+    Queued,
     Starting,
     Ready,
     /// Told to end.
     Ending,
 }
+
+/// Who takes turns in starting: a function, or one tenant's of it.
+pub type Turns = (Id<Function>, Option<String>);
+
+pub type Turn = Ticket<Turns, InstanceId>;
 
 /// A slot that is lent, and how it is counted.
 #[derive(Debug, Clone, Copy)]
@@ -147,6 +161,8 @@ impl Dispatch {
             open: VecDeque::new(),
             open_provisioned: VecDeque::new(),
             waiting: VecDeque::new(),
+            queued: VecDeque::new(),
+            queued_ahead: None,
             warm: None,
             warm_alarm: None,
         });

@@ -13,9 +13,12 @@ struct Bench {
 
 const MIB: u64 = 1 << 20;
 
+/// Whatever is to be started is started at once.
+const MANY: Places = Places { most: 10_000, ahead_max: 10_000 };
+
 fn settings() -> Settings {
     let keep_alive = KeepAlive { policy: Policy::Fixed, keep: Duration::from_secs(60) };
-    Settings { instances_max: 5, keep_alive, ..Settings::new(1) }
+    Settings { instances_max: 5, keep_alive, places: MANY, ..Settings::new(1) }
 }
 
 impl Bench {
@@ -65,6 +68,7 @@ impl Bench {
                 let is_async = words.last() == Some(&"async");
                 Event::Ask { ask: AskId(number(1)), pool: self.pool(words[2]), limit, is_async }
             }
+            "waits" => Event::Waits { instance: self.instances[&number(1)] },
             "ready" => Event::Ready { instance: self.instances[&number(1)] },
             "free" | "spent" => {
                 let wall = Duration::from_millis(words.get(3).map_or(100, |wall| wall.parse().unwrap()));
@@ -214,7 +218,7 @@ fn a_function_grows_by_its_rate() {
 /// Lambda's own figures, with five thousand callers of one function at once.
 #[test]
 fn a_flood_starts_a_thousand_and_then_a_hundred_a_second() {
-    let mut bench = Bench::new(Settings::new(2));
+    let mut bench = Bench::new(Settings { places: MANY, ..Settings::new(2) });
     let mut asks = 0;
     let mut flood = |bench: &mut Bench, function: &str, count: u64| {
         let mut started = 0;
@@ -332,6 +336,80 @@ fn a_provisioned_instance_that_ends_before_it_is_ready_has_failed() {
 }
 
 #[test]
+fn one_functions_starts_do_not_keep_anothers_waiting() {
+    let places = Places { most: 3, ahead_max: 1 };
+    check(
+        Settings { instances_max: 100, places, ..settings() },
+        "ask 1 f -> start 1 for 1
+         ask 2 f -> start 2 for 2
+         ask 3 f
+         ask 4 f
+         ask 5 f@tenant -> start 3 for 5
+         ask 6 g
+         ready 1 -> start 4 for 6
+         waits 2 -> start 5 for 3
+         waits 2
+         waits 4
+         after 149
+         after 1 -> start 6 for 4
+         provide g 2 -> start 7 of g, Provisioned
+         waits 7 -> start 8 of g, Provisioned
+         ended 8 broken",
+    );
+}
+
+#[test]
+fn who_waits_for_a_start_takes_what_becomes_free_sooner() {
+    let mut bench = Bench::new(Settings { places: Places { most: 2, ahead_max: 2 }, ..settings() });
+    check_with(
+        &mut bench,
+        "ask 1 f -> start 1 for 1
+         ready 1
+         ask 2 g -> start 2 for 2
+         ask 3 h -> start 3 for 3
+         ask 4 f
+         ask 5 f
+         ask 6 f shared 5 -> throttle 6 by Concurrency
+         free 1 1 -> lend 1 to 4
+         free 1 4 -> lend 1 to 5
+         spent 1 5 -> end 1
+         ended 1 -> forget f
+         ask 7 f
+         drain
+         ended 2 -> forget g, start 4 for 7
+         free 4 7 -> end 4
+         ended 4 -> forget f
+         ended 3 -> forget h",
+    );
+    assert!(bench.dispatch.line.is_empty());
+}
+
+#[test]
+fn a_start_is_measured_from_when_it_has_its_place() {
+    let mut bench = Bench::new(Settings { places: Places { most: 1, ahead_max: 1 }, ..settings() });
+    check_with(&mut bench, "ask 1 f -> start 1 for 1\nask 2 g\nafter 100\nended 1 -> forget f, start 2 for 2");
+    check_with(&mut bench, "after 30\nready 2");
+    let function = bench.dispatch.pools[bench.pools["g"]].function;
+    assert_eq!(bench.dispatch.functions[function].cold.get(), Some(Duration::from_millis(30)));
+}
+
+#[test]
+fn what_is_in_line_and_not_wanted_any_more_is_never_started() {
+    let growth = Rate { burst: 3, per_second: 1 };
+    let mut bench = Bench::new(Settings { places: Places { most: 3, ahead_max: 1 }, growth, ..settings() });
+    check_with(
+        &mut bench,
+        "provide f:1 3 -> start 1 of f:1, Provisioned
+         provide f:1 1
+         provide f:1 3
+         ask 1 f:2 -> start 2 for 1
+         ready 1 -> end 1
+         ended 1",
+    );
+    assert_eq!(bench.dispatch.counts().instances, 1);
+}
+
+#[test]
 fn short_invocations_wait_for_each_other() {
     let prelude = "ask 1 f -> start 1 for 1
          ask 2 f -> start 2 for 2
@@ -424,6 +502,40 @@ fn provisioned_instances_are_there_before_anybody_asks() {
          ask 5 f shared 2 -> throttle 5 by Concurrency
          free 1 1 -> end 1
          ask 6 f shared 2 -> start 7 for 6",
+    );
+}
+
+#[test]
+fn what_is_provisioned_is_let_go_before_it_is_ready_and_then_nothing_follows_from_how_it_ends() {
+    let mut bench = Bench::new(settings());
+    check_with(
+        &mut bench,
+        "provide f 3 -> start 1 of f, Provisioned, start 2 of f, Provisioned, start 3 of f, Provisioned
+         ready 1
+         provide f 2 -> end 2
+         ended 2 broken
+         ready 3
+         provide f 1 -> end 1
+         ended 1",
+    );
+    let provided = bench.dispatch.provided(bench.pools["f"]).unwrap();
+    assert_eq!((provided.allocated, provided.available, provided.failure), (1, 1, None));
+}
+
+#[test]
+fn provisioned_instances_that_are_lost_again_and_again_are_replaced_once_a_second() {
+    check(
+        settings(),
+        "provide f 1 -> start 1 of f, Provisioned
+         ready 1
+         ended 1 -> start 2 of f, Provisioned
+         ready 2
+         after 10
+         ended 2
+         after 989
+         after 1 -> start 3 of f, Provisioned
+         ready 3
+         ended 3 -> start 4 of f, Provisioned",
     );
 }
 

@@ -123,6 +123,11 @@ impl Environment {
         }
     }
 
+    /// Somebody pays for it to be ready before anybody calls.
+    pub fn is_provisioned(&self) -> bool {
+        self.writer.initialization == Initialization::Provisioned
+    }
+
     /// When a `Tick` is due.
     pub fn deadline(&self) -> Option<Timestamp> {
         self.deadline

@@ -10,6 +10,7 @@
 
 mod caller;
 mod programs;
+mod progress;
 mod rest;
 mod transport;
 
@@ -37,6 +38,7 @@ use crate::template::Template;
 use crate::trace;
 use caller::Caller;
 use programs::{Processes, no_pipes};
+use progress::Progress;
 use rest::Preparing;
 use transport::Transport;
 
@@ -65,6 +67,8 @@ impl Order {
 
 /// The dispatcher, as an instance sees it.
 pub trait Home: Send + Sync {
+    /// Its function is being loaded, and does not compute.
+    fn waits(&self);
     /// The function is loaded.
     fn ready(&self);
     /// An invocation is over.
@@ -119,6 +123,8 @@ struct Instance {
     /// Whose copy its runtime is, until something was learned from it.
     template: Option<Arc<Template>>,
     launch: Option<Launch>,
+    /// Of its first init.
+    progress: Progress,
     transport: Transport,
     orders: mpsc::Receiver<Order>,
     home: Box<dyn Home>,
@@ -168,6 +174,7 @@ enum Timer {
     HeldLong,
     Telemetry,
     IdleShort,
+    Progress,
 }
 
 /// Runs an instance to its end, and gives back where its orders come from. When this returns, nothing of it is left on
@@ -187,6 +194,7 @@ pub async fn run(body: Body) -> Left {
         waiting,
         template,
         launch: Some(body.launch),
+        progress: Progress::default(),
         transport: Transport::new(body.api),
         orders: body.orders,
         home: body.home,
@@ -265,6 +273,7 @@ impl Instance {
             (self.environment.deadline().map(|deadline| self.instant(deadline)), Timer::Deadline),
             (self.caller.held_until(), Timer::HeldLong),
             (self.relay.deadline().map(|deadline| self.instant(deadline)), Timer::Telemetry),
+            (self.progress.due().filter(|_| !self.is_ready), Timer::Progress),
             (idle(freeze_after).filter(|_| !*self.is_frozen.borrow()), Timer::IdleShort),
         ];
         let timers = timers.into_iter().filter_map(|(at, timer)| Some((at?, timer)));
@@ -298,6 +307,7 @@ impl Instance {
                 Event::Tick
             }
             Happened::Timer(Timer::HeldLong) => return self.answer_held(),
+            Happened::Timer(Timer::Progress) => return self.look_at_init(),
             Happened::Timer(Timer::IdleShort) => {
                 if self.prepares() {
                     return;
@@ -462,6 +472,7 @@ impl Instance {
     async fn carry_out(&mut self, command: Command, events: &mut VecDeque<Event>) {
         match command {
             Command::Start => {
+                self.progress.begin(Instant::now());
                 events.extend(self.printed());
                 events.extend(self.start().await);
             }

@@ -31,6 +31,8 @@ impl Instance {
                 self.home.free(ask, Freed { wall: handed.elapsed(), bytes, is_spent: self.is_outdated });
             }
             None if self.environment.is_ready() => self.ready(),
+            // It broke while it was idle, and what is provisioned is to be ready: another one will be.
+            None if self.is_ready && self.environment.is_provisioned() => return Some(self.retire()),
             // It is cold again, and waits for who calls it.
             None if self.is_ready => {}
             None => {

@@ -20,15 +20,12 @@ use std::task::{Context, Waker};
 use base::{Spawn, with_causes};
 use parking_lot::Mutex;
 use sandbox::{Cpu, Isolation, Limits as RoomLimits, Mount, Network, ProcessId, Sandbox, Spec};
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::frames::Connection;
 use crate::instance::Start;
-use crate::limits::{
-    AHEAD_CPU_MILLIS, LAUNCH_COUNTS_FOR, LAUNCHES_PER_CORE, PARK_AFTER_LAUNCH_MAX, PARK_MEMORY_BYTES,
-    SANDBOX_START_TIMEOUT,
-};
+use crate::limits::{AHEAD_CPU_MILLIS, PARK_AFTER_LAUNCH_MAX, PARK_MEMORY_BYTES, SANDBOX_START_TIMEOUT};
 use crate::logs::Output;
 use crate::template::Template;
 use crate::variables::RUNTIME_API_PORT;
@@ -79,11 +76,6 @@ pub struct Stock {
     table: Mutex<Table>,
     poked: Arc<Notify>,
     launches_over: Notify,
-    /// For instances that are being started.
-    places: Arc<Semaphore>,
-    /// For those of them that nobody waits for.
-    places_ahead: Arc<Semaphore>,
-    spawn: Arc<dyn Spawn>,
 }
 
 struct Table {
@@ -114,8 +106,6 @@ enum ParkError {
 /// An instance that is being started, or loads its function, while it lives.
 pub struct Launch {
     stock: Arc<Stock>,
-    /// Lets the next one start, once it is dropped.
-    _over: oneshot::Sender<()>,
 }
 
 impl Stock {
@@ -126,7 +116,6 @@ impl Stock {
         limits: Limits,
         spawn: &Arc<dyn Spawn>,
     ) -> Arc<Stock> {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let table =
             Table { policy: Policy::new(limits), held: BTreeMap::new(), launches: 0, made: 0, is_closed: false };
         let poked = Arc::new(Notify::new());
@@ -138,9 +127,6 @@ impl Stock {
             table: Mutex::new(table),
             poked: Arc::clone(&poked),
             launches_over: Notify::new(),
-            places: Arc::new(Semaphore::new(cores.saturating_mul(LAUNCHES_PER_CORE))),
-            places_ahead: Arc::new(Semaphore::new(cores)),
-            spawn: Arc::clone(spawn),
         });
         spawn.spawn("stock", Box::pin(tend(Arc::downgrade(&stock), poked)));
         stock
@@ -153,24 +139,11 @@ impl Stock {
         Spec { name, mounts: Vec::new(), limits, network: self.network, listen }
     }
 
-    /// Waits until an instance may be started: so many at once, first come, first served. Those that nobody waits for are
-    /// few among them.
-    pub async fn launch(self: &Arc<Self>, is_waited_for: bool) -> Launch {
-        {
-            let mut table = self.table.lock();
-            table.launches = table.launches.saturating_add(1);
-        }
-        let (over, is_over) = oneshot::channel::<()>();
-        let launch = Launch { stock: Arc::clone(self), _over: over };
-        // Never closed.
-        let ahead = if is_waited_for { None } else { Arc::clone(&self.places_ahead).acquire_owned().await.ok() };
-        let place = Arc::clone(&self.places).acquire_owned().await.ok();
-        let hold = async move {
-            timeout(LAUNCH_COUNTS_FOR, is_over).await.ok();
-            drop((ahead, place));
-        };
-        self.spawn.spawn("launch", Box::pin(hold));
-        launch
+    /// An instance is being started.
+    pub fn launch(self: &Arc<Self>) -> Launch {
+        let mut table = self.table.lock();
+        table.launches = table.launches.saturating_add(1);
+        Launch { stock: Arc::clone(self) }
     }
 
     /// Whether any instance is being started.

@@ -129,3 +129,18 @@ async fn idle_instances_go_and_a_drain_leaves_nothing() {
     assert_eq!(*bed.seen.keys_out.lock(), 0);
     assert!(matches!(bed.call(&function, call("{}")).await, Err(InvokeError::Throttled(_))));
 }
+
+#[tokio::test]
+async fn a_function_that_loads_slowly_keeps_no_other_waiting() {
+    let bed = Bed::new().await;
+    let mut slow = bed.function("python3.13", "app.handler", &[("app.py", format!("{CODE}\ntime.sleep(2)\n"))]).await;
+    slow.name = "slow".into();
+    let quick = bed.function("python3.13", "app.handler", &[("app.py", CODE)]).await;
+    let slow = Arc::new(slow);
+    let many: Vec<_> = (0..40).map(|_| bed.runtime.invoke(Arc::clone(&slow), call("{}"))).collect();
+    assert_eq!(bed.invoke(&quick, "{}").await.failed, None);
+    assert_eq!(bed.log().matches("START RequestId").count(), 1, "before any of the others has loaded");
+    for answer in many {
+        assert_eq!(answer.await.unwrap().function_error, None);
+    }
+}

@@ -100,3 +100,47 @@ async fn a_function_that_does_not_load_is_told_and_runs_on_demand() {
     assert_eq!((provided.available, provided.failure.as_deref()), (0, Some("FUNCTION_ERROR_INIT_FAILURE")));
     assert!(bed.invoke(&function, "{}").await.body.starts_with("\"on-demand"));
 }
+
+#[tokio::test]
+async fn two_names_of_one_version_are_added_up() {
+    let bed = Bed::new().await;
+    let function = bed.function("python3.13", "app.handler", &[("app.py", CODE)]).await;
+    let other = Provision { id: ProvisionId { qualifier: "live".into(), ..id() }, ..provision(&function, 1) };
+    bed.runtime.provide(vec![provision(&function, 1), other.clone()]);
+    until(&bed, |provided| provided.available == 2).await;
+    bed.runtime.provide(vec![other.clone()]);
+    assert_eq!(bed.runtime.provided(&other.id).allocated, 1);
+}
+
+#[tokio::test]
+async fn one_that_is_let_go_before_it_is_there_never_loads() {
+    let bed = Bed::new().await;
+    let function = bed.function("python3.13", "app.handler", &[("app.py", CODE)]).await;
+    bed.runtime.provide(vec![provision(&function, 2)]);
+    bed.runtime.provide(vec![]);
+    bed.runtime.drain().await;
+    assert_eq!(bed.log(), "");
+    assert_eq!(*bed.seen.keys_out.lock(), 0);
+}
+
+#[tokio::test]
+async fn one_that_breaks_while_it_is_idle_is_replaced() {
+    let bed = Bed::new().await;
+    // Before it is stopped where it stands.
+    let end = "import threading\nthreading.Timer(0.012, lambda: os._exit(1)).start()";
+    let function = bed.function("python3.13", "app.handler", &[("app.py", format!("{CODE}\n{end}\n"))]).await;
+    bed.runtime.provide(vec![provision(&function, 1)]);
+    while bed.log().matches("INIT_START").count() < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_function_is_not_blamed_for_what_we_could_not_do() {
+    let bed = Bed::new().await;
+    let mut function = bed.function("python3.13", "app.handler", &[("app.py", CODE)]).await;
+    function.code.hash = [7; 32];
+    bed.runtime.provide(vec![provision(&function, 1)]);
+    let provided = until(&bed, |provided| provided.failure.is_some()).await;
+    assert_eq!((provided.allocated, provided.failure.as_deref()), (0, Some("INTERNAL_ERROR")));
+}

@@ -10,7 +10,7 @@ use store::{Record, Scan, Table};
 use super::account::{self, Share};
 use super::function::{self, FUNCTIONS, Function, check_revision};
 use super::name::FunctionRef;
-use super::{debris, errors, paging, version};
+use super::{debris, errors, paging, provisioned, version};
 use crate::{Ctx, Service};
 
 /// Rows read at once when all aliases of a function are looked through.
@@ -150,13 +150,17 @@ pub async fn update(ctx: Ctx, input: UpdateAlias) -> Result<AliasConfiguration, 
             None => return Err(errors::alias_not_found(&format!("{}:{}", function.arn(&ctx), input.name))),
         };
         check_revision(alias.revision, input.revision_id.as_deref())?;
-        alias.version = input.function_version.clone().unwrap_or(alias.version);
+        let version = input.function_version.clone().unwrap_or_else(|| alias.version.clone());
+        let is_moved = std::mem::replace(&mut alias.version, version) != alias.version;
         alias.description = input.description.clone().unwrap_or(alias.description);
         if let Some(routing) = &input.routing_config {
             alias.weights = routing.additional_version_weights.clone();
         }
         alias.check()?;
         alias.check_versions(&ctx, &function).await?;
+        if is_moved {
+            provisioned::check_move(&ctx, &function, &alias).await?;
+        }
         alias.revision = ctx.cx.id();
         let batch = batch.put(&ALIASES, &scope, key, &alias).put(&FUNCTIONS, &scope, &function_name, &function);
         if edit.commit(batch).await? {

@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 use store::{Record, Row, Scan, Table};
 
 use super::account::{self, CONCURRENCY_DEFAULT, Share, UNRESERVED_CONCURRENCY_MIN};
+use super::alias::{self, Alias};
 use super::function::{self, FUNCTIONS, Found, Function};
 use super::name::FunctionRef;
-use super::{alias, errors, paging};
+use super::{errors, paging};
 use crate::{Ctx, Service};
 
 /// Configurations of one function that are looked at. More it cannot have unless the operator has raised the limit: each
@@ -103,7 +104,8 @@ pub async fn put(ctx: Ctx, input: PutProvisioned) -> Result<ProvisionedConfig, A
         check_weights(&ctx, &function, &input.qualifier).await?;
         let others: Vec<_> =
             all(&ctx, &function).await?.into_iter().filter(|row| row.key.1 != input.qualifier).collect();
-        check_overlap(&ctx, &function, &input.qualifier, &others).await?;
+        let target = alias::get_shared(&ctx, &function, &input.qualifier).await?;
+        check_overlap(&ctx, &function, &input.qualifier, target.as_deref(), &others).await?;
         let sum = others.iter().map(|row| row.value.executions).fold(provisioned.executions, u32::saturating_add);
         let mut after = function.clone();
         after.provisioned_concurrency = sum;
@@ -232,20 +234,20 @@ async fn check_weights(ctx: &Ctx, function: &Function, qualifier: &str) -> Resul
     }
 }
 
-/// A version gets its provisioned concurrency under one name: its number, or that of one alias.
+/// A version gets its provisioned concurrency under one name: its number, or that of one alias, which `target` is.
 async fn check_overlap(
     ctx: &Ctx,
     function: &Function,
     qualifier: &str,
+    target: Option<&Alias>,
     others: &[Row<(Uuid, String), Provisioned>],
 ) -> Result<(), AwsError> {
     const ON_PROVISIONED: &str =
         "Alias can't be used for Provisioned Concurrency configuration on an already Provisioned version";
-    let target = alias::get_shared(ctx, function, qualifier).await?;
     for row in others {
         let other = &row.key.1;
-        match (&target, alias::get_shared(ctx, function, other).await?) {
-            (Some(alias), None) if alias.sends_to(other) => return Err(errors::resource_conflict(ON_PROVISIONED)),
+        match (target, alias::get_shared(ctx, function, other).await?) {
+            (Some(alias), None) if alias.version == *other => return Err(errors::resource_conflict(ON_PROVISIONED)),
             (Some(alias), Some(other)) if alias.version == other.version => {
                 return Err(errors::resource_conflict(ON_PROVISIONED));
             }
@@ -256,6 +258,14 @@ async fn check_overlap(
         }
     }
     Ok(())
+}
+
+/// An alias takes its provisioned concurrency along to a version that has none under another name. AWS documents this of
+/// `PutProvisionedConcurrencyConfig` alone; it is the same state that must not come about.
+pub async fn check_move(ctx: &Ctx, function: &Function, alias: &Alias) -> Result<(), AwsError> {
+    let (own, others): (Vec<_>, Vec<_>) =
+        all(ctx, function).await?.into_iter().partition(|row| row.key.1 == alias.name);
+    if own.is_empty() { Ok(()) } else { check_overlap(ctx, function, &alias.name, Some(alias), &others).await }
 }
 
 /// What a function provisions in all, `sum`, comes out of what it reserves, or out of what is `free`.

@@ -1,0 +1,283 @@
+//! Who starts next: places for instances that are being started, handed out in turns.
+//!
+//! Each share (what has turns of its own: a function, or one tenant's of it) has a line. The next place goes to a share
+//! that holds none, else to the one whose last turn is longest ago, and in it to who came first. The last free place is
+//! for a share that holds none, so that no share alone takes all of them. Those that nobody waits for are shares of their
+//! own, and hold a few of the places together.
+//!
+//! A share's first waits no longer than one turn of the others. A step costs the logarithm of how much waits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hash;
+
+use super::table::{Id, Names, Table};
+
+/// So many places, and how many of them those hold together that nobody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Places {
+    pub most: usize,
+    pub ahead_max: usize,
+}
+
+pub struct Line<K, T> {
+    places: Places,
+    /// Those with somebody in line, or with a place.
+    shares: Table<Share<K, T>>,
+    names: Names<(K, bool), Share<K, T>>,
+    asked: Lane<K, T>,
+    ahead: Lane<K, T>,
+    /// Counts whoever comes, and whoever gets a place.
+    turns: u64,
+}
+
+/// Shares with somebody in line, the next one first, and the places that are taken.
+struct Lane<K, T> {
+    next: BTreeSet<Standing<K, T>>,
+    taken: usize,
+}
+
+/// Whether it holds a place, and when it had its last turn.
+type Standing<K, T> = (bool, u64, Id<Share<K, T>>);
+
+pub struct Share<K, T> {
+    name: (K, bool),
+    waiting: BTreeMap<u64, T>,
+    held: usize,
+    turn: u64,
+}
+
+/// Somebody in line, and the place that it gets.
+pub struct Ticket<K, T> {
+    share: Id<Share<K, T>>,
+    number: u64,
+}
+
+impl<K: Hash + Eq + Clone, T: Copy> Line<K, T> {
+    pub fn new(places: Places) -> Line<K, T> {
+        let lane = || Lane { next: BTreeSet::new(), taken: 0 };
+        Line { places, shares: Table::default(), names: Names::default(), asked: lane(), ahead: lane(), turns: 0 }
+    }
+
+    /// Puts somebody in line; `is_ahead` if nobody waits for it.
+    pub fn enter(&mut self, key: K, is_ahead: bool, who: T) -> Ticket<K, T> {
+        let number = self.turn();
+        let name = (key, is_ahead);
+        let share = match self.names.get(&name) {
+            Some(share) => share,
+            None => {
+                let row = Share { name: name.clone(), waiting: BTreeMap::new(), held: 0, turn: number };
+                let share = self.shares.add(row);
+                self.names.insert(name, share);
+                share
+            }
+        };
+        self.change(share, |row| {
+            row.waiting.insert(number, who);
+        });
+        Ticket { share, number }
+    }
+
+    /// It has no place, and needs none any more.
+    pub fn leave(&mut self, ticket: Ticket<K, T>) {
+        self.change(ticket.share, |row| {
+            row.waiting.remove(&ticket.number);
+        });
+    }
+
+    /// Hands out a place, if there is one for anybody.
+    pub fn next(&mut self) -> Option<T> {
+        let free = self.places.most.saturating_sub(self.asked.taken).saturating_sub(self.ahead.taken);
+        let ahead = self.ahead.next.first().filter(|_| self.ahead.taken < self.places.ahead_max);
+        let (holds, _, share) = self.asked.next.first().into_iter().chain(ahead).min().copied()?;
+        if free == 0 || (free == 1 && holds) {
+            return None;
+        }
+        let turn = self.turn();
+        self.change(share, |row| {
+            row.held = row.held.saturating_add(1);
+            row.turn = turn;
+            row.waiting.pop_first().map(|(_, who)| who)
+        })
+    }
+
+    /// It needs its place no more.
+    pub fn give_back(&mut self, ticket: Ticket<K, T>) {
+        self.change(ticket.share, |row| row.held = row.held.saturating_sub(1));
+    }
+
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        let is_empty = |lane: &Lane<K, T>| lane.next.is_empty() && lane.taken == 0;
+        self.shares.len() == 0 && self.names.len() == 0 && is_empty(&self.asked) && is_empty(&self.ahead)
+    }
+
+    fn turn(&mut self) -> u64 {
+        self.turns = self.turns.saturating_add(1);
+        self.turns
+    }
+
+    /// Changes a share, and what follows from it. One that is nothing any more goes.
+    fn change<R>(&mut self, share: Id<Share<K, T>>, change: impl FnOnce(&mut Share<K, T>) -> R) -> R {
+        let row = &mut self.shares[share];
+        let lane = if row.name.1 { &mut self.ahead } else { &mut self.asked };
+        lane.next.remove(&row.standing(share));
+        lane.taken = lane.taken.saturating_sub(row.held);
+        let result = change(row);
+        lane.taken = lane.taken.saturating_add(row.held);
+        if !row.waiting.is_empty() {
+            lane.next.insert(row.standing(share));
+        } else if row.held == 0
+            && let Some(row) = self.shares.remove(share)
+        {
+            self.names.remove(&row.name);
+        }
+        result
+    }
+}
+
+impl<K, T> Share<K, T> {
+    fn standing(&self, share: Id<Share<K, T>>) -> Standing<K, T> {
+        (self.held > 0, self.turn, share)
+    }
+}
+
+// By hand, because a derive would ask the same of what it is for.
+impl<K, T> Clone for Ticket<K, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, T> Copy for Ticket<K, T> {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PLACES: Places = Places { most: 4, ahead_max: 2 };
+
+    /// Who gets a place now, in order. Everybody is named by a share and a number.
+    fn hand_out(line: &mut Line<char, (char, u32)>) -> Vec<(char, u32)> {
+        std::iter::from_fn(|| line.next()).collect()
+    }
+
+    #[test]
+    fn others_have_their_turn_whoever_came_first() {
+        let mut line = Line::new(PLACES);
+        let floods: Vec<_> = (0..100).map(|number| line.enter('a', false, ('a', number))).collect();
+        assert_eq!(hand_out(&mut line), [('a', 0), ('a', 1), ('a', 2)], "the last place is for somebody else");
+        let first = line.enter('b', false, ('b', 0));
+        assert_eq!(hand_out(&mut line), [('b', 0)], "at once");
+        let _c: Vec<_> = (0..2).map(|number| line.enter('c', false, ('c', number))).collect();
+        assert_eq!(hand_out(&mut line), []);
+        line.give_back(floods[0]);
+        assert_eq!(hand_out(&mut line), [('c', 0)], "who has none comes before who came first");
+        line.give_back(floods[1]);
+        line.give_back(first);
+        assert_eq!(hand_out(&mut line), [('a', 3)], "then whose turn is longest ago");
+        line.leave(floods[4]);
+        line.give_back(floods[3]);
+        assert_eq!(hand_out(&mut line), [('c', 1)]);
+        line.give_back(floods[2]);
+        assert_eq!(hand_out(&mut line), [('a', 5)]);
+    }
+
+    #[test]
+    fn those_that_nobody_waits_for_hold_a_few() {
+        let mut line = Line::new(PLACES);
+        let ahead: Vec<_> = (0..10).map(|number| line.enter('a', true, ('a', number))).collect();
+        let _other = line.enter('b', true, ('b', 0));
+        assert_eq!(hand_out(&mut line), [('a', 0), ('b', 0)]);
+        let asked = line.enter('a', false, ('a', 99));
+        assert_eq!(hand_out(&mut line), [('a', 99)], "it is asked for as well, and that is another share");
+        line.give_back(ahead[0]);
+        line.give_back(asked);
+        assert_eq!(hand_out(&mut line), [('a', 1)]);
+    }
+
+    /// Whoever is in line: its number, its share, and what it was given.
+    type Waiting = (u32, (u8, bool), Ticket<u8, u32>);
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Enter(u8, bool),
+        Leave(prop::sample::Index),
+        GiveBack(prop::sample::Index),
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Places are never too many nor idle without need, a share is served in its own order, and a share that comes
+        /// waits for one turn of the others at most.
+        #[test]
+        fn turns_are_fair_in_any_order(
+            most in 1..5_usize, ahead_max in 1..3_usize,
+            steps in prop::collection::vec(prop_oneof![
+                4 => (0..4_u8, prop::bool::weighted(0.3)).prop_map(|(key, is_ahead)| Step::Enter(key, is_ahead)),
+                1 => any::<prop::sample::Index>().prop_map(Step::Leave),
+                3 => any::<prop::sample::Index>().prop_map(Step::GiveBack),
+            ], 0..200),
+        ) {
+            let mut line = Line::new(Places { most, ahead_max });
+            let mut waiting: Vec<Waiting> = Vec::new();
+            let mut holding: Vec<((u8, bool), Ticket<u8, u32>)> = Vec::new();
+            // Whom each share in line has seen get a place since it was first in line for its next one.
+            let mut seen: BTreeMap<(u8, bool), VecDeque<(u8, bool)>> = BTreeMap::new();
+            for (number, step) in (0_u32..).zip(steps) {
+                match step {
+                    Step::Enter(key, is_ahead) => {
+                        waiting.push((number, (key, is_ahead), line.enter(key, is_ahead, number)));
+                        seen.entry((key, is_ahead)).or_default();
+                    }
+                    Step::Leave(pick) if !waiting.is_empty() => {
+                        let (_, share, ticket) = waiting.remove(pick.index(waiting.len()));
+                        line.leave(ticket);
+                        if waiting.iter().all(|(_, other, _)| *other != share) {
+                            seen.remove(&share);
+                        }
+                    }
+                    Step::GiveBack(pick) if !holding.is_empty() => {
+                        line.give_back(holding.swap_remove(pick.index(holding.len())).1);
+                    }
+                    Step::Leave(_) | Step::GiveBack(_) => {}
+                }
+                while let Some(got) = line.next() {
+                    let at = waiting.iter().position(|(number, _, _)| *number == got).unwrap();
+                    let (_, share, ticket) = waiting.remove(at);
+                    prop_assert!(waiting.iter().all(|(number, other, _)| *other != share || *number > got));
+                    let held = |share: (u8, bool)| holding.iter().filter(|(other, _)| *other == share).count();
+                    prop_assert!(holding.len() < most && (held(share) == 0 || holding.len() + 1 < most));
+                    let ahead = holding.iter().filter(|((_, is_ahead), _)| *is_ahead).count();
+                    prop_assert!(!share.1 || ahead < ahead_max);
+                    seen.remove(&share);
+                    for (other, turns) in &mut seen {
+                        // Who holds a place waits for those that hold none; those ahead for each other.
+                        if held(*other) == 0 && (!other.1 || ahead < ahead_max) {
+                            prop_assert!(!turns.contains(&share), "{share:?} twice while {other:?} waits");
+                            turns.push_back(share);
+                        }
+                    }
+                    holding.push((share, ticket));
+                    if waiting.iter().any(|(_, other, _)| *other == share) {
+                        seen.insert(share, VecDeque::new());
+                    }
+                }
+                let ahead = holding.iter().filter(|((_, is_ahead), _)| *is_ahead).count();
+                let is_new = |share: &(u8, bool)| holding.iter().all(|(other, _)| other != share);
+                let may = waiting.iter().filter(|(_, share, _)| !share.1 || ahead < ahead_max);
+                let (mut new, mut old) = (0, 0);
+                may.for_each(|(_, share, _)| *if is_new(share) { &mut new } else { &mut old } += 1);
+                prop_assert!(new == 0 || holding.len() == most);
+                prop_assert!(old == 0 || holding.len() + 1 >= most);
+            }
+            waiting.into_iter().for_each(|(_, _, ticket)| line.leave(ticket));
+            holding.into_iter().for_each(|(_, ticket)| line.give_back(ticket));
+            prop_assert!(line.is_empty());
+        }
+    }
+}
