@@ -422,8 +422,10 @@ impl Made {
             instance: self.log.name.clone(),
             initialization: self.initialization,
         };
+        let sandbox = Arc::new(self.sandbox);
+        inner.memory.begins(id, &sandbox);
         Body {
-            sandbox: self.sandbox,
+            sandbox,
             environment: Environment::new(function.timeout, writer, self.extensions),
             start: self.start,
             waiting: self.waiting,
@@ -462,13 +464,19 @@ struct Place {
 
 impl Home for Place {
     fn ready(&self) {
+        self.inner.memory.is_over(self.id);
         self.inner.start_all(self.inner.books.tell(Event::Ready { instance: self.id }));
+    }
+
+    fn weighed(&self, bytes: u64) {
+        self.inner.start_all(self.inner.books.tell(Event::Weighed { instance: self.id, bytes }));
     }
 
     fn free(&self, ask: AskId, freed: Freed) {
         if self.wishes.swap(false, Ordering::Relaxed) {
             self.inner.templates.wish(&self.function, self.tenant.as_deref());
         }
+        self.inner.memory.is_over(self.id);
         self.inner.start_all(self.inner.books.free(self.id, ask, freed));
     }
 

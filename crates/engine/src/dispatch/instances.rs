@@ -26,6 +26,8 @@ impl Dispatch {
             is_provisioned,
             is_spent: false,
             bytes,
+            is_weighed: false,
+            shown: 0,
             started: now,
             until: None,
             alarm: None,
@@ -61,8 +63,8 @@ impl Dispatch {
         let row = &mut self.instances[instance];
         row.state = State::Ready;
         row.ready_at_telling = self.memory.telling;
-        self.memory.starting = self.memory.starting.saturating_sub(row.bytes);
-        self.memory.fresh = self.memory.fresh.saturating_add(row.bytes);
+        self.memory.starting = self.memory.starting.saturating_sub(row.unseen());
+        self.memory.fresh = self.memory.fresh.saturating_add(row.unseen());
         if row.is_provisioned
             && let Some(provision) = &mut self.versions[self.pools[row.pool].version].provision
         {
@@ -80,19 +82,10 @@ impl Dispatch {
             Some(_) => None,
             None => Some(self.settings.keep_alive.plan(now, &function.arrivals, function.busy == 0)),
         };
-        let (worth, turn) = (self.worth(function, row.bytes), self.memory.next_turn());
-        let rank = (self.settings.keep_alive.rank(now, &function.arrivals, worth), turn);
+        self.rank(now, instance);
         let row = &mut self.instances[instance];
-        row.rank = rank;
         if let Some(plan) = plan {
             row.until = plan.until;
-        }
-        // Under what it was worth before, it is looked at again in time; not so if it is worth less now.
-        if row.queued.is_none_or(|queued| rank < queued) {
-            if let Some(queued) = row.queued.replace(rank) {
-                self.memory.order.remove(&(queued, instance));
-            }
-            self.memory.order.insert((rank, instance));
         }
         if let Some(until) = row.until
             && row.alarm.is_none_or(|alarm| until < alarm)

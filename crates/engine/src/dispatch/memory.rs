@@ -1,15 +1,24 @@
 //! What instances may hold together, and which of them go when that is too much.
 //!
-//! The shell tells what the host has free, from time to time. Between two tellings the machine counts on: what starts
-//! will take what such instances take, and what was told to end will give back what it holds.
+//! The shell tells what the host has free, from time to time. Between two tellings the machine counts on: what the host
+//! does not show yet of an instance will be taken, up to what such instances take at most; and one that was told to end
+//! will give back what it holds. That is weighed when it stands still, since what it held at most is long given back,
+//! and what it read of files is the host's to take.
 
 use std::collections::BTreeSet;
 
 use base::Timestamp;
 
 use super::keep::Worth;
-use super::rows::{Function, Instance, State};
+use super::rows::{Instance, State};
 use super::{Command, Dispatch, InstanceId, PoolId};
+
+impl Instance {
+    /// What of it the host does not show, of one that starts or was ready after the last telling.
+    pub fn unseen(&self) -> u64 {
+        self.bytes.saturating_sub(self.shown)
+    }
+}
 
 #[derive(Default)]
 pub struct Memory {
@@ -19,6 +28,7 @@ pub struct Memory {
     /// What all instances together may hold.
     most: Option<u64>,
     /// What the host does not show yet: of instances that start, and of those that were ready after the last telling.
+    /// What it has shown of them is counted by the host alone.
     pub starting: u64,
     pub fresh: u64,
     /// Of those told to end.
@@ -53,17 +63,27 @@ impl Memory {
     }
 
     pub fn leaves(&mut self, row: &Instance) {
+        self.leaving = self.leaving.saturating_add(row.bytes);
+        let unseen = row.unseen();
         if row.state == State::Starting {
-            self.starting = self.starting.saturating_sub(row.bytes);
+            self.starting = self.starting.saturating_sub(unseen);
         } else if self.is_fresh(row) {
-            self.fresh = self.fresh.saturating_sub(row.bytes);
+            self.fresh = self.fresh.saturating_sub(unseen);
         } else {
-            self.leaving = self.leaving.saturating_add(row.bytes);
             return;
         }
-        // The host did not show what it took; it will not show what it gives back.
-        self.leaving = self.leaving.saturating_add(row.bytes);
-        self.available = self.available.map(|available| available.saturating_sub(row.bytes));
+        // The host did not show that it took this; it will not show that it gives it back.
+        self.available = self.available.map(|available| available.saturating_sub(unseen));
+    }
+
+    /// What is counted of one, in place of what was: the host shows the rest.
+    fn recount(&mut self, row: &Instance, before: u64) {
+        let sum = match row.state {
+            State::Starting => &mut self.starting,
+            State::Ready if row.ready_at_telling == self.telling => &mut self.fresh,
+            State::Ready | State::Ending => return,
+        };
+        *sum = sum.saturating_sub(before).saturating_add(row.unseen());
     }
 
     pub fn left(&mut self, bytes: u64) {
@@ -83,25 +103,83 @@ impl Memory {
 }
 
 impl Dispatch {
-    pub(super) fn told(&mut self, now: Timestamp, available: u64, total: u64, out: &mut Vec<Command>) {
+    pub(super) fn told(
+        &mut self,
+        now: Timestamp,
+        available: u64,
+        total: u64,
+        shown: &[(InstanceId, u64)],
+        out: &mut Vec<Command>,
+    ) {
         let spare = u128::from(total).saturating_mul(self.settings.spare_percent.into()) / 100;
         self.memory.available = Some(available);
         self.memory.spare = u64::try_from(spare).unwrap_or(u64::MAX);
         self.memory.most = Some(total.saturating_sub(self.memory.spare));
         self.memory.fresh = 0;
         self.memory.telling = self.memory.telling.saturating_add(1);
+        for (instance, bytes) in shown {
+            let Some(row) = self.instances.find_mut(*instance) else { continue };
+            if row.state == State::Starting {
+                let before = row.unseen();
+                row.shown = *bytes;
+                // It takes more than such instances did up to now.
+                row.bytes = row.bytes.max(*bytes);
+                self.memory.recount(&self.instances[*instance], before);
+            }
+        }
         while self.memory.room() < 0 && self.shed(now, out) {}
     }
 
-    /// What an instance holds has been measured.
-    pub(super) fn weigh(&mut self, instance: InstanceId, bytes: u64) {
+    /// What an instance holds is known better.
+    fn weigh(&mut self, instance: InstanceId, bytes: u64) {
         let row = &mut self.instances[instance];
-        let before = std::mem::replace(&mut row.bytes, bytes);
-        if row.state == State::Starting {
-            self.memory.starting = self.memory.starting.saturating_sub(before).saturating_add(bytes);
-        } else if self.memory.is_fresh(&self.instances[instance]) {
-            self.memory.fresh = self.memory.fresh.saturating_sub(before).saturating_add(bytes);
+        let before = row.unseen();
+        row.bytes = bytes;
+        self.memory.recount(&self.instances[instance], before);
+    }
+
+    /// What an instance has held at most: what later ones may need, and, until it is weighed, what it holds.
+    pub(super) fn peaked(&mut self, instance: InstanceId, bytes: u64) {
+        let row = &self.instances[instance];
+        self.functions[self.pools[row.pool].function].bytes.add_peak(bytes);
+        if !row.is_weighed {
+            self.weigh(instance, bytes);
         }
+    }
+
+    pub(super) fn weighed(&mut self, now: Timestamp, instance: InstanceId, bytes: u64) {
+        // What it gives back was settled when it was told to end, and one that was called meanwhile holds more soon.
+        let Some(row) = self.instances.find_mut(instance).filter(|row| row.is_idle()) else { return };
+        row.is_weighed = true;
+        let is_provisioned = row.is_provisioned;
+        self.weigh(instance, bytes);
+        if !is_provisioned {
+            self.rank(now, instance);
+        }
+    }
+
+    /// Puts an idle instance where it stands among those that may have to go.
+    pub(super) fn rank(&mut self, now: Timestamp, instance: InstanceId) {
+        let row = &self.instances[instance];
+        let function = &self.functions[self.pools[row.pool].function];
+        let worth = Worth { clock: self.memory.clock, cold: function.cold.get().unwrap_or_default(), bytes: row.bytes };
+        let rank = (self.settings.keep_alive.rank(now, &function.arrivals, worth), self.memory.next_turn());
+        let row = &mut self.instances[instance];
+        row.rank = rank;
+        // Under what it was worth before, it is looked at again in time; not so if it is worth less now.
+        if row.queued.is_none_or(|queued| rank < queued) {
+            if let Some(queued) = row.queued.replace(rank) {
+                self.memory.order.remove(&(queued, instance));
+            }
+            self.memory.order.insert((rank, instance));
+        }
+    }
+
+    /// What instances hold that are there, for a shell that cannot see it. Those that start count for nothing yet.
+    pub fn held_bytes(&self) -> u64 {
+        let rows = self.instances.ids().into_iter().filter_map(|id| self.instances.find(id));
+        let rows = rows.filter(|row| row.state != State::Starting);
+        rows.fold(0, |sum: u64, row| sum.saturating_add(row.bytes))
     }
 
     /// Whether one more of these fits without that another goes.
@@ -165,9 +243,5 @@ impl Dispatch {
             return true;
         }
         false
-    }
-
-    pub(super) fn worth(&self, function: &Function, bytes: u64) -> Worth {
-        Worth { clock: self.memory.clock, cold: function.cold.get().unwrap_or_default(), bytes }
     }
 }

@@ -111,8 +111,10 @@ pub enum Event {
     /// So many instances of this pool are to be there before anybody asks; none ends that. One pool of a version at a
     /// time: a new release takes over from the one before.
     Provide { pool: PoolId, count: u32 },
-    /// What the host has.
-    Memory { available_bytes: u64, total_bytes: u64 },
+    /// What the host has, and what of instances that start is among what it has no more.
+    Memory { available_bytes: u64, total_bytes: u64, shown: Vec<(InstanceId, u64)> },
+    /// An idle instance stands still, and holds so much that no other one shares: what the host gets back when it ends.
+    Weighed { instance: InstanceId, bytes: u64 },
     /// No more invocations.
     Drain,
     /// Time has passed.
@@ -124,7 +126,7 @@ pub enum Event {
 pub struct Freed {
     /// From hand-over to end.
     pub wall: Duration,
-    /// What the instance holds that no other one shares, if it was measured.
+    /// The most that the instance has held at once, if it was measured: what another one may need.
     pub bytes: Option<u64>,
     /// It is of no more use.
     pub is_spent: bool,
@@ -310,7 +312,10 @@ impl Dispatch {
             Event::Free { instance, ask, freed } => self.free(now, instance, ask, freed, out),
             Event::Ended { instance, failure } => self.ended(now, instance, failure, out),
             Event::Provide { pool, count } => self.provide(now, pool, count, out),
-            Event::Memory { available_bytes, total_bytes } => self.told(now, available_bytes, total_bytes, out),
+            Event::Memory { available_bytes, total_bytes, shown } => {
+                self.told(now, available_bytes, total_bytes, &shown, out);
+            }
+            Event::Weighed { instance, bytes } => self.weighed(now, instance, bytes),
             Event::Drain => self.drain(now, out),
             Event::Tick => {}
         }

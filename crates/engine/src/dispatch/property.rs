@@ -24,6 +24,7 @@ enum Step {
     EndedAsTold,
     Provide { function: usize, release: u8, count: u32 },
     Memory(u64),
+    Weighed(Index, u64),
     After(u64),
 }
 
@@ -47,6 +48,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0..FUNCTIONS, 0..2_u8, 0..3_u32)
             .prop_map(|(function, release, count)| Step::Provide { function, release, count }),
         1 => (0..1_500_u64).prop_map(Step::Memory),
+        2 => (any::<Index>(), 0..300_u64).prop_map(|(pick, mib)| Step::Weighed(pick, mib)),
         4 => prop_oneof![0..3_u64, 0..1_000_u64, 0..4_000_000_u64].prop_map(Step::After),
     ];
     prop::collection::vec(step, 0..250)
@@ -147,10 +149,14 @@ impl Model {
             instances.iter().filter(|row| is_one(row)).map(|row| row.bytes).sum()
         };
         let telling = dispatch.memory.telling;
+        let unseen = |is_one: &dyn Fn(&Instance) -> bool| -> u64 {
+            instances.iter().filter(|row| is_one(row)).map(|row| row.bytes.saturating_sub(row.shown)).sum()
+        };
         let fresh = |row: &Instance| row.state == State::Ready && row.ready_at_telling == telling;
         let counted = [dispatch.memory.starting, dispatch.memory.fresh, dispatch.memory.leaving()];
-        let of = |state: State| bytes(&|row| row.state == state);
-        assert_eq!(counted, [of(State::Starting), bytes(&fresh), of(State::Ending)]);
+        let expected =
+            [unseen(&|row| row.state == State::Starting), unseen(&fresh), bytes(&|row| row.state == State::Ending)];
+        assert_eq!(counted, expected);
         let shorts = instances.iter().flat_map(|row| &row.leases).filter(|lease| lease.is_short).count();
         assert_eq!(dispatch.short_running, shorts);
         assert_eq!(dispatch.alive, instances.iter().filter(|row| row.state != State::Ending).count());
@@ -274,10 +280,16 @@ impl Model {
                 self.event(Event::Provide { pool, count });
             }
             Step::Memory(mib) => {
-                self.event(Event::Memory { available_bytes: mib << 20, total_bytes: 2_000 << 20 });
+                // Some of those that start have taken something of what is not available.
+                let starting = self.instances.iter().filter(|(_, seen)| !seen.is_ready);
+                let shown = starting.step_by(2).map(|(id, _)| (*id, mib << 17)).collect();
+                self.event(Event::Memory { available_bytes: mib << 20, total_bytes: 2_000 << 20, shown });
+            }
+            Step::Weighed(pick, mib) if !ids.is_empty() => {
+                self.event(Event::Weighed { instance: ids[pick.index(ids.len())], bytes: mib << 20 });
             }
             Step::After(micros) => self.pass(Duration::from_micros(micros)),
-            Step::Ready(_) | Step::Ended { .. } => {}
+            Step::Ready(_) | Step::Ended { .. } | Step::Weighed(..) => {}
         }
     }
 

@@ -83,7 +83,11 @@ pub struct Instance {
     pub is_provisioned: bool,
     /// It gets no more invocations.
     pub is_spent: bool,
+    /// What it holds, as far as is known, and whether that was weighed while it stood still.
     pub bytes: u64,
+    pub is_weighed: bool,
+    /// What of that the host showed already when it was not ready yet.
+    pub shown: u64,
     pub started: Timestamp,
     /// When it ends, if it stays idle.
     pub until: Option<Timestamp>,
