@@ -464,11 +464,11 @@ struct Place {
 
 impl Home for Place {
     fn ready(&self) {
-        self.inner.memory.is_over(self.id);
         self.inner.start_all(self.inner.books.tell(Event::Ready { instance: self.id }));
     }
 
     fn weighed(&self, bytes: u64) {
+        self.inner.memory.is_over(self.id);
         self.inner.start_all(self.inner.books.tell(Event::Weighed { instance: self.id, bytes }));
     }
 

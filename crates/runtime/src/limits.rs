@@ -137,7 +137,7 @@ pub const SPARE_PERCENT: u32 = 10;
 /// What a parked room holds, about. Under a limit of memory, all of them have the same part of it as images.
 pub const PARKED_BYTES: u64 = 10 * 1024 * 1024;
 
-/// Instances that start and are weighed each time that memory is told.
+/// Instances that are weighed each time that memory is told, of those that start or run for the first time.
 pub const WEIGHED_AT_ONCE_MAX: usize = 64;
 
 /// Versions of which is remembered that they have a template, or cannot have one.

@@ -5,10 +5,11 @@
 //! gives it up when it is needed. Of the operator's limit is taken what the server itself holds and what its sandboxes
 //! do: as their group counts it, or by the dispatcher's own books where the host lends no groups.
 //!
-//! What instances hold that start is told with it, so that nobody counts it twice.
+//! What instances hold is told with it that start or run for the first time, so that nobody counts it twice.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
@@ -43,8 +44,10 @@ pub struct Scales {
     /// The operator's limit.
     limit_bytes: Option<u64>,
     groups: Vec<Group>,
-    /// Instances that load their function.
-    starting: Mutex<BTreeMap<InstanceId, Weak<Sandbox>>>,
+    /// Instances until their first invocation is over, and what each was found to hold.
+    taking: Mutex<BTreeMap<InstanceId, (Weak<Sandbox>, u64)>>,
+    /// Whom to weigh next: not all at once.
+    turn: Mutex<Option<InstanceId>>,
     told: Mutex<Option<Memory>>,
 }
 
@@ -53,28 +56,42 @@ impl Scales {
         Scales {
             limit_bytes,
             groups: groups(&fs::read_to_string("/proc/self/cgroup").unwrap_or_default()),
-            starting: Mutex::default(),
+            taking: Mutex::default(),
+            turn: Mutex::default(),
             told: Mutex::default(),
         }
     }
 
-    /// An instance loads its function, until `is_over`.
+    /// An instance takes what it needs, until `is_over`.
     pub fn begins(&self, instance: InstanceId, sandbox: &Arc<Sandbox>) {
-        self.starting.lock().insert(instance, Arc::downgrade(sandbox));
+        self.taking.lock().insert(instance, (Arc::downgrade(sandbox), 0));
     }
 
     pub fn is_over(&self, instance: InstanceId) {
-        self.starting.lock().remove(&instance);
+        self.taking.lock().remove(&instance);
     }
 
-    /// What those hold that start: a lower bound of what the host shows of them a moment later.
+    /// What those hold that take what they need: a lower bound of what the host shows of them a moment later. Of many,
+    /// some are weighed each time, in turn.
     fn shown(&self) -> Vec<(InstanceId, u64)> {
-        let starting: Vec<_> = {
-            let starting = self.starting.lock();
-            let known = starting.iter().filter_map(|(id, sandbox)| Some((*id, sandbox.upgrade()?)));
+        let mut turn = self.turn.lock();
+        let next: Vec<_> = {
+            let taking = self.taking.lock();
+            let after = turn.map_or(Bound::Unbounded, Bound::Excluded);
+            let known = taking.range((after, Bound::Unbounded)).map(|(id, (sandbox, _))| (*id, sandbox.clone()));
             known.take(WEIGHED_AT_ONCE_MAX).collect()
         };
-        starting.into_iter().filter_map(|(id, sandbox)| Some((id, sandbox.held_bytes()?))).collect()
+        *turn = next.last().map(|(id, _)| *id).filter(|_| next.len() == WEIGHED_AT_ONCE_MAX);
+        drop(turn);
+        let weighed = next.into_iter().filter_map(|(id, sandbox)| Some((id, sandbox.upgrade()?.held_bytes()?)));
+        let weighed: Vec<_> = weighed.collect();
+        let mut taking = self.taking.lock();
+        for (id, bytes) in weighed {
+            if let Some((_, held)) = taking.get_mut(&id) {
+                *held = bytes;
+            }
+        }
+        taking.iter().map(|(id, (_, held))| (*id, *held)).collect()
     }
 
     /// Whether memory is better left to instances.

@@ -139,11 +139,12 @@ pub(crate) struct Inner {
 }
 
 /// Lambda's rules, and what the operator may choose of the rest.
-fn dispatch_settings(settings: &Settings) -> engine::dispatch::Settings {
+fn dispatch_settings(settings: &Settings, isolation: &Isolation) -> engine::dispatch::Settings {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     engine::dispatch::Settings {
         instances_max: limits::INSTANCES_MAX,
         spare_percent: limits::SPARE_PERCENT,
+        are_weighed: isolation.held_bytes().is_some(),
         keep_alive: KeepAlive { policy: Policy::Predictive, keep: settings.keep_alive },
         ..engine::dispatch::Settings::new(cores)
     }
@@ -169,7 +170,7 @@ impl Runtime {
         let isolation = parts.isolation.clone();
         let (preparer, expected) = Preparer::new();
         let (templates, wishes) = Templates::new(settings.parked_per_kind > 0);
-        let books = Books::new(dispatch_settings(&settings), parts.clock.now());
+        let books = Books::new(dispatch_settings(&settings, &isolation), parts.clock.now());
         let inner = Arc::new(Inner {
             stock: Stock::new(isolation, settings.network, settings.api_port, parked, &parts.spawn),
             preparer,

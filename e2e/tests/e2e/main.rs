@@ -8,6 +8,7 @@ mod functions;
 mod iam;
 mod invoking;
 mod killed;
+mod pressure;
 mod runtimes;
 mod server;
 mod terraform;

@@ -27,15 +27,16 @@ impl Dispatch {
             is_spent: false,
             bytes,
             is_weighed: false,
+            is_taking: true,
             shown: 0,
             started: now,
             until: None,
             alarm: None,
             rank: (0, 0),
             queued: None,
-            ready_at_telling: 0,
+            taken_at_telling: 0,
         });
-        self.memory.starting = self.memory.starting.saturating_add(bytes);
+        self.memory.taking = self.memory.taking.saturating_add(bytes);
         self.alive = self.alive.saturating_add(1);
         let row = &mut self.pools[pool];
         row.instances = row.instances.saturating_add(1);
@@ -55,16 +56,16 @@ impl Dispatch {
         let (pool, took) = (row.pool, now.since(row.started));
         self.functions[self.pools[pool].function].cold.add(took);
         self.warmed(instance);
+        if !self.settings.are_weighed || self.instances[instance].is_idle() {
+            self.taken(instance);
+        }
         self.settle(now, instance, out);
     }
 
-    /// Its init is over, and what it holds has been taken from the host.
+    /// Its init is over.
     pub(super) fn warmed(&mut self, instance: InstanceId) {
         let row = &mut self.instances[instance];
         row.state = State::Ready;
-        row.ready_at_telling = self.memory.telling;
-        self.memory.starting = self.memory.starting.saturating_sub(row.unseen());
-        self.memory.fresh = self.memory.fresh.saturating_add(row.unseen());
         if row.is_provisioned
             && let Some(provision) = &mut self.versions[self.pools[row.pool].version].provision
         {

@@ -207,6 +207,7 @@ impl Dispatch {
         if row.state == State::Starting {
             self.warmed(instance);
         }
+        self.taken(instance);
         self.settle(now, instance, out);
     }
 

@@ -14,7 +14,7 @@ use super::rows::{Instance, State};
 use super::{Command, Dispatch, InstanceId, PoolId};
 
 impl Instance {
-    /// What of it the host does not show, of one that starts or was ready after the last telling.
+    /// What of it the host does not show, of one that takes what it needs or had done so only after the last telling.
     pub fn unseen(&self) -> u64 {
         self.bytes.saturating_sub(self.shown)
     }
@@ -27,9 +27,9 @@ pub struct Memory {
     spare: u64,
     /// What all instances together may hold.
     most: Option<u64>,
-    /// What the host does not show yet: of instances that start, and of those that were ready after the last telling.
-    /// What it has shown of them is counted by the host alone.
-    pub starting: u64,
+    /// What the host does not show yet: of instances that take what they need, and of those that had done so after the
+    /// last telling. What it has shown of them is counted by the host alone.
+    pub taking: u64,
     pub fresh: u64,
     /// Of those told to end.
     leaving: u64,
@@ -54,19 +54,19 @@ impl Memory {
     fn room(&self) -> i128 {
         let Some(available) = self.available else { return i128::MAX };
         let free = i128::from(available).saturating_add(i128::from(self.leaving));
-        let taken = [self.spare, self.starting, self.fresh].into_iter().map(i128::from).sum();
+        let taken = [self.spare, self.taking, self.fresh].into_iter().map(i128::from).sum();
         free.saturating_sub(taken)
     }
 
     fn is_fresh(&self, row: &Instance) -> bool {
-        row.state == State::Ready && row.ready_at_telling == self.telling
+        !row.is_taking && row.taken_at_telling == self.telling
     }
 
     pub fn leaves(&mut self, row: &Instance) {
         self.leaving = self.leaving.saturating_add(row.bytes);
         let unseen = row.unseen();
-        if row.state == State::Starting {
-            self.starting = self.starting.saturating_sub(unseen);
+        if row.is_taking {
+            self.taking = self.taking.saturating_sub(unseen);
         } else if self.is_fresh(row) {
             self.fresh = self.fresh.saturating_sub(unseen);
         } else {
@@ -79,9 +79,10 @@ impl Memory {
     /// What is counted of one, in place of what was: the host shows the rest.
     fn recount(&mut self, row: &Instance, before: u64) {
         let sum = match row.state {
-            State::Starting => &mut self.starting,
-            State::Ready if row.ready_at_telling == self.telling => &mut self.fresh,
-            State::Ready | State::Ending => return,
+            State::Ending => return,
+            State::Starting | State::Ready if row.is_taking => &mut self.taking,
+            State::Starting | State::Ready if self.is_fresh(row) => &mut self.fresh,
+            State::Starting | State::Ready => return,
         };
         *sum = sum.saturating_sub(before).saturating_add(row.unseen());
     }
@@ -98,7 +99,7 @@ impl Memory {
 
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
-        self.starting == 0 && self.fresh == 0 && self.leaving == 0 && self.order.is_empty()
+        self.taking == 0 && self.fresh == 0 && self.leaving == 0 && self.order.is_empty()
     }
 }
 
@@ -119,7 +120,7 @@ impl Dispatch {
         self.memory.telling = self.memory.telling.saturating_add(1);
         for (instance, bytes) in shown {
             let Some(row) = self.instances.find_mut(*instance) else { continue };
-            if row.state == State::Starting {
+            if row.is_taking && row.state != State::Ending {
                 let before = row.unseen();
                 row.shown = *bytes;
                 // It takes more than such instances did up to now.
@@ -128,6 +129,16 @@ impl Dispatch {
             }
         }
         while self.memory.room() < 0 && self.shed(now, out) {}
+    }
+
+    /// An instance has taken what it holds: the host shows it when it tells next.
+    pub(super) fn taken(&mut self, instance: InstanceId) {
+        let row = &mut self.instances[instance];
+        if std::mem::replace(&mut row.is_taking, false) {
+            row.taken_at_telling = self.memory.telling;
+            self.memory.taking = self.memory.taking.saturating_sub(row.unseen());
+            self.memory.fresh = self.memory.fresh.saturating_add(row.unseen());
+        }
     }
 
     /// What an instance holds is known better.
@@ -175,10 +186,10 @@ impl Dispatch {
         }
     }
 
-    /// What instances hold that are there, for a shell that cannot see it. Those that start count for nothing yet.
+    /// What instances hold, for a shell that cannot see it. Those that still take it are counted elsewhere.
     pub fn held_bytes(&self) -> u64 {
         let rows = self.instances.ids().into_iter().filter_map(|id| self.instances.find(id));
-        let rows = rows.filter(|row| row.state != State::Starting);
+        let rows = rows.filter(|row| !row.is_taking);
         rows.fold(0, |sum: u64, row| sum.saturating_add(row.bytes))
     }
 

@@ -111,7 +111,8 @@ pub enum Event {
     /// So many instances of this pool are to be there before anybody asks; none ends that. One pool of a version at a
     /// time: a new release takes over from the one before.
     Provide { pool: PoolId, count: u32 },
-    /// What the host has, and what of instances that start is among what it has no more.
+    /// What the host has, and what it has no more because of instances that take what they need: they start, or run for the
+    /// first time.
     Memory { available_bytes: u64, total_bytes: u64, shown: Vec<(InstanceId, u64)> },
     /// An idle instance stands still, and holds so much that no other one shares: what the host gets back when it ends.
     Weighed { instance: InstanceId, bytes: u64 },
@@ -196,6 +197,9 @@ pub struct Settings {
     pub runnable_max: usize,
     /// Of the host's memory, what instances must leave free.
     pub spare_percent: u32,
+    /// Whether `shown` tells of all that take what they need, until their first invocation is over. If not, they count
+    /// until they are ready.
+    pub are_weighed: bool,
     pub keep_alive: KeepAlive,
     /// Functions without instances whose history is kept, and how long.
     pub histories_max: usize,
@@ -260,6 +264,7 @@ impl Settings {
             short_max: Duration::from_millis(2),
             runnable_max: cores.saturating_mul(2),
             spare_percent: 10,
+            are_weighed: false,
             keep_alive: KeepAlive { policy: Policy::Predictive, keep: Duration::from_secs(600) },
             histories_max: 10_000,
             history: Duration::from_secs(4 * 60 * 60),

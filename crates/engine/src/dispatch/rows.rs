@@ -86,7 +86,8 @@ pub struct Instance {
     /// What it holds, as far as is known, and whether that was weighed while it stood still.
     pub bytes: u64,
     pub is_weighed: bool,
-    /// What of that the host showed already when it was not ready yet.
+    /// It has not taken all yet that it will hold, and the host shows so much of it.
+    pub is_taking: bool,
     pub shown: u64,
     pub started: Timestamp,
     /// When it ends, if it stays idle.
@@ -96,8 +97,8 @@ pub struct Instance {
     /// What decides when it goes, and under what it stands in the order of those that may have to go.
     pub rank: (u64, u64),
     pub queued: Option<(u64, u64)>,
-    /// Which telling of the host's memory it was ready after.
-    pub ready_at_telling: u64,
+    /// Which telling of the host's memory was the last before it had taken what it holds.
+    pub taken_at_telling: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

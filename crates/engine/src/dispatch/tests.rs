@@ -328,6 +328,33 @@ fn what_the_host_shows_of_one_that_starts_is_not_counted_twice() {
 }
 
 #[test]
+fn one_that_runs_for_the_first_time_has_not_taken_all_yet() {
+    let script = "memory 300 1000
+         ask 1 f -> start 1 for 1
+         ready 1
+         memory 290 1000 1 10
+         ask 2 g -> start 2 for 2
+         memory 290 1000 1 10
+         ask 3 h -> throttle 3 by Concurrency, forget h
+         memory 210 1000 1 90
+         ask 3 h -> throttle 3 by Concurrency, forget h
+         free 1 1 100 90
+         memory 300 1000
+         ask 4 h -> start 3 for 4";
+    check(Settings { are_weighed: true, ..settings() }, script);
+    // Where nobody weighs them, the host shows all of one that is ready.
+    let weighed_by_nobody = "memory 300 1000
+         ask 1 f -> start 1 for 1
+         ready 1
+         memory 290 1000
+         ask 2 g -> start 2 for 2
+         ready 2
+         memory 280 1000
+         ask 3 h -> start 3 for 3";
+    check(settings(), weighed_by_nobody);
+}
+
+#[test]
 fn what_ends_gives_back_what_it_held_when_it_stood_still() {
     check(
         Settings { instances_max: 10, ..settings() },
