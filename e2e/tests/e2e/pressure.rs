@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
-use std::path::Path;
 use std::time::Duration;
 
-use e2e::{Lamp, client, clients, python, run};
+use e2e::{Lamp, invoke, make_python};
 
 /// Holds so many MB for good from its first call on, and for so long before it answers.
 const FUNCTION: &str = "
@@ -20,18 +18,6 @@ def handler(event, context):
 ";
 
 const LIMIT_MB: u64 = 256;
-
-fn invoke(lamp: &Lamp, function: &str, event: &str) -> String {
-    let mut stream = lamp.connect();
-    let length = event.len();
-    let request = format!(
-        "POST /2015-03-31/functions/{function}/invocations HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{event}"
-    );
-    stream.write_all(request.as_bytes()).expect("send the request");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("read the answer");
-    answer
-}
 
 /// What a server and all that it runs hold, in MB: each process's own pages, and its part of those that it shares but for
 /// files. `None` where that cannot be seen.
@@ -61,14 +47,6 @@ fn held_mb(lamp: &Lamp) -> Option<u64> {
     Some(held_kb / 1024)
 }
 
-fn make(lamp: &Lamp, names: &[String], code: &Path) {
-    for name in names {
-        let mut make = client(lamp, &python());
-        make.arg(clients().join("python/make_function.py")).args([name, "512", "60"]).arg(code);
-        run(make);
-    }
-}
-
 /// Each holds 40 MB: five fit at most, and there are twice as many.
 #[test]
 fn a_server_stays_within_its_memory() {
@@ -77,7 +55,7 @@ fn a_server_stays_within_its_memory() {
     fs::write(&code, FUNCTION).unwrap();
     let lamp = Lamp::start_with(&["--memory", &format!("{LIMIT_MB}MB")]);
     let names: Vec<String> = (0..10).map(|number| format!("large-{number}")).collect();
-    make(&lamp, &names, &code);
+    names.iter().for_each(|name| make_python(&lamp, name, 512, 60, &code));
     // One after the other: who is idle makes room, and nobody is told anything.
     for round in 0..2 {
         for name in &names {

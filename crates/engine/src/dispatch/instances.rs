@@ -33,6 +33,8 @@ impl Dispatch {
             until: None,
             alarm: None,
             rank: (0, 0),
+            is_guest: !self.has_plenty(pool),
+            rested: now,
             queued: None,
             taken_at_telling: 0,
         });
@@ -85,6 +87,7 @@ impl Dispatch {
         };
         self.rank(now, instance);
         let row = &mut self.instances[instance];
+        row.rested = now;
         if let Some(plan) = plan {
             row.until = plan.until;
         }

@@ -9,8 +9,9 @@ use std::collections::BTreeSet;
 
 use base::Timestamp;
 
+use super::estimate::Estimate;
 use super::keep::Worth;
-use super::rows::{Instance, State};
+use super::rows::{Function, Instance, State};
 use super::{Command, Dispatch, InstanceId, PoolId};
 
 impl Instance {
@@ -40,6 +41,8 @@ pub struct Memory {
     pub order: BTreeSet<((u64, u64), InstanceId)>,
     /// What the last one that had to go was worth.
     clock: u64,
+    /// How long those had been idle that had to go, guests aside.
+    pub lasted: Estimate,
     /// Counts the times that an instance became idle.
     turns: u64,
 }
@@ -171,11 +174,17 @@ impl Dispatch {
 
     /// Puts an idle instance where it stands among those that may have to go.
     pub(super) fn rank(&mut self, now: Timestamp, instance: InstanceId) {
-        let row = &self.instances[instance];
-        let function = &self.functions[self.pools[row.pool].function];
-        let worth = Worth { clock: self.memory.clock, cold: function.cold.get().unwrap_or_default(), bytes: row.bytes };
-        let rank = (self.settings.keep_alive.rank(now, &function.arrivals, worth), self.memory.next_turn());
+        let (function, worth) = self.worth(instance);
+        // One that would be gone before it is called again had better go at once.
+        let lasts = match (function.arrivals.gap.get(), self.memory.lasted.get()) {
+            (Some(gap), Some(lasted)) => gap <= lasted,
+            _ => true,
+        };
+        let bar = if self.instances[instance].is_guest && !lasts { self.bar(now) } else { 0 };
+        let rank = self.settings.keep_alive.rank(now, &function.arrivals, Worth { bar, ..worth });
+        let rank = (rank, self.memory.next_turn());
         let row = &mut self.instances[instance];
+        row.is_guest &= rank.0 == 0;
         row.rank = rank;
         // Under what it was worth before, it is looked at again in time; not so if it is worth less now.
         if row.queued.is_none_or(|queued| rank < queued) {
@@ -184,6 +193,20 @@ impl Dispatch {
             }
             self.memory.order.insert((rank, instance));
         }
+    }
+
+    fn worth(&self, instance: InstanceId) -> (&Function, Worth) {
+        let row = &self.instances[instance];
+        let function = &self.functions[self.pools[row.pool].function];
+        let cold = function.cold.get().unwrap_or_default();
+        (function, Worth { clock: self.memory.clock, cold, bytes: row.bytes, bar: 0 })
+    }
+
+    /// What is gained by the one that is worth least, of those that did not come as guests.
+    fn bar(&self, now: Timestamp) -> u64 {
+        let Some((_, instance)) = self.memory.order.range(((1, 0), InstanceId::MIN)..).next() else { return 0 };
+        let (function, worth) = self.worth(*instance);
+        self.settings.keep_alive.gain(now, &function.arrivals, worth)
     }
 
     /// What instances hold, for a shell that cannot see it. Those that still take it are counted elsewhere.
@@ -250,6 +273,10 @@ impl Dispatch {
                 continue;
             }
             self.memory.clock = self.memory.clock.max(queued.0);
+            if queued.0 > 0 {
+                let rested = self.instances[instance].rested;
+                self.memory.lasted.add(now.since(rested));
+            }
             self.end(now, instance, out);
             return true;
         }

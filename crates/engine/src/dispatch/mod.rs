@@ -36,6 +36,8 @@ mod memory;
 mod property;
 mod provisioned;
 mod rows;
+#[cfg(test)]
+mod small_host;
 mod table;
 #[cfg(test)]
 mod tests;

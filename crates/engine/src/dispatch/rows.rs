@@ -96,6 +96,10 @@ pub struct Instance {
     pub alarm: Option<Timestamp>,
     /// What decides when it goes, and under what it stands in the order of those that may have to go.
     pub rank: (u64, u64),
+    /// It came where memory was short, and has not been worth a place yet.
+    pub is_guest: bool,
+    /// When it had nothing to do any more.
+    pub rested: Timestamp,
     pub queued: Option<(u64, u64)>,
     /// Which telling of the host's memory was the last before it had taken what it holds.
     pub taken_at_telling: u64,
