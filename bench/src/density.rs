@@ -30,8 +30,9 @@ const UNCALLED: [usize; 2] = [1_000, 10_000];
 /// the cores have enough to do; those that follow are shorter, where nothing but memory can be why one is cold.
 const SMALL_BYTES: u64 = 4 << 30;
 const SMALL_FUNCTIONS: usize = 1_000;
-const SMALL_MINUTES: [Duration; 4] =
-    [Duration::from_secs(60), Duration::from_secs(20), Duration::from_secs(20), Duration::from_secs(20)];
+const SMALL_MINUTES: [u64; 4] = [60, 20, 20, 20];
+/// What functions are configured with, in turn.
+const SMALL_MEMORY_MB: [u32; 3] = [128, 256, 512];
 /// Beyond it a call counts as not answered: a server that is short of memory must say so.
 const SMALL_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -39,7 +40,13 @@ pub fn run() -> Result<()> {
     let functions = functions::built()?;
     instances(&functions)?;
     uncalled()?;
-    small_machine(&functions)
+    small_machine(&functions, &SMALL_MINUTES)
+}
+
+/// The small machine alone, with other minutes, in seconds each.
+pub fn run_small(seconds: &[&str]) -> Result<()> {
+    let seconds = seconds.iter().map(|seconds| Ok(seconds.parse()?)).collect::<Result<Vec<u64>>>()?;
+    small_machine(&functions::built()?, if seconds.is_empty() { &SMALL_MINUTES } else { &seconds })
 }
 
 /// What an idle instance of each function holds, and the runtime that waits for one.
@@ -174,10 +181,11 @@ struct Tally {
     ms: Vec<f64>,
 }
 
-fn small_machine(functions: &[Function]) -> Result<()> {
+fn small_machine(functions: &[Function], minutes: &[u64]) -> Result<()> {
     let plain: Vec<&Function> = functions.iter().filter(|function| function.is_plain()).collect();
     let group = MemoryGroup::new(SMALL_BYTES);
-    let options = ["--concurrency", "10000"];
+    let limit = format!("{}MB", SMALL_BYTES >> 20);
+    let options = ["--concurrency", "10000", "--memory", &limit];
     let lamp = match &group {
         Ok(group) => Peer::lamp_within(group.path(), &options)?,
         Err(error) => {
@@ -188,7 +196,8 @@ fn small_machine(functions: &[Function]) -> Result<()> {
     let mut requests = Vec::with_capacity(SMALL_FUNCTIONS);
     for (number, function) in (0..SMALL_FUNCTIONS).zip(plain.iter().cycle()) {
         let name = format!("small-{number}");
-        lamp.create(function, &name, number as u32)?;
+        let memory_mb = SMALL_MEMORY_MB[number / plain.len() % SMALL_MEMORY_MB.len()];
+        lamp.create_sized(function, &name, number as u32, memory_mb)?;
         requests.push(invocation(&lamp, &name, EVENT)?);
     }
     let mut ends = Vec::new();
@@ -208,7 +217,7 @@ fn small_machine(functions: &[Function]) -> Result<()> {
     );
     let path = group.as_ref().ok().map(|group| group.path().to_owned());
     let sampler = Sampler::start(Duration::from_millis(100), move || MemoryGroup::held_mb(path.as_deref()?));
-    for (round, minute) in SMALL_MINUTES.into_iter().enumerate() {
+    for (round, minute) in minutes.iter().map(|seconds| Duration::from_secs(*seconds)).enumerate() {
         let tallies = small_minute(&lamp, &requests, plain.len(), minute, &mut ends)?;
         for (function, tally) in plain.iter().zip(tallies) {
             tally.print(round + 1, minute, function.name);

@@ -59,6 +59,7 @@ fn main() -> ExitCode {
         ["echo"] => ceiling::echo(),
         ["load", port, function, connections, seconds] => load(port, function, connections, seconds),
         ["replay", arguments @ ..] => replay::run(arguments),
+        ["small_machine", seconds @ ..] => density::run_small(seconds),
         _ => cases(&wanted),
     })
 }

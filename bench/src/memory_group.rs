@@ -20,6 +20,9 @@ impl MemoryGroup {
         let group = Self { path, is_v2 };
         let limit = group.path.join(if is_v2 { "memory.max" } else { "memory.limit_in_bytes" });
         fs::write(&limit, bytes.to_string()).with_context(|| format!("write {}", limit.display()))?;
+        // Nothing of it is swapped out; where the kernel does not count that, nothing is.
+        let (swap, most) = if is_v2 { ("memory.swap.max", 0) } else { ("memory.memsw.limit_in_bytes", bytes) };
+        fs::write(group.path.join(swap), most.to_string()).ok();
         Ok(group)
     }
 
@@ -27,17 +30,18 @@ impl MemoryGroup {
         &self.path
     }
 
-    /// What it holds that cannot be read again from files.
+    /// What it holds, the kernel's part included, that cannot be read again from files.
     pub fn held_mb(path: &Path) -> Option<f64> {
         let text = fs::read_to_string(path.join("memory.stat")).ok()?;
         // On v1 the plain names leave out the groups below.
-        let prefix = if text.contains("\ntotal_rss ") { "total_" } else { "" };
-        let names: &[&str] = if prefix.is_empty() { &["anon", "shmem"] } else { &["rss", "shmem"] };
-        let field = |name: &&str| {
+        let is_v1 = text.contains("\ntotal_rss ");
+        let (usage, prefix) = if is_v1 { ("memory.usage_in_bytes", "total_") } else { ("memory.current", "") };
+        let usage: f64 = fs::read_to_string(path.join(usage)).ok()?.trim().parse().ok()?;
+        let files = ["active_file", "inactive_file"].iter().filter_map(|name| {
             let wanted = format!("{prefix}{name} ");
             text.lines().find_map(|line| line.strip_prefix(&wanted)?.parse::<f64>().ok())
-        };
-        Some(names.iter().filter_map(field).sum::<f64>() / 1e6)
+        });
+        Some((usage - files.sum::<f64>()) / 1e6)
     }
 
     /// How often the kernel killed something in it for want of memory.

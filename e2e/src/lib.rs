@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -129,6 +129,32 @@ pub fn wait_for<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
         std::thread::sleep(STEP);
     }
     panic!("gave up waiting: {what}");
+}
+
+/// Sends a request to the API, on a connection of its own, and gives all of its answer.
+pub fn send(lamp: &Lamp, method: &str, path: &str, body: &str) -> String {
+    let mut stream = lamp.connect();
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).expect("send the request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("read the answer");
+    answer
+}
+
+/// Invokes a function, and gives the answer with its head.
+pub fn invoke(lamp: &Lamp, function: &str, event: &str) -> String {
+    send(lamp, "POST", &format!("/2015-03-31/functions/{function}/invocations"), event)
+}
+
+/// Makes a Python function of a file, with so many MB and a time-out in seconds.
+pub fn make_python(lamp: &Lamp, name: &str, memory_mb: u32, timeout: u32, code: &Path) {
+    let mut make = client(lamp, &python());
+    make.arg(clients().join("python/make_function.py"));
+    make.args([name, &memory_mb.to_string(), &timeout.to_string()]).arg(code);
+    run(make);
 }
 
 /// The `lamp` under test.

@@ -188,7 +188,7 @@ impl<'a> Host<'a> {
     fn tell(&mut self) {
         if let Some(total_bytes) = self.total_bytes {
             let available_bytes = total_bytes.saturating_sub(self.used_bytes);
-            self.step(Event::Memory { available_bytes, total_bytes });
+            self.step(Event::Memory { available_bytes, total_bytes, shown: Vec::new() });
         }
     }
 

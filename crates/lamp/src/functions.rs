@@ -211,6 +211,7 @@ pub fn settings(config: &Config) -> runtime::Settings {
         runtime_match,
         is_cpu_hard: functions.cpu == Cpu::Quota,
         keep_alive: functions.keep_alive,
+        memory_bytes: functions.memory_bytes,
         parked_per_kind: functions.parked,
         add_sdk: add_sdk(&config.data_dir),
         ..runtime::Settings::new(config.data_dir.join("cache"), sdk_dir(&config.data_dir))

@@ -82,6 +82,7 @@ pub fn settings(functions: &Functions) -> sandbox::Settings {
         allowed_networks: functions.allowed_networks.iter().map(|allowed| (allowed.address, allowed.prefix)).collect(),
         may_forward: functions.may_forward,
         has_egress: functions.network != Some(cli::Network::None),
+        memory_bytes: functions.memory_bytes.map(runtime::of_sandboxes),
         ..sandbox::Settings::default()
     }
 }

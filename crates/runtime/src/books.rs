@@ -94,6 +94,11 @@ impl Books {
         self.tell(Event::Free { instance, ask, freed })
     }
 
+    /// What instances hold by the dispatcher's own books.
+    pub fn held_bytes(&self) -> u64 {
+        self.ledger.lock().dispatch.held_bytes()
+    }
+
     /// Nothing is left of an instance.
     pub fn ended(&self, instance: InstanceId, failure: Option<String>) -> Vec<Starting> {
         self.with(|ledger, starting| {

@@ -436,8 +436,10 @@ impl Made {
             instance: self.log.name.clone(),
             initialization: self.initialization,
         };
+        let sandbox = Arc::new(self.sandbox);
+        inner.memory.begins(id, &sandbox);
         Body {
-            sandbox: self.sandbox,
+            sandbox,
             environment: Environment::new(function.timeout, writer, self.extensions),
             start: self.start,
             waiting: self.waiting,
@@ -483,10 +485,16 @@ impl Home for Place {
         self.inner.start_all(self.inner.books.tell(Event::Waits { instance: self.id }));
     }
 
+    fn weighed(&self, bytes: u64) {
+        self.inner.memory.is_over(self.id);
+        self.inner.start_all(self.inner.books.tell(Event::Weighed { instance: self.id, bytes }));
+    }
+
     fn free(&self, ask: AskId, freed: Freed) {
         if self.wishes.swap(false, Ordering::Relaxed) {
             self.inner.templates.wish(&self.function, self.tenant.as_deref());
         }
+        self.inner.memory.is_over(self.id);
         self.inner.start_all(self.inner.books.free(self.id, ask, freed));
     }
 

@@ -46,4 +46,5 @@ mod trace;
 mod variables;
 
 pub use languages::{Family, Interpreter, Offer, RUNTIMES, Sdk, Serving, has_interpreter, survey};
+pub use memory::of_sandboxes;
 pub use runtime::{Host, Key, Match, NewError, Parts, Runtime, Settings};

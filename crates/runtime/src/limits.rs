@@ -118,11 +118,30 @@ pub const PARKED_MAX: u32 = 32;
 /// How long making rooms ahead waits for instances that are being started.
 pub const PARK_AFTER_LAUNCH_MAX: Duration = Duration::from_millis(100);
 
-/// What images of templates hold together; their clones share it.
+/// What images of templates hold together; their clones share it. Of a small machine or limit, that part at most.
 pub const IMAGES_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+pub const IMAGES_PART_MAX: u64 = 32;
 
-/// With less of the machine's memory to spare, no template is made.
+/// With less of the memory to spare, no template is made: a gigabyte, or of a small machine or limit a quarter.
 pub const MEMORY_SPARE_BYTES: u64 = 1024 * 1024 * 1024;
+pub const MEMORY_SPARE_PART: u64 = 4;
+
+/// Of a limit of memory, what is kept for the server itself, images of templates included: sandboxes together never get
+/// it. At least so much.
+pub const SERVER_PART: u64 = 16;
+pub const SERVER_BYTES_MIN: u64 = 64 * 1024 * 1024;
+
+/// The least limit that leaves functions something.
+pub const MEMORY_BYTES_MIN: u64 = 256 * 1024 * 1024;
+
+/// Of the memory, what instances leave free.
+pub const SPARE_PERCENT: u32 = 10;
+
+/// What a parked room holds, about. Under a limit of memory, all of them have the same part of it as images.
+pub const PARKED_BYTES: u64 = 10 * 1024 * 1024;
+
+/// Instances that are weighed each time that memory is told, of those that start or run for the first time.
+pub const WEIGHED_AT_ONCE_MAX: usize = 64;
 
 /// Versions of which is remembered that they have a template, or cannot have one.
 pub const TEMPLATES_KNOWN_MAX: usize = 1_024;

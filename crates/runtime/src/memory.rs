@@ -1,16 +1,28 @@
-//! What memory the host has for instances, told to the dispatcher from time to time.
+//! What memory there is for instances, told to the dispatcher from time to time.
 //!
-//! The host's own figures, and those of each control group that the server is in: whichever leaves least. What a group
-//! holds of files counts as free, as it does in the host's figures: the kernel gives it up when it is needed.
+//! The host's own figures, those of each control group that the server is in, and the limit that the operator has set:
+//! whichever leaves least. What a group holds of files counts as free, as it does in the host's figures: the kernel
+//! gives it up when it is needed. Of the operator's limit is taken what the server itself holds and what its sandboxes
+//! do: as their group counts it, or by the dispatcher's own books where the host lends no groups.
+//!
+//! What instances hold is told with it that start or run for the first time, so that nobody counts it twice.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use engine::dispatch::Event;
+use engine::dispatch::{Event, InstanceId};
+use parking_lot::Mutex;
+use sandbox::Sandbox;
 use tokio::time::sleep;
 
-use crate::limits::{MEMORY_TOLD_EVERY, MEMORY_TOLD_EVERY_IN_HASTE};
+use crate::limits::{
+    IMAGES_BYTES_MAX, IMAGES_PART_MAX, MEMORY_SPARE_BYTES, MEMORY_SPARE_PART, MEMORY_TOLD_EVERY,
+    MEMORY_TOLD_EVERY_IN_HASTE, PARKED_BYTES, PARKED_MAX, SERVER_BYTES_MIN, SERVER_PART, SPARE_PERCENT,
+    WEIGHED_AT_ONCE_MAX,
+};
 use crate::runtime::Inner;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,16 +39,97 @@ struct Group {
     stat: PathBuf,
 }
 
+/// What is weighed, and what was told last.
+pub struct Scales {
+    /// The operator's limit.
+    limit_bytes: Option<u64>,
+    groups: Vec<Group>,
+    /// Instances until their first invocation is over, and what each was found to hold.
+    taking: Mutex<BTreeMap<InstanceId, (Weak<Sandbox>, u64)>>,
+    /// Whom to weigh next: not all at once.
+    turn: Mutex<Option<InstanceId>>,
+    told: Mutex<Option<Memory>>,
+}
+
+impl Scales {
+    pub fn new(limit_bytes: Option<u64>) -> Scales {
+        Scales {
+            limit_bytes,
+            groups: groups(&fs::read_to_string("/proc/self/cgroup").unwrap_or_default()),
+            taking: Mutex::default(),
+            turn: Mutex::default(),
+            told: Mutex::default(),
+        }
+    }
+
+    /// An instance takes what it needs, until `is_over`.
+    pub fn begins(&self, instance: InstanceId, sandbox: &Arc<Sandbox>) {
+        self.taking.lock().insert(instance, (Arc::downgrade(sandbox), 0));
+    }
+
+    pub fn is_over(&self, instance: InstanceId) {
+        self.taking.lock().remove(&instance);
+    }
+
+    /// What those hold that take what they need: a lower bound of what the host shows of them a moment later. Of many,
+    /// some are weighed each time, in turn.
+    fn shown(&self) -> Vec<(InstanceId, u64)> {
+        let mut turn = self.turn.lock();
+        let next: Vec<_> = {
+            let taking = self.taking.lock();
+            let after = turn.map_or(Bound::Unbounded, Bound::Excluded);
+            let known = taking.range((after, Bound::Unbounded)).map(|(id, (sandbox, _))| (*id, sandbox.clone()));
+            known.take(WEIGHED_AT_ONCE_MAX).collect()
+        };
+        *turn = next.last().map(|(id, _)| *id).filter(|_| next.len() == WEIGHED_AT_ONCE_MAX);
+        drop(turn);
+        let weighed = next.into_iter().filter_map(|(id, sandbox)| Some((id, sandbox.upgrade()?.held_bytes()?)));
+        let weighed: Vec<_> = weighed.collect();
+        let mut taking = self.taking.lock();
+        for (id, bytes) in weighed {
+            if let Some((_, held)) = taking.get_mut(&id) {
+                *held = bytes;
+            }
+        }
+        taking.iter().map(|(id, (_, held))| (*id, *held)).collect()
+    }
+
+    /// Whether memory is better left to instances.
+    pub fn is_short(&self) -> bool {
+        self.told.lock().is_some_and(|told| {
+            let part = told.total_bytes.checked_div(MEMORY_SPARE_PART).unwrap_or(0);
+            told.available_bytes < part.min(MEMORY_SPARE_BYTES)
+        })
+    }
+
+    /// What images of templates may hold together.
+    pub fn images_max(&self) -> u64 {
+        let total = self.told.lock().map_or(u64::MAX, |told| told.total_bytes);
+        total.checked_div(IMAGES_PART_MAX).unwrap_or(0).min(IMAGES_BYTES_MAX)
+    }
+}
+
+/// Of a limit for everything, what sandboxes may hold together.
+pub fn of_sandboxes(limit_bytes: u64) -> u64 {
+    let own = limit_bytes.checked_div(SERVER_PART).unwrap_or(0).max(SERVER_BYTES_MIN);
+    limit_bytes.saturating_sub(own)
+}
+
+/// How many rooms may be parked under a limit.
+pub fn parked_max(limit_bytes: Option<u64>) -> u32 {
+    let part = limit_bytes.and_then(|bytes| bytes.checked_div(IMAGES_PART_MAX.saturating_mul(PARKED_BYTES)));
+    part.and_then(|rooms| u32::try_from(rooms).ok()).map_or(PARKED_MAX, |rooms| rooms.min(PARKED_MAX))
+}
+
 /// Tells until the runtime is no more, at once for the first time.
 pub fn tell(inner: &Arc<Inner>) {
-    let groups = groups(&fs::read_to_string("/proc/self/cgroup").unwrap_or_default());
-    tell_once(inner, &groups);
+    tell_once(inner);
     let spawn = Arc::clone(&inner.parts.spawn);
     let inner = Arc::downgrade(inner);
     let task = async move {
         loop {
             let Some(alive) = inner.upgrade() else { return };
-            tell_once(&alive, &groups);
+            tell_once(&alive);
             let pause = if alive.stock.is_launching() { MEMORY_TOLD_EVERY_IN_HASTE } else { MEMORY_TOLD_EVERY };
             drop(alive);
             sleep(pause).await;
@@ -45,21 +138,46 @@ pub fn tell(inner: &Arc<Inner>) {
     spawn.spawn("memory", Box::pin(task));
 }
 
-fn tell_once(inner: &Arc<Inner>, groups: &[Group]) {
-    if let Some(Memory { available_bytes, total_bytes }) = measure(groups) {
-        inner.start_all(inner.books.tell(Event::Memory { available_bytes, total_bytes }));
+fn tell_once(inner: &Arc<Inner>) {
+    let shown = inner.memory.shown();
+    let limited = inner.memory.limit_bytes.map(|limit| {
+        let own = own_bytes().saturating_add(inner.templates.image_bytes());
+        let sandboxes = inner.parts.isolation.held_bytes().unwrap_or_else(|| {
+            let parked = u64::from(inner.stock.parked()).saturating_mul(PARKED_BYTES);
+            inner.books.held_bytes().saturating_add(parked)
+        });
+        within(limit, own, sandboxes)
+    });
+    let groups = inner.memory.groups.iter().filter_map(Group::measure);
+    let Some(memory) = of_this_host().map(|host| groups.chain(limited).fold(host, Memory::least)) else { return };
+    *inner.memory.told.lock() = Some(memory);
+    let Memory { available_bytes, total_bytes } = memory;
+    inner.start_all(inner.books.tell(Event::Memory { available_bytes, total_bytes, shown }));
+}
+
+/// What a limit leaves. What sandboxes may hold together is less than all of it, and the spare part comes out of the rest.
+fn within(limit_bytes: u64, own_bytes: u64, sandboxes_bytes: u64) -> Memory {
+    let spare = limit_bytes.saturating_mul(SPARE_PERCENT.into()).checked_div(100).unwrap_or(0);
+    let most = limit_bytes.saturating_sub(own_bytes).min(of_sandboxes(limit_bytes).saturating_add(spare));
+    Memory { available_bytes: most.saturating_sub(sandboxes_bytes), total_bytes: limit_bytes }
+}
+
+/// What this process holds that no file backs.
+fn own_bytes() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    field(&status, "RssAnon:").unwrap_or(0).saturating_mul(1024)
+}
+
+impl Memory {
+    fn least(self, other: Memory) -> Memory {
+        Memory {
+            available_bytes: self.available_bytes.min(other.available_bytes),
+            total_bytes: self.total_bytes.min(other.total_bytes),
+        }
     }
 }
 
-fn measure(groups: &[Group]) -> Option<Memory> {
-    let host = of_this_host()?;
-    Some(groups.iter().filter_map(Group::measure).fold(host, |least, group| Memory {
-        available_bytes: least.available_bytes.min(group.available_bytes),
-        total_bytes: least.total_bytes.min(group.total_bytes),
-    }))
-}
-
-pub fn of_this_host() -> Option<Memory> {
+fn of_this_host() -> Option<Memory> {
     of_host(&fs::read_to_string("/proc/meminfo").ok()?)
 }
 
@@ -134,14 +252,27 @@ mod tests {
         assert_eq!(group.measure(), None, "it has no limit");
         fs::write(&group.limit, "900\n").unwrap();
         assert_eq!(group.measure(), Some(Memory { available_bytes: 500, total_bytes: 900 }));
-        let least = measure(&[group]).unwrap();
-        assert_eq!((least.available_bytes, least.total_bytes), (500, 900));
+        assert_eq!(host.least(group.measure().unwrap()), Memory { available_bytes: 500, total_bytes: 900 });
+    }
+
+    #[test]
+    fn a_limit_is_for_the_server_and_all_that_it_runs() {
+        const MIB: u64 = 1 << 20;
+        let left = |limit, own, sandboxes| within(limit * MIB, own * MIB, sandboxes * MIB).available_bytes / MIB;
+        assert_eq!(left(4_096, 40, 1_000), 3_056);
+        assert_eq!(left(4_096, 40, 4_090), 0);
+        // Of a small one the server keeps a larger part.
+        assert_eq!(of_sandboxes(4_096 * MIB) / MIB, 3_840);
+        assert_eq!(of_sandboxes(256 * MIB) / MIB, 192);
+        assert_eq!(left(256, 20, 92), 100 + 25);
+        assert_eq!([None, Some(256 * MIB), Some(4_096 * MIB)].map(parked_max), [32, 0, 12]);
     }
 
     #[test]
     fn this_host_tells_what_it_has() {
         let own = fs::read_to_string("/proc/self/cgroup").unwrap();
-        let memory = measure(&groups(&own)).unwrap();
+        let groups = groups(&own);
+        let memory = groups.iter().filter_map(Group::measure).fold(of_this_host().unwrap(), Memory::least);
         assert!(memory.available_bytes > 0 && memory.available_bytes <= memory.total_bytes);
     }
 }

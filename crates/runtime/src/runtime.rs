@@ -18,6 +18,7 @@ use crate::books::{self, Books, Starting};
 use crate::code::CodeCache;
 use crate::instance::{Left, Order};
 use crate::languages::Languages;
+use crate::memory::Scales;
 use crate::prepare::{self, Preparer};
 use crate::stock::{self, Stock};
 use crate::template::{self, Templates};
@@ -42,6 +43,8 @@ pub struct Settings {
     /// AWS's hard share of the CPU instead of a weight.
     pub is_cpu_hard: bool,
     pub keep_alive: Duration,
+    /// What the server and all that it runs may hold together. `None`: all that the host has.
+    pub memory_bytes: Option<u64>,
     /// Rooms and runtimes that are held ready, of each kind that was wanted. None: every instance is made from nothing.
     pub parked_per_kind: u32,
     /// The port of 127.0.0.1 at which functions find the platform's own API.
@@ -60,6 +63,7 @@ impl Settings {
             network: Network::Loopback,
             is_cpu_hard: false,
             keep_alive: limits::KEEP_ALIVE_DEFAULT,
+            memory_bytes: None,
             parked_per_kind: limits::PARKED_PER_KIND,
             api_port: 4566,
         }
@@ -129,15 +133,18 @@ pub(crate) struct Inner {
     pub preparer: Preparer,
     pub templates: Templates,
     pub books: Books,
+    pub memory: Scales,
     /// Told of each instance that ends.
     instance_ended: Notify,
 }
 
 /// Lambda's rules, and what the operator may choose of the rest.
-fn dispatch_settings(settings: &Settings) -> engine::dispatch::Settings {
+fn dispatch_settings(settings: &Settings, isolation: &Isolation) -> engine::dispatch::Settings {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     engine::dispatch::Settings {
         instances_max: limits::INSTANCES_MAX,
+        spare_percent: limits::SPARE_PERCENT,
+        are_weighed: isolation.held_bytes().is_some(),
         keep_alive: KeepAlive { policy: Policy::Predictive, keep: settings.keep_alive },
         ..engine::dispatch::Settings::new(cores)
     }
@@ -158,18 +165,19 @@ impl Runtime {
         let parked = stock::Limits {
             per_kind: settings.parked_per_kind,
             per_kind_max: limits::PARKED_PER_KIND_MAX.max(settings.parked_per_kind),
-            total_max: limits::PARKED_MAX.max(settings.parked_per_kind),
+            total_max: memory::parked_max(settings.memory_bytes).max(settings.parked_per_kind),
         };
         let isolation = parts.isolation.clone();
         let (preparer, expected) = Preparer::new();
         let (templates, wishes) = Templates::new(settings.parked_per_kind > 0);
-        let books = Books::new(dispatch_settings(&settings), parts.clock.now());
+        let books = Books::new(dispatch_settings(&settings, &isolation), parts.clock.now());
         let inner = Arc::new(Inner {
             stock: Stock::new(isolation, settings.network, settings.api_port, parked, &parts.spawn),
             preparer,
             templates,
             code,
             languages: Languages::new(settings.clone(), languages_dir),
+            memory: Scales::new(settings.memory_bytes),
             settings,
             parts,
             books,
@@ -264,6 +272,7 @@ struct Gone {
 
 impl Drop for Gone {
     fn drop(&mut self) {
+        self.inner.memory.is_over(self.id);
         let starting = self.inner.books.ended(self.id, self.failure.take());
         self.inner.start_all(starting);
         self.inner.instance_ended.notify_waiters();

@@ -34,11 +34,10 @@ use crate::instance::Start;
 use crate::languages::{Family, Served};
 use crate::launch::{self, Source};
 use crate::limits::{
-    AHEAD_CPU_MILLIS, EXPECTED_MAX, IMAGES_BYTES_MAX, MEMORY_SPARE_BYTES, SANDBOX_START_TIMEOUT,
-    TEMPLATE_PRINTED_BYTES_MAX, TEMPLATE_TRIES_MAX, TEMPLATE_UNWANTED_AFTER, TEMPLATES_KNOWN_MAX,
+    AHEAD_CPU_MILLIS, EXPECTED_MAX, SANDBOX_START_TIMEOUT, TEMPLATE_PRINTED_BYTES_MAX, TEMPLATE_TRIES_MAX,
+    TEMPLATE_UNWANTED_AFTER, TEMPLATES_KNOWN_MAX,
 };
 use crate::logs::{Output, Written};
-use crate::memory;
 use crate::runtime::{Inner, Key};
 use crate::stock::Kind;
 
@@ -264,6 +263,13 @@ impl Templates {
         }
     }
 
+    /// What images hold together.
+    pub fn image_bytes(&self) -> u64 {
+        let table = self.table.lock();
+        let templates = table.known.values().filter_map(|known| known.template.as_ref());
+        templates.fold(0, |sum: u64, template| sum.saturating_add(template.image().memory_bytes()))
+    }
+
     /// Takes out what is too much, and what nobody has wanted for long.
     fn clear(&self, bytes_max: u64) -> Vec<Arc<Template>> {
         let mut table = self.table.lock();
@@ -289,7 +295,7 @@ pub fn run(inner: Weak<Inner>, mut wishes: Wishes, spawn: &Arc<dyn Spawn>) {
             let Some(inner) = inner.upgrade() else { return };
             inner.stock.wait_for_launches().await;
             grant(&inner, &wish).await;
-            for template in inner.templates.clear(IMAGES_BYTES_MAX) {
+            for template in inner.templates.clear(inner.memory.images_max()) {
                 inner.stock.forget(&Kind::Clone(template));
             }
         }
@@ -301,7 +307,7 @@ async fn grant(inner: &Arc<Inner>, wish: &Wish) {
     let Wish { function, tenant } = wish;
     let Ok(served) = inner.languages.serve(&function.runtime).await else { return };
     let Kind::Runtime(recipe) = launch::kind(inner, function, &served) else { return };
-    if served.family != Family::Python || is_memory_short() {
+    if served.family != Family::Python || inner.memory.is_short() {
         return;
     }
     let owner = Owner::new(function, tenant.as_deref(), &served);
@@ -406,9 +412,4 @@ async fn take(sandbox: &Sandbox, process: ProcessId) -> Result<Image, ImageError
             taken => return taken,
         }
     }
-}
-
-/// Whether the machine has better use for its memory.
-fn is_memory_short() -> bool {
-    memory::of_this_host().is_some_and(|memory| memory.available_bytes < MEMORY_SPARE_BYTES)
 }

@@ -24,6 +24,9 @@ pub(crate) type Started = (Box<dyn Room>, Vec<TcpListener>);
 
 pub(crate) trait Backend: Send + Sync {
     fn start(&self, spec: Spec) -> BoxFuture<'_, Result<Started, StartError>>;
+    fn held_bytes(&self) -> Option<u64> {
+        None
+    }
 }
 
 impl Isolation {
@@ -31,6 +34,11 @@ impl Isolation {
     pub async fn start(&self, spec: Spec) -> Result<Sandbox, StartError> {
         let (room, listeners) = self.0.start(spec).await?;
         Ok(Sandbox { room, listeners })
+    }
+
+    /// What all sandboxes together hold that the host cannot take back, where it counts that. Files, opened and read.
+    pub fn held_bytes(&self) -> Option<u64> {
+        self.0.held_bytes()
     }
 }
 
@@ -72,6 +80,9 @@ pub(crate) trait Room: Send + Sync {
     fn thaw(&self) -> io::Result<()>;
     fn usage(&self) -> io::Result<Usage>;
     fn memory_peak_bytes(&self) -> Option<u64> {
+        None
+    }
+    fn held_bytes(&self) -> Option<u64> {
         None
     }
     fn kill(&self) -> BoxFuture<'_, ()>;
@@ -169,6 +180,12 @@ impl Sandbox {
     /// after each invocation.
     pub fn memory_peak_bytes(&self) -> Option<u64> {
         self.room.memory_peak_bytes()
+    }
+
+    /// What it holds now and gives back when it ends, where the host counts it: not what it has read of files. Two files,
+    /// opened and read: too much for each invocation.
+    pub fn held_bytes(&self) -> Option<u64> {
+        self.room.held_bytes()
     }
 
     /// What it holds and has used, from its cgroups: a file for each figure, opened and read anew.

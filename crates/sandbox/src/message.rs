@@ -67,6 +67,8 @@ pub enum Report {
         features: crate::Features,
         /// The spawner has made the host forward packets.
         has_set_switch: bool,
+        /// The group of all sandboxes.
+        groups: Group,
     },
     Refused {
         step: String,

@@ -1,9 +1,8 @@
 //! Functions that write without end: the server's memory does not grow, and others are served meanwhile.
 
-use std::io::{Read, Write};
 use std::path::Path;
 
-use e2e::{Lamp, client, clients, python, run};
+use e2e::{Lamp, invoke, make_python};
 
 /// Writes so many MB in lines of a hundred bytes, or in one.
 const FUNCTION: &str = "
@@ -31,32 +30,14 @@ fn memory_kb(lamp: &Lamp, key: &str) -> u64 {
     line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().expect("it is a number")
 }
 
-fn invoke(lamp: &Lamp, function: &str, event: &str) -> String {
-    let mut stream = lamp.connect();
-    let length = event.len();
-    let request = format!(
-        "POST /2015-03-31/functions/{function}/invocations HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{event}"
-    );
-    stream.write_all(request.as_bytes()).expect("send the request");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("read the answer");
-    answer
-}
-
-fn make(lamp: &Lamp, name: &str, code: &Path) {
-    let mut make = client(lamp, &python());
-    make.arg(clients().join("python/make_function.py")).args([name, "512", "900"]).arg(code);
-    run(make);
-}
-
 #[test]
 fn a_flood_of_output_costs_the_server_no_memory() {
     let dir = tempfile::tempdir().unwrap();
     let code = dir.path().join("app.py");
     std::fs::write(&code, FUNCTION).unwrap();
     let lamp = Lamp::start_logging(&dir.path().join("data"), &["--log-level", "info"], Path::new("/dev/null"));
-    make(&lamp, "flood", &code);
-    make(&lamp, "victim", &code);
+    make_python(&lamp, "flood", 512, 900, &code);
+    make_python(&lamp, "victim", 512, 900, &code);
     let little = r#"{"lines": true, "megabytes": 1}"#;
     for function in ["flood", "victim"] {
         let answer = invoke(&lamp, function, little);

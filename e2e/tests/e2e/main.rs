@@ -1,6 +1,7 @@
 //! End to end: the real binary, driven by clients that we did not write. One test binary, so that it links once.
 
 mod clients;
+mod concurrency;
 mod control_plane;
 mod durability;
 mod floods;
@@ -8,6 +9,7 @@ mod functions;
 mod iam;
 mod invoking;
 mod killed;
+mod pressure;
 mod runtimes;
 mod server;
 mod terraform;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use base::Timestamp;
 
+use super::estimate::Estimate;
+
 /// A bin of the histogram is a minute, as in the paper (Shahrad et al., "Serverless in the Wild", 2020), which also
 /// has its reach of four hours.
 const BIN: Duration = Duration::from_secs(60);
@@ -36,6 +38,8 @@ pub struct Arrivals {
     /// Calls lately, as `recent` counts them, and in which half-life that was.
     recent: u64,
     half_life: i64,
+    /// Between its invocations, with none running.
+    pub gap: Estimate,
     idle: Option<Box<Histogram>>,
 }
 
@@ -59,6 +63,7 @@ impl Arrivals {
         if let Some(rested) = self.rested.take() {
             let idle = self.idle.get_or_insert_with(|| Box::new(Histogram { bins: [0; BINS], beyond: 0 }));
             idle.add(now.since(rested));
+            self.gap.add(now.since(rested));
         }
     }
 

@@ -23,17 +23,17 @@ impl Dispatch {
         let (pool, took) = (row.pool, now.since(row.started));
         self.functions[self.pools[pool].function].cold.add(took);
         self.warmed(instance);
+        if !self.settings.are_weighed || self.instances[instance].is_idle() {
+            self.taken(instance);
+        }
         self.settle(now, instance, out);
     }
 
-    /// Its init is over, and what it holds has been taken from the host.
+    /// Its init is over.
     pub(super) fn warmed(&mut self, instance: InstanceId) {
         self.give_place_back(instance);
         let row = &mut self.instances[instance];
         row.state = State::Ready;
-        row.ready_at_telling = self.memory.telling;
-        self.memory.starting = self.memory.starting.saturating_sub(row.bytes);
-        self.memory.fresh = self.memory.fresh.saturating_add(row.bytes);
         if row.is_provisioned
             && let Some(provision) = &mut self.versions[self.pools[row.pool].version].provision
         {
@@ -51,19 +51,11 @@ impl Dispatch {
             Some(_) => None,
             None => Some(self.settings.keep_alive.plan(now, &function.arrivals, function.busy == 0)),
         };
-        let (worth, turn) = (self.worth(function, row.bytes), self.memory.next_turn());
-        let rank = (self.settings.keep_alive.rank(now, &function.arrivals, worth), turn);
+        self.rank(now, instance);
         let row = &mut self.instances[instance];
-        row.rank = rank;
+        row.rested = now;
         if let Some(plan) = plan {
             row.until = plan.until;
-        }
-        // Under what it was worth before, it is looked at again in time; not so if it is worth less now.
-        if row.queued.is_none_or(|queued| rank < queued) {
-            if let Some(queued) = row.queued.replace(rank) {
-                self.memory.order.remove(&(queued, instance));
-            }
-            self.memory.order.insert((rank, instance));
         }
         if let Some(until) = row.until
             && row.alarm.is_none_or(|alarm| until < alarm)

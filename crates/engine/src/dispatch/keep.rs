@@ -29,7 +29,9 @@ pub enum Policy {
     /// will be (Shahrad et al., "Serverless in the Wild", 2020).
     Histogram,
     /// Greedy-dual by how often a function is called lately, kept to the end of its histogram, and started again before
-    /// it will be called, if it had to go meanwhile.
+    /// it will be called, if it had to go meanwhile. One that came where memory was short, and would
+    /// be gone before it is called again, goes at once, unless more is gained by it than by others: where more is called
+    /// in turn than fits, some of it stays.
     Predictive,
 }
 
@@ -54,6 +56,9 @@ pub struct Worth {
     pub clock: u64,
     pub cold: Duration,
     pub bytes: u64,
+    /// What must be gained by one that came where memory was short, and is not likely to be called again in time; 0 for
+    /// all others.
+    pub bar: u64,
 }
 
 /// A function that is called again within this time is worth keeping meanwhile, whatever its histogram says.
@@ -88,15 +93,23 @@ impl KeepAlive {
 
     /// The lower, the sooner it goes.
     pub fn rank(&self, now: Timestamp, arrivals: &Arrivals, worth: Worth) -> u64 {
+        let gain = self.gain(now, arrivals, worth);
+        match self.policy {
+            Policy::Fixed | Policy::LeastRecent | Policy::Histogram => 0,
+            Policy::Predictive if worth.bar > 0 && gain <= worth.bar => 0,
+            Policy::GreedyDual | Policy::Predictive => worth.clock.saturating_add(gain).max(1),
+        }
+    }
+
+    /// What is gained by keeping it: microseconds of starts for each MiB that is held, by how often it is called.
+    pub fn gain(&self, now: Timestamp, arrivals: &Arrivals, worth: Worth) -> u64 {
         let cold = u64::try_from(worth.cold.as_micros()).unwrap_or(u64::MAX).max(1);
-        // Microseconds of a start for each MiB that is held.
         let density = cold.saturating_mul(1 << 20).checked_div(worth.bytes).unwrap_or(cold);
-        let gained = match self.policy {
-            Policy::Fixed | Policy::LeastRecent | Policy::Histogram => return 0,
+        match self.policy {
+            Policy::Fixed | Policy::LeastRecent | Policy::Histogram => 0,
             Policy::GreedyDual => density.saturating_mul(u64::from(arrivals.count)),
             Policy::Predictive => density.saturating_mul(arrivals.recent(now)),
-        };
-        worth.clock.saturating_add(gained)
+        }
     }
 }
 
@@ -137,7 +150,7 @@ mod tests {
     #[test]
     fn what_is_dear_to_start_and_small_and_called_often_stays() {
         let rank = |policy, arrivals: &Arrivals, cold, mib: u64| {
-            let worth = Worth { clock: 5, cold: Duration::from_millis(cold), bytes: mib << 20 };
+            let worth = Worth { clock: 5, cold: Duration::from_millis(cold), bytes: mib << 20, bar: 0 };
             KeepAlive { policy, keep: Duration::from_secs(600) }.rank(secs(0), arrivals, worth)
         };
         for policy in [Policy::GreedyDual, Policy::Predictive] {
@@ -148,5 +161,11 @@ mod tests {
             assert!(rank(policy, &often, 100, 100) > usual && usual > 5);
         }
         assert_eq!(rank(Policy::Fixed, &timer(), 100, 100), 0);
+        let guest = |bar| {
+            let worth = Worth { clock: 5, cold: Duration::from_millis(100), bytes: 100 << 20, bar };
+            KeepAlive { policy: Policy::Predictive, keep: Duration::from_secs(600) }.rank(secs(0), &timer(), worth)
+        };
+        let usual = rank(Policy::Predictive, &timer(), 100, 100);
+        assert_eq!([0, usual - 6, usual - 5].map(guest), [usual, usual, 0]);
     }
 }

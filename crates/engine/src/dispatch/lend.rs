@@ -208,14 +208,14 @@ impl Dispatch {
         let function = self.pools[pool].function;
         self.functions[function].wall.add(freed.wall);
         if let Some(bytes) = freed.bytes {
-            self.functions[function].bytes.add_peak(bytes);
-            self.weigh(instance, bytes);
+            self.peaked(instance, bytes);
         }
         let row = &mut self.instances[instance];
         row.is_spent |= freed.is_spent || !self.pools[pool].shape.is_kept;
         if row.state == State::Starting {
             self.warmed(instance);
         }
+        self.taken(instance);
         self.settle(now, instance, out);
     }
 

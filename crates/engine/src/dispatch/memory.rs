@@ -1,15 +1,25 @@
 //! What instances may hold together, and which of them go when that is too much.
 //!
-//! The shell tells what the host has free, from time to time. Between two tellings the machine counts on: what starts
-//! will take what such instances take, and what was told to end will give back what it holds.
+//! The shell tells what the host has free, from time to time. Between two tellings the machine counts on: what the host
+//! does not show yet of an instance will be taken, up to what such instances take at most; and one that was told to end
+//! will give back what it holds. That is weighed when it stands still, since what it held at most is long given back,
+//! and what it read of files is the host's to take.
 
 use std::collections::BTreeSet;
 
 use base::Timestamp;
 
+use super::estimate::Estimate;
 use super::keep::Worth;
 use super::rows::{Function, Instance, State};
 use super::{Command, Dispatch, InstanceId, PoolId};
+
+impl Instance {
+    /// What of it the host does not show, of one that takes what it needs or had done so only after the last telling.
+    pub fn unseen(&self) -> u64 {
+        self.bytes.saturating_sub(self.shown)
+    }
+}
 
 #[derive(Default)]
 pub struct Memory {
@@ -18,8 +28,9 @@ pub struct Memory {
     spare: u64,
     /// What all instances together may hold.
     most: Option<u64>,
-    /// What the host does not show yet: of instances that start, and of those that were ready after the last telling.
-    pub starting: u64,
+    /// What the host does not show yet: of instances that take what they need, and of those that had done so after the
+    /// last telling. What it has shown of them is counted by the host alone.
+    pub taking: u64,
     pub fresh: u64,
     /// Of those told to end.
     leaving: u64,
@@ -30,6 +41,8 @@ pub struct Memory {
     pub order: BTreeSet<((u64, u64), InstanceId)>,
     /// What the last one that had to go was worth.
     clock: u64,
+    /// How long those had been idle that had to go, guests aside.
+    pub lasted: Estimate,
     /// Counts the times that an instance became idle.
     turns: u64,
 }
@@ -44,26 +57,37 @@ impl Memory {
     fn room(&self) -> i128 {
         let Some(available) = self.available else { return i128::MAX };
         let free = i128::from(available).saturating_add(i128::from(self.leaving));
-        let taken = [self.spare, self.starting, self.fresh].into_iter().map(i128::from).sum();
+        let taken = [self.spare, self.taking, self.fresh].into_iter().map(i128::from).sum();
         free.saturating_sub(taken)
     }
 
     fn is_fresh(&self, row: &Instance) -> bool {
-        row.state == State::Ready && row.ready_at_telling == self.telling
+        !row.is_taking && row.taken_at_telling == self.telling
     }
 
     pub fn leaves(&mut self, row: &Instance) {
-        if row.state == State::Starting {
-            self.starting = self.starting.saturating_sub(row.bytes);
+        self.leaving = self.leaving.saturating_add(row.bytes);
+        let unseen = row.unseen();
+        if row.is_taking {
+            self.taking = self.taking.saturating_sub(unseen);
         } else if self.is_fresh(row) {
-            self.fresh = self.fresh.saturating_sub(row.bytes);
+            self.fresh = self.fresh.saturating_sub(unseen);
         } else {
-            self.leaving = self.leaving.saturating_add(row.bytes);
             return;
         }
-        // The host did not show what it took; it will not show what it gives back.
-        self.leaving = self.leaving.saturating_add(row.bytes);
-        self.available = self.available.map(|available| available.saturating_sub(row.bytes));
+        // The host did not show that it took this; it will not show that it gives it back.
+        self.available = self.available.map(|available| available.saturating_sub(unseen));
+    }
+
+    /// What is counted of one, in place of what was: the host shows the rest.
+    fn recount(&mut self, row: &Instance, before: u64) {
+        let sum = match row.state {
+            State::Ending => return,
+            State::Queued | State::Starting | State::Ready if row.is_taking => &mut self.taking,
+            State::Queued | State::Starting | State::Ready if self.is_fresh(row) => &mut self.fresh,
+            State::Queued | State::Starting | State::Ready => return,
+        };
+        *sum = sum.saturating_sub(before).saturating_add(row.unseen());
     }
 
     pub fn left(&mut self, bytes: u64) {
@@ -78,30 +102,118 @@ impl Memory {
 
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
-        self.starting == 0 && self.fresh == 0 && self.leaving == 0 && self.order.is_empty()
+        self.taking == 0 && self.fresh == 0 && self.leaving == 0 && self.order.is_empty()
     }
 }
 
 impl Dispatch {
-    pub(super) fn told(&mut self, now: Timestamp, available: u64, total: u64, out: &mut Vec<Command>) {
+    pub(super) fn told(
+        &mut self,
+        now: Timestamp,
+        available: u64,
+        total: u64,
+        shown: &[(InstanceId, u64)],
+        out: &mut Vec<Command>,
+    ) {
         let spare = u128::from(total).saturating_mul(self.settings.spare_percent.into()) / 100;
         self.memory.available = Some(available);
         self.memory.spare = u64::try_from(spare).unwrap_or(u64::MAX);
         self.memory.most = Some(total.saturating_sub(self.memory.spare));
         self.memory.fresh = 0;
         self.memory.telling = self.memory.telling.saturating_add(1);
+        for (instance, bytes) in shown {
+            let Some(row) = self.instances.find_mut(*instance) else { continue };
+            if row.is_taking && row.state != State::Ending {
+                let before = row.unseen();
+                row.shown = *bytes;
+                // It takes more than such instances did up to now.
+                row.bytes = row.bytes.max(*bytes);
+                self.memory.recount(&self.instances[*instance], before);
+            }
+        }
         while self.memory.room() < 0 && self.shed(now, out) {}
     }
 
-    /// What an instance holds has been measured.
-    pub(super) fn weigh(&mut self, instance: InstanceId, bytes: u64) {
+    /// An instance has taken what it holds: the host shows it when it tells next.
+    pub(super) fn taken(&mut self, instance: InstanceId) {
         let row = &mut self.instances[instance];
-        let before = std::mem::replace(&mut row.bytes, bytes);
-        if row.state == State::Starting {
-            self.memory.starting = self.memory.starting.saturating_sub(before).saturating_add(bytes);
-        } else if self.memory.is_fresh(&self.instances[instance]) {
-            self.memory.fresh = self.memory.fresh.saturating_sub(before).saturating_add(bytes);
+        if std::mem::replace(&mut row.is_taking, false) {
+            row.taken_at_telling = self.memory.telling;
+            self.memory.taking = self.memory.taking.saturating_sub(row.unseen());
+            self.memory.fresh = self.memory.fresh.saturating_add(row.unseen());
         }
+    }
+
+    /// What an instance holds is known better.
+    fn weigh(&mut self, instance: InstanceId, bytes: u64) {
+        let row = &mut self.instances[instance];
+        let before = row.unseen();
+        row.bytes = bytes;
+        self.memory.recount(&self.instances[instance], before);
+    }
+
+    /// What an instance has held at most: what later ones may need, and, until it is weighed, what it holds.
+    pub(super) fn peaked(&mut self, instance: InstanceId, bytes: u64) {
+        let row = &self.instances[instance];
+        self.functions[self.pools[row.pool].function].bytes.add_peak(bytes);
+        if !row.is_weighed {
+            self.weigh(instance, bytes);
+        }
+    }
+
+    pub(super) fn weighed(&mut self, now: Timestamp, instance: InstanceId, bytes: u64) {
+        // What it gives back was settled when it was told to end, and one that was called meanwhile holds more soon.
+        let Some(row) = self.instances.find_mut(instance).filter(|row| row.is_idle()) else { return };
+        row.is_weighed = true;
+        let is_provisioned = row.is_provisioned;
+        self.weigh(instance, bytes);
+        if !is_provisioned {
+            self.rank(now, instance);
+        }
+    }
+
+    /// Puts an idle instance where it stands among those that may have to go.
+    pub(super) fn rank(&mut self, now: Timestamp, instance: InstanceId) {
+        let (function, worth) = self.worth(instance);
+        // One that would be gone before it is called again had better go at once.
+        let lasts = match (function.arrivals.gap.get(), self.memory.lasted.get()) {
+            (Some(gap), Some(lasted)) => gap <= lasted,
+            _ => true,
+        };
+        let bar = if self.instances[instance].is_guest && !lasts { self.bar(now) } else { 0 };
+        let rank = self.settings.keep_alive.rank(now, &function.arrivals, Worth { bar, ..worth });
+        let rank = (rank, self.memory.next_turn());
+        let row = &mut self.instances[instance];
+        row.is_guest &= rank.0 == 0;
+        row.rank = rank;
+        // Under what it was worth before, it is looked at again in time; not so if it is worth less now.
+        if row.queued.is_none_or(|queued| rank < queued) {
+            if let Some(queued) = row.queued.replace(rank) {
+                self.memory.order.remove(&(queued, instance));
+            }
+            self.memory.order.insert((rank, instance));
+        }
+    }
+
+    fn worth(&self, instance: InstanceId) -> (&Function, Worth) {
+        let row = &self.instances[instance];
+        let function = &self.functions[self.pools[row.pool].function];
+        let cold = function.cold.get().unwrap_or_default();
+        (function, Worth { clock: self.memory.clock, cold, bytes: row.bytes, bar: 0 })
+    }
+
+    /// What is gained by the one that is worth least, of those that did not come as guests.
+    fn bar(&self, now: Timestamp) -> u64 {
+        let Some((_, instance)) = self.memory.order.range(((1, 0), InstanceId::MIN)..).next() else { return 0 };
+        let (function, worth) = self.worth(*instance);
+        self.settings.keep_alive.gain(now, &function.arrivals, worth)
+    }
+
+    /// What instances hold, for a shell that cannot see it. Those that still take it are counted elsewhere.
+    pub fn held_bytes(&self) -> u64 {
+        let rows = self.instances.ids().into_iter().filter_map(|id| self.instances.find(id));
+        let rows = rows.filter(|row| !row.is_taking);
+        rows.fold(0, |sum: u64, row| sum.saturating_add(row.bytes))
     }
 
     /// Whether one more of these fits without that another goes.
@@ -161,13 +273,13 @@ impl Dispatch {
                 continue;
             }
             self.memory.clock = self.memory.clock.max(queued.0);
+            if queued.0 > 0 {
+                let rested = self.instances[instance].rested;
+                self.memory.lasted.add(now.since(rested));
+            }
             self.end(now, instance, out);
             return true;
         }
         false
-    }
-
-    pub(super) fn worth(&self, function: &Function, bytes: u64) -> Worth {
-        Worth { clock: self.memory.clock, cold: function.cold.get().unwrap_or_default(), bytes }
     }
 }

@@ -38,6 +38,8 @@ mod memory;
 mod property;
 mod provisioned;
 mod rows;
+#[cfg(test)]
+mod small_host;
 mod starts;
 mod table;
 #[cfg(test)]
@@ -117,8 +119,11 @@ pub enum Event {
     /// So many instances of this pool are to be there before anybody asks; none ends that. One pool of a version at a
     /// time: a new release takes over from the one before.
     Provide { pool: PoolId, count: u32 },
-    /// What the host has.
-    Memory { available_bytes: u64, total_bytes: u64 },
+    /// What the host has, and what it has no more because of instances that take what they need: they start, or run for the
+    /// first time.
+    Memory { available_bytes: u64, total_bytes: u64, shown: Vec<(InstanceId, u64)> },
+    /// An idle instance stands still, and holds so much that no other one shares: what the host gets back when it ends.
+    Weighed { instance: InstanceId, bytes: u64 },
     /// Whether the host's cores are all at work.
     Cores { are_full: bool },
     /// No more invocations.
@@ -132,7 +137,7 @@ pub enum Event {
 pub struct Freed {
     /// From hand-over to end.
     pub wall: Duration,
-    /// What the instance holds that no other one shares, if it was measured.
+    /// The most that the instance has held at once, if it was measured: what another one may need.
     pub bytes: Option<u64>,
     /// It is of no more use.
     pub is_spent: bool,
@@ -203,6 +208,9 @@ pub struct Settings {
     pub runnable_max: usize,
     /// Of the host's memory, what instances must leave free.
     pub spare_percent: u32,
+    /// Whether `shown` tells of all that take what they need, until their first invocation is over. If not, they count
+    /// until they are ready.
+    pub are_weighed: bool,
     pub keep_alive: KeepAlive,
     /// Functions without instances whose history is kept, and how long.
     pub histories_max: usize,
@@ -275,6 +283,7 @@ impl Settings {
             short_max: Duration::from_millis(20),
             runnable_max: cores.saturating_mul(2),
             spare_percent: 10,
+            are_weighed: false,
             keep_alive: KeepAlive { policy: Policy::Predictive, keep: Duration::from_secs(600) },
             histories_max: 10_000,
             history: Duration::from_secs(4 * 60 * 60),
@@ -332,7 +341,10 @@ impl Dispatch {
             Event::Free { instance, ask, freed } => self.free(now, instance, ask, freed, out),
             Event::Ended { instance, failure } => self.ended(now, instance, failure, out),
             Event::Provide { pool, count } => self.provide(now, pool, count, out),
-            Event::Memory { available_bytes, total_bytes } => self.told(now, available_bytes, total_bytes, out),
+            Event::Memory { available_bytes, total_bytes, shown } => {
+                self.told(now, available_bytes, total_bytes, &shown, out);
+            }
+            Event::Weighed { instance, bytes } => self.weighed(now, instance, bytes),
             Event::Cores { are_full } => self.are_cores_full = are_full,
             Event::Drain => self.drain(now, out),
             Event::Tick => {}

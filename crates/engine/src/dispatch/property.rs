@@ -26,6 +26,7 @@ enum Step {
     Provide { function: usize, release: u8, count: u32 },
     Memory(u64),
     Cores(bool),
+    Weighed(Index, u64),
     After(u64),
 }
 
@@ -51,6 +52,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(function, release, count)| Step::Provide { function, release, count }),
         1 => (0..1_500_u64).prop_map(Step::Memory),
         1 => any::<bool>().prop_map(Step::Cores),
+        2 => (any::<Index>(), 0..300_u64).prop_map(|(pick, mib)| Step::Weighed(pick, mib)),
         4 => prop_oneof![0..3_u64, 0..1_000_u64, 0..4_000_000_u64].prop_map(Step::After),
     ];
     prop::collection::vec(step, 0..250)
@@ -103,7 +105,7 @@ fn wanted(function: usize, release: u8, tenant: bool) -> Wanted {
 }
 
 impl Model {
-    fn new(policy: Policy, slots: u32, places: usize) -> Model {
+    fn new(policy: Policy, slots: u32, places: usize, are_weighed: bool) -> Model {
         let settings = Settings {
             instances_max: INSTANCES_MAX,
             growth: GROWTH,
@@ -111,6 +113,7 @@ impl Model {
             keep_alive: KeepAlive { policy, keep: Duration::from_secs(600) },
             runnable_max: 2,
             places: Places { most: places, ahead_max: places.div_ceil(2) },
+            are_weighed,
             ..Settings::new(1)
         };
         Model {
@@ -156,10 +159,14 @@ impl Model {
             instances.iter().filter(|row| is_one(row)).map(|row| row.bytes).sum()
         };
         let telling = dispatch.memory.telling;
-        let fresh = |row: &Instance| row.state == State::Ready && row.ready_at_telling == telling;
-        let counted = [dispatch.memory.starting, dispatch.memory.fresh, dispatch.memory.leaving()];
-        let of = |state: State| bytes(&|row| row.state == state);
-        assert_eq!(counted, [of(State::Starting) + of(State::Queued), bytes(&fresh), of(State::Ending)]);
+        let unseen = |is_one: &dyn Fn(&Instance) -> bool| -> u64 {
+            instances.iter().filter(|row| is_one(row)).map(|row| row.bytes.saturating_sub(row.shown)).sum()
+        };
+        let is_alive = |row: &Instance| row.state != State::Ending;
+        let fresh = |row: &Instance| is_alive(row) && !row.is_taking && row.taken_at_telling == telling;
+        let counted = [dispatch.memory.taking, dispatch.memory.fresh, dispatch.memory.leaving()];
+        let expected = [unseen(&|row| is_alive(row) && row.is_taking), unseen(&fresh), bytes(&|row| !is_alive(row))];
+        assert_eq!(counted, expected);
         let shorts = instances.iter().flat_map(|row| &row.leases).filter(|lease| lease.is_short).count();
         assert_eq!(dispatch.short_running, shorts);
         assert_eq!(dispatch.alive, instances.iter().filter(|row| row.state != State::Ending).count());
@@ -293,11 +300,17 @@ impl Model {
                 self.event(Event::Provide { pool, count });
             }
             Step::Memory(mib) => {
-                self.event(Event::Memory { available_bytes: mib << 20, total_bytes: 2_000 << 20 });
+                // Some of those that start have taken something of what is not available.
+                let starting = self.instances.iter().filter(|(_, seen)| !seen.is_ready || !seen.leases.is_empty());
+                let shown = starting.step_by(2).map(|(id, _)| (*id, mib << 17)).collect();
+                self.event(Event::Memory { available_bytes: mib << 20, total_bytes: 2_000 << 20, shown });
+            }
+            Step::Weighed(pick, mib) if !ids.is_empty() => {
+                self.event(Event::Weighed { instance: ids[pick.index(ids.len())], bytes: mib << 20 });
             }
             Step::Cores(are_full) => self.event(Event::Cores { are_full }),
             Step::After(micros) => self.pass(Duration::from_micros(micros)),
-            Step::Ready(_) | Step::Waits(_) | Step::Ended { .. } => {}
+            Step::Ready(_) | Step::Waits(_) | Step::Ended { .. } | Step::Weighed(..) => {}
         }
     }
 
@@ -365,8 +378,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn books_agree(policy in policies(), slots in 1..3_u32, places in 1..=2 * INSTANCES_MAX, steps in steps()) {
-        let mut model = Model::new(policy, slots, places);
+    fn books_agree(
+        policy in policies(),
+        slots in 1..3_u32,
+        places in 1..=2 * INSTANCES_MAX,
+        are_weighed: bool,
+        steps in steps(),
+    ) {
+        let mut model = Model::new(policy, slots, places, are_weighed);
         for step in steps {
             model.take(step);
         }
@@ -376,7 +395,7 @@ proptest! {
     #[test]
     fn the_same_events_give_the_same_commands(policy in policies(), steps in steps()) {
         let run = || {
-            let mut model = Model::new(policy, 1, 2);
+            let mut model = Model::new(policy, 1, 2, true);
             steps.iter().cloned().for_each(|step| model.take(step));
             (model.started, model.requests, model.instances.into_keys().collect::<BTreeSet<_>>())
         };

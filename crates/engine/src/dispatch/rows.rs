@@ -87,7 +87,12 @@ pub struct Instance {
     pub is_provisioned: bool,
     /// It gets no more invocations.
     pub is_spent: bool,
+    /// What it holds, as far as is known, and whether that was weighed while it stood still.
     pub bytes: u64,
+    pub is_weighed: bool,
+    /// It has not taken all yet that it will hold, and the host shows so much of it.
+    pub is_taking: bool,
+    pub shown: u64,
     /// When its start was commanded.
     pub started: Timestamp,
     /// It is in line for its start, or has a place to start in.
@@ -98,9 +103,13 @@ pub struct Instance {
     pub alarm: Option<Timestamp>,
     /// What decides when it goes, and under what it stands in the order of those that may have to go.
     pub rank: (u64, u64),
+    /// It came where memory was short, and has not been worth a place yet.
+    pub is_guest: bool,
+    /// When it had nothing to do any more.
+    pub rested: Timestamp,
     pub queued: Option<(u64, u64)>,
-    /// Which telling of the host's memory it was ready after.
-    pub ready_at_telling: u64,
+    /// Which telling of the host's memory was the last before it had taken what it holds.
+    pub taken_at_telling: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,6 +18,7 @@ impl Dispatch {
     /// A new instance, for which there is room.
     pub(super) fn queue(&mut self, now: Timestamp, pool: PoolId, why: Why) -> InstanceId {
         let bytes = self.bytes_of(pool);
+        let is_guest = !self.has_plenty(pool);
         let instance = self.instances.add(Instance {
             pool,
             state: State::Queued,
@@ -25,15 +26,20 @@ impl Dispatch {
             is_provisioned: why == Why::Provisioned,
             is_spent: false,
             bytes,
+            is_weighed: false,
+            is_taking: true,
+            shown: 0,
             started: now,
             ticket: None,
             until: None,
             alarm: None,
             rank: (0, 0),
+            is_guest,
+            rested: now,
             queued: None,
-            ready_at_telling: 0,
+            taken_at_telling: 0,
         });
-        self.memory.starting = self.memory.starting.saturating_add(bytes);
+        self.memory.taking = self.memory.taking.saturating_add(bytes);
         self.alive = self.alive.saturating_add(1);
         let row = &mut self.pools[pool];
         row.instances = row.instances.saturating_add(1);
@@ -83,7 +89,7 @@ impl Dispatch {
         if let Some(ticket) = row.ticket {
             self.line.leave(ticket);
         }
-        self.memory.starting = self.memory.starting.saturating_sub(row.bytes);
+        self.memory.taking = self.memory.taking.saturating_sub(row.unseen());
         self.alive = self.alive.saturating_sub(1);
         self.out_of_line(row.pool, instance);
         let pool = &mut self.pools[row.pool];

@@ -22,6 +22,9 @@ pub struct Table<T> {
 pub struct Names<K, T>(HashMap<K, Id<T>>);
 
 impl<T> Id<T> {
+    /// None is before it.
+    pub const MIN: Id<T> = Id(0, PhantomData);
+
     pub fn as_u64(self) -> u64 {
         self.0
     }

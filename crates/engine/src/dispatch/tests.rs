@@ -81,7 +81,13 @@ impl Bench {
                 Event::Ended { instance: self.instances[&number(1)], failure }
             }
             "provide" => Event::Provide { pool: self.pool(words[1]), count: number(2).try_into().unwrap() },
-            "memory" => Event::Memory { available_bytes: number(1) * MIB, total_bytes: number(2) * MIB },
+            "memory" => {
+                // Then pairs of an instance that starts, and what of it the host shows.
+                let numbers: Vec<u64> = (3..words.len()).map(number).collect();
+                let shown = numbers.chunks(2).map(|pair| (self.instances[&pair[0]], pair[1] * MIB)).collect();
+                Event::Memory { available_bytes: number(1) * MIB, total_bytes: number(2) * MIB, shown }
+            }
+            "weighed" => Event::Weighed { instance: self.instances[&number(1)], bytes: number(2) * MIB },
             "cores" => Event::Cores { are_full: words[1] == "full" },
             "drain" => Event::Drain,
             other => panic!("{other}?"),
@@ -302,6 +308,101 @@ fn a_tenth_of_the_memory_stays_free() {
          ended 2
          memory 105 1000
          ask 8 f -> throttle 8 by Concurrency",
+    );
+}
+
+#[test]
+fn what_the_host_shows_of_one_that_starts_is_not_counted_twice() {
+    check(
+        settings(),
+        "memory 300 1000
+         ask 1 f -> start 1 for 1
+         memory 220 1000 1 80
+         ask 2 g -> start 2 for 2
+         ask 3 g -> throttle 3 by Concurrency
+         ready 1
+         ready 2
+         ended 1 -> forget f
+         memory 200 1000
+         ask 4 f -> start 3 for 4
+         memory 150 1000 3 150
+         ask 5 f -> throttle 5 by Concurrency
+         ended 3 -> forget f
+         ask 6 f -> start 4 for 6",
+    );
+}
+
+#[test]
+fn one_that_runs_for_the_first_time_has_not_taken_all_yet() {
+    let script = "memory 300 1000
+         ask 1 f -> start 1 for 1
+         ready 1
+         memory 290 1000 1 10
+         ask 2 g -> start 2 for 2
+         memory 290 1000 1 10
+         ask 3 h -> throttle 3 by Concurrency, forget h
+         memory 210 1000 1 90
+         ask 3 h -> throttle 3 by Concurrency, forget h
+         free 1 1 100 90
+         memory 300 1000
+         ask 4 h -> start 3 for 4";
+    check(Settings { are_weighed: true, ..settings() }, script);
+    // Where nobody weighs them, the host shows all of one that is ready.
+    let weighed_by_nobody = "memory 300 1000
+         ask 1 f -> start 1 for 1
+         ready 1
+         memory 290 1000
+         ask 2 g -> start 2 for 2
+         ready 2
+         memory 280 1000
+         ask 3 h -> start 3 for 3";
+    check(settings(), weighed_by_nobody);
+}
+
+#[test]
+fn what_ends_gives_back_what_it_held_when_it_stood_still() {
+    check(
+        Settings { instances_max: 10, ..settings() },
+        "memory 1200 1000
+         ask 1 f -> start 1 for 1
+         ask 2 f -> start 2 for 2
+         ask 3 f -> start 3 for 3
+         free 1 1 100 300
+         free 2 2 100 300
+         free 3 3 100 300
+         weighed 1 50
+         weighed 2 50
+         weighed 3 300
+         memory 200 1000
+         ask 4 g -> start 4 for 4
+         ask 5 h -> end 1, end 2, start 5 for 5
+         weighed 1 500
+         ask 6 i -> end 3, start 6 for 6
+         ask 7 j -> start 7 for 7
+         ended 1
+         ended 2
+         ended 3 -> forget f
+         ask 8 k -> start 8 for 8
+         ask 9 l -> throttle 9 by Concurrency, forget l",
+    );
+}
+
+#[test]
+fn what_holds_most_when_it_stands_still_goes_first() {
+    let keep_alive = KeepAlive { policy: Policy::GreedyDual, keep: Duration::from_secs(60) };
+    check(
+        Settings { keep_alive, ..settings() },
+        "memory 1000 1000
+         ask 1 f -> start 1 for 1
+         ask 2 g -> start 2 for 2
+         after 100
+         ready 1
+         ready 2
+         free 1 1 100 200
+         free 2 2 100 100
+         memory 100 1000
+         weighed 1 20
+         memory 90 1000 -> end 2",
     );
 }
 

@@ -42,6 +42,9 @@ pub struct FunctionFlags {
     /// How long an instance is kept that nobody calls, such as 10m
     #[arg(long, env = "LAMP_KEEP_ALIVE", value_name = "TIME")]
     pub keep_alive: Option<Span>,
+    /// What the server and all that it runs may hold together, such as 4GB; without it, all that the host has
+    #[arg(long, env = "LAMP_MEMORY", value_name = "SIZE")]
+    pub memory: Option<Size>,
     #[command(flatten)]
     pub interpreters: InterpreterFlags,
 }
@@ -100,6 +103,11 @@ pub struct AllowedNetwork {
 #[serde(try_from = "String")]
 pub struct Span(pub Duration);
 
+/// Memory as people write it: `512MB`, `4GB`. As on AWS, a megabyte has 1,024 kilobytes of 1,024 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Size(pub u64);
+
 /// `python3.13=/opt/python3.13`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedRuntime {
@@ -142,6 +150,22 @@ impl FromStr for Span {
     }
 }
 
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let bytes: Option<u64> = match text.get(digits.len()..) {
+            Some("MB" | "MiB") => Some(1 << 20),
+            Some("GB" | "GiB") => Some(1 << 30),
+            _ => None,
+        };
+        let count = digits.parse::<u64>().ok().filter(|count| *count > 0);
+        let size = count.zip(bytes).and_then(|(count, bytes)| count.checked_mul(bytes));
+        size.map(Self).ok_or_else(|| "it takes a size, such as 512MB or 4GB".into())
+    }
+}
+
 impl FromStr for NamedRuntime {
     type Err = String;
 
@@ -159,6 +183,14 @@ impl fmt::Display for Span {
 }
 
 impl TryFrom<String> for AllowedNetwork {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for Size {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -195,5 +227,12 @@ mod tests {
         let seconds = |text: &str| text.parse::<Span>().map(|span| span.0.as_secs()).ok();
         assert_eq!(["90s", "10m", "1h"].map(seconds), [Some(90), Some(600), Some(3600)]);
         assert_eq!(["", "10", "0s", "-1s", "1d", "m", "99999999999s"].map(seconds), [None; 7]);
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        let bytes = |text: &str| text.parse::<Size>().map(|size| size.0).ok();
+        assert_eq!(["512MB", "4GB", "1GiB"].map(bytes), [Some(536_870_912), Some(4_294_967_296), Some(1_073_741_824)]);
+        assert_eq!(["", "4", "0GB", "-1GB", "4gb", "1.5GB", "GB", "99999999999999GB"].map(bytes), [None; 8]);
     }
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{ConfigError, first};
 use crate::cli::functions::{
-    AllowedNetwork, Cpu, FunctionFlags, InterpreterFlags, Isolation, Network, RuntimeMatch, Span,
+    AllowedNetwork, Cpu, FunctionFlags, InterpreterFlags, Isolation, Network, RuntimeMatch, Size, Span,
 };
 
 /// How functions run, settled.
@@ -26,6 +26,8 @@ pub struct Functions {
     /// Of each kind.
     pub parked: u32,
     pub keep_alive: Duration,
+    /// Of the server and all that it runs.
+    pub memory_bytes: Option<u64>,
     pub interpreters: Interpreters,
 }
 
@@ -48,6 +50,7 @@ pub struct FunctionsSection {
     concurrency: Option<u32>,
     parked: Option<u32>,
     keep_alive: Option<Span>,
+    memory: Option<Size>,
     runtime_match: Option<RuntimeMatch>,
 }
 
@@ -73,6 +76,10 @@ impl Functions {
                 given.parked.or(file.parked).unwrap_or(runtime::limits::PARKED_PER_KIND)
             }
         };
+        let memory_bytes = given.memory.or(file.memory).map(|size| size.0);
+        if memory_bytes.is_some_and(|bytes| bytes < runtime::limits::MEMORY_BYTES_MIN) {
+            return Err(ConfigError::Memory { least_mb: runtime::limits::MEMORY_BYTES_MIN >> 20 });
+        }
         Ok(Self {
             isolation,
             network: given.network.or(file.network),
@@ -83,6 +90,7 @@ impl Functions {
             concurrency,
             parked: parked.min(runtime::limits::PARKED_PER_KIND_MAX),
             keep_alive: given.keep_alive.or(file.keep_alive).map_or(runtime::limits::KEEP_ALIVE_DEFAULT, |span| span.0),
+            memory_bytes,
             interpreters: Interpreters::settle(given.interpreters, file.runtime_match, runtimes)?,
         })
     }

@@ -73,6 +73,8 @@ pub trait Home: Send + Sync {
     fn ready(&self);
     /// An invocation is over.
     fn free(&self, ask: AskId, freed: Freed);
+    /// It stands still, and holds so much.
+    fn weighed(&self, bytes: u64);
     /// What its runtime handed over for later instances of its version.
     fn keep(&self, prepared: Vec<u8>);
 }
@@ -90,7 +92,7 @@ pub const INIT_FAILURE: &str = "FUNCTION_ERROR_INIT_FAILURE";
 
 /// All that an instance is made of.
 pub struct Body {
-    pub sandbox: Sandbox,
+    pub sandbox: Arc<Sandbox>,
     pub environment: Environment,
     pub start: Start,
     /// Its runtime, where that was started before.
@@ -180,7 +182,7 @@ enum Timer {
 /// Runs an instance to its end, and gives back where its orders come from. When this returns, nothing of it is left on
 /// the host.
 pub async fn run(body: Body) -> Left {
-    let sandbox = Arc::new(body.sandbox);
+    let sandbox = body.sandbox;
     let began = (Instant::now(), body.clock.now());
     let is_frozen = watch::Sender::new(false);
     let template = body.waiting.as_ref().and_then(|it| it.template.clone());
@@ -317,6 +319,7 @@ impl Instance {
                     tracing::debug!(%error, "failed to freeze an instance");
                 }
                 self.is_frozen.send_replace(true);
+                self.weigh();
                 return;
             }
         };

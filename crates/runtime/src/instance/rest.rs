@@ -43,6 +43,13 @@ impl Instance {
         None
     }
 
+    /// Tells what the host would get back, now that nobody waits for anything.
+    pub(super) fn weigh(&self) {
+        if let Some(bytes) = self.sandbox.held_bytes() {
+            self.home.weighed(bytes);
+        }
+    }
+
     /// Asks for what later instances start sooner with, once, when nothing else is to be done. Whether it was asked.
     pub(super) fn prepares(&mut self) -> bool {
         let is_wanted = self.preparing == Preparing::Wanted && self.environment.is_ready() && self.transport.prepare();

@@ -151,6 +151,12 @@ impl Stock {
         self.table.lock().launches > 0
     }
 
+    /// How many rooms are held.
+    pub fn parked(&self) -> u32 {
+        let held = self.table.lock().held.values().map(Vec::len).sum::<usize>();
+        u32::try_from(held).unwrap_or(u32::MAX)
+    }
+
     /// A room of this kind, or an empty one.
     pub fn take(&self, kind: &Kind) -> Option<Parked> {
         self.take_only(kind).or_else(|| if *kind == Kind::Room { None } else { self.take_only(&Kind::Room) })

@@ -82,6 +82,21 @@ impl Place {
     fn write(&self, file: &str, value: impl ToString) -> io::Result<()> {
         fs::write(self.path.join(file), value.to_string())
     }
+
+    /// What of its memory nobody else gets before it ends: all but files, which the kernel reads again when it must.
+    /// `/tmp` is not of those.
+    fn held_bytes(&self) -> Option<u64> {
+        let (usage, prefix) = match self.version {
+            Version::V1 => ("memory.usage_in_bytes", "total_"),
+            Version::V2 => ("memory.current", ""),
+        };
+        let (usage, stat) = (self.number(usage)?, self.read("memory.stat").ok()?);
+        let files = |kind: &str| {
+            let key = format!("{prefix}{kind}_file ");
+            stat.lines().find_map(|line| line.strip_prefix(&key)?.trim().parse::<u64>().ok()).unwrap_or(0)
+        };
+        Some(usage.saturating_sub(files("active")).saturating_sub(files("inactive")))
+    }
 }
 
 /// What the host lends one spawner: a directory of its own in each tree.
@@ -149,6 +164,15 @@ impl Trees {
             return Err(error);
         }
         Ok(group)
+    }
+
+    /// The group in which all of them are. With a limit of memory, what is too much ends one of them, and nobody else.
+    pub fn of_all(&self, memory_bytes: Option<u64>) -> io::Result<Group> {
+        let all = Group { places: self.places.clone() };
+        if let (Some(bytes), Some(place)) = (memory_bytes, all.place(Controller::Memory)) {
+            limit_memory(place, bytes)?;
+        }
+        Ok(all)
     }
 
     /// Gives everything back. Groups of sandboxes must be gone.
@@ -241,6 +265,10 @@ impl Group {
         }
         usage.processes = self.place(Controller::Pids).and_then(|place| place.number("pids.current"));
         usage
+    }
+
+    pub fn held_bytes(&self) -> Option<u64> {
+        self.place(Controller::Memory)?.held_bytes()
     }
 
     /// What says how much memory was held at most, open to be read again and again.
@@ -565,6 +593,10 @@ mod tests {
         assert_eq!(read("cpu.weight"), "7");
         assert_eq!(read("cpu.max"), "1440 20000");
         assert_eq!(read("pids.max"), "1025");
+        assert_eq!(group.held_bytes(), None);
+        fs::write(path.join("memory.current"), "9000\n").unwrap();
+        fs::write(path.join("memory.stat"), "anon 10\nfile 900\nactive_file 300\ninactive_file 200\n").unwrap();
+        assert_eq!(group.held_bytes(), Some(8_500));
         fs::write(path.join("memory.peak"), "4096\n").unwrap();
         fs::write(path.join("memory.events"), "low 0\noom 2\noom_kill 1\n").unwrap();
         fs::write(path.join("cpu.stat"), "usage_usec 1500\nuser_usec 1000\n").unwrap();

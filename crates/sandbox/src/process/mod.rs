@@ -83,6 +83,8 @@ pub struct Settings {
     pub allowed_networks: Vec<(Ipv4Addr, u8)>,
     /// For egress, set `net.ipv4.ip_forward` where it is 0, for our sandboxes alone, and set it back at the end.
     pub may_forward: bool,
+    /// What all sandboxes together may hold, where control groups can be had.
+    pub memory_bytes: Option<u64>,
     /// As root: make sandboxes with the rights of this user only.
     pub as_user: Option<u32>,
     #[cfg(feature = "testing")]
@@ -99,6 +101,7 @@ impl Default for Settings {
             nameservers: Vec::new(),
             allowed_networks: Vec::new(),
             may_forward: false,
+            memory_bytes: None,
             as_user: None,
             #[cfg(feature = "testing")]
             fault: None,
@@ -160,7 +163,9 @@ pub async fn bare(settings: Settings, spawn: Arc<dyn Spawn>) -> Result<(Isolatio
 
 async fn begin(settings: Settings, kind: Kind, spawn: Arc<dyn Spawn>) -> Result<(Isolation, Features), IsolationError> {
     let (spawner, features) = Spawner::start(settings.clone(), kind, Arc::clone(&spawn)).await?;
-    let backend = Processes { settings, kind, spawner: AsyncMutex::new(spawner), spawn, next: AtomicU64::new(1) };
+    let groups = Mutex::new(spawner.groups.get().cloned());
+    let backend =
+        Processes { settings, kind, spawner: AsyncMutex::new(spawner), groups, spawn, next: AtomicU64::new(1) };
     Ok((Isolation(Arc::new(backend)), features))
 }
 
@@ -168,6 +173,8 @@ struct Processes {
     settings: Settings,
     kind: Kind,
     spawner: AsyncMutex<Arc<Spawner>>,
+    /// The group of all sandboxes of that spawner.
+    groups: Mutex<Option<Group>>,
     spawn: Arc<dyn Spawn>,
     next: AtomicU64,
 }
@@ -183,6 +190,7 @@ impl Processes {
                 tracing::error!("failed to {}", base::with_causes(&error));
                 StartError::SpawnerGone
             })?;
+            *self.groups.lock() = new.groups.get().cloned();
             *spawner = new;
         }
         Ok(Arc::clone(&spawner))
@@ -228,6 +236,11 @@ impl Backend for Processes {
                 other => other,
             }
         })
+    }
+
+    fn held_bytes(&self) -> Option<u64> {
+        let groups = self.groups.lock().clone()?;
+        groups.held_bytes()
     }
 }
 
@@ -290,6 +303,7 @@ struct Spawner {
     socket: AsyncFd<OwnedFd>,
     table: Mutex<Table>,
     no_egress: OnceLock<Option<String>>,
+    groups: OnceLock<Group>,
     /// Reaped when it goes.
     child: Mutex<Child>,
 }
@@ -321,12 +335,18 @@ impl Spawner {
             .spawn()
             .map_err(IsolationError::Spawner)?;
         let socket = sys::register(ours).map_err(IsolationError::Spawner)?;
-        let spawner =
-            Arc::new(Spawner { socket, table: Mutex::default(), no_egress: OnceLock::new(), child: Mutex::new(child) });
+        let spawner = Arc::new(Spawner {
+            socket,
+            table: Mutex::default(),
+            no_egress: OnceLock::new(),
+            groups: OnceLock::new(),
+            child: Mutex::new(child),
+        });
         let begin = Order::Begin { settings, kind, server: std::process::id() };
         transmit(&spawner.socket, &begin, &[]).await.map_err(IsolationError::Spawner)?;
         let features = match next(&spawner.socket).await.map_err(IsolationError::Spawner)? {
-            Some((Report::Ready { features, has_set_switch }, _)) => {
+            Some((Report::Ready { features, has_set_switch, groups }, _)) => {
+                let _ = spawner.groups.set(groups);
                 if has_set_switch {
                     tracing::info!("net.ipv4.ip_forward is 1 now: the host forwards packets, for sandboxes alone");
                 }

@@ -437,6 +437,10 @@ impl Room for ProcessRoom {
         std::str::from_utf8(text.get(..count)?).ok()?.trim().parse().ok()
     }
 
+    fn held_bytes(&self) -> Option<u64> {
+        self.inner.group.held_bytes()
+    }
+
     fn kill(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.inner.kill();

@@ -45,7 +45,8 @@ pub fn main() -> ExitCode {
     match begin(&socket) {
         Ok((mut spawner, features)) => {
             let has_set_switch = spawner.house.networks().is_some_and(Networks::has_set_switch);
-            if spawner.report(&Report::Ready { features, has_set_switch }, &[]).is_err() {
+            let groups = spawner.all.clone();
+            if spawner.report(&Report::Ready { features, has_set_switch, groups }, &[]).is_err() {
                 return ExitCode::FAILURE;
             }
             let served = spawner.serve();
@@ -78,6 +79,7 @@ fn begin(socket: &OwnedFd) -> Result<(Spawner, Features), Failure> {
     let files = rustix::process::getrlimit(Resource::Nofile).maximum;
     let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files, maximum: files });
     let trees = Trees::claim(server).step("claim control groups")?;
+    let all = trees.of_all(settings.memory_bytes).step("limit the memory of all sandboxes")?;
     let (house, features) = match kind {
         Kind::Confined => confined(&alone, is_root, &trees, &settings)?,
         Kind::Bare => (House::Bare(Bare::begin()?), features_of_bare(is_root, &trees)),
@@ -92,6 +94,7 @@ fn begin(socket: &OwnedFd) -> Result<(Spawner, Features), Failure> {
         settings,
         is_root,
         trees,
+        all,
         house,
         cells,
         dead,
@@ -212,6 +215,8 @@ struct Spawner {
     settings: Settings,
     is_root: bool,
     trees: Trees,
+    /// The group of all sandboxes.
+    all: Group,
     house: House,
     /// By the init's pid.
     cells: BTreeMap<i32, Cell>,

@@ -1,10 +1,13 @@
 //! What a sandbox may use, and what happens when it wants more.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sandbox::{Cpu, Features, Freezing, Isolation, Status};
 
-use crate::common::{MIB, exit, isolation, isolation_without_root, output, shell, soon, spec, succeeded};
+use crate::common::{
+    MIB, OnTokio, exit, isolation, isolation_without_root, output, settings, shell, soon, spec, succeeded,
+};
 
 /// Says so when the host lends us less than a test needs.
 macro_rules! needs {
@@ -45,6 +48,51 @@ async fn too_much_memory_is_told_as_such() {
     sandbox.limit(larger).unwrap();
     soon(sandbox.run(shell("head -c 200M /dev/zero | tail -c 150M >/dev/null"))).await.unwrap();
     assert_eq!(exit(&sandbox).await, succeeded());
+}
+
+#[tokio::test]
+async fn what_is_held_is_what_is_given_back() {
+    let (isolation, features) = isolation().await;
+    needs!(features, "memory limit");
+    let before = isolation.held_bytes().unwrap();
+    let sandbox = soon(isolation.start(spec("held"))).await.unwrap();
+    let empty = sandbox.held_bytes().unwrap();
+    // What is in /tmp stays; what was held and is no more does not count.
+    soon(sandbox.run(shell("head -c 60M /dev/zero | tail -c 50M >/dev/null; head -c 20M /dev/zero >/tmp/file")))
+        .await
+        .unwrap();
+    assert_eq!(exit(&sandbox).await, succeeded());
+    let held = sandbox.held_bytes().unwrap();
+    assert!((20 * MIB..40 * MIB).contains(&held.saturating_sub(empty)), "{empty} before, {held} after");
+    assert!(sandbox.memory_peak_bytes().unwrap() >= 50 * MIB);
+    assert!(sandbox.usage().unwrap().memory_bytes.unwrap() + MIB >= held);
+    let all = isolation.held_bytes().unwrap().saturating_sub(before);
+    assert!((20 * MIB..60 * MIB).contains(&all), "{all} by all");
+    soon(sandbox.kill()).await;
+    // The kernel takes a moment to let go of what was in /tmp.
+    let is_given_back = async {
+        while isolation.held_bytes().unwrap().saturating_sub(before) > 10 * MIB {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon(is_given_back).await;
+}
+
+/// Each may hold much, all together little: one of them ends then, and not who holds less.
+#[tokio::test]
+async fn sandboxes_have_a_limit_together() {
+    let settings = sandbox::Settings { memory_bytes: Some(96 * MIB), ..settings() };
+    let (isolation, features) = sandbox::processes(settings, Arc::new(OnTokio)).await.unwrap();
+    needs!(features, "memory limit");
+    let neighbour = soon(isolation.start(spec("neighbour"))).await.unwrap();
+    soon(neighbour.run(shell("head -c 20M /dev/zero >/tmp/file; sleep 1000"))).await.unwrap();
+    let large = soon(isolation.start(spec("large"))).await.unwrap();
+    soon(large.run(shell("head -c 200M /dev/zero | tail -c 150M >/dev/null"))).await.unwrap();
+    let killed = exit(&large).await;
+    assert!(killed.out_of_memory, "{killed:?}");
+    assert_eq!(neighbour.usage().unwrap().out_of_memory, Some(0));
+    soon(large.run(shell("exit 0"))).await.unwrap();
+    assert_eq!(exit(&large).await, succeeded());
 }
 
 /// T2: bombs in memory of all kinds, in `/tmp` and in both, all at once: each ends itself, and a neighbour notices
