@@ -37,6 +37,7 @@ mod memory;
 mod prepare;
 mod response;
 mod runtime;
+mod snapshot;
 mod stock;
 mod telemetry;
 mod template;

@@ -35,7 +35,7 @@ impl Bench {
             initialization: Initialization::OnDemand,
         };
         Bench {
-            environment: Environment::new(Duration::from_secs(3), writer, extensions),
+            environment: Environment::new(Duration::from_secs(3), writer, extensions, Beginning::Init),
             now: Timestamp::from_secs(1_000),
             out: vec![],
             told: vec![],

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use base::ports::{Call, InvokeError, Invoked, LogEvent, LogStream, Telemetry};
 use base::{Chance, Clock, Spawn, Timestamp};
 use engine::dispatch::{AskId, Freed};
-use sandbox::{Event as Happening, Exit, ProcessId, Sandbox};
+use sandbox::{Event as Happening, Exit, Image, ProcessId, Sandbox};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
@@ -79,6 +79,10 @@ pub struct Left {
     pub orders: mpsc::Receiver<Order>,
     /// Why its function could not be loaded when nobody had called it, in AWS's word.
     pub failure: Option<String>,
+    /// The snapshot that was to be taken of it, if one could be.
+    pub snapshot: Option<Image>,
+    /// The error's type by which the init of that failed.
+    pub failed_by: Option<String>,
 }
 
 /// AWS's word for provisioned instances whose function does not load.
@@ -137,6 +141,7 @@ struct Instance {
     ask: Option<(AskId, Instant)>,
     is_ready: bool,
     failure: Option<String>,
+    snapshot: Option<Image>,
     idle_since: Option<Instant>,
     alarm: Alarm,
     is_frozen: watch::Sender<bool>,
@@ -202,6 +207,7 @@ pub async fn run(body: Body) -> Left {
         ask: None,
         is_ready: false,
         failure: None,
+        snapshot: None,
         idle_since: None,
         alarm: Alarm::default(),
         is_frozen,
@@ -219,7 +225,8 @@ pub async fn run(body: Body) -> Left {
     }
     sandbox.kill().await;
     drop(body.held);
-    Left { orders: instance.orders, failure: instance.failure }
+    let failed_by = instance.environment.failed_by().map(str::to_owned);
+    Left { orders: instance.orders, failure: instance.failure, snapshot: instance.snapshot, failed_by }
 }
 
 impl Instance {
@@ -320,7 +327,7 @@ impl Instance {
                 if let Said::Bytes(bytes) = &said {
                     self.let_send(bytes.len());
                 }
-                if matches!(said, Said::Ready | Said::InitError { .. } | Said::Next | Said::Broken(_)) {
+                if matches!(said, Said::Ready | Said::Loaded | Said::InitError { .. } | Said::Next | Said::Broken(_)) {
                     self.before_an_end(lines).await;
                 }
                 self.advise(&said, lines).await;
@@ -465,6 +472,11 @@ impl Instance {
                 events.extend(self.printed());
                 events.extend(self.start().await);
             }
+            Command::Snapshot => {
+                self.snapshot = self.take_snapshot().await;
+                events.push_back(self.retire());
+            }
+            Command::Restore => self.transport.restore(&Template::own(&self.start.env)),
             Command::StartExtension(name) => events.extend(self.start_extension(name).await),
             Command::Hand { call, time_left } => {
                 self.ready();
