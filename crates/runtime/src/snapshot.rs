@@ -44,6 +44,10 @@ pub async fn make(inner: &Arc<Inner>, function: &Arc<FunctionSpec>) -> Result<()
     }
     let code = launch::code_of(inner, function, &served).await.map_err(refused)?;
     let template = Arc::new(inner.templates.of_snapshot(image, shape, code));
+    // What was open in it may not be there for others: then nobody begins with it.
+    if inner.stock.make_clone(&template).await.is_none() {
+        return Ok(());
+    }
     if inner.templates.keep(&owner, Arc::clone(&template)) {
         inner.stock.expect(&Kind::Clone(template));
     }

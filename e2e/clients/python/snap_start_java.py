@@ -1,0 +1,31 @@
+"""SnapStart of a function in Java that uses `org.crac` as it is in Maven Central."""
+
+import os
+import sys
+
+from calling import awslambda, check_that_functions_run, make, refused, zipped
+from snap_start import SNAP, active, failed, invoke, publish, restored
+
+ZIP = zipped({}, sys.argv[1])
+
+
+def snap(name, **variables):
+    make(
+        name, "java21", "Snapped::handleRequest", ZIP, SnapStart=SNAP, MemorySize=512, Timeout=30,
+        Environment={"Variables": variables},
+    )  # fmt: skip
+    return publish(name)
+
+
+check_that_functions_run()
+version = snap("hooked")
+active("hooked", version)
+(*told, kind, first), log = restored("hooked", version)
+assert told == ["before 2", "before 1", "after 1", "after 2"] and kind == "snap-start", told
+print(log)
+(*told, kind, second), log = invoke("hooked", version)
+assert "Restore Duration" not in log and first != second, log
+failed("before", snap("before", FAILS_BEFORE="1"))
+version = snap("after", FAILS_AFTER="2")
+active("after", version)
+refused("SnapStartException", "afterRestore() runtime hook", awslambda.invoke, FunctionName="after", Qualifier=version)
