@@ -112,7 +112,41 @@ def check_chance(count):
         assert len(set(draws)) == count, draws
 
 
-if __name__ == "__main__":
+def begin():
+    """Leaves one version whose snapshot is made, and one whose snapshot is being made."""
     check_that_functions_run()
-    check_life()
-    check_chance(int(sys.argv[1]) if len(sys.argv) > 1 else 12)
+    write("f", "python3.13", "app.handler", "app.py", CODE, SnapStart=SNAP)
+    active("f", publish("f"))
+    write("slow", "python3.13", "app.handler", "app.py", "import time; time.sleep(2)\n" + CODE, SnapStart=SNAP)
+    publish("slow")
+
+
+def go_on():
+    """In another life of the server: what was due is made, and what was made is made again beside the first calls."""
+    assert awslambda.get_function_configuration(FunctionName="slow", Qualifier="1")["State"] == "Pending"
+    active("slow", "1")
+    restored("slow", "1")
+    active("f", "1")
+    restored("f", "1")
+    awslambda.create_alias(FunctionName="f", Name="live", FunctionVersion="1")
+    for count in range(2, 20):
+        answers = []
+        calls = [threading.Thread(target=lambda: answers.append(invoke("f", "live", sleep=0.5)[0])) for _ in range(count)]
+        [call.start() for call in calls]
+        [call.join() for call in calls]
+        # The first were no copies.
+        if len({answer["import"] for answer in answers}) < count:
+            return
+    sys.exit(f"there is no snapshot: {answers}")
+
+
+if __name__ == "__main__":
+    what = sys.argv[1:] or ["12"]
+    if what == ["begin"]:
+        begin()
+    elif what == ["go on"]:
+        go_on()
+    else:
+        check_that_functions_run()
+        check_life()
+        check_chance(int(what[0]))

@@ -59,7 +59,10 @@ impl Environment {
         }
         match self.beginning {
             Beginning::Snapshot => self.runtime_ready(now, phase, out),
-            Beginning::Anew => out.push(Command::Restore),
+            Beginning::Anew => {
+                self.deadline = Some(now.plus(RESTORE_TIMEOUT));
+                out.push(Command::Restore);
+            }
             Beginning::Init | Beginning::Restored(_) => self.out_of_turn(now, out),
         }
     }
