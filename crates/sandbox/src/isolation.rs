@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -191,7 +192,7 @@ impl fmt::Debug for Sandbox {
 /// What a program was when it waited. Cheap to clone; its memory is held until the last clone is gone, and by all who
 /// began with it. It is for this server's lifetime and this machine's.
 #[derive(Clone)]
-pub struct Image(pub(crate) Arc<(Description, OwnedFd)>);
+pub struct Image(pub(crate) Arc<(Description, Arc<OwnedFd>)>);
 
 impl Image {
     /// Memory of this server's that it takes, and those who begin with it share.
@@ -199,7 +200,14 @@ impl Image {
         self.0.0.memory_bytes
     }
 
-    /// The numbers of what the program had open.
+    /// The same image, whose clones begin in this directory of their sandbox and not in that of the program.
+    pub fn in_directory(&self, directory: impl Into<PathBuf>) -> Image {
+        let (mut description, memory) = self.0.as_ref().clone();
+        description.directory = Some(directory.into());
+        Image(Arc::new((description, memory)))
+    }
+
+    /// The numbers of what the program was given.
     pub fn descriptors(&self) -> &[u16] {
         &self.0.0.descriptors
     }

@@ -58,5 +58,10 @@ pub const IMAGE_ADDRESSES_MAX: u64 = 16 * 1024 * 1024 * 1024;
 pub const IMAGE_WRITTEN_MAX: usize = 2_000;
 pub const IMAGE_WRITTEN_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// Threads of a program of which an image is taken, and how many numbers from the main one's on they take up: a Java
+/// virtual machine has some twenty.
+pub const IMAGE_THREADS_MAX: usize = 256;
+pub const IMAGE_NUMBERS_MAX: u32 = 2_000;
+
 /// How long taking an image or becoming one may last, on a busy host.
 pub const IMAGE_SECONDS_MAX: u32 = 10;

@@ -124,8 +124,8 @@ pub enum Command {
         directory: PathBuf,
         places: Vec<u16>,
         rlimits: Rlimits,
-        /// A number that the process does not get.
-        unlike: Option<u32>,
+        /// It is to become an image: it stops before its first instruction, and somebody sees to it.
+        held: Option<Number>,
     },
     Signal {
         process: u32,
@@ -138,6 +138,14 @@ pub enum Command {
     Socket {
         request: u64,
     },
+}
+
+/// The number of a process that is to become an image.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub enum Number {
+    /// Any but this.
+    Unlike(u32),
+    Like(u32),
 }
 
 /// Init to server.

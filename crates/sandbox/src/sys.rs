@@ -93,6 +93,24 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Has the calling process stop when it has become another program, before that program's first instruction, until
+/// somebody lets it go on. The exec closes one end of a pipe; the other, which stays open at a number from `above` on, then
+/// tells its owner by a signal, which may be any.
+pub fn stop_at_exec(above: RawFd) -> io::Result<[OwnedFd; 2]> {
+    const SET_SIGNAL: libc::c_int = 10;
+    let (told, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let told = rustix::io::fcntl_dupfd_cloexec(&told, above)?;
+    rustix::io::fcntl_setfd(&told, rustix::io::FdFlags::empty())?;
+    let set = |what: libc::c_int, value: libc::c_int| {
+        // SAFETY: only numbers are passed.
+        check(i64::from(unsafe { libc::fcntl(told.as_raw_fd(), what, value) }) as libc::c_long)
+    };
+    set(libc::F_SETOWN, std::process::id() as libc::c_int)?;
+    set(SET_SIGNAL, libc::SIGSTOP)?;
+    set(libc::F_SETFL, libc::O_ASYNC)?;
+    Ok([told, tell])
+}
+
 /// Puts a copy of `fd` at the number `at`, without close-on-exec, in place of what was there.
 pub fn place(_alone: &Alone, fd: BorrowedFd<'_>, at: u16) -> io::Result<()> {
     // SAFETY: only numbers are passed. What was open at `at` belonged to the program that this process is leaving.
@@ -280,30 +298,74 @@ pub enum Trace {
     /// It stops, wherever it is.
     Interrupt,
     Continue,
+    /// It goes on, and gets the signal for which it has stopped.
+    Signal(i32),
     /// One instruction.
     Step,
     /// It goes on without us.
     Detach,
 }
 
-/// Takes the right to stop a process and to read and set its registers. If this process ends first, the other is killed.
-pub fn seize(pid: Pid) -> io::Result<()> {
-    let options = libc::PTRACE_O_EXITKILL as usize;
+/// Whether one that is traced stops for what it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Follow {
+    Nothing,
+    /// When it has made a thread, which is then traced too.
+    Threads,
+}
+
+/// Takes the right to stop a thread and to read and set its registers. If this process ends first, the other is killed.
+pub fn seize(pid: Pid, follow: Follow) -> io::Result<()> {
+    let mut options = libc::PTRACE_O_EXITKILL;
+    if follow == Follow::Threads {
+        options |= libc::PTRACE_O_TRACECLONE;
+    }
     // SAFETY: only numbers are passed; the kernel checks whether we may trace it.
-    check(unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid.as_raw_pid(), 0_usize, options) })?;
+    check(unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid.as_raw_pid(), 0_usize, options as usize) })?;
     Ok(())
 }
 
 pub fn trace(pid: Pid, what: Trace) -> io::Result<()> {
-    let request = match what {
-        Trace::Interrupt => libc::PTRACE_INTERRUPT,
-        Trace::Continue => libc::PTRACE_CONT,
-        Trace::Step => libc::PTRACE_SINGLESTEP,
-        Trace::Detach => libc::PTRACE_DETACH,
+    let (request, signal) = match what {
+        Trace::Interrupt => (libc::PTRACE_INTERRUPT, 0),
+        Trace::Continue => (libc::PTRACE_CONT, 0),
+        Trace::Signal(signal) => (libc::PTRACE_CONT, signal),
+        Trace::Step => (libc::PTRACE_SINGLESTEP, 0),
+        Trace::Detach => (libc::PTRACE_DETACH, 0),
     };
     // SAFETY: these requests touch no memory of ours; a process that is not our tracee is refused.
-    check(unsafe { libc::ptrace(request, pid.as_raw_pid(), 0_usize, 0_usize) })?;
+    check(unsafe { libc::ptrace(request, pid.as_raw_pid(), 0_usize, signal as usize) })?;
     Ok(())
+}
+
+/// Whom a traced thread has just made.
+pub fn made(pid: Pid) -> io::Result<Pid> {
+    let mut thread: libc::c_ulong = 0;
+    // SAFETY: the kernel writes one word, which outlives the call.
+    check(unsafe { libc::ptrace(libc::PTRACE_GETEVENTMSG, pid.as_raw_pid(), 0_usize, &raw mut thread) })?;
+    i32::try_from(thread).ok().and_then(Pid::from_raw).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// What two threads may share, of `KCMP_*`.
+#[derive(Debug, Clone, Copy)]
+pub enum Shared {
+    Descriptors = 2,
+    /// Root, directory and umask.
+    Surroundings = 3,
+}
+
+pub fn is_shared(one: Pid, other: Pid, what: Shared) -> io::Result<bool> {
+    let (one, other) = (one.as_raw_pid(), other.as_raw_pid());
+    // SAFETY: only numbers are passed; the kernel checks whether we may know.
+    Ok(check(unsafe { libc::syscall(libc::SYS_kcmp, one, other, what as i32, 0, 0) })? == 0)
+}
+
+/// Whether two descriptors of a process are one open file.
+pub fn is_one_file(pid: Pid, one: u16, other: u16) -> io::Result<bool> {
+    const FILE: i32 = 0;
+    let (pid, one, other) = (pid.as_raw_pid(), u64::from(one), u64::from(other));
+    // SAFETY: only numbers are passed; the kernel checks whether we may know.
+    Ok(check(unsafe { libc::syscall(libc::SYS_kcmp, pid, pid, FILE, one, other) })? == 0)
 }
 
 /// One set of the registers of a stopped tracee, such as `NT_PRSTATUS`.

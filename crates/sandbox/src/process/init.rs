@@ -19,12 +19,15 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socket_with
 use rustix::process::{Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, WaitOptions, waitid};
 
 use crate::limits::GRANT_NUMBER_MAX;
-use crate::message::{Command, News, Rlimits, receive, send};
+use crate::message::{Command, News, Number, Rlimits, receive, send};
 use crate::process::bare;
 use crate::process::cgroup::Doors;
 use crate::process::enter::{self, enter};
 use crate::process::step::Step;
 use crate::sys::{self, Alone};
+
+/// The number that the first process besides the init gets.
+const FIRST: u32 = 2;
 
 /// What a child brings from its spawner.
 #[derive(Debug)]
@@ -57,7 +60,7 @@ pub fn live(alone: &Alone, control: OwnedFd, entry: Entry) -> ! {
     let children = confined.and_then(|()| sys::signal_fd(libc::SIGCHLD).step("listen for exits"));
     match children {
         Ok(children) => {
-            let mut init = Init { alone, control, is_bare, programs: BTreeSet::new() };
+            let mut init = Init { alone, control, is_bare, is_untouched: true, programs: BTreeSet::new() };
             std::process::exit(i32::from(init.serve(&children).is_err()))
         }
         Err(failure) => {
@@ -80,6 +83,8 @@ struct Init<'a> {
     alone: &'a Alone,
     control: OwnedFd,
     is_bare: bool,
+    /// Nothing has run here yet.
+    is_untouched: bool,
     /// What the server asked for and has not been told the end of. Orphans are nobody's news.
     programs: BTreeSet<i32>,
 }
@@ -111,9 +116,10 @@ impl Init<'_> {
 
     fn obey(&mut self, command: Command, fds: Vec<OwnedFd>) -> io::Result<()> {
         match command {
-            Command::Run { request, argv, env, directory, places, rlimits, unlike } => {
-                let program = Order { argv, env, directory: &directory, places, rlimits, fds, is_bare: self.is_bare };
-                let news = match self.skip(unlike).and_then(|()| self.run(program)) {
+            Command::Run { request, argv, env, directory, places, rlimits, held } => {
+                let (is_bare, is_held) = (self.is_bare, held.is_some());
+                let program = Order { argv, env, directory: &directory, places, rlimits, fds, is_bare, is_held };
+                let news = match self.skip(held).and_then(|()| self.run(program)) {
                     Ok(pid) => {
                         self.programs.insert(pid);
                         News::Running { request, process: pid.unsigned_abs() }
@@ -172,26 +178,40 @@ impl Init<'_> {
         }
     }
 
-    /// Uses numbers up, so that the next process has another than this one: libraries that look at their process's number
-    /// notice then that they are not who they were.
-    fn skip(&self, unlike: Option<u32>) -> io::Result<()> {
-        while let Some(unlike) = unlike {
-            match sys::fork(self.alone)? {
-                None => std::process::exit(0),
-                Some(pid) => {
-                    rustix::io::retry_on_intr(|| rustix::process::waitpid(Some(pid), WaitOptions::empty()))?;
-                    if pid.as_raw_pid().unsigned_abs().saturating_add(1) != unlike {
-                        break;
-                    }
-                }
+    /// Uses numbers up, so that the next process has another than one, or the same.
+    fn skip(&self, held: Option<Number>) -> io::Result<()> {
+        let Some(number) = held else { return Ok(()) };
+        loop {
+            let next = match number {
+                // The first program of a sandbox has the number behind the init's.
+                Number::Like(FIRST) if self.is_untouched => return Ok(()),
+                _ => self.use_up_a_number()?.saturating_add(1),
+            };
+            match number {
+                Number::Unlike(unlike) if next == unlike => {}
+                Number::Like(like) if next < like => {}
+                // It has been somebody's.
+                Number::Like(like) if next > like => return Err(io::Error::from_raw_os_error(libc::EEXIST)),
+                _ => return Ok(()),
             }
         }
-        Ok(())
+    }
+
+    /// Which is that of a process that ends at once.
+    fn use_up_a_number(&self) -> io::Result<u32> {
+        match sys::fork(self.alone)? {
+            None => std::process::exit(0),
+            Some(pid) => {
+                rustix::io::retry_on_intr(|| rustix::process::waitpid(Some(pid), WaitOptions::empty()))?;
+                Ok(pid.as_raw_pid().unsigned_abs())
+            }
+        }
     }
 
     /// Starts a program, and answers once it is running or has failed to.
-    fn run(&self, order: Order<'_>) -> io::Result<i32> {
+    fn run(&mut self, order: Order<'_>) -> io::Result<i32> {
         let (failed, fail) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        self.is_untouched = false;
         match sys::fork(self.alone)? {
             None => {
                 let (moved, error) = order.become_program(self.alone, &fail);
@@ -224,6 +244,8 @@ struct Order<'a> {
     rlimits: Rlimits,
     fds: Vec<OwnedFd>,
     is_bare: bool,
+    /// It stands still before its first instruction until somebody lets it go on.
+    is_held: bool,
 }
 
 impl Order<'_> {
@@ -269,6 +291,9 @@ impl Order<'_> {
         let path = self.argv.first().map(String::as_bytes).unwrap_or_default();
         let argv = self.argv.iter().map(|word| Ok(CString::new(word.as_bytes())?)).collect::<io::Result<_>>()?;
         let env = self.env.iter().map(|(name, value)| Ok(CString::new(format!("{name}={value}"))?));
+        if self.is_held {
+            std::mem::forget(sys::stop_at_exec(above)?);
+        }
         // The copies are closed by exec. Dropping them here would be as good, but takes a call each.
         std::mem::forget((null, sources));
         Ok((CString::new(std::ffi::OsStr::from_bytes(path).as_bytes())?, argv, env.collect::<io::Result<_>>()?))

@@ -20,7 +20,7 @@ use crate::isolation::{
     Event, Exit, Freezing, Image, ImageError, ProcessId, Room, RunError, StartError, Status, Usage,
 };
 use crate::limits::{GRANT_NUMBER_MAX, GRANTS_MAX, MOUNTS_MAX, PROGRAMS_MAX};
-use crate::message::{self, Command, News, Order};
+use crate::message::{self, Command, News, Number, Order};
 use crate::places::Places;
 use crate::process::cgroup::Group;
 use crate::process::image::IMAGE_AT;
@@ -272,8 +272,8 @@ impl ProcessRoom {
         program
     }
 
-    /// A program, and a number that its process does not get.
-    async fn start(&self, program: Program, unlike: Option<u32>) -> Result<ProcessId, RunError> {
+    /// A program; if it is to become an image, it stops before its first instruction.
+    async fn start(&self, program: Program, held: Option<Number>) -> Result<ProcessId, RunError> {
         check(&program)?;
         let request = self.inner.next.fetch_add(1, Ordering::Relaxed);
         let (answered, answer) = oneshot::channel();
@@ -293,7 +293,7 @@ impl ProcessRoom {
         let Program { argv, env, directory, grants } = self.at_home(program);
         let places = grants.iter().map(|grant| grant.at).collect();
         let fds: Vec<_> = grants.iter().map(|grant| grant.fd.as_fd()).collect();
-        let command = Command::Run { request, argv, env, directory, places, rlimits, unlike };
+        let command = Command::Run { request, argv, env, directory, places, rlimits, held };
         match transmit(&self.inner.control, &command, &fds).await {
             Ok(()) => answer.await.unwrap_or(Err(RunError::Gone)),
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
@@ -322,7 +322,7 @@ impl Room for ProcessRoom {
             let (token, process) = (self.token, process.0);
             let taken = self.spawner.image(|request| Order::Take { token, request, process }, None).await;
             let Some((description, Some(memory))) = taken.map_err(no_image)? else { return Err(no_answer()) };
-            Ok(Image(Arc::new((description, memory))))
+            Ok(Image(Arc::new((description, Arc::new(memory)))))
         })
     }
 
@@ -332,8 +332,7 @@ impl Room for ProcessRoom {
             let (token, process, image) = (self.token, process.0, description.clone());
             let learnt = self.spawner.image(|request| Order::Learn { token, request, process, image }, None).await;
             let Some((description, _)) = learnt.map_err(no_image)? else { return Err(no_answer()) };
-            let memory = memory.try_clone().step("share an image").map_err(no_image)?;
-            Ok(Image(Arc::new((description, memory))))
+            Ok(Image(Arc::new((description, Arc::clone(memory)))))
         })
     }
 
@@ -348,7 +347,9 @@ impl Room for ProcessRoom {
             program.grants.push(Grant { at: IMAGE_AT, fd: own });
             // Whoever goes away half-way leaves nobody half-made.
             let mut half_made = HalfMade(Some(&self.inner));
-            let process = self.start(program, Some(description.process)).await?;
+            // Threads know each other by their numbers; one alone is to notice that it is another.
+            let number = if description.has_threads { Number::Like } else { Number::Unlike };
+            let process = self.start(program, Some(number(description.process))).await?;
             let (token, image) = (self.token, description.clone());
             let order = |request| Order::Resume { token, request, process: process.0, image };
             self.spawner.image(order, Some(memory.as_fd())).await.map_err(no_image)?;

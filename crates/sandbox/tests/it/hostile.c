@@ -39,6 +39,10 @@ static void wait_for_ever(void) {
     for (;;) if (read(3, &byte, 1) == 1) { try_all(); write(4, "fine\n", 5); }
 }
 
+static void *waits(void *_) { for (;;) pause(); }
+static int apart(void *_) { for (;;) syscall(SYS_pause); }
+static void *bears(void *_) { if (!fork()) for (;;) pause(); for (;;) pause(); }
+
 int main(int argc, char **argv) {
     const char *is = argv[1];
     struct itimerval soon = {{0, 1000}, {0, 1000}};
@@ -53,6 +57,16 @@ int main(int argc, char **argv) {
     if (!strcmp(is, "memfd")) { int fd = memfd_create("vdso", 0); ftruncate(fd, 4096); mmap(NULL, 4096, 1, MAP_PRIVATE, fd, 0); close(fd); }
     if (!strcmp(is, "file")) symlink("/", "/tmp/link");
     if (!strcmp(is, "open")) open("/dev/null", O_RDONLY);
+    if (!strcmp(is, "pipe")) { int both[2]; pipe(both); }
+    if (!strcmp(is, "memory")) memfd_create("/var/task/hostile", 0);
+    if (!strcmp(is, "writes")) dup2(open("/proc/self/comm", O_RDWR), 9);
+    if (!strcmp(is, "twice")) dup(open("/var/task/hostile", O_RDONLY));
+    if (!strcmp(is, "apart")) clone(apart, (char *)mmap(0, 65536, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) + 65536, CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD, NULL);
+    if (!strcmp(is, "thread-with-child")) { pthread_t one; pthread_create(&one, NULL, bears, NULL); usleep(20000); }
+    if (!strcmp(is, "many-threads")) for (int n = 0; n < 300; n++) { pthread_t one; pthread_create(&one, NULL, waits, NULL); }
+    if (!strcmp(is, "far-numbers")) { pthread_t one; for (int n = 0; n < 2500; n++) { int status; pid_t child = vfork(); if (!child) _exit(0); waitpid(child, &status, 0); } pthread_create(&one, NULL, waits, NULL); }
+    if (!strcmp(is, "pending")) { sigset_t set; sigemptyset(&set); sigaddset(&set, SIGUSR1); sigprocmask(SIG_BLOCK, &set, NULL); raise(SIGUSR1); }
+    if (!strcmp(is, "headless")) { pthread_t one; pthread_create(&one, NULL, (void *(*)(void *))wait_for_ever, NULL); pthread_exit(NULL); }
     if (!strcmp(is, "high")) dup2(3, 400);
     if (!strcmp(is, "many")) for (int n = 0; n < 30000; n++) mmap(NULL, 4096, n & 1 ? 1 : 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (!strcmp(is, "vast")) for (int n = 0; n < 60; n++) mmap(NULL, 1ull << 40, 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -8,6 +8,8 @@ mod common;
 mod egress;
 mod images;
 mod images_attacked;
+mod images_java;
+mod images_threads;
 mod inside;
 mod internet;
 mod leaks;

@@ -33,6 +33,8 @@ pub struct Area {
     pub name: String,
     /// The kernel's two letters each.
     pub flags: String,
+    /// Whether something of it may be in memory.
+    pub has_pages: bool,
 }
 
 impl Area {
@@ -50,6 +52,9 @@ impl Area {
     }
 }
 
+/// How much of a mapping is in memory, if none is.
+const NOTHING: &str = "0 kB";
+
 /// Of `/proc/pid/maps` or `smaps`.
 pub fn parse(text: &str) -> io::Result<Vec<Area>> {
     let mut areas: Vec<Area> = Vec::new();
@@ -57,6 +62,14 @@ pub fn parse(text: &str) -> io::Result<Vec<Area>> {
         if let Some(flags) = line.strip_prefix("VmFlags:") {
             if let Some(last) = areas.last_mut() {
                 last.flags = flags.to_owned();
+            }
+        } else if let Some(resident) = line.strip_prefix("Rss:") {
+            if let Some(last) = areas.last_mut() {
+                last.has_pages = resident.trim() != NOTHING;
+            }
+        } else if let Some(swapped) = line.strip_prefix("Swap:") {
+            if let Some(last) = areas.last_mut() {
+                last.has_pages |= swapped.trim() != NOTHING;
             }
         } else if let Some(area) = parse_line(line) {
             areas.push(area);
@@ -94,6 +107,7 @@ fn parse_line(line: &str) -> Option<Area> {
         inode: words.next()?.parse().ok()?,
         name: words.next().unwrap_or_default().trim_start().to_owned(),
         flags: String::new(),
+        has_pages: true,
     })
 }
 
@@ -126,6 +140,11 @@ impl Table {
         Ok(at)
     }
 
+    /// Where the next call will be, from the table's begin.
+    pub fn end(&self) -> u64 {
+        (self.calls.len() as u64).saturating_mul(size_of::<[u64; 8]>() as u64)
+    }
+
     pub fn data(&self) -> &[u8] {
         &self.data
     }
@@ -155,7 +174,7 @@ mod tests {
     #[test]
     fn mappings_are_read_as_the_kernel_writes_them() {
         let text = "00400000-00401000 r-xp 00001000 fe:00 77                                 /var/task/a b.so\n\
-                    Size: 4 kB\nVmFlags: rd ex mr\n\
+                    Size: 4 kB\nRss:                   0 kB\nSwap:                  0 kB\nVmFlags: rd ex mr\n\
                     7f00-8000 rw-s 00000000 00:00 0 \n\
                     ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]\n";
         let areas = parse(text).unwrap();
@@ -163,6 +182,7 @@ mod tests {
         let first = &areas[0];
         assert_eq!((first.start, first.end, first.protection, first.offset), (0x40_0000, 0x40_1000, 5, 0x1000));
         assert_eq!((first.inode, first.name.as_str(), first.is_shared), (77, "/var/task/a b.so", false));
+        assert!(!first.has_pages && areas[1].has_pages);
         assert!(first.has("ex") && !first.has("e") && areas[1].is_shared && areas[1].name.is_empty());
         assert!(parse("").is_err());
     }

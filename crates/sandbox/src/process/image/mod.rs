@@ -18,13 +18,16 @@
 //! begins with an image knows the same secrets of it, such as the state of its random numbers; the program makes them
 //! anew when it goes on. Only on x86-64.
 
+mod descriptors;
 mod layout;
 mod learn;
 mod resume;
 mod take;
+mod threads;
 mod trace;
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
@@ -34,6 +37,7 @@ pub use resume::resume;
 pub use take::take;
 
 use crate::limits::GRANT_NUMBER_MAX;
+use crate::process::image::descriptors::Opened;
 use crate::process::step::{Failure, Step};
 
 /// Where a program that is to become an image finds it.
@@ -47,10 +51,14 @@ pub struct Description {
     bytes: u64,
     /// The number that the program had inside.
     pub process: u32,
+    /// It has several threads.
+    pub has_threads: bool,
     /// Memory that its clones share.
     pub memory_bytes: u64,
     /// Open in it, and so in those that begin with it.
     pub descriptors: Vec<u16>,
+    /// Where they begin, if not where the program was.
+    pub directory: Option<PathBuf>,
     /// What clones write at once, of which each is given its own before anybody waits.
     pub written: Vec<(u64, u64)>,
 }
@@ -65,18 +73,29 @@ pub struct Whom {
 /// Taken once for all clones.
 #[derive(Debug, Serialize, Deserialize)]
 struct Head {
-    registers: Vec<u64>,
-    /// Those beyond, in the processor's own form.
-    vectors: Vec<u8>,
-    signal_mask: u64,
-    /// Where the thread's number is written.
-    thread_id_at: u64,
+    /// By their numbers; the first is the main one.
+    threads: Vec<Thread>,
     table_at: u64,
     table_bytes: u64,
     /// What the kernel has put there: name, address and length.
     system: Vec<(String, u64, u64)>,
     /// What is mapped of files: address, device and inode.
     files: Vec<(u64, String, u64)>,
+    opened: Vec<Opened>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Thread {
+    number: u32,
+    registers: Vec<u64>,
+    /// Those beyond, in the processor's own form: where in the image they are.
+    vectors_at: u64,
+    vectors_bytes: u64,
+    signal_mask: u64,
+    /// Where the thread's number is written.
+    number_at: u64,
+    /// Of its calls in the table, which begin where those of the thread before end.
+    table_end: u64,
 }
 
 fn read_head(image: &OwnedFd, description: &Description) -> Result<Head, Failure> {

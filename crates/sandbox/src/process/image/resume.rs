@@ -1,19 +1,27 @@
 //! Makes an image of a fresh program.
 //!
-//! The fresh program is a process of the sandbox like any other. It is stopped wherever it is, and made to call what
-//! the image's table says: to let go of its own memory, to map the image's, and to be what the other was to the kernel.
-//! Every answer is checked; after the first wrong one it is killed.
+//! The fresh program is a process of the sandbox like any other. It stands before its first instruction (`init` sees to
+//! that), and is made to call what the image's table says: to let go of its own memory, to map the image's, to be what
+//! the other was to the kernel, and to make the other's threads. Each of these makes its own calls. Every answer is
+//! checked; after the first wrong one all are killed.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 
+use rustix::process::{Pid, Signal};
+
+use crate::limits::IMAGE_DATA_BYTES;
 use crate::process::image::layout::{self, Area, DATA_AT, LOW_END, PAGE, RUNNER_AT, SYSTEM_AT, TABLE_AT};
 use crate::process::image::learn::write_ahead;
 use crate::process::image::take::system;
-use crate::process::image::trace::{CALL, NO_CALL, Process, R12, R13, RAX, RIP, Registers, Tracee, VECTORS};
-use crate::process::image::{Description, Head, IMAGE_AT, Whom, read_head};
+use crate::process::image::trace::{self, CALL, NO_CALL, Process, R12, R13, RAX, RIP, Registers, Tracee, VECTORS};
+use crate::process::image::{Description, Head, IMAGE_AT, Thread, Whom, read_head};
 use crate::process::step::{Failure, Step};
-use crate::sys;
+use crate::sys::{self, Follow, Trace};
 
 const PRIVATE_AND_NEW: u64 = 0x10_0002;
 const READ: u64 = 1;
@@ -21,19 +29,48 @@ const EXECUTE: u64 = 4;
 
 pub fn resume(whom: Whom, image: &OwnedFd, description: &Description) -> Result<(), Failure> {
     let head = read_head(image, description)?;
-    if whom.process == description.process {
-        return Err(failure("be another process", libc::EEXIST));
+    // Threads know each other by their numbers; one alone is to notice that it is another.
+    if description.has_threads != (whom.process == description.process) {
+        return Err(failure("have the right number", libc::EEXIST));
     }
-    let tracee = Tracee::seize(Process::find(whom)?)?;
-    // Of several, only one would stand still.
-    if tracee.process.names_in("task").step("count a program's threads")?.len() != 1 {
-        return Err(failure("stop all of a program", libc::EBUSY));
+    let main = begin(Process::find(whom)?)?;
+    let instruction = move_in(&main, &head)?;
+    let others = make_threads(&main, &head)?;
+    let areas = be_the_process(&main, &head, whom, description, instruction)?;
+    write_ahead(&main, &areas, description)?;
+    let memory = File::from(image.try_clone().step("open an image")?);
+    let all: Vec<&Tracee> = [&main].into_iter().chain(&others).collect();
+    for (thread, head) in all.iter().zip(&head.threads) {
+        be_the_thread(thread, head, &memory)?;
     }
-    let instruction = move_in(&tracee, &head)?;
-    run(&tracee, &head)?;
-    let areas = be_the_thread(&tracee, &head, whom, instruction)?;
-    write_ahead(&tracee, &areas, description)?;
-    tracee.let_go().step("let a program begin")
+    all.iter().try_for_each(|thread| thread.let_go()).step("let a program begin")
+}
+
+/// Takes the program, which stands before its first instruction or is about to.
+fn begin(process: Process) -> Result<Tracee, Failure> {
+    let pid = process.pid;
+    sys::seize(pid, Follow::Threads).step("trace a program")?;
+    // It is there still: so its number is its own, and now stays that.
+    process.status("Pid").step("trace a program")?;
+    let stopped = trace::wait(pid).step("stop a program")?;
+    match (stopped.as_raw() >> 16, stopped.stopping_signal()) {
+        (0, Some(libc::SIGSTOP)) => {}
+        (libc::PTRACE_EVENT_STOP, Some(libc::SIGSTOP)) => {
+            // It has stopped for good before it was ours. What ends that comes to it as a signal, of which we hear.
+            rustix::process::kill_process(pid, Signal::CONT).step("wake a program")?;
+            loop {
+                sys::trace(pid, Trace::Continue).step("wake a program")?;
+                let stopped = trace::wait(pid).step("wake a program")?;
+                match (stopped.as_raw() >> 16, stopped.stopping_signal()) {
+                    (0, Some(libc::SIGCONT)) => break,
+                    (libc::PTRACE_EVENT_STOP, _) => {}
+                    _ => return Err(failure("wake a program", libc::EBUSY)),
+                }
+            }
+        }
+        _ => return Err(failure("stop a program", libc::EBUSY)),
+    }
+    Tracee::new(process)
 }
 
 fn mappings(tracee: &Tracee) -> Result<Vec<Area>, Failure> {
@@ -98,28 +135,93 @@ fn move_in(tracee: &Tracee, head: &Head) -> Result<u64, Failure> {
     Ok(offset)
 }
 
-fn run(tracee: &Tracee, head: &Head) -> Result<(), Failure> {
-    let end = TABLE_AT.saturating_add(head.table_bytes);
-    let registers = tracee.registers().step("read a program's registers")?;
-    let begin = registers.with(&[(RIP, RUNNER_AT), (R12, TABLE_AT), (R13, end), (CALL, NO_CALL)]);
-    let done = tracee.run(&begin).step("become an image")?;
+/// Has the process make its calls, and each thread that it makes its own. Gives the threads, all stopped.
+fn make_threads(main: &Tracee, head: &Head) -> Result<Vec<Tracee>, Failure> {
+    let mut begin = TABLE_AT;
+    let ends: Vec<u64> = head.threads.iter().map(|thread| TABLE_AT.saturating_add(thread.table_end)).collect();
+    let Some((end, ends)) = ends.split_first() else { return Err(failure("read an image", libc::EINVAL)) };
+    start(main, begin, *end)?;
+    let mut made = Vec::new();
+    loop {
+        match main.wait().step("become an image")? {
+            libc::PTRACE_EVENT_CLONE => {
+                made.push(sys::made(main.process.pid).step("find a program's thread")?);
+                sys::trace(main.process.pid, Trace::Continue).step("become an image")?;
+            }
+            _ => break,
+        }
+    }
+    is_done(main, *end)?;
+    if made.len() != ends.len() {
+        return Err(failure("make a program's threads", libc::EINVAL));
+    }
+    let threads: Vec<Tracee> = made.into_iter().map(|thread| thread_of(main, thread)).collect::<Result<_, _>>()?;
+    begin = *end;
+    for (thread, end) in threads.iter().zip(ends) {
+        thread.wait().step("make a program's threads")?;
+        start(thread, begin, *end)?;
+        begin = *end;
+    }
+    for (thread, end) in threads.iter().zip(ends) {
+        thread.wait().step("become a thread of an image")?;
+        is_done(thread, *end)?;
+    }
+    Ok(threads)
+}
+
+fn thread_of(main: &Tracee, thread: Pid) -> Result<Tracee, Failure> {
+    Tracee::new(main.process.thread(thread).step("find a program's thread")?)
+}
+
+/// Lets a thread make the calls of a part of the table.
+fn start(thread: &Tracee, begin: u64, end: u64) -> Result<(), Failure> {
+    let registers = thread.registers().step("read a program's registers")?;
+    let begin = registers.with(&[(RIP, RUNNER_AT), (R12, begin), (R13, end), (CALL, NO_CALL)]);
+    thread.go(&begin).step("become an image")
+}
+
+/// Whether it has made them all.
+fn is_done(thread: &Tracee, end: u64) -> Result<(), Failure> {
+    let done = thread.registers().step("read a program's registers")?;
     if done.get(R12) == end {
         return Ok(());
     }
     let number = done.get(R12).saturating_sub(TABLE_AT) / 64;
     let errno = i32::try_from(done.get(RAX).wrapping_neg()).unwrap_or(libc::EINVAL);
     let mut entry = [0; 8];
-    let _ = tracee.read(done.get(R12), &mut entry);
+    let _ = thread.read(done.get(R12), &mut entry);
     let call = u64::from_ne_bytes(entry);
     Err(failure(&format!("become an image: call {number} of its table, syscall {call}"), errno))
 }
 
 /// From here on it has the other's memory. Gives its mappings.
-fn be_the_thread(tracee: &Tracee, head: &Head, whom: Whom, instruction: u64) -> Result<Vec<Area>, Failure> {
-    let (pid, registers) = (tracee.process.pid, Registers(head.registers.clone()));
+fn be_the_process(
+    main: &Tracee,
+    head: &Head,
+    whom: Whom,
+    image: &Description,
+    instruction: u64,
+) -> Result<Vec<Area>, Failure> {
     let code = head.system.iter().find(|(name, ..)| name == "[vdso]").map_or(0, |(_, at, _)| *at);
     let instruction = code.saturating_add(instruction);
-    let mapped = mappings(tracee)?;
+    let mapped = mappings(main)?;
+    has_the_same_files(main, head, &mapped)?;
+    if let Some(directory) = &image.directory {
+        go_to(main, directory, instruction)?;
+    }
+    let number_at = head.threads.first().map_or(0, |thread| thread.number_at);
+    let args = [number_at, 0, 0, 0, 0, 0];
+    let thread = main.call(instruction, libc::SYS_set_tid_address, args).step("name a program's thread")?;
+    if thread != u64::from(whom.process) {
+        return Err(failure("name a program's thread", libc::ESRCH));
+    }
+    main.write(number_at, &whom.process.to_ne_bytes()).step("name a program's thread")?;
+    let low = [RUNNER_AT, LOW_END.saturating_sub(RUNNER_AT), 0, 0, 0, 0];
+    main.call(instruction, libc::SYS_munmap, low).step("clear away")?;
+    Ok(mapped)
+}
+
+fn has_the_same_files(main: &Tracee, head: &Head, mapped: &[Area]) -> Result<(), Failure> {
     for (start, device, inode) in &head.files {
         let is_same = |area: &&Area| area.start == *start && area.inode == *inode && area.device == *device;
         // Where it has pages of its own at its very begin, the image lies over it.
@@ -128,18 +230,32 @@ fn be_the_thread(tracee: &Tracee, head: &Head, whom: Whom, instruction: u64) -> 
             return Err(failure("find the same files", libc::ESTALE));
         }
     }
-    let args = [head.thread_id_at, 0, 0, 0, 0, 0];
-    let thread = tracee.call(instruction, libc::SYS_set_tid_address, args).step("name a program's thread")?;
-    if thread != u64::from(whom.process) {
-        return Err(failure("name a program's thread", libc::ESRCH));
+    for opened in &head.opened {
+        if !opened.is_same(&main.process).step("find the same files")? {
+            return Err(failure("find the same files", libc::ESTALE));
+        }
     }
-    tracee.write(head.thread_id_at, &whom.process.to_ne_bytes()).step("name a program's thread")?;
-    let low = [RUNNER_AT, LOW_END.saturating_sub(RUNNER_AT), 0, 0, 0, 0];
-    tracee.call(instruction, libc::SYS_munmap, low).step("clear away")?;
-    sys::set_registers(pid, VECTORS, &head.vectors).step("set a program's registers")?;
-    tracee.set_registers(&registers).step("set a program's registers")?;
-    sys::set_signal_mask(pid, head.signal_mask).step("set a program's signals")?;
-    Ok(mapped)
+    Ok(())
+}
+
+fn go_to(main: &Tracee, directory: &Path, instruction: u64) -> Result<(), Failure> {
+    // Over what the table has named, which nobody reads any more.
+    let name = [directory.as_os_str().as_bytes(), &[0]].concat();
+    if name.len() as u64 > IMAGE_DATA_BYTES {
+        return Err(failure("go to a program's directory", libc::ENAMETOOLONG));
+    }
+    main.write(DATA_AT, &name).step("go to a program's directory")?;
+    let args = [DATA_AT, 0, 0, 0, 0, 0];
+    main.call(instruction, libc::SYS_chdir, args).step("go to a program's directory").map(drop)
+}
+
+fn be_the_thread(thread: &Tracee, head: &Thread, image: &File) -> Result<(), Failure> {
+    let pid = thread.process.pid;
+    let mut vectors = vec![0; usize::try_from(head.vectors_bytes).unwrap_or(0)];
+    image.read_exact_at(&mut vectors, head.vectors_at).step("read an image")?;
+    sys::set_registers(pid, VECTORS, &vectors).step("set a program's registers")?;
+    thread.set_registers(&Registers(head.registers.clone())).step("set a program's registers")?;
+    sys::set_signal_mask(pid, head.signal_mask).step("set a program's signals")
 }
 
 fn failure(step: &str, errno: i32) -> Failure {

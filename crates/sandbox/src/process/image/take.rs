@@ -11,10 +11,12 @@ use std::os::unix::fs::FileExt;
 use rustix::fs::{MemfdFlags, OFlags, SealFlags};
 
 use crate::limits::{IMAGE_ADDRESSES_MAX, IMAGE_BYTES_MAX};
+use crate::process::image::descriptors::Descriptors;
 use crate::process::image::layout::{
     self, Area, DATA_AT, HIGH_END, LOW_END, PAGE, RUNNER_AT, SYSTEM_AT, TABLE_AT, Table,
 };
-use crate::process::image::trace::{CALL, NO_CALL, Process, RAX, RIP, RSP, Registers, Tracee, VECTORS};
+use crate::process::image::threads::{self, Held, Seen};
+use crate::process::image::trace::{Process, Tracee};
 use crate::process::image::{Description, Head, IMAGE_AT, Whom, refuse};
 use crate::process::step::{Failure, Step};
 use crate::sys;
@@ -25,15 +27,6 @@ const PAGES_AT: u64 = DATA_AT + crate::limits::IMAGE_DATA_BYTES - RUNNER_AT;
 /// So many pages that were never touched are taken along with those around them: a mapping less is worth that.
 const GAP_PAGES: u64 = 4;
 
-/// How a syscall ends that is to be made again, and one that cannot be, after a stop.
-const RESTART: [i32; 3] = [512, 513, 514];
-const RESTART_BLOCK: i32 = 516;
-
-const SIGNALS: u64 = 64;
-/// `struct sigaction` of the kernel, and its set of signals.
-const ACTION_BYTES: usize = 32;
-const SET_BYTES: u64 = 8;
-
 const POPULATE_READ: u64 = 22;
 
 /// The image of a program that waits in a syscall, alone in its sandbox. It goes on afterwards, image or none.
@@ -41,61 +34,76 @@ pub fn take(whom: Whom) -> Result<(Description, OwnedFd), Failure> {
     if sys::runner().is_empty() {
         return Err(refuse("it is of a processor that is not known"));
     }
-    let tracee = Tracee::seize(Process::find(whom)?)?;
-    let taken = read(&tracee, whom);
-    tracee.let_go().step("let a program go on")?;
+    let mut held = Held::default();
+    let taken = held.stop(Process::find(whom)?).and_then(|()| read(&held, whom));
+    held.let_go()?;
     taken
 }
 
-fn read(tracee: &Tracee, whom: Whom) -> Result<(Description, OwnedFd), Failure> {
-    is_alone(&tracee.process, whom)?;
-    let stopped = tracee.registers().step("read a program's registers")?;
-    let waiting = waiting(tracee, &stopped)?;
-    let vectors = sys::registers(tracee.process.pid, VECTORS).step("read a program's registers")?;
-    let signal_mask = sys::signal_mask(tracee.process.pid).step("read a program's signals")?;
-    let areas = layout::parse(&tracee.process.read("smaps").step("read a program's mappings")?);
-    let areas = areas.step("read a program's mappings")?;
-    let descriptors = descriptors(&tracee.process)?;
+fn read(held: &Held, whom: Whom) -> Result<(Description, OwnedFd), Failure> {
+    let Some(main) = held.threads.first() else { return Err(refuse("it has no threads")) };
+    is_alone(held, &main.process, whom)?;
+    let areas = layout::parse(&main.process.read("smaps").step("read a program's mappings")?);
+    let mut areas = areas.step("read a program's mappings")?;
+    // What it has of the image with which it began is its own.
+    areas.iter_mut().filter(|area| is_of_an_image(area)).for_each(|area| area.inode = 0);
+    // First of all, since one that does not wait is the likeliest to have no image yet.
+    let seen: Vec<Seen> = held.threads.iter().map(|thread| threads::look(thread, &areas)).collect::<Result<_, _>>()?;
+    let descriptors = Descriptors::read(&main.process)?;
+    let given = descriptors.given.clone();
 
     let mut table = Table::default();
-    clear_the_way(&mut table, &descriptors);
-    inheritance(&tracee.process, &descriptors, &mut table)?;
-    surroundings(&tracee.process, &mut table)?;
+    table.call(libc::SYS_munmap, &[LOW_END, HIGH_END.saturating_sub(LOW_END)], 0);
+    descriptors.close_others(&mut table);
+    surroundings(&main.process, &mut table)?;
     let memory = memory()?;
-    let residence = tracee.process.file("pagemap", OFlags::RDONLY).step("look through a program's memory")?;
-    let mut pages = Pages { tracee, residence, image: &memory, at: PAGES_AT };
-    map(&areas, &descriptors, &mut pages, &mut table)?;
-    let end = pages.at;
-    let asked = thread(tracee, &waiting, &areas, &mut table);
-    tracee.set_registers(&stopped).step("let a program go on")?;
-    let thread_id_at = asked?;
+    let residence = main.process.file("pagemap", OFlags::RDONLY).step("look through a program's memory")?;
+    let mut pages = Pages { tracee: main, residence, image: &memory, at: PAGES_AT };
+    map(&areas, descriptors.free(), &mut pages, &mut table)?;
+    let mut end = pages.at;
+    let opened = descriptors.reopen(&mut table)?;
+    let Some(of_main) = seen.first() else { return Err(refuse("it has no threads")) };
+    let stopped = main.registers().step("read a program's registers")?;
+    let asked = threads::ask_for_all(main, of_main, &areas, &mut table);
+    main.set_registers(&stopped).step("let a program go on")?;
+    asked?;
     table.call(libc::SYS_close, &[u64::from(IMAGE_AT)], 0);
+    let threads = threads::make(&seen, &memory, &mut end, &mut table)?;
+    let end = end.next_multiple_of(PAGE);
 
     let head = Head {
-        registers: waiting.0,
-        vectors,
-        signal_mask,
-        thread_id_at,
+        threads,
         table_at: end,
         table_bytes: table.bytes()?.len() as u64,
         system: system(&areas),
         files: files(&areas),
+        opened,
     };
     let (at, bytes) = finish(&memory, &table, &head)?;
-    let description =
-        Description { at, bytes, process: whom.process, memory_bytes: end, descriptors, written: Vec::new() };
+    let description = Description {
+        at,
+        bytes,
+        process: whom.process,
+        has_threads: held.threads.len() > 1,
+        memory_bytes: end,
+        descriptors: given,
+        directory: None,
+        written: Vec::new(),
+    };
     Ok((description, memory.into()))
 }
 
 /// Nobody else has its memory or could change what is read of it.
-fn is_alone(process: &Process, whom: Whom) -> Result<(), Failure> {
-    let threads = process.names_in("task").step("count a program's threads")?;
-    if threads.len() != 1 {
-        return Err(refuse("it has several threads"));
+fn is_alone(held: &Held, process: &Process, whom: Whom) -> Result<(), Failure> {
+    held.share_all()?;
+    for thread in &held.threads {
+        let children = process.children_of(thread.process.pid);
+        if !children.step("look for a program's children")?.is_empty() {
+            return Err(refuse("it is not alone in its sandbox"));
+        }
     }
-    let children = process.children().step("look for a program's children")?;
     let siblings = Process::open(whom.init).and_then(|init| init.children());
-    if !children.is_empty() || siblings.step("look for a program's siblings")? != [process.pid] {
+    if siblings.step("look for a program's siblings")? != [process.pid] {
         return Err(refuse("it is not alone in its sandbox"));
     }
     if !process.read("timers").step("read a program's timers")?.is_empty() {
@@ -109,64 +117,6 @@ fn is_alone(process: &Process, whom: Whom) -> Result<(), Failure> {
         return Err(refuse("it has written files"));
     }
     Ok(())
-}
-
-/// Its registers from which it makes its syscall again.
-fn waiting(tracee: &Tracee, stopped: &Registers) -> Result<Registers, Failure> {
-    let instruction = stopped.get(RIP).wrapping_sub(2);
-    let answer = i32::try_from(stopped.get(RAX).wrapping_neg()).unwrap_or(0);
-    if stopped.get(CALL) == NO_CALL || !tracee.has_instruction(instruction) {
-        return Err(runs());
-    }
-    let changes = if RESTART.contains(&answer) {
-        [(RAX, stopped.get(CALL)), (RIP, instruction)]
-    } else if answer == RESTART_BLOCK {
-        [(RAX, i64::from(-libc::EINTR).cast_unsigned()), (RIP, stopped.get(RIP))]
-    } else {
-        return Err(runs());
-    };
-    Ok(stopped.clone().with(&changes).with(&[(CALL, NO_CALL)]))
-}
-
-/// It may wait the next time.
-fn runs() -> Failure {
-    let source = io::Error::from_raw_os_error(libc::EAGAIN);
-    Failure { step: "take an image of a program that does not wait in a syscall".to_owned(), source }
-}
-
-fn descriptors(process: &Process) -> Result<Vec<u16>, Failure> {
-    let open = process.names_in("fd").step("list a program's descriptors")?;
-    let descriptors: Vec<u16> = open.into_iter().filter_map(|fd| u16::try_from(fd).ok()).collect();
-    if descriptors.iter().any(|fd| *fd >= IMAGE_AT) {
-        return Err(refuse("it has descriptors of too high numbers"));
-    }
-    Ok(descriptors)
-}
-
-/// What it has open it may have closed to programs that it would start.
-fn inheritance(process: &Process, descriptors: &[u16], table: &mut Table) -> Result<(), Failure> {
-    for descriptor in descriptors {
-        let text = process.read(&format!("fdinfo/{descriptor}")).step("read a program's descriptors")?;
-        let flags = text.lines().find_map(|line| u32::from_str_radix(line.strip_prefix("flags:")?.trim(), 8).ok());
-        if flags.is_some_and(|flags| flags & libc::O_CLOEXEC.unsigned_abs() != 0) {
-            let [set, closed] = [libc::F_SETFD, libc::FD_CLOEXEC].map(|word| u64::from(word.unsigned_abs()));
-            table.call(libc::SYS_fcntl, &[u64::from(*descriptor), set, closed], 0);
-        }
-    }
-    Ok(())
-}
-
-/// Lets go of what the fresh program has.
-fn clear_the_way(table: &mut Table, descriptors: &[u16]) {
-    table.call(libc::SYS_munmap, &[LOW_END, HIGH_END.saturating_sub(LOW_END)], 0);
-    let mut from = 0_u64;
-    for kept in descriptors.iter().map(|fd| u64::from(*fd)).chain([u64::from(IMAGE_AT)]) {
-        if from < kept {
-            table.call(libc::SYS_close_range, &[from, kept.saturating_sub(1), 0], 0);
-        }
-        from = kept.saturating_add(1);
-    }
-    table.call(libc::SYS_close_range, &[from, u64::from(u32::MAX), 0], 0);
 }
 
 /// What else of a process a program may have changed.
@@ -277,12 +227,11 @@ impl Pages<'_> {
     }
 }
 
-fn map(areas: &[Area], descriptors: &[u16], pages: &mut Pages<'_>, table: &mut Table) -> Result<(), Failure> {
+/// `free` is the number that its files get, one after the other.
+fn map(areas: &[Area], free: u16, pages: &mut Pages<'_>, table: &mut Table) -> Result<(), Failure> {
     if areas.iter().map(Area::bytes).fold(0, u64::saturating_add) > IMAGE_ADDRESSES_MAX {
         return Err(refuse("it has mapped too much"));
     }
-    // The number that its files get, one after the other.
-    let free = (0..IMAGE_AT).find(|number| !descriptors.contains(number)).unwrap_or(IMAGE_AT);
     let mut open: Option<&str> = None;
     for area in areas.iter().filter(|area| !area.is_system()) {
         check(area)?;
@@ -300,7 +249,7 @@ fn map(areas: &[Area], descriptors: &[u16], pages: &mut Pages<'_>, table: &mut T
             }
             map_file(area, free, table);
         }
-        if !area.is_shared && !area.has("wf") && !area.has("dp") {
+        if (area.has_pages || is_of_an_image(area)) && !area.is_shared && !area.has("wf") && !area.has("dp") {
             overlay(area, pages, table)?;
         }
     }
@@ -347,6 +296,12 @@ fn map_memory(area: &Area, table: &mut Table) {
         how |= if area.has(flag) { flags(&[one]) } else { 0 };
     }
     table.call(libc::SYS_mmap, &[area.start, area.bytes(), area.protection, how, u64::MAX, 0], area.start);
+    // Whether its pages may be large: that is memory that nobody has written.
+    for (flag, advice) in [("hg", libc::MADV_HUGEPAGE), ("nh", libc::MADV_NOHUGEPAGE)] {
+        if area.has(flag) {
+            table.call(libc::SYS_madvise, &[area.start, area.bytes(), flags(&[advice])], 0);
+        }
+    }
     if area.has("wf") && !area.has("dp") {
         table.call(libc::SYS_madvise, &[area.start, area.bytes(), WIPE_ON_FORK], 0);
     }
@@ -358,9 +313,18 @@ fn map_file(area: &Area, file: u16, table: &mut Table) {
     table.call(libc::SYS_mmap, &args, area.start);
 }
 
+/// Of the memory with which a clone began, or what a program gives that name.
+fn is_of_an_image(area: &Area) -> bool {
+    area.name == "/memfd:image (deleted)" && !area.is_shared
+}
+
 /// What it wrote itself, over what is mapped.
 fn overlay(area: &Area, pages: &mut Pages<'_>, table: &mut Table) -> Result<(), Failure> {
-    let resident = resident(&pages.residence, area, GAP_PAGES).step("look through a program's memory")?;
+    let resident = if is_of_an_image(area) {
+        Resident { own: vec![(area.start, area.end)], of_file: Vec::new() }
+    } else {
+        resident(&pages.residence, area, GAP_PAGES).step("look through a program's memory")?
+    };
     let is_readable = area.protection & flags(&[libc::PROT_READ]) != 0;
     for (start, end) in resident.of_file.into_iter().filter(|_| is_readable && area.inode != 0) {
         table.call(libc::SYS_madvise, &[start, end.saturating_sub(start), POPULATE_READ], 0);
@@ -379,73 +343,6 @@ fn overlay(area: &Area, pages: &mut Pages<'_>, table: &mut Table) -> Result<(), 
         if is_readable {
             // Now, and not one page after the other when somebody waits.
             table.call(libc::SYS_madvise, &[start, length, POPULATE_READ], 0);
-        }
-    }
-    Ok(())
-}
-
-/// What the kernel knows of the thread, which only the thread itself may ask. Where its number is.
-fn thread(tracee: &Tracee, waiting: &Registers, areas: &[Area], table: &mut Table) -> Result<u64, Failure> {
-    let instruction = match waiting.get(RAX) {
-        // It is behind the instruction, or on it.
-        answer if answer == i64::from(-libc::EINTR).cast_unsigned() => waiting.get(RIP).wrapping_sub(2),
-        _ => waiting.get(RIP),
-    };
-    // Below what its functions use.
-    let scratch = waiting.get(RSP).wrapping_sub(1_024) & !15;
-    if !areas.iter().any(|area| (area.start..area.end).contains(&scratch)) {
-        return Err(refuse("it has no stack"));
-    }
-    let ask = |number, args: [u64; 4], answer: &mut [u8]| {
-        let [a, b, c, d] = args;
-        tracee.call(instruction, number, [a, b, c, d, 0, 0])?;
-        tracee.read(scratch, answer)
-    };
-    timers(ask, scratch)?;
-
-    let status =
-        |key| tracee.process.status(key).and_then(|hex| u64::from_str_radix(&hex, 16).map_err(io::Error::other));
-    let changed =
-        status("SigIgn").and_then(|ignored| Ok(ignored | status("SigCgt")?)).step("read a program's signals")?;
-    for signal in 1..=SIGNALS {
-        if [libc::SIGKILL, libc::SIGSTOP].iter().any(|fixed| u64::from(fixed.unsigned_abs()) == signal) {
-            continue;
-        }
-        let mut action = [0; ACTION_BYTES];
-        if changed >> signal.saturating_sub(1) & 1 == 1 {
-            let args = [signal, 0, scratch, SET_BYTES];
-            ask(libc::SYS_rt_sigaction, args, &mut action).step("read a program's signals")?;
-        }
-        let at = table.put(&action)?;
-        table.call(libc::SYS_rt_sigaction, &[signal, at, 0, SET_BYTES], 0);
-    }
-    let mut stack = [0; 24];
-    ask(libc::SYS_sigaltstack, [0, scratch, 0, 0], &mut stack).step("read a program's signals")?;
-    let at = table.put(&stack)?;
-    table.call(libc::SYS_sigaltstack, &[at, 0], 0);
-
-    let (list, bytes) = sys::robust_list(tracee.process.pid).step("find a program's locks")?;
-    if list != 0 {
-        table.call(libc::SYS_set_robust_list, &[list, bytes], 0);
-    }
-    let sequences = sys::sequences(tracee.process.pid).step("find a program's sequences")?;
-    if sequences.at != 0 {
-        let args = [sequences.at, sequences.bytes.into(), sequences.flags.into(), sequences.signature.into()];
-        table.call(libc::SYS_rseq, &args, 0);
-    }
-    const GET_TID_ADDRESS: u64 = 40;
-    let mut address = [0; 8];
-    ask(libc::SYS_prctl, [GET_TID_ADDRESS, scratch, 0, 0], &mut address).step("find where a thread's number is")?;
-    Ok(u64::from_ne_bytes(address))
-}
-
-fn timers(ask: impl Fn(libc::c_long, [u64; 4], &mut [u8]) -> io::Result<()>, scratch: u64) -> Result<(), Failure> {
-    for timer in [libc::ITIMER_REAL, libc::ITIMER_VIRTUAL, libc::ITIMER_PROF] {
-        let mut set = [0; 32];
-        ask(libc::SYS_getitimer, [u64::from(timer.unsigned_abs()), scratch, 0, 0], &mut set)
-            .step("read a program's timers")?;
-        if set.iter().any(|byte| *byte != 0) {
-            return Err(refuse("it has timers"));
         }
     }
     Ok(())

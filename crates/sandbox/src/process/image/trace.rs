@@ -9,12 +9,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Pid, WaitOptions};
+use rustix::process::{Pid, WaitOptions, WaitStatus};
 
 use crate::process::image::Whom;
 use crate::process::image::layout::{bytes, words};
 use crate::process::step::{Failure, Step};
-use crate::sys::{self, Trace};
+use crate::sys::{self, Follow, Trace};
 
 /// `NT_PRSTATUS` and `NT_X86_XSTATE`.
 const GENERAL: i32 = 1;
@@ -28,7 +28,7 @@ const R8: usize = 9;
 const R10: usize = 7;
 pub const RAX: usize = 10;
 const RDX: usize = 12;
-const RSI: usize = 13;
+pub const RSI: usize = 13;
 const RDI: usize = 14;
 pub const CALL: usize = 15;
 pub const RIP: usize = 16;
@@ -53,20 +53,43 @@ impl Process {
         Ok(Process { pid, directory })
     }
 
+    /// One of its threads, which has a directory of its own of the same kind.
+    pub fn thread(&self, thread: Pid) -> io::Result<Process> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let name = format!("task/{}", thread.as_raw_pid());
+        let directory = rustix::fs::openat(&self.directory, name, flags, Mode::empty())?;
+        Ok(Process { pid: thread, directory })
+    }
+
+    pub fn threads(&self) -> io::Result<Vec<Pid>> {
+        let names = self.names_in("task")?;
+        Ok(names.into_iter().filter_map(|name| Pid::from_raw(i32::try_from(name).ok()?)).collect())
+    }
+
+    /// Its number inside.
+    pub fn number(&self) -> io::Result<u32> {
+        let number = self.status("NSpid")?.split_whitespace().last().and_then(|number| number.parse().ok());
+        number.ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
     pub fn find(whom: Whom) -> Result<Process, Failure> {
         let init = Process::open(whom.init).step("find a sandbox's init")?;
         for child in init.children().step("find a program")? {
             let Ok(process) = Process::open(child) else { continue };
-            let inside = process.status("NSpid").ok().and_then(|pids| pids.split_whitespace().last()?.parse().ok());
-            if inside == Some(whom.process) {
+            if process.number().ok() == Some(whom.process) {
                 return Ok(process);
             }
         }
         Err(Failure { step: "find a program".to_owned(), source: io::Error::from_raw_os_error(libc::ESRCH) })
     }
 
+    /// Those that its main thread has started.
     pub fn children(&self) -> io::Result<Vec<Pid>> {
-        let text = self.read(&format!("task/{}/children", self.pid.as_raw_pid()))?;
+        self.children_of(self.pid)
+    }
+
+    pub fn children_of(&self, thread: Pid) -> io::Result<Vec<Pid>> {
+        let text = self.read(&format!("task/{}/children", thread.as_raw_pid()))?;
         Ok(text.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect())
     }
 
@@ -82,6 +105,11 @@ impl Process {
 
     pub fn link(&self, name: &str) -> io::Result<Vec<u8>> {
         Ok(rustix::fs::readlinkat(&self.directory, name, Vec::new())?.into_bytes())
+    }
+
+    /// Of what a descriptor shows, or whatever else is here.
+    pub fn stat(&self, name: &str) -> io::Result<rustix::fs::Stat> {
+        Ok(rustix::fs::statat(&self.directory, name, rustix::fs::AtFlags::empty())?)
     }
 
     pub fn names_in(&self, folder: &str) -> io::Result<Vec<u32>> {
@@ -121,32 +149,54 @@ impl Registers {
     }
 }
 
-/// A process that stands still. When this process ends, it is killed, unless it was let go.
+/// Until a traced thread stops, for whatever reason.
+pub fn wait(pid: Pid) -> io::Result<WaitStatus> {
+    let status = rustix::io::retry_on_intr(|| rustix::process::waitpid(Some(pid), WaitOptions::empty()))?;
+    let stopped = status.map(|(_, status)| status).filter(|status| status.stopped());
+    stopped.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))
+}
+
+/// A thread that stands still. When this process ends, it is killed, unless it was let go.
 pub struct Tracee {
     pub process: Process,
     memory: File,
 }
 
 impl Tracee {
-    pub fn seize(process: Process) -> Result<Tracee, Failure> {
-        sys::seize(process.pid).step("trace a program")?;
+    /// Of a thread that is traced already, and may run until it is awaited.
+    pub fn new(process: Process) -> Result<Tracee, Failure> {
+        let memory = process.file("mem", OFlags::RDWR).step("open a program's memory")?;
+        Ok(Tracee { process, memory })
+    }
+
+    /// Begins to trace a thread, which stops soon.
+    pub fn seize(process: Process, follow: Follow) -> Result<Tracee, Failure> {
+        sys::seize(process.pid, follow).step("trace a program")?;
         // It is there still: so its number is its own, and now stays that.
         process.status("Pid").step("trace a program")?;
         sys::trace(process.pid, Trace::Interrupt).step("stop a program")?;
-        let memory = process.file("mem", OFlags::RDWR).step("open a program's memory")?;
-        let tracee = Tracee { process, memory };
-        tracee.wait().step("stop a program")?;
-        Ok(tracee)
+        Tracee::new(process)
     }
 
-    /// Until it stops, for no other reason than ours.
-    fn wait(&self) -> io::Result<()> {
-        let pid = Some(self.process.pid);
-        let status = rustix::io::retry_on_intr(|| rustix::process::waitpid(pid, WaitOptions::empty()))?;
-        match status.and_then(|(_, status)| status.stopping_signal()) {
-            Some(libc::SIGTRAP) => Ok(()),
-            Some(_) => Err(io::Error::other("it got a signal")),
-            None => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+    /// Until it stops, for no other reason than ours. What happened to it, if anything did: `PTRACE_EVENT_CLONE` or the
+    /// like.
+    pub fn wait(&self) -> io::Result<i32> {
+        let status = wait(self.process.pid)?;
+        match status.stopping_signal() {
+            Some(libc::SIGTRAP) => Ok(status.as_raw() >> 16),
+            _ => Err(io::Error::other("it got a signal")),
+        }
+    }
+
+    /// Until it stops because we said so. Signals that it gets meanwhile it gets.
+    pub fn wait_for_stop(&self) -> io::Result<()> {
+        loop {
+            let status = wait(self.process.pid)?;
+            match (status.as_raw() >> 16, status.stopping_signal()) {
+                (libc::PTRACE_EVENT_STOP, Some(libc::SIGTRAP)) => return Ok(()),
+                (0, Some(signal)) => sys::trace(self.process.pid, Trace::Signal(signal))?,
+                _ => return Err(io::Error::other("somebody else has stopped it")),
+            }
         }
     }
 
@@ -195,15 +245,13 @@ impl Tracee {
         }
     }
 
-    /// Lets it run until it traps.
-    pub fn run(&self, registers: &Registers) -> io::Result<Registers> {
+    /// Lets it run until it traps, or something happens to it.
+    pub fn go(&self, registers: &Registers) -> io::Result<()> {
         self.set_registers(registers)?;
-        sys::trace(self.process.pid, Trace::Continue)?;
-        self.wait()?;
-        self.registers()
+        sys::trace(self.process.pid, Trace::Continue)
     }
 
-    pub fn let_go(self) -> io::Result<()> {
+    pub fn let_go(&self) -> io::Result<()> {
         sys::trace(self.process.pid, Trace::Detach)
     }
 }
