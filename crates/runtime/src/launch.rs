@@ -21,11 +21,11 @@ use crate::frames::Prepared;
 use crate::http::{Api, Credentials, Identity};
 use crate::instance::{self, Body, Home, Left, Order, Start};
 use crate::languages::{Advice, Family, Preparation, Served};
-use crate::limits::{EXTENSION_FILES_MAX, KEY_EXPIRES, SNAPSHOT_KEY_EXPIRES};
+use crate::limits::EXTENSION_FILES_MAX;
 use crate::runtime::{Inner, Key};
 use crate::stock::{self, Kind, Launch, Parked, Recipe, Waiting};
-use crate::template::{Shape, Template};
-use crate::{http, languages, limits, template, variables};
+use crate::template::Shape;
+use crate::{access, http, languages, limits, template, variables};
 
 /// Makes the instance and runs it to its end. An instance that cannot be made says why to who waits for it.
 pub async fn launch(inner: &Arc<Inner>, starting: Starting) -> Left {
@@ -139,7 +139,7 @@ async fn make(
     let began = Instant::now();
     let clone = clone(inner, function, &served, tenant, purpose).await;
     let template = clone.as_ref().and_then(|(_, waiting)| waiting.as_ref()?.template.clone());
-    let (code, key) = tokio::join!(unpack(inner, function), key(inner, function, number, template.as_deref()));
+    let (code, key) = tokio::join!(unpack(inner, function), access::key(inner, function, number, template.as_deref()));
     let (mut code, key) = (code?, key.map_err(InvokeError::Internal)?);
     let prepared_name = prepared_name(function, &served, tenant).filter(|_| inner.settings.parked_per_kind > 0);
     code.find_prepared(inner, prepared_name.as_deref());
@@ -147,7 +147,7 @@ async fn make(
     let preparation = if is_settled { Preparation::Nothing } else { languages::preparation(&served) };
     let log = Arc::new(log_stream(function, inner.parts.clock.now(), number));
     let (initialization, beginning) = begins(function, purpose, clone.is_some().then(|| began.elapsed()));
-    let token = token(inner, function, template.as_deref());
+    let token = access::token(inner, function, template.as_deref());
     let asks = token.as_deref();
     let mut start =
         Source { function, served: &served, code: &code, key: &key, log: &log, initialization, token: asks }
@@ -169,7 +169,7 @@ async fn make(
     };
     let lacks_prepared = matches!(preparation, Preparation::Program(_));
     let mut listeners = sandbox.take_listeners().into_iter();
-    let credentials = token.clone().map(|token| credentials(inner, token, &key, beginning));
+    let credentials = token.clone().map(|token| access::credentials(inner, token, &key, beginning));
     let mut held: Vec<Box<dyn std::any::Any + Send>> = vec![Box::new(code), Box::new(template), key.lease];
     if let Some(listener) = listeners.next() {
         held.push(parts.host.serve_api(function, number, listener));
@@ -192,30 +192,6 @@ async fn make(
         log,
         held,
     })
-}
-
-async fn key(inner: &Inner, function: &FunctionSpec, number: Uuid, template: Option<&Template>) -> Result<Key, String> {
-    match template.and_then(Template::key) {
-        Some(key) => Ok(key),
-        None => inner.parts.host.issue_key(function, number).await,
-    }
-}
-
-/// With which a function under SnapStart asks for its key: its snapshot's, which may have it in its memory.
-fn token(inner: &Inner, function: &FunctionSpec, template: Option<&Template>) -> Option<String> {
-    let known = template.and_then(Template::token).map(str::to_owned);
-    function.is_snap_start.then(|| known.unwrap_or_else(|| hex::encode(inner.parts.chance.uuid().as_bytes())))
-}
-
-fn credentials(inner: &Inner, token: String, key: &Key, beginning: Beginning) -> Credentials {
-    Credentials {
-        token,
-        access_key_id: key.access_key_id.clone(),
-        secret_access_key: key.secret_access_key.clone(),
-        session_token: key.session_token.clone(),
-        expires: if beginning == Beginning::Snapshot { SNAPSHOT_KEY_EXPIRES } else { KEY_EXPIRES },
-        clock: Arc::clone(&inner.parts.clock),
-    }
 }
 
 /// Where the operator wants no walls, places are elsewhere.

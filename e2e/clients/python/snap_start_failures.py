@@ -1,9 +1,11 @@
 """What goes wrong under SnapStart, and what is said of it: inits, hooks, what no snapshot can be taken of, what is not supported."""
 
 import json
+import os
 import sys
 import time
 
+import boto3
 from calling import awslambda, check_that_functions_run, make, refused, write, zipped
 from snap_start import SNAP, active, failed, invoke, publish, restored
 
@@ -85,6 +87,34 @@ def handler(event, context):
     assert "anew" in sys.argv or before["Expiration"] < now["Expiration"], (before, now)
 
 
+def check_clients():
+    """A client that was made at import calls as its instance after the restore."""
+    code = """
+import boto3
+sts = boto3.client("sts")
+def key():
+    return sts._request_signer._credentials.get_frozen_credentials().access_key
+AT_INIT = key()
+def handler(event, context):
+    return [AT_INIT, key(), sts.get_caller_identity()["Arn"]]
+"""
+    folder = os.path.dirname(os.path.dirname(boto3.__file__))
+    files = {"app.py": code}
+    for package in ["boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3", "six.py"]:
+        for place, _, names in os.walk(os.path.join(folder, package)):
+            for name in names:
+                path = os.path.join(place, name)
+                # Of the descriptions of services, which are large, only what is called.
+                if "/data/" not in path or "/data/sts/" in path or place.endswith("/data"):
+                    files[os.path.relpath(path, folder)] = open(path, "rb").read()
+    files["six.py"] = open(os.path.join(folder, "six.py"), "rb").read()
+    make("client", "python3.13", "app.handler", zipped(files), SnapStart=SNAP, MemorySize=512, Timeout=30)
+    version = publish("client")
+    active("client", version)
+    (before, now, arn), _ = restored("client", version)
+    assert "/r/" in arn and ("anew" in sys.argv) == (before == now), (before, now, arn)
+
+
 def check_what_is_not_supported():
     say = "is not supported for SnapStart enabled functions."
     zip = zipped({"app.py": HEAD})
@@ -119,5 +149,6 @@ if __name__ == "__main__":
     check_what_has_no_image()
     check_no_second_life()
     check_credentials()
+    check_clients()
     check_what_is_not_supported()
     check_deletions()

@@ -114,3 +114,100 @@ impl Environment {
         self.failed_by.as_deref()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Bench, exit, invoke};
+    use super::super::{Event, Said};
+    use super::*;
+
+    const START: &str = "Log RESTORE_START Runtime Version: python:3.13|Runtime Version ARN: ARN";
+
+    #[test]
+    fn a_clone_is_restored_and_tells_how_long_it_took() {
+        let mut bench = Bench::beginning(Beginning::Restored(Duration::from_millis(5)), &[]);
+        assert_eq!(bench.step(invoke()), format!("{START}\nStart"));
+        let begun = bench.after(20).said(Said::Ready);
+        assert!(begun.starts_with("Log RESTORE_REPORT Restore Duration: 25.00 ms\nLog START "), "{begun}");
+        assert!(begun.ends_with("Hand 3000"), "{begun}");
+        assert_eq!(bench.told, ["restoreStart", "restoreRuntimeDone", "restoreReport"]);
+        bench.after(7).said(Said::Done);
+        let done = bench.said(Said::Next);
+        let words = "Duration: 7.00 ms|Billed Duration: 7 ms|Memory Size: 128 MB|";
+        assert!(done.contains(&format!("{words}Restore Duration: 25.00 ms|Billed Restore Duration: 20 ms|")), "{done}");
+        bench.step(invoke());
+        bench.said(Said::Done);
+        assert!(!bench.said(Said::Next).contains("Restore"), "it is told once");
+    }
+
+    #[test]
+    fn who_waits_hears_of_a_snapshot_that_is_not_restored() {
+        let hook = || Said::InitError { kind: AFTER_RESTORE.into(), body: b"{}".to_vec() };
+        let restored = Beginning::Restored(Duration::ZERO);
+        for (beginning, broken, status, answer) in [
+            (
+                restored,
+                Event::Said(hook()),
+                "error|Error Type: Runtime.AfterRestoreError",
+                "NotRestored { is_late: false }",
+            ),
+            (restored, exit(1), "error|Error Type: Runtime.ExitError", "NotRestored { is_late: false }"),
+            (restored, Event::Tick, "timeout", "NotRestored { is_late: true }"),
+            (Beginning::Anew, Event::Said(hook()), "error|Error Type: Runtime.AfterRestoreError", "is_late: false"),
+            (
+                Beginning::Anew,
+                exit(1),
+                "error|Error Type: Runtime.ExitError",
+                "Whole Some(\"Unhandled\") {\"errorType\"",
+            ),
+        ] {
+            let mut bench = Bench::beginning(beginning, &[]);
+            bench.step(invoke());
+            let broke = bench.after(10_000).step(broken);
+            assert!(
+                broke.contains(&format!("Log RESTORE_REPORT Restore Duration: 10000.00 ms|Status: {status}")),
+                "{broke}"
+            );
+            assert!(broke.contains(answer) && broke.ends_with("Clear"), "{broke}");
+            assert_eq!(bench.step(Event::Cleared), "End", "there is no second life");
+        }
+    }
+
+    #[test]
+    fn without_a_snapshot_all_of_init_is_in_the_restore() {
+        let mut bench = Bench::beginning(Beginning::Anew, &[]);
+        bench.step(invoke());
+        assert_eq!(bench.after(60_000).step(Event::Tick), "", "it has the time of an init");
+        assert_eq!(bench.said(Said::Loaded), "Restore");
+        let done = bench.after(9_000).said(Said::Ready);
+        assert!(done.starts_with("Log RESTORE_REPORT Restore Duration: 69000.00 ms\n"), "{done}");
+
+        let mut late = Bench::beginning(Beginning::Anew, &[]);
+        late.step(invoke());
+        late.said(Said::Loaded);
+        assert!(
+            late.after(10_000).step(Event::Tick).contains("NotRestored { is_late: true }"),
+            "hooks have ten seconds"
+        );
+    }
+
+    #[test]
+    fn a_snapshot_is_taken_of_one_that_is_loaded() {
+        let mut bench = Bench::beginning(Beginning::Snapshot, &[]);
+        assert!(bench.step(Event::Begin).starts_with("Log INIT_START "));
+        let loaded = bench.after(30_000).said(Said::Loaded);
+        assert_eq!(loaded, "Log INIT_REPORT Init Duration: 30000.00 ms|Phase: init|Status: success\nSnapshot");
+        assert_eq!((bench.step(Event::Retire), bench.environment.failed_by()), ("End".to_owned(), None));
+
+        let mut fails = Bench::beginning(Beginning::Snapshot, &[]);
+        fails.step(Event::Begin);
+        assert!(fails.step(exit(1)).contains("Status: error|Error Type: Runtime.ExitError"));
+        assert_eq!(fails.step(Event::Cleared), "End");
+        assert_eq!(fails.environment.failed_by(), Some("Runtime.ExitError"));
+
+        let mut twice = Bench::beginning(Beginning::Anew, &[]);
+        twice.step(Event::Begin);
+        twice.said(Said::Loaded);
+        assert!(twice.said(Said::Loaded).contains("RESTORE_REPORT") && twice.environment.in_hand.is_none());
+    }
+}

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use ::http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE};
 use ::http::{HeaderMap, HeaderValue, Response, StatusCode};
 use base::{Clock, Secret};
 use bytes::Bytes;
@@ -46,5 +46,36 @@ fn reply(status: StatusCode, body: &serde_json::Value) -> Reply {
     let mut reply = Response::new(Bytes::from(body.to_string()));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    // Who keeps its connection open has no image.
+    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     reply
+}
+
+#[cfg(test)]
+mod tests {
+    use base::ManualClock;
+
+    use super::*;
+
+    #[test]
+    fn who_was_told_the_token_has_the_key_for_a_while() {
+        let credentials = Credentials {
+            token: "token".into(),
+            access_key_id: "ASIA".into(),
+            secret_access_key: Secret::new("secret".into()),
+            session_token: None,
+            expires: Duration::from_secs(300),
+            clock: Arc::new(ManualClock::default()),
+        };
+        let ask = |token: Option<&'static str>| {
+            let given = token.map(|token| (AUTHORIZATION, HeaderValue::from_static(token)));
+            credentials.reply(&given.into_iter().collect())
+        };
+        assert_eq!(ask(Some("token")).status(), StatusCode::OK);
+        let body = String::from_utf8(ask(Some("token")).into_body().to_vec()).unwrap();
+        assert!(body.contains("\"ASIA\"") && body.contains("1970-01-01T00:05:00.000Z"), "{body}");
+        for wrong in [None, Some("tok"), Some("Bearer token")] {
+            assert_eq!(ask(wrong).status(), StatusCode::UNAUTHORIZED);
+        }
+    }
 }

@@ -36,7 +36,7 @@ use crate::telemetry::{Relay, Sent};
 use crate::template::Template;
 use crate::trace;
 use caller::Caller;
-use programs::{Processes, no_pipes};
+use programs::Processes;
 use rest::Preparing;
 use transport::Transport;
 
@@ -524,49 +524,6 @@ impl Instance {
                 self.is_over = true;
                 self.answer_held();
             }
-        }
-    }
-
-    async fn start(&mut self) -> Option<Event> {
-        if let Some(missing) = &self.start.missing {
-            return Some(Event::NotStarted(missing.clone()));
-        }
-        if let Some((process, mut connection)) = self.waiting.take() {
-            self.start.greet(&mut connection, self.template.is_some());
-            self.transport.connect(connection);
-            self.processes.add(process, Who::Runtime);
-            return None;
-        }
-        let (program, connection) = match self.start.runtime(&mut self.output) {
-            Ok(made) => made,
-            Err(error) => return Some(no_pipes(&error)),
-        };
-        if let Some(mut connection) = connection {
-            connection.init(&self.start.env, &self.start.prepared);
-            self.transport.connect(connection);
-        }
-        match timeout(CLEAR_TIMEOUT, self.sandbox.run(program)).await {
-            Ok(Ok(process)) => {
-                self.processes.add(process, Who::Runtime);
-                None
-            }
-            Ok(Err(error)) => Some(self.start.not_started(&error)),
-            Err(_) => Some(Event::Gone),
-        }
-    }
-
-    async fn start_extension(&mut self, name: String) -> Option<Event> {
-        let program = match self.start.extension(&name, &mut self.output) {
-            Ok(program) => program,
-            Err(error) => return Some(no_pipes(&error)),
-        };
-        match timeout(CLEAR_TIMEOUT, self.sandbox.run(program)).await {
-            Ok(Ok(process)) => {
-                self.processes.add(process, Who::Extension(name));
-                None
-            }
-            Ok(Err(error)) => Some(programs::extension_not_started(name, &error)),
-            Err(_) => Some(Event::Gone),
         }
     }
 

@@ -44,6 +44,11 @@ public class Snapped implements RequestHandler<Map<String, Object>, List<String>
 
     @Override
     public List<String> handleRequest(Map<String, Object> event, Context context) {
+        try {
+            Thread.sleep(((Number) event.getOrDefault("sleep", 0)).longValue());
+        } catch (InterruptedException early) {
+            Thread.currentThread().interrupt();
+        }
         List<String> answer = new ArrayList<>(TOLD);
         answer.add(System.getenv("AWS_LAMBDA_INITIALIZATION_TYPE"));
         answer.add(UUID.randomUUID().toString());
