@@ -38,6 +38,7 @@ pub const FUNCTIONS: &[Tool] = &[
             "../functions/java/app/Client.java",
             "../functions/java/app/Orders.java",
             "../functions/java/cases/Cases.java",
+            "../functions/java/snapped/Snapped.java",
         ],
         install: java,
     },
@@ -111,11 +112,11 @@ fn rust(clients: &Path, dir: &Path) -> Result<()> {
 }
 
 /// `client` has the official client and a Java of its own; `apart` has jars in `lib`, `fat.jar` has all in one; `cases` is
-/// what is tried on that client and on our own.
+/// what is tried on that client and on our own, `snapped` has hooks for SnapStart.
 fn java(clients: &Path, dir: &Path) -> Result<()> {
     let java = sources(clients, "java");
-    let (client, apart, all) = (dir.join("client"), dir.join("apart"), dir.join("all"));
-    for folder in [&client, &apart.join("lib"), &all] {
+    let (client, apart, all, snapped) = (dir.join("client"), dir.join("apart"), dir.join("all"), dir.join("snapped"));
+    for folder in [&client, &apart.join("lib"), &all, &snapped.join("lib")] {
         fs::create_dir_all(folder)?;
     }
     let mut fetch = Command::new("mvn");
@@ -128,6 +129,9 @@ fn java(clients: &Path, dir: &Path) -> Result<()> {
             fs::copy(&jar, apart.join("lib").join(&name))?;
             call(Command::new("jar").arg("xf").arg(&jar).current_dir(&all))?;
         }
+        if name.starts_with("crac") {
+            fs::copy(&jar, snapped.join("lib").join(&name))?;
+        }
     }
     for classes in [&client, &apart, &all] {
         let mut compile = Command::new("javac");
@@ -137,6 +141,9 @@ fn java(clients: &Path, dir: &Path) -> Result<()> {
     let mut compile = Command::new("javac");
     compile.args(["--release", "11", "-Xlint:-options", "-nowarn", "-cp"]).arg(client.join("lib/*"));
     call(compile.arg("-d").arg(dir.join("cases")).arg("cases/Cases.java").current_dir(&java))?;
+    let mut compile = Command::new("javac");
+    compile.args(["--release", "11", "-Xlint:-options", "-cp"]).arg(client.join("lib/*"));
+    call(compile.arg("-d").arg(&snapped).arg("snapped/Snapped.java").current_dir(&java))?;
     call(Command::new("jar").arg("cf").arg(dir.join("fat.jar")).arg("-C").arg(&all).arg("."))?;
     fs::remove_dir_all(all)?;
     let mut link = Command::new("jlink");

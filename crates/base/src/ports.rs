@@ -32,6 +32,9 @@ pub trait Invoke: Send + Sync {
     /// The function may be asked for soon: what can be made ready ahead of that, may be. It does not wait.
     fn expect(&self, function: Arc<FunctionSpec>);
 
+    /// Loads a version under SnapStart, and makes the snapshot that its instances begin with. It may take minutes.
+    fn snapshot(&self, function: Arc<FunctionSpec>) -> BoxFuture<'_, Result<(), SnapshotError>>;
+
     /// From now on exactly these instances are kept ready. What was wanted before and is not any more, goes.
     fn provide(&self, wanted: Vec<Provision>);
 
@@ -98,6 +101,8 @@ pub struct FunctionSpec {
     pub logging: Logging,
     /// Whether it traces by itself, or only what its caller traces.
     pub is_traced: bool,
+    /// It is a published version under SnapStart: its instances begin with a snapshot of one that has loaded it.
+    pub is_snap_start: bool,
 }
 
 /// Names stored code: its SHA-256, and how long it is.
@@ -182,6 +187,22 @@ pub enum InvokeError {
     /// Too many run already; AWS's reason, such as `ReservedFunctionConcurrentInvocationLimitExceeded`.
     Throttled(&'static str),
     /// This server cannot run it; in words for its owner, who can do something about it.
+    CannotRun(String),
+    /// Under SnapStart: a hook failed that the function wanted run after its snapshot was restored.
+    HookFailed,
+    /// Under SnapStart: its snapshot was not restored in time, hooks included.
+    RestoredLate,
+    Internal(String),
+}
+
+/// Why there is no snapshot of a version.
+#[derive(Debug)]
+pub enum SnapshotError {
+    /// It does not load; the error's type, such as `Runtime.ImportModuleError`.
+    Function {
+        error_type: String,
+    },
+    /// This server cannot run it; in words for its owner.
     CannotRun(String),
     Internal(String),
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base::ports::{
     Authority, Call, Credential, FunctionSpec, Invoke, InvokeError, Invoked, LogEvent, LogStream, Provided, Provision,
-    ProvisionId, Telemetry,
+    ProvisionId, SnapshotError, Telemetry,
 };
 use base::{AwsError, BoxFuture, Chance, Principal, Secret, Spawn, Uuid, hex};
 use ring::digest;
@@ -169,6 +169,10 @@ impl Invoke for Unable {
     }
 
     fn expect(&self, _: Arc<FunctionSpec>) {}
+
+    fn snapshot(&self, _: Arc<FunctionSpec>) -> BoxFuture<'_, Result<(), SnapshotError>> {
+        Box::pin(std::future::ready(Err(SnapshotError::CannotRun(self.0.clone()))))
+    }
 
     fn provide(&self, _: Vec<Provision>) {}
 

@@ -48,6 +48,7 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     lamp.tasks.spawn("clear away", Box::pin(clear_away(lamp.cloud.clone())));
     lamp.tasks.spawn("couriers", Box::pin(services::run_couriers(lamp.post())));
     lamp.tasks.spawn("provisioned concurrency", Box::pin(services::keep_provisioned(lamp.post())));
+    lamp.tasks.spawn("snapshots", Box::pin(services::keep_snapshots(lamp.post())));
     announce(&config, &lamp)?;
     if config.is_open_to_all() {
         tracing::warn!(

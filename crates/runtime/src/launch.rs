@@ -5,37 +5,39 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use base::ports::{FunctionSpec, InvokeError, LogEvent, LogStream};
 use base::{Uuid, hex, with_causes};
 use engine::dispatch::{AskId, Event, Freed, InstanceId, Why};
 use sandbox::{Cpu, Limits, Mount, Sandbox, Spec};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::books::Starting;
 use crate::code::Lease;
-use crate::environment::{Environment, Initialization, Writer};
+use crate::environment::{Beginning, Environment, Initialization, Writer};
 use crate::frames::Prepared;
-use crate::http::{Api, Identity};
+use crate::http::{Api, Credentials, Identity};
 use crate::instance::{self, Body, Home, Left, Order, Start};
 use crate::languages::{Advice, Family, Preparation, Served};
 use crate::limits::EXTENSION_FILES_MAX;
 use crate::runtime::{INTERNAL, Inner, Key};
 use crate::stock::{self, Kind, Launch, Parked, Recipe, Waiting};
-use crate::template::Template;
-use crate::{http, languages, limits, variables};
+use crate::template::Shape;
+use crate::{access, http, languages, limits, template, variables};
 
 /// Makes the instance and runs it to its end. An instance that cannot be made says why to who waits for it.
 pub async fn launch(inner: &Arc<Inner>, starting: Starting) -> Left {
     let Starting { id, function, tenant, why, mut orders } = starting;
-    match make(inner, id, &function, tenant.as_deref(), why, &orders).await {
-        Ok(None) => Left { orders, failure: None },
+    let purpose = Purpose::Orders(id, why);
+    match make(inner, &function, tenant.as_deref(), &purpose, || is_unwanted(&orders)).await {
+        Ok(None) => Left { orders, failure: None, snapshot: None, failed_by: None },
         Ok(Some(made)) => {
             if made.lacks_prepared {
                 inner.preparer.expect(Arc::clone(&function));
             }
-            let mut left = instance::run(made.body(inner, id, &function, tenant, orders)).await;
+            let mut left = instance::run(made.body(inner, &purpose, &function, tenant, orders)).await;
             left.orders.close();
             left
         }
@@ -46,7 +48,7 @@ pub async fn launch(inner: &Arc<Inner>, starting: Starting) -> Left {
                 Err(_) => tracing::warn!(function = function.name, ?error, "failed to start an instance ahead"),
             }
             // Its function has not run, so it is not to blame.
-            Left { orders, failure: Some(INTERNAL.to_owned()) }
+            Left { orders, failure: Some(INTERNAL.to_owned()), snapshot: None, failed_by: None }
         }
     }
 }
@@ -56,7 +58,14 @@ fn is_unwanted(orders: &mpsc::Receiver<Order>) -> bool {
     orders.len() > 1
 }
 
-struct Made {
+/// What an instance is for.
+pub enum Purpose {
+    Orders(InstanceId, Why),
+    /// That a snapshot of it be taken.
+    Snapshot,
+}
+
+pub struct Made {
     sandbox: Sandbox,
     served: Served,
     start: Start,
@@ -67,6 +76,10 @@ struct Made {
     /// Somebody else can prepare it.
     lacks_prepared: bool,
     initialization: Initialization,
+    beginning: Beginning,
+    /// What its sandbox shows and is held to, if it was made for it.
+    shown: Option<(Vec<Mount>, Limits)>,
+    token: Option<String>,
     api: Api,
     /// Files of `/opt/extensions`.
     extensions: Vec<String>,
@@ -105,43 +118,62 @@ pub struct Source<'a> {
     pub key: &'a Key,
     pub log: &'a LogStream,
     pub initialization: Initialization,
+    pub token: Option<&'a str>,
+}
+
+/// An instance that loads the function, and nobody calls.
+pub async fn make_for_snapshot(inner: &Arc<Inner>, function: &FunctionSpec) -> Result<Made, InvokeError> {
+    let made = make(inner, function, None, &Purpose::Snapshot, || false).await?;
+    made.ok_or_else(|| InvokeError::Internal("nobody wanted it".to_owned()))
+}
+
+/// All that a version's instances run, held.
+pub async fn code_of(inner: &Inner, function: &FunctionSpec, served: &Served) -> Result<Code, InvokeError> {
+    let mut code = unpack(inner, function).await?;
+    code.find_prepared(inner, prepared_name(function, served, None).as_deref());
+    Ok(code)
 }
 
 /// All that an instance needs, or nothing if it was let go meanwhile.
 async fn make(
     inner: &Arc<Inner>,
-    id: InstanceId,
     function: &FunctionSpec,
     tenant: Option<&str>,
-    why: Why,
-    orders: &mpsc::Receiver<Order>,
+    purpose: &Purpose,
+    is_unwanted: impl Fn() -> bool,
 ) -> Result<Option<Made>, InvokeError> {
     let launch = inner.stock.launch();
     let parts = &inner.parts;
     let served = inner.languages.serve(&function.runtime).await.map_err(InvokeError::CannotRun)?;
     let number = parts.chance.uuid();
-    let clone = clone(inner, function, &served, tenant, why);
+    let began = Instant::now();
+    let clone = clone(inner, function, &served, tenant, purpose).await;
     let template = clone.as_ref().and_then(|(_, waiting)| waiting.as_ref()?.template.clone());
-    let (code, key) = tokio::join!(unpack(inner, function), key(inner, function, number, template.as_deref()));
+    let (code, key) = tokio::join!(unpack(inner, function), access::key(inner, function, number, template.as_deref()));
     let (mut code, key) = (code?, key.map_err(InvokeError::Internal)?);
     let prepared_name = prepared_name(function, &served, tenant).filter(|_| inner.settings.parked_per_kind > 0);
     code.find_prepared(inner, prepared_name.as_deref());
     let is_settled = prepared_name.is_none() || code.prepared.is_some();
     let preparation = if is_settled { Preparation::Nothing } else { languages::preparation(&served) };
     let log = Arc::new(log_stream(function, inner.parts.clock.now(), number));
-    let initialization = initialization(why);
-    let mut start = Source { function, served: &served, code: &code, key: &key, log: &log, initialization }
-        .start(inner.settings.api_port);
+    let (initialization, beginning) = begins(function, purpose, clone.is_some().then(|| began.elapsed()));
+    let token = access::token(inner, function, template.as_deref());
+    let asks = token.as_deref();
+    let mut start =
+        Source { function, served: &served, code: &code, key: &key, log: &log, initialization, token: asks }
+            .start(inner.settings.api_port);
     let extensions = code.extensions();
+    let mut shown = None;
     let (mut sandbox, waiting) = match clone {
-        _ if is_unwanted(orders) => return Ok(None),
+        _ if is_unwanted() => return Ok(None),
         Some(clone) => clone,
         None => {
-            let spec = spec(inner, &id.as_u64().to_string(), function, &served, &code);
+            let spec = spec(inner, &purpose.name(), function, &served, &code);
+            shown = Some((spec.mounts.clone(), spec.limits.clone()));
             room(inner, spec, &kind(inner, function, &served)).await?
         }
     };
-    if is_unwanted(orders) {
+    if is_unwanted() {
         sandbox.kill().await;
         return Ok(None);
     }
@@ -152,11 +184,12 @@ async fn make(
     };
     let lacks_prepared = matches!(preparation, Preparation::Program(_));
     let mut listeners = sandbox.take_listeners().into_iter();
+    let credentials = token.clone().map(|token| access::credentials(inner, token, &key, beginning));
     let mut held: Vec<Box<dyn std::any::Any + Send>> = vec![Box::new(code), Box::new(template), key.lease];
     if let Some(listener) = listeners.next() {
         held.push(parts.host.serve_api(function, number, listener));
     }
-    let api = runtime_api(inner, function, listeners.next(), !start.is_framed)?;
+    let api = runtime_api(inner, function, listeners.next(), !start.is_framed, credentials)?;
     Ok(Some(Made {
         sandbox,
         served,
@@ -166,18 +199,14 @@ async fn make(
         prepared_name,
         lacks_prepared,
         initialization,
+        beginning,
+        shown,
+        token,
         api,
         extensions,
         log,
         held,
     }))
-}
-
-async fn key(inner: &Inner, function: &FunctionSpec, number: Uuid, template: Option<&Template>) -> Result<Key, String> {
-    match template {
-        Some(template) => Ok(template.key()),
-        None => inner.parts.host.issue_key(function, number).await,
-    }
 }
 
 /// Where the operator wants no walls, places are elsewhere.
@@ -195,10 +224,11 @@ fn runtime_api(
     function: &FunctionSpec,
     listener: Option<TcpListener>,
     has_runtime: bool,
+    credentials: Option<Credentials>,
 ) -> Result<Api, InvokeError> {
     let parts = &inner.parts;
     let listener = listener.ok_or_else(|| InvokeError::Internal("the sandbox has no Runtime API".to_owned()))?;
-    let served = http::serve(listener, has_runtime, &parts.spawn, &parts.chance);
+    let served = http::serve(listener, has_runtime, credentials, &parts.spawn, &parts.chance);
     let served = served.map_err(|error| InvokeError::Internal(format!("serve the Runtime API: {error}")))?;
     let identity = Identity {
         account: function.account.to_string(),
@@ -264,19 +294,23 @@ pub fn kind(inner: &Inner, function: &FunctionSpec, served: &Served) -> Kind {
     Kind::Runtime(Arc::new(Recipe { argv: argv(function, served), env, mounts: mounts.collect() }))
 }
 
-/// A room in which the function is loaded, if one waits. What is provisioned shows that to its function, and is made anew.
-fn clone(
+/// A room in which the function is loaded: if one waits, or if its owner asked for snapshots. What is provisioned shows that
+/// to its function, and is made anew.
+async fn clone(
     inner: &Inner,
     function: &FunctionSpec,
     served: &Served,
     tenant: Option<&str>,
-    why: Why,
+    purpose: &Purpose,
 ) -> Option<(Sandbox, Option<Waiting>)> {
-    if why == Why::Provisioned {
+    if matches!(purpose, Purpose::Snapshot | Purpose::Orders(_, Why::Provisioned)) {
         return None;
     }
     let template = inner.templates.of(function, tenant, served)?;
-    let Parked { sandbox, runtime } = inner.stock.take_clone(&template)?;
+    let Parked { sandbox, runtime } = match inner.stock.take_clone(&template) {
+        None if function.is_snap_start => inner.stock.make_clone(&template).await?,
+        parked => parked?,
+    };
     // Other versions that begin now find a runtime as before.
     inner.stock.expect(&kind(inner, function, served));
     match sandbox.limit(template.limits.clone()) {
@@ -344,9 +378,10 @@ impl Source<'_> {
 }
 
 fn start(source: &Source<'_>, api_port: u16) -> Start {
-    let Source { function, served, code, key, log, initialization } = *source;
+    let Source { function, served, code, key, log, initialization, token } = *source;
     let is_relocated = served.is_relocated;
-    let given = variables::Given { function, family: served.family, key, log, api_port, is_relocated, initialization };
+    let given =
+        variables::Given { function, family: served.family, key, log, api_port, is_relocated, initialization, token };
     let env = variables::of(&given);
     let extension_env = variables::of_extensions(&env);
     if served.family == Family::Provided {
@@ -402,25 +437,37 @@ pub fn log_stream(function: &FunctionSpec, now: base::Timestamp, number: Uuid) -
 }
 
 impl Made {
-    fn body(
+    /// What clones of it run in and with, if there can be any.
+    pub fn shape(&self) -> Option<Shape> {
+        let (mounts, limits) = self.shown.clone()?;
+        let argv = template::waiting(self.served.family, &self.start.argv)?;
+        let env = self.start.env.clone();
+        Some(Shape { argv, env, mounts, limits, token: self.token.clone()? })
+    }
+
+    pub fn body(
         self,
         inner: &Arc<Inner>,
-        id: InstanceId,
+        purpose: &Purpose,
         function: &Arc<FunctionSpec>,
         tenant: Option<String>,
         orders: mpsc::Receiver<Order>,
     ) -> Body {
         let parts = &inner.parts;
         let is_clone = self.waiting.as_ref().is_some_and(|waiting| waiting.template.is_some());
-        let may_have_template = self.served.family == Family::Python && self.extensions.is_empty();
+        let may_have_template =
+            (self.served.family == Family::Python || self.beginning == Beginning::Anew) && self.extensions.is_empty();
         let wishes = may_have_template && !is_clone && !inner.templates.is_closed();
-        let home = Place {
-            inner: Arc::clone(inner),
-            id,
-            prepared_name: self.prepared_name,
-            function: Arc::clone(function),
-            tenant,
-            wishes: AtomicBool::new(wishes),
+        let home: Box<dyn Home> = match *purpose {
+            Purpose::Orders(id, _) => Box::new(Place {
+                inner: Arc::clone(inner),
+                id,
+                prepared_name: self.prepared_name,
+                function: Arc::clone(function),
+                tenant,
+                wishes: AtomicBool::new(wishes),
+            }),
+            Purpose::Snapshot => Box::new(NoPlace),
         };
         if let Some(warning) = &self.served.warning {
             let event = LogEvent { time: parts.clock.now(), message: format!("{warning}\n") };
@@ -437,16 +484,18 @@ impl Made {
             initialization: self.initialization,
         };
         let sandbox = Arc::new(self.sandbox);
-        inner.memory.begins(id, &sandbox);
+        if let Purpose::Orders(id, _) = *purpose {
+            inner.memory.begins(id, &sandbox);
+        }
         Body {
             sandbox,
-            environment: Environment::new(function.timeout, writer, self.extensions),
+            environment: Environment::new(function.timeout, writer, self.extensions, self.beginning),
             start: self.start,
             waiting: self.waiting,
             launch: self.launch,
             api: self.api,
             orders,
-            home: Box::new(home),
+            home,
             clock: Arc::clone(&parts.clock),
             chance: Arc::clone(&parts.chance),
             spawn: Arc::clone(&parts.spawn),
@@ -509,10 +558,41 @@ impl Home for Place {
     }
 }
 
-fn initialization(why: Why) -> Initialization {
-    match why {
-        Why::Provisioned => Initialization::Provisioned,
-        Why::Asked | Why::Expected => Initialization::OnDemand,
+/// Of an instance that no orders come to.
+struct NoPlace;
+
+impl Home for NoPlace {
+    fn waits(&self) {}
+
+    fn weighed(&self, _bytes: u64) {}
+
+    fn ready(&self) {}
+
+    fn free(&self, _ask: AskId, _freed: Freed) {}
+
+    fn keep(&self, _prepared: Vec<u8>) {}
+}
+
+impl Purpose {
+    /// Tells its sandbox from others of the function.
+    fn name(&self) -> String {
+        match self {
+            Purpose::Orders(id, _) => id.as_u64().to_string(),
+            Purpose::Snapshot => "snapshot".to_owned(),
+        }
+    }
+}
+
+/// What its instance tells of its beginning, and what that is. `restored_in`: it is a clone, which was had so soon.
+fn begins(function: &FunctionSpec, purpose: &Purpose, restored_in: Option<Duration>) -> (Initialization, Beginning) {
+    match (purpose, restored_in) {
+        (Purpose::Snapshot, _) => (Initialization::SnapStart, Beginning::Snapshot),
+        (Purpose::Orders(..), Some(after)) if function.is_snap_start => {
+            (Initialization::SnapStart, Beginning::Restored(after))
+        }
+        (Purpose::Orders(..), _) if function.is_snap_start => (Initialization::SnapStart, Beginning::Anew),
+        (Purpose::Orders(_, Why::Provisioned), _) => (Initialization::Provisioned, Beginning::Init),
+        (Purpose::Orders(_, Why::Asked | Why::Expected), _) => (Initialization::OnDemand, Beginning::Init),
     }
 }
 

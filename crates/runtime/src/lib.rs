@@ -22,6 +22,7 @@
 //! Not here: what an API call means (`services::lambda`), HTTP of AWS's API (`wire`). Not yet: several
 //! invocations at once.
 
+mod access;
 mod alarm;
 mod books;
 mod code;
@@ -39,6 +40,7 @@ mod prepare;
 mod response;
 mod runtime;
 mod scratch;
+mod snapshot;
 mod stock;
 mod telemetry;
 mod template;

@@ -11,6 +11,14 @@ pub const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Lambda's time for the init of a provisioned instance, unless its function's timeout is longer.
 pub const INIT_TIMEOUT_PROVISIONED: Duration = Duration::from_secs(130);
 
+/// Lambda's time for a snapshot to be restored, the hooks that run then included.
+pub const RESTORE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// For how long the key is good that the init of a snapshot is given, as it is told: shorter than SDKs keep one, so that those
+/// who begin with the snapshot ask for their own. And what they are told of theirs.
+pub const SNAPSHOT_KEY_EXPIRES: Duration = Duration::from_secs(300);
+pub const KEY_EXPIRES: Duration = Duration::from_secs(6 * 3_600);
+
 /// Lambda's limit of a response that is not streamed: 6 MiB, and 100 bytes.
 pub const RESPONSE_BYTES_MAX: u64 = 6_291_556;
 

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::ports::{Call, FunctionSpec, Invoke, InvokeError, Invoked, Provided, Provision, ProvisionId, Telemetry};
+use base::ports::{
+    Call, FunctionSpec, Invoke, InvokeError, Invoked, Provided, Provision, ProvisionId, SnapshotError, Telemetry,
+};
 use base::{BoxFuture, Chance, Clock, Secret, Spawn, Uuid};
 use engine::dispatch::{Event, InstanceId, KeepAlive, Policy};
 use sandbox::{Isolation, Network};
@@ -22,7 +24,7 @@ use crate::memory::Scales;
 use crate::prepare::{self, Preparer};
 use crate::stock::{self, Stock};
 use crate::template::{self, Templates};
-use crate::{launch, limits, memory};
+use crate::{launch, limits, memory, snapshot};
 
 /// What an operator may choose.
 #[derive(Debug, Clone)]
@@ -224,6 +226,10 @@ impl Invoke for Runtime {
         self.0.preparer.expect(function);
     }
 
+    fn snapshot(&self, function: Arc<FunctionSpec>) -> BoxFuture<'_, Result<(), SnapshotError>> {
+        Box::pin(async move { snapshot::make(&self.0, &function).await })
+    }
+
     fn provide(&self, wanted: Vec<Provision>) {
         self.0.start_all(self.0.books.provide(wanted));
     }
@@ -246,7 +252,7 @@ impl Inner {
         let failure = Some(INTERNAL.to_owned());
         let mut gone = Gone { inner: Arc::clone(self), id: starting.id, failure };
         let task = async move {
-            let Left { mut orders, failure } = launch::launch(&inner, starting).await;
+            let Left { mut orders, failure, .. } = launch::launch(&inner, starting).await;
             gone.failure = failure;
             drop(gone);
             // It ended by itself while an invocation was on its way: another instance will do.

@@ -8,10 +8,13 @@
 //! good for as long as it or one of its instances lives: clients that were made at import have it already. The name
 //! of the log stream is the instance's own; an import that read it has no template.
 //!
+//! A snapshot of a version under SnapStart is a template too (`snapshot`), with fewer cares: nothing is watched, its printed
+//! lines are in its own log, and each instance has a key of its own.
+//!
 //! Invariants: a template is of one release of one tenant's function, under one interpreter. Each version is tried once.
 //! Images are bounded together; the one that was wanted longest ago goes first.
 //!
-//! Python alone, on x86-64, behind walls.
+//! But for snapshots Python alone; on x86-64, behind walls.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
@@ -39,6 +42,7 @@ use crate::limits::{
 };
 use crate::logs::{Output, Written};
 use crate::runtime::{Inner, Key};
+use crate::snapshot;
 use crate::stock::Kind;
 
 const WATCH: &str = include_str!("../bootstraps/python/watch.py");
@@ -57,11 +61,28 @@ pub struct Template {
     env: BTreeMap<String, String>,
     pub mounts: Vec<Mount>,
     pub limits: Limits,
-    key: Mutex<Key>,
+    identity: Seen,
     /// What loading the function printed.
     pub printed: Vec<Written>,
     /// Its code.
     _held: launch::Code,
+}
+
+/// As whom its clones show themselves.
+enum Seen {
+    /// All with the template's key.
+    Key(Mutex<Key>),
+    /// Each with its own, which it asks for with this.
+    Token(String),
+}
+
+/// What a program runs in and with, of which a snapshot is taken.
+pub struct Shape {
+    pub argv: Vec<String>,
+    pub env: BTreeMap<String, String>,
+    pub mounts: Vec<Mount>,
+    pub limits: Limits,
+    pub token: String,
 }
 
 impl Template {
@@ -74,13 +95,22 @@ impl Template {
     }
 
     /// Good as long as the template is held.
-    pub fn key(&self) -> Key {
-        let key = self.key.lock();
-        Key {
+    pub fn key(&self) -> Option<Key> {
+        let Seen::Key(key) = &self.identity else { return None };
+        let key = key.lock();
+        Some(Key {
             access_key_id: key.access_key_id.clone(),
             secret_access_key: key.secret_access_key.clone(),
             session_token: key.session_token.clone(),
             lease: Box::new(()),
+        })
+    }
+
+    /// With which its clones ask for their keys.
+    pub fn token(&self) -> Option<&str> {
+        match &self.identity {
+            Seen::Token(token) => Some(token),
+            Seen::Key(_) => None,
         }
     }
 
@@ -134,7 +164,7 @@ impl fmt::Debug for Template {
 
 /// Whose template it is, and nobody else's.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Owner {
+pub struct Owner {
     scope: (World, AccountId, Region),
     function: String,
     version: String,
@@ -142,17 +172,20 @@ struct Owner {
     tenant: Option<String>,
     /// The interpreter.
     label: String,
+    is_snapshot: bool,
 }
 
 impl Owner {
-    fn new(function: &FunctionSpec, tenant: Option<&str>, served: &Served) -> Owner {
+    pub fn new(function: &FunctionSpec, tenant: Option<&str>, served: &Served) -> Owner {
         Owner {
             scope: (function.world, function.account, function.region.clone()),
             function: function.name.clone(),
             version: function.version.clone(),
             release: function.release,
-            tenant: tenant.map(str::to_owned),
+            // Nobody has called a snapshot yet.
+            tenant: tenant.filter(|_| !function.is_snap_start).map(str::to_owned),
             label: served.label.clone(),
+            is_snapshot: function.is_snap_start,
         }
     }
 }
@@ -174,6 +207,7 @@ struct Known {
     /// None: one is being made, or there is none.
     template: Option<Arc<Template>>,
     wanted: Instant,
+    is_snapshot: bool,
 }
 
 pub struct Wish {
@@ -237,7 +271,7 @@ impl Templates {
     }
 
     /// Whether this version is to be tried now, which it is once.
-    fn begin(&self, owner: &Owner) -> bool {
+    pub fn begin(&self, owner: &Owner) -> bool {
         let mut table = self.table.lock();
         if table.is_closed || table.known.contains_key(owner) {
             return false;
@@ -246,7 +280,8 @@ impl Templates {
             let oldest = table.known.iter().min_by_key(|(_, known)| known.wanted).map(|(owner, _)| owner.clone());
             oldest.and_then(|oldest| table.known.remove(&oldest));
         }
-        table.known.insert(owner.clone(), Known { template: None, wanted: Instant::now() });
+        let is_snapshot = owner.is_snapshot;
+        table.known.insert(owner.clone(), Known { template: None, wanted: Instant::now(), is_snapshot });
         true
     }
 
@@ -256,10 +291,37 @@ impl Templates {
         table.made
     }
 
-    fn keep(&self, owner: &Owner, template: Arc<Template>) {
+    /// Whether it is kept.
+    pub fn keep(&self, owner: &Owner, template: Arc<Template>) -> bool {
         let mut table = self.table.lock();
-        if let Some(known) = table.known.get_mut(owner) {
-            known.template = Some(template);
+        let known = table.known.get_mut(owner);
+        known.map(|known| known.template = Some(template)).is_some()
+    }
+
+    /// Whether this version was tried.
+    pub fn knows(&self, owner: &Owner) -> bool {
+        let table = self.table.lock();
+        table.is_closed || table.known.contains_key(owner)
+    }
+
+    /// Lets a version be tried again.
+    pub fn forget(&self, owner: &Owner) {
+        self.table.lock().known.remove(owner);
+    }
+
+    pub fn of_snapshot(&self, image: Image, shape: Shape, code: launch::Code) -> Template {
+        let Shape { argv, env, mounts, limits, token } = shape;
+        Template {
+            number: self.number(),
+            image: Mutex::new(image),
+            is_learned: AtomicBool::new(false),
+            argv,
+            env,
+            mounts,
+            limits,
+            identity: Seen::Token(token),
+            printed: Vec::new(),
+            _held: code,
         }
     }
 
@@ -284,17 +346,30 @@ impl Templates {
                 gone.extend(known.template.take());
             }
         }
+        // A snapshot was asked for: it is made again when it is wanted.
+        let is_snapshot = |template: &Arc<Template>| template.token().is_some();
+        if gone.iter().any(is_snapshot) {
+            table.known.retain(|_, known| known.template.is_some() || !known.is_snapshot);
+        }
         gone
     }
 }
 
 /// Makes the templates that are wished for, one after the other, until the runtime is no more.
 pub fn run(inner: Weak<Inner>, mut wishes: Wishes, spawn: &Arc<dyn Spawn>) {
+    let spawning = Arc::clone(spawn);
     let task = async move {
         while let Some(wish) = wishes.recv().await {
             let Some(inner) = inner.upgrade() else { return };
             inner.stock.wait_for_launches().await;
-            grant(&inner, &wish).await;
+            if wish.function.is_snap_start {
+                let (inner, function) = (Arc::clone(&inner), Arc::clone(&wish.function));
+                let again = async move { snapshot::make_again(&inner, &function).await };
+                // Its init may take minutes.
+                spawning.spawn("snapshot", Box::pin(again));
+            } else {
+                grant(&inner, &wish).await;
+            }
             for template in inner.templates.clear(inner.memory.images_max()) {
                 inner.stock.forget(&Kind::Clone(template));
             }
@@ -348,7 +423,7 @@ async fn make(
     code.find_prepared(inner, launch::prepared_name(function, served, None).as_deref());
     let log = launch::log_stream(function, inner.parts.clock.now(), number);
     let initialization = Initialization::OnDemand;
-    let env = Source { function, served, code: &code, key: &key, log: &log, initialization }
+    let env = Source { function, served, code: &code, key: &key, log: &log, initialization, token: None }
         .start(inner.settings.api_port)
         .env;
     let spec = launch::spec(inner, "template", function, served, &code);
@@ -368,13 +443,22 @@ async fn make(
     connection.init_template(&env, code.prepared_path().as_deref(), WATCH);
     let printed = load(&mut connection, &mut output).await?;
     let image = take(&sandbox, process).await?;
-    let argv =
-        start.argv.first().into_iter().map(String::as_str).chain(["-I", "-S", "-c", "import signal; signal.pause()"]);
-    let argv = argv.map(str::to_owned).collect();
-    let (image, is_learned, key) = (Mutex::new(image), AtomicBool::new(false), Mutex::new(key));
+    let argv = waiting(served.family, &start.argv).unwrap_or_default();
+    let (image, is_learned, identity) = (Mutex::new(image), AtomicBool::new(false), Seen::Key(Mutex::new(key)));
     let number = inner.templates.number();
     sandbox.kill().await;
-    Ok(Template { number, image, is_learned, argv, env: start.env, mounts, limits, key, printed, _held: code })
+    Ok(Template { number, image, is_learned, argv, env: start.env, mounts, limits, identity, printed, _held: code })
+}
+
+/// What waits, under the interpreter of `argv`, for an image to be put in its place.
+pub fn waiting(family: Family, argv: &[String]) -> Option<Vec<String>> {
+    let own: &[&str] = match family {
+        Family::Python => &["-I", "-S", "-c", "import signal; signal.pause()"],
+        // It runs not one instruction.
+        Family::Java => &[],
+        _ => return None,
+    };
+    Some(argv.first().map(String::as_str).into_iter().chain(own.iter().copied()).map(str::to_owned).collect())
 }
 
 /// Waits until the function is loaded and may be copied, and gives back what it printed.
@@ -399,7 +483,7 @@ async fn load(connection: &mut Connection, output: &mut Output) -> Result<Vec<Wr
 }
 
 /// It has said that it waits, and is on its way to do so.
-async fn take(sandbox: &Sandbox, process: ProcessId) -> Result<Image, ImageError> {
+pub async fn take(sandbox: &Sandbox, process: ProcessId) -> Result<Image, ImageError> {
     const PAUSE: Duration = Duration::from_millis(2);
     let mut tries = 0..TEMPLATE_TRIES_MAX;
     loop {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use base::ports::{FunctionSpec, LogStream};
 
 use crate::environment::Initialization;
+use crate::http::CREDENTIALS_PATH;
 use crate::languages::Family;
 use crate::runtime::Key;
 
@@ -27,6 +28,8 @@ pub struct Given<'a> {
     /// The interpreter is not where it was built for, and finds its libraries through the environment.
     pub is_relocated: bool,
     pub initialization: Initialization,
+    /// With which it asks for its key, where it does not find that in its environment.
+    pub token: Option<&'a str>,
 }
 
 pub fn of(given: &Given<'_>) -> BTreeMap<String, String> {
@@ -45,8 +48,11 @@ pub fn of(given: &Given<'_>) -> BTreeMap<String, String> {
     set("AWS_LAMBDA_FUNCTION_NAME", &function.name);
     set("AWS_LAMBDA_FUNCTION_VERSION", &function.version);
     set("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &function.memory_mb.to_string());
-    set("AWS_LAMBDA_LOG_GROUP_NAME", &given.log.group);
-    set("AWS_LAMBDA_LOG_STREAM_NAME", &given.log.name);
+    if given.initialization != Initialization::SnapStart {
+        // As on AWS, what may become a snapshot does not have what is an instance's own.
+        set("AWS_LAMBDA_LOG_GROUP_NAME", &given.log.group);
+        set("AWS_LAMBDA_LOG_STREAM_NAME", &given.log.name);
+    }
     set("AWS_LAMBDA_INITIALIZATION_TYPE", given.initialization.word());
     set("AWS_LAMBDA_RUNTIME_API", &format!("127.0.0.1:{RUNTIME_API_PORT}"));
     set("AWS_REGION", function.region.as_str());
@@ -130,6 +136,11 @@ fn find_libraries(variables: &mut BTreeMap<String, String>) {
 const LANG_LIBRARIES: &str = "/var/lang/lib";
 
 fn credentials(given: &Given<'_>, set: &mut impl FnMut(&str, &str)) {
+    if let Some(token) = given.token {
+        set("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("http://127.0.0.1:{RUNTIME_API_PORT}{CREDENTIALS_PATH}"));
+        set("AWS_CONTAINER_AUTHORIZATION_TOKEN", token);
+        return;
+    }
     let key = given.key;
     set("AWS_ACCESS_KEY_ID", &key.access_key_id);
     set("AWS_SECRET_ACCESS_KEY", key.secret_access_key.expose());

@@ -80,7 +80,7 @@ impl Ctx {
 pub mod testing {
     use std::path::Path;
 
-    use base::ports::{Call, FunctionSpec, InvokeError, Invoked, Provided, Provision, ProvisionId};
+    use base::ports::{Call, FunctionSpec, InvokeError, Invoked, Provided, Provision, ProvisionId, SnapshotError};
     use base::{AccountId, BoxFuture, Chance, Clock, Principal, Region, RequestId, Seeded};
     use ring::hmac;
 
@@ -117,6 +117,10 @@ pub mod testing {
         }
 
         fn expect(&self, _: Arc<FunctionSpec>) {}
+
+        fn snapshot(&self, _: Arc<FunctionSpec>) -> BoxFuture<'_, Result<(), SnapshotError>> {
+            Box::pin(async { Ok(()) })
+        }
 
         fn provide(&self, _: Vec<Provision>) {}
 

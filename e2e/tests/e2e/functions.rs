@@ -93,6 +93,15 @@ fn jackson_in_a_fat_jar_and_in_lib() {
     library("jackson", "java");
 }
 
+#[test]
+fn hooks_of_org_crac_in_java() {
+    let Some(java) = prepared("java/snapped") else { return };
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/snap_start_java.py")).arg(java);
+    run(command);
+}
+
 /// The bootstraps' own tests, on every version of their language that this machine has.
 fn bootstrap(language: &str) {
     let tests = clients().join("../../crates/runtime/bootstraps/test");

@@ -21,6 +21,44 @@ fn functions_find_a_server_that_speaks_tls() {
     run(command);
 }
 
+#[test]
+fn boto3_begins_with_snapshots() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/snap_start.py"));
+    run(command);
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/snap_start_failures.py"));
+    run(command);
+}
+
+/// The same to see, but for the time that it takes.
+#[test]
+fn boto3_begins_as_with_snapshots_where_every_instance_is_made_from_nothing() {
+    let lamp = Lamp::start_with(&["--isolation", "strict"]);
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/snap_start_failures.py")).arg("anew");
+    run(command);
+}
+
+#[test]
+fn snapshots_that_a_crash_interrupts_are_made_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut lamp = Lamp::start_on(dir.path(), &[]);
+    let script = clients().join("python/snap_start.py");
+    let mut begin = client(&lamp, &python());
+    begin.arg(&script).arg("begin");
+    let said = run(begin);
+    lamp.kill();
+    if said.contains("skipped") {
+        return;
+    }
+    let lamp = Lamp::start_on(dir.path(), &[]);
+    let mut go_on = client(&lamp, &python());
+    go_on.arg(&script).arg("go on");
+    run(go_on);
+}
+
 /// Where the operator asks for it, functions run without walls, and what does not depend on walls is the same.
 #[test]
 fn boto3_invokes_without_isolation() {

@@ -6,7 +6,7 @@ the names that instrumentation patches (`handle_event_request`, `LambdaRuntimeCl
 
 Invariants: an import that the handler does not need happens in a parked process or on the path of an error, never between a
 request and its handler. A forked child never speaks on the socket. Without a host there is no process: end of file is exit.
-Not yet: several invocations at once (`AWS_LAMBDA_MAX_CONCURRENCY`), SnapStart over frames.
+Not yet: several invocations at once (`AWS_LAMBDA_MAX_CONCURRENCY`).
 """
 
 import os
@@ -14,7 +14,7 @@ import sys
 import time
 
 PARKED, INIT, READY, INIT_ERROR, INVOKE, EVENT, CREDIT, HEAD, RESPONSE, ERROR, NEXT, SHUTDOWN = range(1, 13)
-HARMLESS, UNFIT = 15, 16
+HARMLESS, UNFIT, LOADED = 15, 16, 17
 MORE = 1
 PAYLOAD_BYTES_MAX = 65_536
 CREDIT_BYTES = 262_144
@@ -202,6 +202,72 @@ def _decimal(value):
     return "NaN" if value.is_nan() else str(value)
 
 
+# SnapStart. `snapshot_restore_py` is what functions import to have something done before their snapshot is taken, or after it was
+# restored.
+
+BEFORE_SNAPSHOT_ERROR, AFTER_RESTORE_ERROR = "Runtime.BeforeSnapshotError", "Runtime.AfterRestoreError"
+_before_snapshot, _after_restore = [], []
+
+
+def register_before_snapshot(func, *args, **kwargs):
+    _before_snapshot.append((func, args, kwargs))
+    return func
+
+
+def register_after_restore(func, *args, **kwargs):
+    _after_restore.append((func, args, kwargs))
+    return func
+
+
+def get_before_snapshot():
+    return _before_snapshot
+
+
+def get_after_restore():
+    return _after_restore
+
+
+def _pass_snapshot(client):
+    """Runs the hooks before a snapshot, last first, waits for the restore, and runs those after it, first first."""
+    try:
+        while _before_snapshot:
+            func, args, kwargs = _before_snapshot.pop()
+            func(*args, **kwargs)
+    except BaseException as raised:
+        _hook_failed(client.post_init_error, raised, BEFORE_SNAPSHOT_ERROR, 64)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    client.restore_next()
+    _renew()
+    try:
+        for func, args, kwargs in _after_restore:
+            func(*args, **kwargs)
+    except BaseException as raised:
+        _hook_failed(client.post_init_error, raised, AFTER_RESTORE_ERROR, 65)
+
+
+def _hook_failed(post, raised, kind, status):
+    error = make_error(str(raised), type(raised).__name__, extract_traceback(raised.__traceback__)[1])
+    _logs.error(error)
+    # Nobody sees this one: its type tells the host whose hook it was.
+    post(dict(error, errorType=kind), kind)
+    sys.stdout.flush()
+    os._exit(status)
+
+
+def _renew():
+    """Makes anew what the interpreter's library drew by chance or asked the machine, for it is that of the snapshot."""
+    random = sys.modules.get("random")
+    if random is not None:
+        random._inst.seed()
+    threading = sys.modules.get("threading")
+    if threading is not None:
+        threading.main_thread()._set_native_id()
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None:
+        process._current_process._config["authkey"] = process.AuthenticationString(os.urandom(32))
+
+
 # The two transports. `LambdaRuntimeClient` is the name that instrumentation patches; either transport is one.
 
 
@@ -230,6 +296,12 @@ class LambdaRuntimeClient:
     def post_init_error(self, error_response_data, error_type_override=None):
         kind = error_type_override or error_response_data["errorType"]
         self._transport.init_error(to_json(error_response_data).encode("utf-8"), kind)
+
+    def restore_next(self):
+        self._transport.restored()
+
+    def report_restore_error(self, restore_error_data):
+        self.post_init_error(restore_error_data, AFTER_RESTORE_ERROR)
 
 
 class Frames:
@@ -346,6 +418,11 @@ class Frames:
 
     def init_error(self, error, _kind):
         self.send(INIT_ERROR, 0, error)
+
+    def restored(self):
+        """Says that the function is loaded, waits until it goes on, perhaps as a copy, and takes what that one has of its own."""
+        self.send(LOADED, 0)
+        os.environ.update(from_json(self.receive()[2])["env"])
 
     def respond(self, _invoke_id, data, _content_type):
         stream = self._stream
@@ -495,6 +572,9 @@ class Http:
 
     def ready(self):
         """The first call for an invocation says so."""
+
+    def restored(self):
+        """Nobody takes an image of a process behind a wrapper: it goes on."""
 
     def init_error(self, error, kind):
         self._post("init/error", error, [("Lambda-Runtime-Function-Error-Type", kind)])
@@ -1042,6 +1122,11 @@ def _add_modules():
     for part in (context, fault, client):
         sys.modules[part.__name__] = part
         setattr(package, part.__name__.rpartition(".")[2], part)
+    if sys.version_info >= (3, 12):
+        hooks = module("snapshot_restore_py")
+        for part in (register_before_snapshot, register_after_restore, get_before_snapshot, get_after_restore):
+            setattr(hooks, part.__name__, part)
+        sys.modules["snapshot_restore_py"] = hooks
 
 
 def _use_prepared(file):
@@ -1136,6 +1221,8 @@ def run():
     client = LambdaRuntimeClient(transport)
     watched = getattr(transport, "watch", None)
     handler = _load(client) if watched is None else _load_template(client, transport)
+    if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
+        _pass_snapshot(client)
     transport.ready()
     while True:
         it = client.wait_next_invocation()

@@ -64,6 +64,8 @@ pub enum Who {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {
     Ready,
+    /// Under SnapStart: the function is loaded, its hooks before a snapshot have run, and it waits to be restored.
+    Loaded,
     InitError {
         kind: String,
         body: Vec<u8>,
@@ -95,6 +97,10 @@ pub enum Command {
     Start,
     /// Run this file of `/opt/extensions`.
     StartExtension(String),
+    /// Take the snapshot: the runtime waits. Then say `Retire`.
+    Snapshot,
+    /// Let a runtime that is `Loaded` go on as one that was restored.
+    Restore,
     /// Answer an extension's request.
     Reply(Ticket, Reply),
     Signal(Who, i32),
@@ -140,4 +146,8 @@ pub enum Answer {
     },
     /// The invocation never began, as its instance was gone.
     Lost,
+    /// Nor did this one, as its snapshot was not restored: a hook failed, or it was late.
+    NotRestored {
+        is_late: bool,
+    },
 }

@@ -31,6 +31,15 @@ pub enum Line<'a> {
         took: Duration,
         failure: Option<Failure<'a>>,
     },
+    /// A snapshot is being restored.
+    RestoreStart,
+    RestoreRuntimeDone {
+        failure: Option<Failure<'a>>,
+    },
+    RestoreReport {
+        took: Duration,
+        failure: Option<Failure<'a>>,
+    },
     /// How far an extension came in an init that is over.
     Extension {
         name: &'a str,
@@ -81,10 +90,19 @@ pub struct Report<'a> {
     pub took: Duration,
     /// Of the init before this invocation, if it is told with it.
     pub init: Option<Duration>,
+    pub restored: Option<Restored>,
     pub memory_peak_bytes: Option<u64>,
     pub failure: Option<Failure<'a>>,
     pub spans: Vec<Span>,
     pub trace: Option<&'a Trace>,
+}
+
+/// How long a snapshot took to be restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Restored {
+    pub took: Duration,
+    /// The part that is billed: not the snapshot's own restoring, but what its runtime and its hooks did then.
+    pub billed: Duration,
 }
 
 /// A part of an invocation's time.
@@ -103,11 +121,12 @@ impl Span {
     }
 }
 
-/// When an init ran: before the first invocation, or again within one.
+/// When an init ran: before the first invocation, or again within one. Or a snapshot of one was restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     Init,
     Invoke,
+    Restore,
 }
 
 impl Phase {
@@ -115,6 +134,7 @@ impl Phase {
         match self {
             Phase::Init => "init",
             Phase::Invoke => "invoke",
+            Phase::Restore => "restore",
         }
     }
 }
@@ -165,6 +185,8 @@ pub struct Writer {
 pub enum Initialization {
     OnDemand,
     Provisioned,
+    /// Its function is restored from a snapshot, or it is the one that the snapshot is of.
+    SnapStart,
 }
 
 impl Initialization {
@@ -172,6 +194,7 @@ impl Initialization {
         match self {
             Initialization::OnDemand => "on-demand",
             Initialization::Provisioned => "provisioned-concurrency",
+            Initialization::SnapStart => "snap-start",
         }
     }
 }
@@ -212,10 +235,24 @@ impl Writer {
                 self.runtime_version, self.runtime_version_arn
             ),
             Line::InitReport { phase, took, failure }
-                if failure.is_some() || self.initialization == Initialization::Provisioned =>
+                if failure.is_some() || self.initialization != Initialization::OnDemand =>
             {
                 let (took, phase, status) = (millis(*took), phase.word(), failure.map_or("success", Failure::status));
                 let mut text = format!("INIT_REPORT Init Duration: {took:.2} ms\tPhase: {phase}\tStatus: {status}");
+                if let Some(kind) = failure.and_then(Failure::error_type) {
+                    let _ = write!(text, "\tError Type: {kind}");
+                }
+                text + "\n"
+            }
+            Line::RestoreStart => format!(
+                "RESTORE_START Runtime Version: {}\tRuntime Version ARN: {}\n",
+                self.runtime_version, self.runtime_version_arn
+            ),
+            Line::RestoreReport { took, failure } => {
+                let mut text = format!("RESTORE_REPORT Restore Duration: {:.2} ms", millis(*took));
+                if let Some(failure) = failure {
+                    let _ = write!(text, "\tStatus: {}", failure.status());
+                }
                 if let Some(kind) = failure.and_then(Failure::error_type) {
                     let _ = write!(text, "\tError Type: {kind}");
                 }
@@ -239,7 +276,8 @@ impl Writer {
             Line::Start { request_id, .. } => format!("START RequestId: {request_id} Version: {}\n", self.version),
             Line::End { request_id } => format!("END RequestId: {request_id}\n"),
             Line::Report(report) => self.report(report),
-            Line::InitStart { phase: Phase::Invoke }
+            Line::InitStart { phase: Phase::Invoke | Phase::Restore }
+            | Line::RestoreRuntimeDone { .. }
             | Line::InitRuntimeDone { .. }
             | Line::InitReport { .. }
             | Line::RuntimeDone { .. }
@@ -249,7 +287,7 @@ impl Writer {
     }
 
     fn report(&self, report: &Report<'_>) -> String {
-        let Report { request_id, took, init, memory_peak_bytes, failure, trace, .. } = report;
+        let Report { request_id, took, init, restored, memory_peak_bytes, failure, trace, .. } = report;
         let mut text = format!(
             "REPORT RequestId: {request_id}\tDuration: {:.2} ms\tBilled Duration: {} ms\tMemory Size: {} MB\t",
             millis(*took),
@@ -262,6 +300,10 @@ impl Writer {
         }
         if let Some(init) = init {
             let _ = write!(text, "Init Duration: {:.2} ms\t", millis(*init));
+        }
+        if let Some(Restored { took, billed }) = restored {
+            let (took, billed) = (millis(*took), billed_millis(*billed, None));
+            let _ = write!(text, "Restore Duration: {took:.2} ms\tBilled Restore Duration: {billed} ms\t");
         }
         if let Some(Trace { root, segment, .. }) = trace {
             let _ = write!(text, "\nXRAY TraceId: {root}\tSegmentId: {segment}\tSampled: true\t");
@@ -346,6 +388,7 @@ pub mod tests {
             request_id: "ID",
             took: Duration::from_micros(1_700),
             init: init.map(Duration::from_micros),
+            restored: None,
             memory_peak_bytes: Some(36 * 1024 * 1024 + 1),
             failure,
             spans: vec![],

@@ -28,7 +28,7 @@
 //! instance, never the server.
 //!
 //! `events` is what goes in and comes out, `invocation` what is in hand, `extensions` who registered, `shutdown` the
-//! end, `lines` and `records` the log's words, `failure` the caller's. Not yet: SnapStart.
+//! end, `snapshot` SnapStart, `lines` and `records` the log's words, `failure` the caller's.
 
 mod events;
 mod extensions;
@@ -37,6 +37,7 @@ mod invocation;
 mod lines;
 mod records;
 mod shutdown;
+mod snapshot;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -51,17 +52,19 @@ pub use events::{Answer, Command, Event, Said, Source, Who};
 pub use extensions::{Ask, Invoke, Reply, Ticket};
 pub use failure::{BY_RUNTIMES, Breakage, First, error_json, kind as error_kind};
 pub use lines::{Initialization, Writer};
+pub use snapshot::Beginning;
 
-use crate::limits::{INIT_TIMEOUT, INIT_TIMEOUT_PROVISIONED, STARTS_MAX};
+use crate::limits::STARTS_MAX;
 use crate::telemetry::{Dropped, Told, What};
 use extensions::{Extensions, Reason};
 use invocation::Invocation;
-use lines::{Failure, Line, Phase, Report, Span};
+use lines::{Failure, Line, Phase, Report, Restored, Span};
 use shutdown::Shutdown;
 
 pub struct Environment {
     timeout: Duration,
     writer: Writer,
+    beginning: Beginning,
     state: State,
     since: Timestamp,
     deadline: Option<Timestamp>,
@@ -80,6 +83,11 @@ pub struct Environment {
     starts: u32,
     /// Of the first init, until an invocation's report tells it.
     init: Option<Duration>,
+    /// The same of the snapshot that it began with.
+    restored: Option<Restored>,
+    /// Its runtime has said so, which it does once.
+    is_loaded: bool,
+    failed_by: Option<String>,
     memory_peak_bytes: Option<u64>,
 }
 
@@ -96,10 +104,11 @@ enum State {
 
 impl Environment {
     /// `extensions` are the files of `/opt/extensions`.
-    pub fn new(timeout: Duration, writer: Writer, extensions: Vec<String>) -> Self {
+    pub fn new(timeout: Duration, writer: Writer, extensions: Vec<String>, beginning: Beginning) -> Self {
         Self {
             timeout,
             writer,
+            beginning,
             state: State::Cold,
             since: Timestamp::default(),
             deadline: None,
@@ -112,14 +121,10 @@ impl Environment {
             is_last: false,
             starts: 0,
             init: None,
+            restored: None,
+            is_loaded: false,
+            failed_by: None,
             memory_peak_bytes: None,
-        }
-    }
-
-    fn init_timeout(&self) -> Duration {
-        match self.writer.initialization {
-            Initialization::OnDemand => INIT_TIMEOUT,
-            Initialization::Provisioned => INIT_TIMEOUT_PROVISIONED.max(self.timeout),
         }
     }
 
@@ -151,7 +156,7 @@ impl Environment {
     /// Takes one event and adds what is to be done about it, in order.
     pub fn step(&mut self, now: Timestamp, event: Event, out: &mut Vec<Command>) {
         match event {
-            Event::Begin if self.state == State::Cold && self.starts == 0 => self.start(now, Phase::Init, out),
+            Event::Begin if self.state == State::Cold && self.starts == 0 => self.start(now, self.first_phase(), out),
             Event::Begin => {}
             Event::Invoke(call) => self.invoke(now, call, out),
             Event::NotStarted(why) => {
@@ -186,7 +191,9 @@ impl Environment {
         match self.state {
             _ if self.deadline.is_none_or(|deadline| deadline > now) => {}
             State::Stopping(shutdown) => self.go_on_stopping(now, shutdown, out),
-            State::Starting(Phase::Init) => self.broke(now, Breakage::Timeout(self.init_timeout()), out),
+            State::Starting(Phase::Init | Phase::Restore) => {
+                self.broke(now, Breakage::Timeout(self.first_timeout()), out);
+            }
             _ => self.broke(now, Breakage::Timeout(self.timeout), out),
         }
     }
@@ -229,7 +236,7 @@ impl Environment {
         }
         self.in_hand = Some(Invocation::new(call));
         match self.state {
-            State::Cold if self.starts == 0 => self.start(now, Phase::Init, out),
+            State::Cold if self.starts == 0 => self.start(now, self.first_phase(), out),
             State::Cold => self.start_within(now, out),
             State::Ready => self.hand(now, out),
             State::Starting(_) | State::Stopping(_) | State::Clearing | State::Busy | State::Over => {}
@@ -241,10 +248,11 @@ impl Environment {
         self.state = State::Starting(phase);
         self.since = now;
         (self.is_runtime_started, self.is_runtime_quiet, self.is_heard) = (false, false, true);
-        if phase == Phase::Init {
-            self.deadline = Some(now.plus(self.init_timeout()));
+        if phase != Phase::Invoke {
+            self.deadline = Some(now.plus(self.first_timeout()));
         }
-        self.log(now, &Line::InitStart { phase }, out);
+        let line = if phase == Phase::Restore { Line::RestoreStart } else { Line::InitStart { phase } };
+        self.log(now, &line, out);
         let (names, is_within_limit) = self.extensions.begin();
         out.extend(names.into_iter().map(Command::StartExtension));
         if !is_within_limit {
@@ -306,12 +314,8 @@ impl Environment {
 
     fn said(&mut self, now: Timestamp, said: Said, out: &mut Vec<Command>) {
         match (self.state, said, &mut self.in_hand) {
-            (State::Starting(phase), Said::Ready, _) if !self.is_runtime_quiet => {
-                self.is_runtime_quiet = true;
-                self.extensions.close();
-                self.log(now, &Line::InitRuntimeDone { phase, failure: None }, out);
-                self.go_on_starting(now, out);
-            }
+            (State::Starting(phase), Said::Ready, _) if !self.is_runtime_quiet => self.runtime_ready(now, phase, out),
+            (State::Starting(phase), Said::Loaded, _) if !self.is_runtime_quiet => self.loaded(now, phase, out),
             (State::Starting(_), Said::InitError { kind, body }, _) if !self.is_runtime_quiet => {
                 self.broke(now, Breakage::InitError { kind, body }, out);
             }
@@ -329,7 +333,7 @@ impl Environment {
                     let why = "it asked for the next event before it answered this one";
                     self.broke(now, Breakage::Protocol(why), out);
                 }
-                Said::Ready | Said::InitError { .. } | Said::Prepared(_) | Said::Broken(_) => {
+                Said::Ready | Said::Loaded | Said::InitError { .. } | Said::Prepared(_) | Said::Broken(_) => {
                     self.out_of_turn(now, out)
                 }
             },
@@ -341,16 +345,27 @@ impl Environment {
         self.broke(now, Breakage::Protocol("it said what was not its turn to say"), out);
     }
 
+    fn runtime_ready(&mut self, now: Timestamp, phase: Phase, out: &mut Vec<Command>) {
+        self.is_runtime_quiet = true;
+        self.extensions.close();
+        self.log(now, &runtime_done(phase, None), out);
+        self.go_on_starting(now, out);
+    }
+
     fn ready(&mut self, now: Timestamp, phase: Phase, out: &mut Vec<Command>) {
         let took = now.since(self.since);
         if phase == Phase::Init {
             self.init = Some(took);
         }
         self.tell_extensions(now, out);
-        self.log(now, &Line::InitReport { phase, took, failure: None }, out);
+        let report = self.first_report(phase, took, None);
+        self.log(now, &report, out);
         self.extensions.end_init();
         out.push(Command::CloseTelemetry);
         self.is_heard = self.extensions.is_any_subscribed();
+        if self.beginning == Beginning::Snapshot {
+            return self.wait_for_snapshot(out);
+        }
         if self.in_hand.is_some() {
             self.hand(now, out);
         } else {
@@ -438,12 +453,18 @@ impl Environment {
             State::Starting(phase) => {
                 let (took, failure) = (now.since(self.since), Some(breakage.failure()));
                 if self.is_runtime_started && !self.is_runtime_quiet {
-                    self.log(now, &Line::InitRuntimeDone { phase, failure }, out);
+                    self.log(now, &runtime_done(phase, failure), out);
                 }
                 self.tell_extensions(now, out);
-                self.log(now, &Line::InitReport { phase, took, failure }, out);
-                if phase == Phase::Invoke {
-                    self.finish(now, Some(&breakage), out);
+                let report = self.first_report(phase, took, failure);
+                self.log(now, &report, out);
+                match phase {
+                    Phase::Init if self.beginning == Beginning::Snapshot => {
+                        self.failed_by = Some(breakage.kind().to_owned());
+                    }
+                    Phase::Init => {}
+                    Phase::Invoke => self.finish(now, Some(&breakage), out),
+                    Phase::Restore => self.not_restored(now, &breakage, out),
                 }
             }
             State::Ready => {}
@@ -460,7 +481,9 @@ impl Environment {
         self.state = State::Cold;
         self.extensions.end();
         (self.is_runtime_alive, self.is_heard) = (false, false);
-        if self.in_hand.is_some() {
+        if self.beginning != Beginning::Init {
+            self.gone_for_good(out);
+        } else if self.in_hand.is_some() {
             self.start_within(now, out);
         } else if self.starts < STARTS_MAX && !self.is_last {
             out.push(Command::Idle);
@@ -520,6 +543,7 @@ impl Environment {
             request_id: &invocation.request_id,
             took,
             init: self.init.take(),
+            restored: self.restored.take(),
             memory_peak_bytes: self.memory_peak_bytes,
             failure: failure.or(invocation.handler_error.as_deref().map(Failure::Handler)),
             spans: overhead.filter(|_| self.extensions.is_any()).into_iter().collect(),
@@ -557,6 +581,13 @@ impl Environment {
             invocation.tail.push(&text);
         }
         out.push(Command::Log(text));
+    }
+}
+
+fn runtime_done<'a>(phase: Phase, failure: Option<Failure<'a>>) -> Line<'a> {
+    match phase {
+        Phase::Restore => Line::RestoreRuntimeDone { failure },
+        Phase::Init | Phase::Invoke => Line::InitRuntimeDone { phase, failure },
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::lines::{Failure, Initialization, Line, Phase, Report, Span, Writer, billed_millis, millis};
+use super::lines::{Failure, Initialization, Line, Phase, Report, Restored, Span, Writer, billed_millis, millis};
 use crate::telemetry::{Api, Category};
 use crate::trace::Trace;
 
@@ -48,6 +48,18 @@ impl Writer {
                 let mut record = init(self.initialization, *phase, *failure);
                 record.insert("metrics".into(), json!({ "durationMs": rounded(*took) }));
                 (Level::Debug.unless(failure.is_some()), "initReport", record.into())
+            }
+            Line::RestoreStart => (Some(Level::Info), "restoreStart", self.itself().into()),
+            Line::RestoreRuntimeDone { failure } => {
+                let mut record = Map::new();
+                judge(&mut record, *failure);
+                (Level::Debug.unless(failure.is_some()), "restoreRuntimeDone", record.into())
+            }
+            Line::RestoreReport { took, failure } => {
+                let mut record = Map::new();
+                judge(&mut record, *failure);
+                record.insert("metrics".into(), json!({ "durationMs": rounded(*took) }));
+                (Level::Info.unless(failure.is_some()), "restoreReport", record.into())
             }
             Line::Extension { name, state, events, error_type } => {
                 let mut record = Map::new();
@@ -93,22 +105,32 @@ impl Writer {
     }
 
     fn init_start(&self, phase: Phase) -> (Option<Level>, &'static str, Value) {
-        let record = json!({
-            "initializationType": self.initialization.word(),
-            "phase": phase.word(),
-            "runtimeVersion": self.runtime_version,
-            "runtimeVersionArn": self.runtime_version_arn,
-            "functionName": self.function_name,
-            "functionVersion": self.version,
-            "instanceId": self.instance,
-            "instanceMaxMemory": u64::from(self.memory_mb).saturating_mul(1024 * 1024),
-        });
+        let mut record = Map::new();
+        record.insert("initializationType".into(), self.initialization.word().into());
+        record.insert("phase".into(), phase.word().into());
+        record.extend(self.itself());
         // An init that is repeated within an invocation is silent.
-        ((phase == Phase::Init).then_some(Level::Info), "initStart", record)
+        ((phase == Phase::Init).then_some(Level::Info), "initStart", record.into())
+    }
+
+    /// The instance.
+    fn itself(&self) -> Map<String, Value> {
+        let mut record = Map::new();
+        for (name, value) in [
+            ("runtimeVersion", &self.runtime_version),
+            ("runtimeVersionArn", &self.runtime_version_arn),
+            ("functionName", &self.function_name),
+            ("functionVersion", &self.version),
+            ("instanceId", &self.instance),
+        ] {
+            record.insert(name.into(), value.as_str().into());
+        }
+        record.insert("instanceMaxMemory".into(), u64::from(self.memory_mb).saturating_mul(1024 * 1024).into());
+        record
     }
 
     fn report_record(&self, report: &Report<'_>) -> (Option<Level>, &'static str, Value) {
-        let Report { request_id, took, init, memory_peak_bytes, failure, spans, trace } = report;
+        let Report { request_id, took, init, restored, memory_peak_bytes, failure, spans, trace } = report;
         let mut record = identity(request_id, None);
         judge(&mut record, *failure);
         let mut metrics = Map::new();
@@ -120,6 +142,10 @@ impl Writer {
         }
         if let Some(init) = init {
             metrics.insert("initDurationMs".into(), rounded(*init).into());
+        }
+        if let Some(Restored { took, billed }) = restored {
+            metrics.insert("restoreDurationMs".into(), rounded(*took).into());
+            metrics.insert("billedRestoreDurationMs".into(), billed_millis(*billed, None).into());
         }
         record.insert("metrics".into(), metrics.into());
         part(&mut record, spans);

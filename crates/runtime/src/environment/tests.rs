@@ -2,17 +2,18 @@ use base::ports::Logging;
 use base::{Cause, RequestId, Uuid};
 
 use super::*;
+use crate::limits::INIT_TIMEOUT;
 use crate::telemetry::Api;
 
 const ID: &str = "00000000-0000-0000-0000-000000000001";
 
 /// An environment with its clock in milliseconds, and what it has commanded.
-struct Bench {
-    environment: Environment,
+pub struct Bench {
+    pub environment: Environment,
     now: Timestamp,
     out: Vec<Command>,
     /// Types of the platform's events, and what programs wrote.
-    told: Vec<String>,
+    pub told: Vec<String>,
 }
 
 impl Bench {
@@ -22,6 +23,10 @@ impl Bench {
 
     /// With these files in `/opt/extensions`.
     fn with(extensions: &[&str]) -> Bench {
+        Bench::beginning(Beginning::Init, extensions)
+    }
+
+    pub fn beginning(beginning: Beginning, extensions: &[&str]) -> Bench {
         let extensions = extensions.iter().map(|name| (*name).to_owned()).collect();
         let logging = Logging { group: "g".into(), is_json: false, application_level: None, system_level: None };
         let writer = Writer {
@@ -32,23 +37,26 @@ impl Bench {
             memory_mb: 128,
             logging,
             instance: "stream".into(),
-            initialization: Initialization::OnDemand,
+            initialization: match beginning {
+                Beginning::Init => Initialization::OnDemand,
+                _ => Initialization::SnapStart,
+            },
         };
         Bench {
-            environment: Environment::new(Duration::from_secs(3), writer, extensions),
+            environment: Environment::new(Duration::from_secs(3), writer, extensions, beginning),
             now: Timestamp::from_secs(1_000),
             out: vec![],
             told: vec![],
         }
     }
 
-    fn after(&mut self, millis: u64) -> &mut Bench {
+    pub fn after(&mut self, millis: u64) -> &mut Bench {
         self.now = self.now.plus(Duration::from_millis(millis));
         self
     }
 
     /// Steps, and shows the commands in short.
-    fn step(&mut self, event: Event) -> String {
+    pub fn step(&mut self, event: Event) -> String {
         self.environment.step(self.now, event, &mut self.out);
         let mut shown = Vec::new();
         for command in self.out.drain(..) {
@@ -62,7 +70,7 @@ impl Bench {
         shown.join("\n")
     }
 
-    fn said(&mut self, said: Said) -> String {
+    pub fn said(&mut self, said: Said) -> String {
         self.step(Event::Said(said))
     }
 
@@ -101,7 +109,7 @@ fn show(command: Command) -> String {
     }
 }
 
-fn call() -> Box<Call> {
+pub fn call() -> Box<Call> {
     let mut id = [0; 16];
     id[15] = 1;
     Box::new(Call {
@@ -119,11 +127,11 @@ fn call() -> Box<Call> {
     })
 }
 
-fn invoke() -> Event {
+pub fn invoke() -> Event {
     Event::Invoke(call())
 }
 
-fn exit(code: i32) -> Event {
+pub fn exit(code: i32) -> Event {
     Event::Exited(Exit { status: Status::Code(code), out_of_memory: false })
 }
 
@@ -600,11 +608,16 @@ fn any_order_of_events_answers_each_invocation_once() {
     use proptest::prelude::*;
     let external = prop::collection::vec(prop::sample::select(vec!["a", "b"]), 0..3);
     proptest!(|(
-        mut external in external, events in prop::collection::vec((0..31_u8, any::<bool>(), any::<bool>()), 0..90),
+        mut external in external, kind in 0..4_u8, events in prop::collection::vec((0..31_u8, any::<bool>(), any::<bool>()), 0..90),
     )| {
         external.sort_unstable();
         external.dedup();
-        let mut bench = Bench::with(&external);
+        let beginning = match kind {
+            0 | 1 => Beginning::Init,
+            2 => Beginning::Restored(Duration::from_millis(5)),
+            _ => Beginning::Anew,
+        };
+        let mut bench = Bench::beginning(beginning, &external);
         let (mut open, mut asked, mut answered, mut tickets) = (false, 0, 0, 0);
         let mut waiting = std::collections::BTreeSet::new();
         for (event, wants_log_tail, is_streamed) in events {
@@ -617,7 +630,8 @@ fn any_order_of_events_answers_each_invocation_once() {
                     (open, asked) = (true, asked + 1);
                     Event::Invoke(Box::new(Call { wants_log_tail, is_streamed, ..*call() }))
                 }
-                3..=4 => Event::Said(Said::Ready),
+                3 => Event::Said(Said::Ready),
+                4 => Event::Said(if is_streamed { Said::Loaded } else { Said::Ready }),
                 5..=6 => Event::Said(Said::Bytes(b"x".to_vec())),
                 7..=8 => Event::Said(Said::Done),
                 9..=11 => Event::Said(Said::Next),
@@ -642,7 +656,9 @@ fn any_order_of_events_answers_each_invocation_once() {
             bench.environment.step(bench.now, event, &mut bench.out);
             for command in bench.out.drain(..) {
                 match command {
-                    Command::Answer(Answer::Whole { .. } | Answer::End { .. } | Answer::Lost) => answered += 1,
+                    Command::Answer(
+                        Answer::Whole { .. } | Answer::End { .. } | Answer::Lost | Answer::NotRestored { .. },
+                    ) => answered += 1,
                     Command::Reply(ticket, _) => prop_assert!(waiting.remove(&ticket), "{} is answered twice", ticket),
                     Command::Idle => {
                         open = false;

@@ -26,6 +26,7 @@ pub enum Kind {
     Prepared = 14,
     Harmless = 15,
     Unfit = 16,
+    Loaded = 17,
 }
 
 impl Kind {
@@ -42,6 +43,7 @@ impl Kind {
             14 => Kind::Prepared,
             15 => Kind::Harmless,
             16 => Kind::Unfit,
+            17 => Kind::Loaded,
             _ => return None,
         })
     }

@@ -330,7 +330,7 @@ impl Connection {
     fn take(&mut self, head: Head, payload: Vec<u8>) -> Result<(), &'static str> {
         let is_whole_environment = matches!(
             head.kind,
-            Kind::Parked | Kind::Ready | Kind::InitError | Kind::Prepared | Kind::Harmless | Kind::Unfit
+            Kind::Parked | Kind::Ready | Kind::InitError | Kind::Prepared | Kind::Harmless | Kind::Unfit | Kind::Loaded
         );
         let stream = if is_whole_environment { 0 } else { self.stream };
         if head.stream != stream {
@@ -388,6 +388,7 @@ impl Connection {
     fn message(&mut self, kind: Kind, message: Vec<u8>) -> Result<(), &'static str> {
         let said = match kind {
             Kind::Ready => Said::Ready,
+            Kind::Loaded => Said::Loaded,
             Kind::Next => Said::Next,
             Kind::InitError => Said::InitError { kind: error_type(&message, "Runtime.Unknown"), body: message },
             Kind::Error => Said::Failed { kind: error_type(&message, "Function.Unknown"), body: message },

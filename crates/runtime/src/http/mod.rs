@@ -9,8 +9,9 @@
 //! Invariants: only the invocation in flight on this very sandbox is answered, once. What a killed process said, on
 //! whichever connection, is never taken for its successor's.
 //!
-//! Not yet: restore.
+//! A wrapped runtime of a version under SnapStart is not restored: no image is taken of it, so none waits here.
 
+mod credentials;
 mod extensions;
 mod server;
 
@@ -27,6 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::environment::{self, Ask, Breakage, First, Said, Ticket, error_json};
 use crate::limits::{API_REQUESTS_MAX, CREDIT_BYTES, RESPONSE_BYTES_MAX};
 
+pub use credentials::{Credentials, PATH as CREDENTIALS_PATH};
 pub use extensions::Identity;
 use server::Last;
 pub use server::{Served, serve};

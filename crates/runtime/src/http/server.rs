@@ -17,7 +17,10 @@ use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
-use super::{Body, Kind, Piece, Reply, Request, extensions, invalid_request_id, no_init_error, refused};
+use super::{
+    Body, CREDENTIALS_PATH, Credentials, Kind, Piece, Reply, Request, extensions, invalid_request_id, no_init_error,
+    refused,
+};
 use crate::environment::{BY_RUNTIMES, error_kind};
 use crate::limits::{
     ACCEPT_AGAIN_AFTER, API_CONNECTIONS_MAX, API_DRAIN_BYTES_MAX, API_HEAD_BYTES_MAX, API_REQUESTS_MAX,
@@ -60,6 +63,7 @@ impl Served {
 pub fn serve(
     listener: StdTcpListener,
     has_runtime: bool,
+    credentials: Option<Credentials>,
     spawn: &Arc<dyn Spawn>,
     chance: &Arc<dyn Chance>,
 ) -> io::Result<Served> {
@@ -74,6 +78,7 @@ pub fn serve(
         last: Arc::clone(&last),
         whole_bodies: Arc::new(Semaphore::new(API_WHOLE_BODIES_MAX)),
         chance: Arc::clone(chance),
+        credentials: credentials.map(Arc::new),
     };
     let server = Server {
         listener,
@@ -108,6 +113,8 @@ struct Ears {
     whole_bodies: Arc<Semaphore>,
     /// Names extensions.
     chance: Arc<dyn Chance>,
+    /// For a function that asks for them.
+    credentials: Option<Arc<Credentials>>,
 }
 
 impl Server {
@@ -227,6 +234,9 @@ async fn route(request: HttpRequest<Incoming>, ears: &Ears) -> Routed {
             Some(body) => routed.read(&head.headers, &body, ears.chance.uuid()),
             None => truncated(),
         };
+    }
+    if let Some(credentials) = ears.credentials.as_ref().filter(|_| path == CREDENTIALS_PATH) {
+        return unread(body, credentials.reply(&head.headers)).await;
     }
     let path = path.strip_prefix("/2018-06-01/runtime/").unwrap_or_default();
     let parts: Vec<&str> = path.split('/').collect();
@@ -401,7 +411,7 @@ mod tests {
             let address = listener.local_addr().unwrap();
             let (spawn, chance): (Arc<dyn Spawn>, Arc<dyn Chance>) =
                 (Arc::new(Tasks::default()), Arc::new(SystemChance::default()));
-            let served = serve(listener, has_runtime, &spawn, &chance).unwrap();
+            let served = serve(listener, has_runtime, None, &spawn, &chance).unwrap();
             *served.last.lock() = has_runtime.then(|| Last { id: "this".into(), wants_stream: false });
             let mut client = TcpStream::connect(address).await.unwrap();
             let head = "HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}";

@@ -56,7 +56,7 @@ impl Caller {
                 let until = Instant::now().checked_add(ANSWER_HELD_MAX).filter(|_| !is_broken);
                 self.held = Some((answer, until));
             }
-            Answer::Begin { .. } | Answer::Piece(_) | Answer::Lost => self.tell(answer),
+            Answer::Begin { .. } | Answer::Piece(_) | Answer::Lost | Answer::NotRestored { .. } => self.tell(answer),
         }
     }
 
@@ -80,6 +80,10 @@ impl Caller {
                 let response = Box::new(taking);
                 reply.send(Ok(Invoked { function_error: None, content_type, response })).ok();
                 self.who = Who::Taking(feed);
+            }
+            (Who::Waiting(reply), Answer::NotRestored { is_late }) => {
+                let why = if is_late { InvokeError::RestoredLate } else { InvokeError::HookFailed };
+                reply.send(Err(why)).ok();
             }
             (Who::Waiting(reply), _) => {
                 reply.send(Err(InvokeError::Internal("the instance was gone".to_owned()))).ok();

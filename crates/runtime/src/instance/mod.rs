@@ -21,7 +21,7 @@ use std::sync::Arc;
 use base::ports::{Call, InvokeError, Invoked, LogEvent, LogStream, Telemetry};
 use base::{Chance, Clock, Spawn, Timestamp};
 use engine::dispatch::{AskId, Freed};
-use sandbox::{Event as Happening, Exit, ProcessId, Sandbox};
+use sandbox::{Event as Happening, Exit, Image, ProcessId, Sandbox};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
@@ -37,7 +37,7 @@ use crate::telemetry::{Relay, Sent};
 use crate::template::Template;
 use crate::trace;
 use caller::Caller;
-use programs::{Processes, no_pipes};
+use programs::Processes;
 use progress::Progress;
 use rest::Preparing;
 use transport::Transport;
@@ -85,6 +85,10 @@ pub struct Left {
     pub orders: mpsc::Receiver<Order>,
     /// Why its function could not be loaded when nobody had called it, in AWS's word.
     pub failure: Option<String>,
+    /// The snapshot that was to be taken of it, if one could be.
+    pub snapshot: Option<Image>,
+    /// The error's type by which the init of that failed.
+    pub failed_by: Option<String>,
 }
 
 /// AWS's word for provisioned instances whose function does not load.
@@ -145,6 +149,7 @@ struct Instance {
     ask: Option<(AskId, Instant)>,
     is_ready: bool,
     failure: Option<String>,
+    snapshot: Option<Image>,
     idle_since: Option<Instant>,
     alarm: Alarm,
     is_frozen: watch::Sender<bool>,
@@ -212,6 +217,7 @@ pub async fn run(body: Body) -> Left {
         ask: None,
         is_ready: false,
         failure: None,
+        snapshot: None,
         idle_since: None,
         alarm: Alarm::default(),
         is_frozen,
@@ -229,7 +235,8 @@ pub async fn run(body: Body) -> Left {
     }
     sandbox.kill().await;
     drop(body.held);
-    Left { orders: instance.orders, failure: instance.failure }
+    let failed_by = instance.environment.failed_by().map(str::to_owned);
+    Left { orders: instance.orders, failure: instance.failure, snapshot: instance.snapshot, failed_by }
 }
 
 impl Instance {
@@ -333,7 +340,7 @@ impl Instance {
                 if let Said::Bytes(bytes) = &said {
                     self.let_send(bytes.len());
                 }
-                if matches!(said, Said::Ready | Said::InitError { .. } | Said::Next | Said::Broken(_)) {
+                if matches!(said, Said::Ready | Said::Loaded | Said::InitError { .. } | Said::Next | Said::Broken(_)) {
                     self.before_an_end(lines).await;
                 }
                 self.advise(&said, lines).await;
@@ -479,6 +486,11 @@ impl Instance {
                 events.extend(self.printed());
                 events.extend(self.start().await);
             }
+            Command::Snapshot => {
+                self.snapshot = self.take_snapshot().await;
+                events.push_back(self.retire());
+            }
+            Command::Restore => self.transport.restore(&Template::own(&self.start.env)),
             Command::StartExtension(name) => events.extend(self.start_extension(name).await),
             Command::Hand { call, time_left } => {
                 self.ready();
@@ -526,49 +538,6 @@ impl Instance {
                 self.is_over = true;
                 self.answer_held();
             }
-        }
-    }
-
-    async fn start(&mut self) -> Option<Event> {
-        if let Some(missing) = &self.start.missing {
-            return Some(Event::NotStarted(missing.clone()));
-        }
-        if let Some((process, mut connection)) = self.waiting.take() {
-            self.start.greet(&mut connection, self.template.is_some());
-            self.transport.connect(connection);
-            self.processes.add(process, Who::Runtime);
-            return None;
-        }
-        let (program, connection) = match self.start.runtime(&mut self.output) {
-            Ok(made) => made,
-            Err(error) => return Some(no_pipes(&error)),
-        };
-        if let Some(mut connection) = connection {
-            connection.init(&self.start.env, &self.start.prepared);
-            self.transport.connect(connection);
-        }
-        match timeout(CLEAR_TIMEOUT, self.sandbox.run(program)).await {
-            Ok(Ok(process)) => {
-                self.processes.add(process, Who::Runtime);
-                None
-            }
-            Ok(Err(error)) => Some(self.start.not_started(&error)),
-            Err(_) => Some(Event::Gone),
-        }
-    }
-
-    async fn start_extension(&mut self, name: String) -> Option<Event> {
-        let program = match self.start.extension(&name, &mut self.output) {
-            Ok(program) => program,
-            Err(error) => return Some(no_pipes(&error)),
-        };
-        match timeout(CLEAR_TIMEOUT, self.sandbox.run(program)).await {
-            Ok(Ok(process)) => {
-                self.processes.add(process, Who::Extension(name));
-                None
-            }
-            Ok(Err(error)) => Some(programs::extension_not_started(name, &error)),
-            Err(_) => Some(Event::Gone),
         }
     }
 

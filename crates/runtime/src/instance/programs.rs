@@ -5,9 +5,12 @@ use std::io;
 use std::path::PathBuf;
 
 use sandbox::{Exit, ProcessId, Program, RunError, Status};
+use tokio::time::timeout;
 
+use super::Instance;
 use crate::environment::{Event, Who};
 use crate::frames::{Connection, Prepared};
+use crate::limits::CLEAR_TIMEOUT;
 use crate::logs::Output;
 use crate::stock::Recipe;
 use crate::template::Template;
@@ -100,7 +103,52 @@ impl Start {
     }
 }
 
-pub fn extension_not_started(name: String, error: &RunError) -> Event {
+impl Instance {
+    pub(super) async fn start(&mut self) -> Option<Event> {
+        if let Some(missing) = &self.start.missing {
+            return Some(Event::NotStarted(missing.clone()));
+        }
+        if let Some((process, mut connection)) = self.waiting.take() {
+            self.start.greet(&mut connection, self.template.is_some());
+            self.transport.connect(connection);
+            self.processes.add(process, Who::Runtime);
+            return None;
+        }
+        let (program, connection) = match self.start.runtime(&mut self.output) {
+            Ok(made) => made,
+            Err(error) => return Some(no_pipes(&error)),
+        };
+        if let Some(mut connection) = connection {
+            connection.init(&self.start.env, &self.start.prepared);
+            self.transport.connect(connection);
+        }
+        match timeout(CLEAR_TIMEOUT, self.sandbox.run(program)).await {
+            Ok(Ok(process)) => {
+                self.processes.add(process, Who::Runtime);
+                None
+            }
+            Ok(Err(error)) => Some(self.start.not_started(&error)),
+            Err(_) => Some(Event::Gone),
+        }
+    }
+
+    pub(super) async fn start_extension(&mut self, name: String) -> Option<Event> {
+        let program = match self.start.extension(&name, &mut self.output) {
+            Ok(program) => program,
+            Err(error) => return Some(no_pipes(&error)),
+        };
+        match timeout(CLEAR_TIMEOUT, self.sandbox.run(program)).await {
+            Ok(Ok(process)) => {
+                self.processes.add(process, Who::Extension(name));
+                None
+            }
+            Ok(Err(error)) => Some(extension_not_started(name, &error)),
+            Err(_) => Some(Event::Gone),
+        }
+    }
+}
+
+fn extension_not_started(name: String, error: &RunError) -> Event {
     let RunError::Exec(source) = error else {
         tracing::error!(%error, "failed to run an extension");
         return Event::Gone;
@@ -109,7 +157,7 @@ pub fn extension_not_started(name: String, error: &RunError) -> Event {
     Event::ExtensionNotStarted { why: why(&extension_path(&name), source), name, is_forbidden }
 }
 
-pub fn no_pipes(error: &io::Error) -> Event {
+fn no_pipes(error: &io::Error) -> Event {
     tracing::error!(%error, "failed to open pipes for a program");
     Event::Gone
 }

@@ -1,9 +1,14 @@
 //! An instance that has nothing in hand: what the dispatcher is told of it, and what it is asked for meanwhile.
 
+use base::with_causes;
 use engine::dispatch::Freed;
+use sandbox::Image;
+use tokio::time::timeout;
 
 use super::{INIT_FAILURE, Instance};
 use crate::environment::{Event, Who};
+use crate::limits::SANDBOX_START_TIMEOUT;
+use crate::template;
 
 /// How far a runtime is that can make something for later instances of its version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +75,20 @@ impl Instance {
             && let Some(process) = self.processes.of(&Who::Runtime)
         {
             template.learn(&self.sandbox, process).await;
+        }
+    }
+
+    /// What others may begin with, if an image of the runtime can be had.
+    pub(super) async fn take_snapshot(&mut self) -> Option<Image> {
+        let process = self.processes.of(&Who::Runtime).filter(|_| self.start.is_framed)?;
+        match timeout(SANDBOX_START_TIMEOUT, template::take(&self.sandbox, process)).await {
+            Ok(Ok(image)) => Some(image),
+            Ok(Err(error)) => {
+                let (group, stream) = (&self.log.group, &self.log.name);
+                tracing::info!(group, stream, "failed to take a snapshot: failed to {}", with_causes(&error));
+                None
+            }
+            Err(_) => None,
         }
     }
 

@@ -1,5 +1,7 @@
 //! What is heard from inside: the runtime, by frames or over HTTP, and extensions, over HTTP always.
 
+use std::collections::BTreeMap;
+
 use base::Timestamp;
 use base::ports::Call;
 
@@ -62,6 +64,13 @@ impl Transport {
     /// Asks a runtime that speaks frames. Whether there is one.
     pub fn prepare(&mut self) -> bool {
         self.frames.as_mut().map(Connection::prepare).is_some()
+    }
+
+    /// Lets a runtime go on that has loaded its function and waits to be restored, with what it has of its own.
+    pub fn restore(&mut self, env: &BTreeMap<String, String>) {
+        if let Some(frames) = &mut self.frames {
+            frames.init_clone(env);
+        }
     }
 
     pub fn grant(&mut self, bytes: u64) {

@@ -29,6 +29,8 @@ pub fn arguments(memory_mb: u32) -> Vec<String> {
         "-Xshare:auto".to_owned(),
         // Its counters, which nobody inside can read, wake the machine twenty times a second and fill a file in `/tmp`.
         "-XX:-UsePerfData".to_owned(),
+        // Where `org.crac` finds who runs hooks round a snapshot.
+        "-Dorg.crac.Core.Compat=com.amazonaws.services.lambda.crac".to_owned(),
     ];
     arguments.extend(OPEN_PACKAGES.map(|package| format!("--add-opens=java.base/{package}=ALL-UNNAMED")));
     arguments.extend(["-cp".to_owned(), CLASS_PATH.to_owned()]);
@@ -97,6 +99,30 @@ fn compile(javac: &Path, folder: &Path) -> io::Result<()> {
 
 /// Names below the sources, and the files.
 const SOURCES: &[(&str, &str)] = &[
+    (
+        "com/amazonaws/services/lambda/crac/CheckpointException.java",
+        include_str!("../../bootstraps/java/com/amazonaws/services/lambda/crac/CheckpointException.java"),
+    ),
+    (
+        "com/amazonaws/services/lambda/crac/Context.java",
+        include_str!("../../bootstraps/java/com/amazonaws/services/lambda/crac/Context.java"),
+    ),
+    (
+        "com/amazonaws/services/lambda/crac/Core.java",
+        include_str!("../../bootstraps/java/com/amazonaws/services/lambda/crac/Core.java"),
+    ),
+    (
+        "com/amazonaws/services/lambda/crac/GlobalContext.java",
+        include_str!("../../bootstraps/java/com/amazonaws/services/lambda/crac/GlobalContext.java"),
+    ),
+    (
+        "com/amazonaws/services/lambda/crac/Resource.java",
+        include_str!("../../bootstraps/java/com/amazonaws/services/lambda/crac/Resource.java"),
+    ),
+    (
+        "com/amazonaws/services/lambda/crac/RestoreException.java",
+        include_str!("../../bootstraps/java/com/amazonaws/services/lambda/crac/RestoreException.java"),
+    ),
     (
         "com/amazonaws/services/lambda/runtime/Client.java",
         include_str!("../../bootstraps/java/com/amazonaws/services/lambda/runtime/Client.java"),

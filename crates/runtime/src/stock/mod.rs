@@ -247,12 +247,27 @@ impl Stock {
         timeout(PARK_AFTER_LAUNCH_MAX, over).await.ok();
     }
 
+    fn number(&self) -> u64 {
+        let mut table = self.table.lock();
+        table.made = table.made.saturating_add(1);
+        table.made
+    }
+
+    /// A copy of this template, made now.
+    pub async fn make_clone(&self, template: &Arc<Template>) -> Option<Parked> {
+        let spec = self.spec(format!("clone-{}", self.number()), template.limits.clone());
+        let made = timeout(SANDBOX_START_TIMEOUT, self.park_clone(spec, template)).await;
+        match made.unwrap_or(Err(ParkError::Late)) {
+            Ok(parked) => Some(parked),
+            Err(error) => {
+                tracing::warn!("failed to restore a snapshot: failed to {}", with_causes(&error));
+                None
+            }
+        }
+    }
+
     async fn park(&self, kind: &Kind) -> Result<Parked, ParkError> {
-        let number = {
-            let mut table = self.table.lock();
-            table.made = table.made.saturating_add(1);
-            table.made
-        };
+        let number = self.number();
         // Whoever is asked for goes first.
         let limits = RoomLimits { cpu: Cpu::Weight(AHEAD_CPU_MILLIS), ..RoomLimits::for_memory(PARK_MEMORY_BYTES) };
         let mut spec = self.spec(format!("parked-{number}"), limits);

@@ -164,6 +164,7 @@ impl Bed {
                 system_level: None,
             },
             is_traced: false,
+            is_snap_start: false,
         }
     }
 

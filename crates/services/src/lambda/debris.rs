@@ -17,6 +17,7 @@ use super::permission::POLICIES;
 use super::provisioned::PROVISIONED;
 use super::runtime_management::RUNTIME_UPDATES;
 use super::scaling::SCALING;
+use super::snap_start::SNAPSHOTS;
 use super::url::URLS;
 use super::version::{self, VERSIONS};
 use crate::{Cloud, Ctx};
@@ -77,6 +78,7 @@ pub async fn clear(cloud: &Cloud, scope: &Scope, incarnation: Uuid) -> Result<()
     clear_table(cloud, scope, &PROVISIONED, incarnation).await?;
     clear_table(cloud, scope, &RUNTIME_UPDATES, incarnation).await?;
     clear_table(cloud, scope, &SCALING, incarnation).await?;
+    clear_table(cloud, scope, &SNAPSHOTS, incarnation).await?;
     clear_table(cloud, scope, &EVENT_INVOKES, incarnation).await?;
     clear_table(cloud, scope, &EVENTS, incarnation).await?;
     cloud.store.commit(Batch::new().delete(&DEBRIS, scope, incarnation)).await?;

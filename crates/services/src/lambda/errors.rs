@@ -21,6 +21,25 @@ pub fn resource_conflict(message: impl Into<String>) -> AwsError {
     user(409, "ResourceConflictException", message)
 }
 
+/// `state` is the version's.
+pub fn not_invocable(state: &str) -> AwsError {
+    resource_conflict(format!(
+        "The operation cannot be performed at this time. The function is currently in the following state: {state}"
+    ))
+}
+
+pub fn hook_failed() -> AwsError {
+    user(
+        400,
+        "SnapStartException",
+        "The afterRestore() runtime hook encountered an error. For more information, check the Amazon CloudWatch logs.",
+    )
+}
+
+pub fn restored_late() -> AwsError {
+    user(408, "SnapStartTimeoutException", "Lambda couldn't restore the snapshot within the timeout limit.")
+}
+
 pub fn function_not_found(arn: &str) -> AwsError {
     resource_not_found(format!("Function not found: {arn}"))
 }

@@ -116,7 +116,7 @@ pub struct Concurrency {
 pub struct Resolved {
     pub function: Arc<Function>,
     /// The version and its number; absent for `$LATEST`.
-    published: Option<(u64, Arc<Release>)>,
+    pub published: Option<(u64, Arc<Release>)>,
 }
 
 impl Resolved {

@@ -27,6 +27,7 @@ mod runtime;
 mod runtime_management;
 mod scaling;
 mod settings;
+pub(crate) mod snap_start;
 mod tag;
 mod update;
 mod url;

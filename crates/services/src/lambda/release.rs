@@ -15,6 +15,7 @@ use super::settings::{
     AcceleratorConfig, CapacityProviderConfig, DeadLetterConfig, DurableConfig, EphemeralStorage, FileSystemConfig,
     ImageConfig, LoggingConfig, RuntimeConfig, Settings, TenancyConfig, TracingConfig, Variables, VpcConfig,
 };
+use super::snap_start::{self, Snap};
 use crate::{Cloud, Ctx};
 
 /// Settings and code as they are, or were when they were published.
@@ -52,6 +53,14 @@ pub enum Phase {
     Listed,
 }
 
+impl Phase {
+    fn is_transition(self) -> bool {
+        matches!(self, Phase::Created | Phase::Updated)
+    }
+}
+
+const CREATING: &str = "The function is being created.";
+
 /// A function as AWS shows it.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -76,10 +85,10 @@ pub struct FunctionConfiguration {
     tracing_config: TracingConfig,
     revision_id: String,
     state: Option<&'static str>,
-    state_reason: Option<&'static str>,
+    state_reason: Option<String>,
     state_reason_code: Option<&'static str>,
     last_update_status: Option<&'static str>,
-    last_update_status_reason: Option<&'static str>,
+    last_update_status_reason: Option<String>,
     last_update_status_reason_code: Option<&'static str>,
     layers: Option<Vec<LayerShown>>,
     file_system_configs: Option<Vec<FileSystemConfig>>,
@@ -136,7 +145,7 @@ struct RuntimeVersion {
 struct Status {
     state: Option<&'static str>,
     last_update: Option<&'static str>,
-    reason: Option<&'static str>,
+    reason: Option<String>,
     reason_code: Option<&'static str>,
 }
 
@@ -148,12 +157,25 @@ impl Status {
             Phase::Settled => (Some("Active"), Some("Successful")),
             Phase::Listed => (None, None),
         };
-        let in_transition = matches!(phase, Phase::Created | Phase::Updated);
         Self {
             state,
             last_update,
-            reason: in_transition.then_some("The function is being created."),
-            reason_code: in_transition.then_some("Creating"),
+            reason: phase.is_transition().then(|| CREATING.to_owned()),
+            reason_code: phase.is_transition().then_some("Creating"),
+        }
+    }
+
+    /// As it is while there is no snapshot of it.
+    fn with(self, snap: &Snap, phase: Phase) -> Self {
+        match snap {
+            Snap::Pending(_) if phase != Phase::Listed => Status::of(Phase::Created),
+            Snap::Failed(reason) if phase != Phase::Listed => Self {
+                state: Some("Failed"),
+                last_update: Some("Failed"),
+                reason: Some(reason.clone()),
+                reason_code: Some("FunctionError"),
+            },
+            _ => self,
         }
     }
 }
@@ -197,9 +219,14 @@ impl Release {
     ) -> Result<FunctionConfiguration, AwsError> {
         let Self { settings, code, last_modified, revision } = self;
         let variables = settings.variables(ctx, &function.owner(ctx)).await?;
-        let status = Status::of(phase);
+        let snap = snap_start::look(ctx, function, &version, &settings).await?;
+        let status = Status::of(phase).with(&snap, phase);
         // The settled revision is the stored one; the answer to a change shows one that is history already.
-        let revision = if status.reason.is_some() { ctx.cx.id() } else { revision };
+        let revision = match snap {
+            Snap::Pending(while_pending) => while_pending,
+            _ if phase.is_transition() => ctx.cx.id(),
+            _ => revision,
+        };
         Ok(FunctionConfiguration {
             function_name: function.name.clone(),
             function_arn: function.qualified_arn(ctx, qualifier),
@@ -224,18 +251,21 @@ impl Release {
             tracing_config: settings.tracing,
             revision_id: revision.to_string(),
             state: status.state,
-            state_reason: status.reason.filter(|_| phase == Phase::Created),
-            state_reason_code: status.reason_code.filter(|_| phase == Phase::Created),
+            state_reason: status.reason.clone().filter(|_| phase != Phase::Updated),
+            state_reason_code: status.reason_code.filter(|_| phase != Phase::Updated),
             last_update_status: status.last_update,
-            last_update_status_reason: status.reason.filter(|_| phase == Phase::Updated),
-            last_update_status_reason_code: status.reason_code.filter(|_| phase == Phase::Updated),
+            last_update_status_reason: status.reason.filter(|_| status.last_update.is_some()),
+            last_update_status_reason_code: status.reason_code.filter(|_| status.last_update.is_some()),
             layers: used::show(&settings.layers),
             file_system_configs: Some(settings.file_systems).filter(|systems| !systems.is_empty()),
             package_type: code.package_type().as_str(),
             image_config_response: settings.image.map(|image_config| ImageConfigShown { image_config }),
             architectures: settings.architectures,
             ephemeral_storage: settings.ephemeral_storage,
-            snap_start: SnapStartShown { apply_on: settings.snap_start.apply_on, optimization_status: "Off" },
+            snap_start: SnapStartShown {
+                apply_on: settings.snap_start.apply_on,
+                optimization_status: if snap == Snap::On { "On" } else { "Off" },
+            },
             logging_config: settings.logging,
             tenancy_config: settings.tenancy,
             capacity_provider_config: settings.capacity_provider,

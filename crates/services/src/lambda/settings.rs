@@ -17,6 +17,8 @@ use crate::Ctx;
 const ENVIRONMENT_BYTES_MAX: usize = 4096;
 /// As much of one that is too large is shown in its refusal: AWS shows all, but answers must not grow with mistakes.
 const ENVIRONMENT_SHOWN_CHARS_MAX: usize = 16 * 1024;
+/// Of a function under SnapStart.
+const SNAP_START_TMP_MB_MAX: u32 = 512;
 /// Of a function that does not run on managed instances.
 const MEMORY_MB_MAX: u32 = 10_240;
 
@@ -130,6 +132,12 @@ pub struct EphemeralStorage {
 pub struct SnapStart {
     #[serde(default = "none")]
     pub apply_on: String,
+}
+
+impl SnapStart {
+    pub fn is_on(&self) -> bool {
+        self.apply_on != "None"
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -332,15 +340,23 @@ impl Settings {
                 "Function must be configured to execute in a VPC to reference access point {arn}."
             )));
         }
-        if let Some(runtime) = self.runtime.as_deref()
-            && self.snap_start.apply_on != "None"
-            && !runtime::can_snap_start(runtime)
-        {
-            return Err(errors::invalid_parameter(format!(
-                "{runtime} is not supported for SnapStart enabled functions."
-            )));
+        match self.without_snap_start() {
+            Some(what) if self.snap_start.is_on() => {
+                Err(errors::invalid_parameter(format!("{what} is not supported for SnapStart enabled functions.")))
+            }
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// What of these settings there is no SnapStart with, if anything.
+    fn without_snap_start(&self) -> Option<&str> {
+        match self.runtime.as_deref() {
+            None => Some("ContainerImage"),
+            Some(runtime) if !runtime::can_snap_start(runtime) => Some(runtime),
+            _ if !self.file_systems.is_empty() => Some("EFS"),
+            _ if self.ephemeral_storage.size > SNAP_START_TMP_MB_MAX => Some("Ephemeral storage greater than 512 MB"),
+            _ => None,
+        }
     }
 
     /// Puts the variables in their place, sealed with the key of `owner`; `batch` is to write these settings.

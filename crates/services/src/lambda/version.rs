@@ -10,6 +10,7 @@ use super::account::Share;
 use super::function::{self, FUNCTIONS, Function, check_revision};
 use super::name::FunctionRef;
 use super::release::{FunctionConfiguration, Phase, Pins, Release};
+use super::snap_start::{self, SNAPSHOTS};
 use super::{account, alias, capacity_provider, debris, errors, paging};
 use crate::{Ctx, Service};
 
@@ -129,6 +130,7 @@ pub async fn publish(
     let batch = pins.hold(ctx, batch, &owner(&function.owner(ctx), number))?;
     let batch = capacity_provider::attach(ctx, batch, function, &number.to_string()).await?;
     let batch = batch.put(&VERSIONS, &ctx.scope(), (function.incarnation, number), &release);
+    let batch = snap_start::expect(ctx, batch, function, number, &release);
     Ok((batch, (number, release)))
 }
 
@@ -172,7 +174,7 @@ pub async fn delete(ctx: &Ctx, name: &str, number: &str) -> Result<(), AwsError>
         function.code_bytes = function.code_bytes.saturating_sub(version.value.code.size_bytes());
         let batch = version.value.let_go(&ctx.cloud, batch, &owner(&function.owner(ctx), parsed))?;
         let batch = capacity_provider::detach(batch, &scope, &version.value, function.incarnation, number);
-        let batch = batch.delete(&VERSIONS, &scope, key);
+        let batch = batch.delete(&VERSIONS, &scope, key).delete(&SNAPSHOTS, &scope, key);
         let batch = debris::forget_qualifier(ctx, batch, &mut function, number).await?;
         let batch = batch.put(&FUNCTIONS, &scope, name, &function);
         let batch = account::recount(ctx, batch, before, Share::of(&function));

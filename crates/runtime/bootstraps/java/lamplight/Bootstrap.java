@@ -1,5 +1,6 @@
 package lamplight;
 
+import com.amazonaws.services.lambda.crac.Core;
 import com.amazonaws.services.lambda.runtime.Client;
 import com.amazonaws.services.lambda.runtime.ClientContext;
 import com.amazonaws.services.lambda.runtime.CognitoIdentity;
@@ -46,7 +47,7 @@ import java.util.stream.Collectors;
  * `java.base` opened, for a parked machine takes its environment late ({@link Environment}), and its socket is a descriptor that it inherits. The interfaces of
  * `com.amazonaws.services.lambda.runtime` come with it, as on AWS, and win over a function's own copy.
  *
- * <p>Not yet: Jackson (see {@link Beans} for what is bound without), SnapStart's hooks, several invocations at once.
+ * <p>Not yet: Jackson (see {@link Beans} for what is bound without), several invocations at once.
  */
 public final class Bootstrap {
     private static final String TRACE = "com.amazonaws.xray.traceHeader";
@@ -70,10 +71,43 @@ public final class Bootstrap {
             System.exit(1);
             return;
         }
+        if ("snap-start".equals(System.getenv("AWS_LAMBDA_INITIALIZATION_TYPE"))) {
+            passSnapshot(transport, logger);
+        }
         transport.ready();
         while (handle(transport, transport.next(), handler, logger)) {
             continue;
         }
+    }
+
+    /** Runs the hooks before a snapshot, waits until it is restored, and runs those that wait for that. */
+    private static void passSnapshot(Transport transport, Logger logger) throws IOException, ReflectiveOperationException {
+        try {
+            Core.getGlobalContext().beforeCheckpoint(null);
+        } catch (Throwable thrown) {
+            hookFailed(transport, logger, thrown, "Runtime.BeforeCheckpointError", 64);
+        }
+        Map<String, String> own = transport.restored();
+        if (!own.isEmpty()) {
+            Map<String, String> variables = new HashMap<>(System.getenv());
+            variables.putAll(own);
+            Environment.take(variables);
+        }
+        try {
+            Core.getGlobalContext().afterRestore(null);
+        } catch (Throwable thrown) {
+            hookFailed(transport, logger, thrown, "Runtime.AfterRestoreError", 65);
+        }
+    }
+
+    private static void hookFailed(Transport transport, Logger logger, Throwable thrown, String type, int status) throws IOException {
+        logger.error(Fault.of(Fault.filtered(thrown), true).event());
+        Map<String, Object> error = new LinkedHashMap<>();
+        error.put("errorMessage", Fault.message(thrown));
+        error.put("errorType", type);
+        transport.initError(Json.write(error), type);
+        System.out.flush();
+        Runtime.getRuntime().halt(status);
     }
 
     /** One event; false if the virtual machine is not to be trusted with another. */

@@ -10,7 +10,7 @@ import java.util.Map;
 /** The host's frames (decision 7) on a connected socket. Without a host there is no process: end of file is exit. */
 final class Frames implements Transport {
     static final int PARKED = 1, INIT = 2, READY = 3, INIT_ERROR = 4, INVOKE = 5, EVENT = 6, CREDIT = 7, HEAD = 8;
-    static final int RESPONSE = 9, ERROR = 10, NEXT = 11, SHUTDOWN = 12;
+    static final int RESPONSE = 9, ERROR = 10, NEXT = 11, SHUTDOWN = 12, LOADED = 17;
     private static final int MORE = 1;
     private static final int HEAD_BYTES = 12;
     private static final int PAYLOAD_BYTES_MAX = 65536;
@@ -132,6 +132,13 @@ final class Frames implements Transport {
     @Override
     public void ready() {
         send(READY, 0, EMPTY);
+    }
+
+    @Override
+    @SuppressWarnings("unchecked")
+    public Map<String, String> restored() {
+        send(LOADED, 0, EMPTY);
+        return (Map<String, String>) ((Map<String, Object>) Json.parse(receive())).get("env");
     }
 
     @Override

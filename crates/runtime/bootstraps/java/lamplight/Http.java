@@ -126,6 +126,12 @@ final class Http implements Transport {
     @Override
     public void ready() {}
 
+    /** Nobody takes an image of a machine behind a wrapper: it goes on. */
+    @Override
+    public Map<String, String> restored() {
+        return new HashMap<>();
+    }
+
     @Override
     public void initError(byte[] error, String type) throws IOException {
         post("init/error", error, "Lambda-Runtime-Function-Error-Type", type);

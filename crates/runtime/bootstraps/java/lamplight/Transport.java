@@ -1,6 +1,7 @@
 package lamplight;
 
 import java.io.IOException;
+import java.util.Map;
 
 /** How the bootstrap and the host speak. */
 interface Transport {
@@ -18,6 +19,9 @@ interface Transport {
     }
 
     void ready() throws IOException;
+
+    /** Says that the function is loaded, and waits until it goes on, perhaps as a copy. What it then has of its own. */
+    Map<String, String> restored() throws IOException;
 
     void initError(byte[] error, String type) throws IOException;
 

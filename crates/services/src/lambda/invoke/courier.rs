@@ -345,7 +345,7 @@ mod tests {
 
     use base::ports::{
         Call, FunctionSpec, Invoke, InvokeError, Invoked, Provided, Provision, ProvisionId, ResponsePiece,
-        ResponseStream,
+        ResponseStream, SnapshotError,
     };
     use base::{BoxFuture, ManualClock};
     use wire::server::Tasks;
@@ -388,6 +388,10 @@ mod tests {
         }
 
         fn expect(&self, _: Arc<FunctionSpec>) {}
+
+        fn snapshot(&self, _: Arc<FunctionSpec>) -> BoxFuture<'_, Result<(), SnapshotError>> {
+            Box::pin(async { Ok(()) })
+        }
 
         fn provide(&self, _: Vec<Provision>) {}
 
@@ -501,6 +505,10 @@ mod tests {
         }
 
         fn expect(&self, _: Arc<FunctionSpec>) {}
+
+        fn snapshot(&self, _: Arc<FunctionSpec>) -> BoxFuture<'_, Result<(), SnapshotError>> {
+            Box::pin(async { Ok(()) })
+        }
 
         fn provide(&self, _: Vec<Provision>) {}
 

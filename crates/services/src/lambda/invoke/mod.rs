@@ -28,7 +28,7 @@ use wire::Blob;
 
 use super::function::{self, Function, Resolved};
 use super::name::FunctionRef;
-use super::{account, errors};
+use super::{account, errors, snap_start};
 use crate::{Ctx, Service};
 
 pub use retry::Policy;
@@ -165,6 +165,7 @@ async fn locate(
 ) -> Result<(Ctx, FunctionRef, Resolved), AwsError> {
     let (ctx, asked) = FunctionRef::locate(ctx, ACTION, name, qualifier).await?;
     let resolved = target(&ctx, &asked).await?;
+    snap_start::check_active(&ctx, &resolved).await?;
     match (&resolved.release().settings.tenancy, tenant) {
         (Some(_), None) => Err(errors::tenant_wanted()),
         (None, Some(_)) => Err(errors::tenant_unwanted()),
@@ -318,6 +319,8 @@ fn refused(error: InvokeError) -> AwsError {
     match error {
         InvokeError::Throttled(reason) => errors::rate_exceeded(reason),
         InvokeError::CannotRun(why) => errors::cannot_run(why),
+        InvokeError::HookFailed => errors::hook_failed(),
+        InvokeError::RestoredLate => errors::restored_late(),
         InvokeError::Internal(why) => AwsError::internal(why),
     }
 }

@@ -3,7 +3,7 @@
 //! Building one opens the function's sealed variables, so those of the releases that run are kept: what a release is
 //! never changes, and a changed function is another release.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,9 +19,10 @@ use crate::lambda::runtime;
 /// Releases that are kept; beyond it all are forgotten and built anew as they are asked for.
 const KEPT_MAX: usize = 4_096;
 
-/// Specs by release, and by the version that it is published as.
+/// Specs by release, and by the version that it is published as. Beside them the releases under SnapStart that are known to
+/// have their snapshot.
 #[derive(Default)]
-pub struct Specs(Mutex<HashMap<(Uuid, String), Arc<FunctionSpec>>>);
+pub struct Specs(Mutex<HashMap<(Uuid, String), Arc<FunctionSpec>>>, Mutex<HashSet<Uuid>>);
 
 impl Specs {
     pub async fn of(&self, ctx: &Ctx, resolved: &Resolved) -> Result<Arc<FunctionSpec>, AwsError> {
@@ -37,6 +38,18 @@ impl Specs {
         }
         kept.insert(key, spec.clone());
         Ok(spec)
+    }
+
+    pub fn is_settled(&self, release: Uuid) -> bool {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).contains(&release)
+    }
+
+    pub fn settle(&self, release: Uuid) {
+        let mut settled = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        if settled.len() >= KEPT_MAX {
+            settled.clear();
+        }
+        settled.insert(release);
     }
 }
 
@@ -76,5 +89,6 @@ pub(super) async fn build(ctx: &Ctx, resolved: &Resolved) -> Result<FunctionSpec
             system_level: settings.logging.system_log_level.clone(),
         },
         is_traced: settings.tracing.mode == "Active",
+        is_snap_start: resolved.published.is_some() && settings.snap_start.is_on(),
     })
 }

@@ -102,6 +102,7 @@ pub async fn put(ctx: Ctx, input: PutProvisioned) -> Result<ProvisionedConfig, A
         let function = found.ok_or_else(|| asked.missing(&ctx))?;
         check_target(&ctx, &function, &asked, &input.qualifier).await?;
         check_weights(&ctx, &function, &input.qualifier).await?;
+        check_snap_start(&ctx, &function, &input.qualifier).await?;
         let others: Vec<_> =
             all(&ctx, &function).await?.into_iter().filter(|row| row.key.1 != input.qualifier).collect();
         let target = alias::get_shared(&ctx, &function, &input.qualifier).await?;
@@ -229,6 +230,20 @@ async fn check_weights(ctx: &Ctx, function: &Function, qualifier: &str) -> Resul
     match function::qualified(ctx, function, qualifier).await? {
         Some(Found::Alias(alias)) if !alias.weights.is_empty() => {
             Err(errors::invalid_parameter("Alias with weights can not be used with Provisioned Concurrency"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What begins with a snapshot is not also kept ready.
+async fn check_snap_start(ctx: &Ctx, function: &Function, qualifier: &str) -> Result<(), AwsError> {
+    let found = match function::qualified(ctx, function, qualifier).await? {
+        Some(Found::Alias(alias)) => function::qualified(ctx, function, &alias.version).await?,
+        found => found,
+    };
+    match found {
+        Some(Found::Version(_, release)) if release.settings.snap_start.is_on() => {
+            Err(errors::invalid_parameter("Provisioned Concurrency is not supported for SnapStart enabled functions."))
         }
         _ => Ok(()),
     }

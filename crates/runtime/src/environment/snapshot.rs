@@ -1,0 +1,213 @@
+//! What SnapStart changes in an environment's life.
+//!
+//! The one that a snapshot is taken of has an init of its own, without the ten seconds, and ends when it is taken. Those that
+//! begin with the snapshot are `Starting` in the phase `Restore`: their runtime goes on where the snapshot was taken, runs
+//! the hooks that wait for that, and is ready. Where there is no snapshot to begin with, all of the init runs in that phase,
+//! and its time tells so. None of them has a second life: the next instance is restored anew.
+//!
+//! Its caller hears in AWS's words of a snapshot that was not restored. An init that fails where a snapshot of it once
+//! succeeded fails the invocation, as any init does.
+
+use std::time::Duration;
+
+use base::Timestamp;
+
+use super::failure::Breakage;
+use super::lines::{Failure, Line, Phase, Restored};
+use super::{Answer, Command, Environment, State};
+use crate::limits::{INIT_TIMEOUT, INIT_TIMEOUT_PROVISIONED, RESTORE_TIMEOUT};
+
+/// The error's type of a hook that was to run after a snapshot is restored.
+const AFTER_RESTORE: &str = "Runtime.AfterRestoreError";
+
+/// What an environment's life begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beginning {
+    /// An init, and more of them after a reset.
+    Init,
+    /// An init, of which a snapshot is taken.
+    Snapshot,
+    /// A snapshot, which took so long to be there.
+    Restored(Duration),
+    /// What would be a snapshot, of which there is none.
+    Anew,
+}
+
+impl Environment {
+    pub(super) fn first_phase(&self) -> Phase {
+        match self.beginning {
+            Beginning::Init | Beginning::Snapshot => Phase::Init,
+            Beginning::Restored(_) | Beginning::Anew => Phase::Restore,
+        }
+    }
+
+    /// How long its first phase may take.
+    pub(super) fn first_timeout(&self) -> Duration {
+        let patient = INIT_TIMEOUT_PROVISIONED.max(self.timeout);
+        match self.beginning {
+            Beginning::Init if self.writer.initialization == super::Initialization::OnDemand => INIT_TIMEOUT,
+            Beginning::Init | Beginning::Snapshot => patient,
+            Beginning::Restored(_) => RESTORE_TIMEOUT,
+            Beginning::Anew => patient.saturating_add(RESTORE_TIMEOUT),
+        }
+    }
+
+    /// The runtime has loaded its function and waits.
+    pub(super) fn loaded(&mut self, now: Timestamp, phase: Phase, out: &mut Vec<Command>) {
+        if std::mem::replace(&mut self.is_loaded, true) {
+            return self.out_of_turn(now, out);
+        }
+        match self.beginning {
+            Beginning::Snapshot => self.runtime_ready(now, phase, out),
+            Beginning::Anew => {
+                self.deadline = Some(now.plus(RESTORE_TIMEOUT));
+                out.push(Command::Restore);
+            }
+            Beginning::Init | Beginning::Restored(_) => self.out_of_turn(now, out),
+        }
+    }
+
+    /// What the log is told of an init or a restore that is over.
+    pub(super) fn first_report<'a>(&mut self, phase: Phase, took: Duration, failure: Option<Failure<'a>>) -> Line<'a> {
+        match (phase, self.beginning) {
+            (Phase::Restore, beginning) => {
+                let before = if let Beginning::Restored(before) = beginning { before } else { Duration::ZERO };
+                let restored = Restored { took: before.saturating_add(took), billed: took };
+                self.restored = failure.is_none().then_some(restored);
+                Line::RestoreReport { took: restored.took, failure }
+            }
+            (Phase::Init | Phase::Invoke, _) => Line::InitReport { phase, took, failure },
+        }
+    }
+
+    /// Answers the invocation that waited for it.
+    pub(super) fn not_restored(&mut self, now: Timestamp, breakage: &Breakage, out: &mut Vec<Command>) {
+        let is_late = matches!(breakage, Breakage::Timeout(_));
+        let is_hook = matches!(breakage, Breakage::InitError { kind, .. } if kind == AFTER_RESTORE);
+        if is_late || is_hook || self.beginning != Beginning::Anew {
+            if self.in_hand.take().is_some() {
+                out.push(Command::Answer(Answer::NotRestored { is_late }));
+            }
+        } else if self.in_hand.is_some() {
+            self.begin(now, out);
+            self.finish(now, Some(breakage), out);
+        }
+    }
+
+    /// All processes of it are gone, and it has no other life.
+    pub(super) fn gone_for_good(&mut self, out: &mut Vec<Command>) {
+        if self.in_hand.take().is_some() {
+            out.push(Command::Answer(Answer::Lost));
+        }
+        self.end(out);
+    }
+
+    /// A snapshot may be taken.
+    pub(super) fn wait_for_snapshot(&mut self, out: &mut Vec<Command>) {
+        self.state = State::Ready;
+        self.deadline = None;
+        out.push(Command::Snapshot);
+    }
+
+    /// The type of the error by which its init failed, of which there was to be a snapshot.
+    pub fn failed_by(&self) -> Option<&str> {
+        self.failed_by.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Bench, exit, invoke};
+    use super::super::{Event, Said};
+    use super::*;
+
+    const START: &str = "Log RESTORE_START Runtime Version: python:3.13|Runtime Version ARN: ARN";
+
+    #[test]
+    fn a_clone_is_restored_and_tells_how_long_it_took() {
+        let mut bench = Bench::beginning(Beginning::Restored(Duration::from_millis(5)), &[]);
+        assert_eq!(bench.step(invoke()), format!("{START}\nStart"));
+        let begun = bench.after(20).said(Said::Ready);
+        assert!(begun.starts_with("Log RESTORE_REPORT Restore Duration: 25.00 ms\nLog START "), "{begun}");
+        assert!(begun.ends_with("Hand 3000"), "{begun}");
+        assert_eq!(bench.told, ["restoreStart", "restoreRuntimeDone", "restoreReport"]);
+        bench.after(7).said(Said::Done);
+        let done = bench.said(Said::Next);
+        let words = "Duration: 7.00 ms|Billed Duration: 7 ms|Memory Size: 128 MB|";
+        assert!(done.contains(&format!("{words}Restore Duration: 25.00 ms|Billed Restore Duration: 20 ms|")), "{done}");
+        bench.step(invoke());
+        bench.said(Said::Done);
+        assert!(!bench.said(Said::Next).contains("Restore"), "it is told once");
+    }
+
+    #[test]
+    fn who_waits_hears_of_a_snapshot_that_is_not_restored() {
+        let hook = || Said::InitError { kind: AFTER_RESTORE.into(), body: b"{}".to_vec() };
+        let restored = Beginning::Restored(Duration::ZERO);
+        for (beginning, broken, status, answer) in [
+            (
+                restored,
+                Event::Said(hook()),
+                "error|Error Type: Runtime.AfterRestoreError",
+                "NotRestored { is_late: false }",
+            ),
+            (restored, exit(1), "error|Error Type: Runtime.ExitError", "NotRestored { is_late: false }"),
+            (restored, Event::Tick, "timeout", "NotRestored { is_late: true }"),
+            (Beginning::Anew, Event::Said(hook()), "error|Error Type: Runtime.AfterRestoreError", "is_late: false"),
+            (
+                Beginning::Anew,
+                exit(1),
+                "error|Error Type: Runtime.ExitError",
+                "Whole Some(\"Unhandled\") {\"errorType\"",
+            ),
+        ] {
+            let mut bench = Bench::beginning(beginning, &[]);
+            bench.step(invoke());
+            let broke = bench.after(10_000).step(broken);
+            assert!(
+                broke.contains(&format!("Log RESTORE_REPORT Restore Duration: 10000.00 ms|Status: {status}")),
+                "{broke}"
+            );
+            assert!(broke.contains(answer) && broke.ends_with("Clear"), "{broke}");
+            assert_eq!(bench.step(Event::Cleared), "End", "there is no second life");
+        }
+    }
+
+    #[test]
+    fn without_a_snapshot_all_of_init_is_in_the_restore() {
+        let mut bench = Bench::beginning(Beginning::Anew, &[]);
+        bench.step(invoke());
+        assert_eq!(bench.after(60_000).step(Event::Tick), "", "it has the time of an init");
+        assert_eq!(bench.said(Said::Loaded), "Restore");
+        let done = bench.after(9_000).said(Said::Ready);
+        assert!(done.starts_with("Log RESTORE_REPORT Restore Duration: 69000.00 ms\n"), "{done}");
+
+        let mut late = Bench::beginning(Beginning::Anew, &[]);
+        late.step(invoke());
+        late.said(Said::Loaded);
+        assert!(
+            late.after(10_000).step(Event::Tick).contains("NotRestored { is_late: true }"),
+            "hooks have ten seconds"
+        );
+    }
+
+    #[test]
+    fn a_snapshot_is_taken_of_one_that_is_loaded() {
+        let mut bench = Bench::beginning(Beginning::Snapshot, &[]);
+        assert!(bench.step(Event::Begin).starts_with("Log INIT_START "));
+        let loaded = bench.after(30_000).said(Said::Loaded);
+        assert_eq!(loaded, "Log INIT_REPORT Init Duration: 30000.00 ms|Phase: init|Status: success\nSnapshot");
+        assert_eq!((bench.step(Event::Retire), bench.environment.failed_by()), ("End".to_owned(), None));
+
+        let mut fails = Bench::beginning(Beginning::Snapshot, &[]);
+        fails.step(Event::Begin);
+        assert!(fails.step(exit(1)).contains("Status: error|Error Type: Runtime.ExitError"));
+        assert_eq!(fails.step(Event::Cleared), "End");
+        assert_eq!(fails.environment.failed_by(), Some("Runtime.ExitError"));
+
+        let mut twice = Bench::beginning(Beginning::Anew, &[]);
+        twice.step(Event::Begin);
+        twice.said(Said::Loaded);
+        assert!(twice.said(Said::Loaded).contains("RESTORE_REPORT") && twice.environment.in_hand.is_none());
+    }
+}

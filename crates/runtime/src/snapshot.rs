@@ -1,0 +1,73 @@
+//! Snapshots: under SnapStart a version is loaded when it is published, and its instances begin where that one waits.
+//!
+//! It is loaded in an instance like any other, with its extensions, its log and AWS's time, and its hooks. When all are
+//! ready an image of its runtime is taken, which becomes the version's template. Unlike other templates it was asked for, so
+//! nothing is watched: what the function drew by chance while it was loaded, all of its instances have.
+//!
+//! Where no image can be had (several threads, other processes, open files or sockets, something in `/tmp`, no walls, an
+//! operator who wants nothing made ahead) the version is as good as published: its instances run all of its init when they
+//! would be restored.
+//!
+//! Images are gone with the process, and those that nobody wants sooner. The first instance that answers without one
+//! has it made again, off everybody's path.
+
+use std::sync::Arc;
+
+use base::ports::{FunctionSpec, InvokeError, SnapshotError};
+use tokio::sync::mpsc;
+
+use crate::instance::{self, Order};
+use crate::launch::{self, Purpose};
+use crate::runtime::Inner;
+use crate::stock::Kind;
+use crate::template::Owner;
+
+/// Loads the version; fails if it does not load. A template of it there is only if it can be had.
+pub async fn make(inner: &Arc<Inner>, function: &Arc<FunctionSpec>) -> Result<(), SnapshotError> {
+    let served = inner.languages.serve(&function.runtime).await.map_err(SnapshotError::CannotRun)?;
+    let owner = Owner::new(function, None, &served);
+    inner.templates.begin(&owner);
+    let made = launch::make_for_snapshot(inner, function).await.map_err(refused)?;
+    let shape = made.shape();
+    let (order, orders) = mpsc::channel(1);
+    order.try_send(Order::Begin).ok();
+    let left = instance::run(made.body(inner, &Purpose::Snapshot, function, None, orders)).await;
+    if let Some(error_type) = left.failed_by {
+        inner.templates.forget(&owner);
+        return Err(SnapshotError::Function { error_type });
+    }
+    let (Some(image), Some(shape)) = (left.snapshot, shape) else { return Ok(()) };
+    if inner.memory.is_short() {
+        // The next may find more.
+        inner.templates.forget(&owner);
+        return Ok(());
+    }
+    let code = launch::code_of(inner, function, &served).await.map_err(refused)?;
+    let template = Arc::new(inner.templates.of_snapshot(image, shape, code));
+    // What was open in it may not be there for others: then nobody begins with it.
+    if inner.stock.make_clone(&template).await.is_none() {
+        return Ok(());
+    }
+    if inner.templates.keep(&owner, Arc::clone(&template)) {
+        inner.stock.expect(&Kind::Clone(template));
+    }
+    Ok(())
+}
+
+/// Makes one again that is gone, if nobody does.
+pub async fn make_again(inner: &Arc<Inner>, function: &Arc<FunctionSpec>) {
+    let Ok(served) = inner.languages.serve(&function.runtime).await else { return };
+    if inner.templates.knows(&Owner::new(function, None, &served)) || inner.memory.is_short() {
+        return;
+    }
+    if let Err(error) = make(inner, function).await {
+        tracing::debug!(function = function.name, ?error, "failed to make a snapshot again");
+    }
+}
+
+fn refused(error: InvokeError) -> SnapshotError {
+    match error {
+        InvokeError::CannotRun(why) => SnapshotError::CannotRun(why),
+        error => SnapshotError::Internal(format!("{error:?}")),
+    }
+}

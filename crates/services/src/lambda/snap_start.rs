@@ -1,0 +1,240 @@
+//! SnapStart: a version that was published under it is `Pending` until whoever runs functions has made its snapshot.
+//!
+//! A row says of a version that its snapshot is due, or why there is none; an `Active` one has none. So what a crash
+//! interrupts is begun again, and the table is as short as what is in work. The snapshot itself is not stored: it is for
+//! whoever runs functions to make it again.
+//!
+//! Invariant: a version's row comes with the version, and goes with it or with its snapshot.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use base::ports::SnapshotError;
+use base::{AwsError, Uuid};
+use serde::{Deserialize, Serialize};
+use store::{Batch, Change, Record, Row, Scope, Table};
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+
+use super::errors;
+use super::function::{self, FUNCTIONS, Function, Resolved};
+use super::name::FunctionRef;
+use super::release::Release;
+use super::settings::Settings;
+use super::version;
+use crate::{Ctx, Post};
+
+/// Snapshots that are made at once: each is the init of a function, which takes a processor.
+const AT_ONCE_MAX: usize = 4;
+/// Rows read in one step.
+const STEP: usize = 256;
+/// How long to wait before what the server failed in is tried again, and how often it is.
+const REST: Duration = Duration::from_secs(1);
+const TRIES_MAX: usize = 3;
+
+type Key = (Uuid, u64);
+
+/// By the function's incarnation and the version's number.
+pub static SNAPSHOTS: Table<Key, Snapshot> = Table::new("lambda_snapshots");
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The function's name.
+    function: String,
+    /// The version's revision as long as it is pending.
+    revision: Uuid,
+    /// Why there is none; absent while it is due.
+    failure: Option<String>,
+}
+
+impl Record for Snapshot {
+    const VERSION: u8 = 1;
+}
+
+/// How far the snapshot of a release is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Snap {
+    /// It is to have none.
+    Off,
+    /// It is being made; the revision until then.
+    Pending(Uuid),
+    /// Its instances begin with it.
+    On,
+    Failed(String),
+}
+
+/// Lets the batch that makes a version have its snapshot made too, if it is to have one.
+pub fn expect(ctx: &Ctx, batch: Batch, function: &Function, number: u64, release: &Release) -> Batch {
+    if !release.settings.snap_start.is_on() {
+        return batch;
+    }
+    let due = Snapshot { function: function.name.clone(), revision: ctx.cx.id(), failure: None };
+    batch.put(&SNAPSHOTS, &ctx.scope(), (function.incarnation, number), &due)
+}
+
+pub async fn look(ctx: &Ctx, function: &Function, version: &str, settings: &Settings) -> Result<Snap, AwsError> {
+    let Some(number) = version::number(version).filter(|_| settings.snap_start.is_on()) else { return Ok(Snap::Off) };
+    let row = SNAPSHOTS.get(&ctx.cloud.store, &ctx.scope(), (function.incarnation, number)).await?;
+    Ok(match row.map(|row| row.value) {
+        None => Snap::On,
+        Some(Snapshot { failure: Some(failure), .. }) => Snap::Failed(failure),
+        Some(Snapshot { revision, .. }) => Snap::Pending(revision),
+    })
+}
+
+/// Refuses to run a version whose snapshot is not made.
+pub async fn check_active(ctx: &Ctx, resolved: &Resolved) -> Result<(), AwsError> {
+    let release = resolved.release();
+    if resolved.published.is_none() || !release.settings.snap_start.is_on() {
+        return Ok(());
+    }
+    // Once it is, it stays so.
+    if ctx.cloud.specs.is_settled(release.revision) {
+        return Ok(());
+    }
+    match look(ctx, &resolved.function, &resolved.version(), &release.settings).await? {
+        Snap::Off | Snap::On => {
+            ctx.cloud.specs.settle(release.revision);
+            Ok(())
+        }
+        Snap::Pending(_) => Err(errors::not_invocable("Pending")),
+        Snap::Failed(_) => Err(errors::not_invocable("Failed")),
+    }
+}
+
+struct Studio {
+    post: Post,
+    at_work: Mutex<HashSet<(Scope, Key)>>,
+    places: Semaphore,
+}
+
+/// Has what is due made, for ever.
+pub async fn run(post: Post) {
+    let mut hints = SNAPSHOTS.watch_all(&post.cloud.store).of_puts();
+    let studio = Arc::new(Studio { post, at_work: Mutex::default(), places: Semaphore::new(AT_ONCE_MAX) });
+    let mut change = Change::Many;
+    loop {
+        match change {
+            Change::Many => {
+                while let Err(error) = studio.look_everywhere().await {
+                    tracing::error!(%error, "failed to look for snapshots that are due");
+                    sleep(REST).await;
+                }
+            }
+            Change::Keys(keys) => {
+                keys.iter().filter_map(|key| SNAPSHOTS.parse_key(key).ok()).for_each(|key| studio.begin(key));
+            }
+        }
+        change = hints.changed().await;
+    }
+}
+
+impl Studio {
+    async fn look_everywhere(self: &Arc<Self>) -> Result<(), store::Error> {
+        let mut after = None;
+        loop {
+            let page = SNAPSHOTS.scan_all(&self.post.cloud.store, after.as_ref(), STEP).await?;
+            page.rows.into_iter().for_each(|row| self.begin(row.key));
+            after = page.next;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Begins with one, unless it is being made.
+    fn begin(self: &Arc<Self>, place: (Scope, Key)) {
+        let mut at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
+        if !at_work.insert(place.clone()) {
+            return;
+        }
+        let studio = Arc::clone(self);
+        let work = async move {
+            let _done = Done { studio: &studio, place: &place };
+            studio.make(&place).await;
+        };
+        self.post.spawn.spawn("snapshot", Box::pin(work));
+    }
+
+    async fn make(&self, place: &(Scope, Key)) {
+        // Never closed.
+        let _place = self.places.acquire().await.ok();
+        let Some(ctx) = self.post.context(&place.0, self.post.chance.uuid()) else { return };
+        for tries_left in (0..TRIES_MAX).rev() {
+            match attempt(&ctx, place, tries_left == 0).await {
+                Ok(()) => return,
+                Err(error) => tracing::error!(%error, "failed to make the snapshot of a version"),
+            }
+            sleep(REST).await;
+        }
+    }
+}
+
+/// Takes what was worked on off the list, however that ends.
+struct Done<'a> {
+    studio: &'a Studio,
+    place: &'a (Scope, Key),
+}
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.studio.at_work.lock().unwrap_or_else(PoisonError::into_inner).remove(self.place);
+    }
+}
+
+/// Makes the snapshot that is due, and settles its version. An error is the server's; the last one settles it too.
+async fn attempt(ctx: &Ctx, (scope, key): &(Scope, Key), is_last: bool) -> Result<(), AwsError> {
+    let found: Option<Row<Key, Snapshot>> = SNAPSHOTS.get(&ctx.cloud.store, scope, *key).await?;
+    let Some(due) = found.map(|row| row.value).filter(|due| due.failure.is_none()) else { return Ok(()) };
+    let number = key.1.to_string();
+    let asked = FunctionRef::parse(ctx, "PublishVersion", &due.function, Some(&number))?;
+    let resolved = match function::resolve(ctx, &asked).await {
+        Ok(resolved) if resolved.function.incarnation == key.0 => resolved,
+        // Deleted; its row is about to go.
+        Ok(_) => return Ok(()),
+        Err(error) if error.code == "ResourceNotFoundException" => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let spec = ctx.cloud.specs.of(ctx, &resolved).await?;
+    let failure = match ctx.cloud.functions.snapshot(spec).await {
+        Ok(()) => None,
+        Err(SnapshotError::Function { error_type }) => {
+            tracing::info!(function = due.function, version = number, error_type, "a version does not load");
+            Some("An error occurred during function initialization.".to_owned())
+        }
+        Err(SnapshotError::CannotRun(why)) => {
+            // Nothing is wrong with it. Whoever invokes it hears the same.
+            tracing::info!(function = due.function, version = number, why, "a version has no snapshot");
+            None
+        }
+        Err(SnapshotError::Internal(why)) if is_last => {
+            tracing::error!(function = due.function, version = number, why, "gave up the snapshot of a version");
+            Some("Lamplight failed to make its snapshot; the server's log has more.".to_owned())
+        }
+        Err(SnapshotError::Internal(why)) => return Err(AwsError::internal(why)),
+    };
+    settle(ctx, scope, *key, due, failure).await
+}
+
+async fn settle(ctx: &Ctx, scope: &Scope, key: Key, due: Snapshot, failure: Option<String>) -> Result<(), AwsError> {
+    let name = due.function.clone();
+    let settled = Snapshot { failure, ..due };
+    let mut edit = ctx.edit(&FUNCTIONS, scope, &name).await;
+    loop {
+        let (found, batch) = edit.read().await?;
+        let Some(function) = found.filter(|function| function.incarnation == key.0) else { return Ok(()) };
+        // The version may have been deleted meanwhile, and its row with it.
+        if SNAPSHOTS.get(&ctx.cloud.store, scope, key).await?.is_none() {
+            return Ok(());
+        }
+        let batch = batch.put(&FUNCTIONS, scope, &name, &function);
+        let batch = match settled.failure {
+            None => batch.delete(&SNAPSHOTS, scope, key),
+            Some(_) => batch.put(&SNAPSHOTS, scope, key, &settled),
+        };
+        if edit.commit(batch).await? {
+            return Ok(());
+        }
+    }
+}
