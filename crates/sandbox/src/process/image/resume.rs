@@ -142,14 +142,9 @@ fn make_threads(main: &Tracee, head: &Head) -> Result<Vec<Tracee>, Failure> {
     let Some((end, ends)) = ends.split_first() else { return Err(failure("read an image", libc::EINVAL)) };
     start(main, begin, *end)?;
     let mut made = Vec::new();
-    loop {
-        match main.wait().step("become an image")? {
-            libc::PTRACE_EVENT_CLONE => {
-                made.push(sys::made(main.process.pid).step("find a program's thread")?);
-                sys::trace(main.process.pid, Trace::Continue).step("become an image")?;
-            }
-            _ => break,
-        }
+    while main.wait().step("become an image")? == libc::PTRACE_EVENT_CLONE {
+        made.push(sys::made(main.process.pid).step("find a program's thread")?);
+        sys::trace(main.process.pid, Trace::Continue).step("become an image")?;
     }
     is_done(main, *end)?;
     if made.len() != ends.len() {
@@ -223,10 +218,12 @@ fn be_the_process(
 
 fn has_the_same_files(main: &Tracee, head: &Head, mapped: &[Area]) -> Result<(), Failure> {
     for (start, device, inode) in &head.files {
-        let is_same = |area: &&Area| area.start == *start && area.inode == *inode && area.device == *device;
+        // The kernel may have joined it with its neighbour.
+        let there = mapped.iter().find(|area| (area.start..area.end).contains(start));
+        let is_same = |area: &Area| area.inode == *inode && area.device == *device;
         // Where it has pages of its own at its very begin, the image lies over it.
-        let is_covered = |area: &&Area| area.start == *start && area.name.starts_with("/memfd:image");
-        if !mapped.iter().any(|area| is_same(&area) || is_covered(&area)) {
+        let is_covered = |area: &Area| area.name.starts_with("/memfd:image");
+        if !there.is_some_and(|area| is_same(area) || is_covered(area)) {
             return Err(failure("find the same files", libc::ESTALE));
         }
     }
