@@ -22,6 +22,7 @@
 mod descriptors;
 mod layout;
 mod learn;
+mod own;
 mod resume;
 mod take;
 mod threads;

@@ -25,6 +25,7 @@ use crate::sys::{self, Follow, Trace};
 
 const PRIVATE_AND_NEW: u64 = 0x10_0002;
 const READ: u64 = 1;
+const WRITE: u64 = 2;
 const EXECUTE: u64 = 4;
 
 pub fn resume(whom: Whom, image: &OwnedFd, description: &Description) -> Result<(), Failure> {
@@ -108,7 +109,8 @@ fn move_in(tracee: &Tracee, head: &Head) -> Result<u64, Failure> {
     let fixed = SYSTEM_AT.saturating_sub(RUNNER_AT);
     for (at, bytes, protection, from) in [
         (RUNNER_AT, PAGE, READ | EXECUTE, 0),
-        (DATA_AT, fixed.saturating_sub(PAGE), READ, PAGE),
+        // The kernel may write its answers there.
+        (DATA_AT, fixed.saturating_sub(PAGE), READ | WRITE, PAGE),
         (TABLE_AT, head.table_bytes.next_multiple_of(PAGE), READ, head.table_at),
     ] {
         let args = [at, bytes, protection, PRIVATE_AND_NEW, image, from];
