@@ -1,6 +1,7 @@
 //! From a release to an instance that can run it: code, interpreter, key, sandbox, environment.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,13 +15,14 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::books::Starting;
-use crate::code::Lease;
+use crate::code::{Lease, Prepared as Found, PreparedName};
 use crate::environment::{Environment, Initialization, Writer};
 use crate::frames::Prepared;
 use crate::http::{Api, Identity};
 use crate::instance::{self, Body, Home, Left, Order, Start};
-use crate::languages::{Advice, Family, Preparation, Served};
+use crate::languages::{Advice, Family, Owner, Preparation, Served};
 use crate::limits::EXTENSION_FILES_MAX;
+use crate::prepare::Handover;
 use crate::runtime::{Inner, Key};
 use crate::stock::{self, Kind, Launch, Parked, Recipe, Waiting};
 use crate::template::Template;
@@ -56,7 +58,7 @@ struct Made {
     waiting: Option<Waiting>,
     launch: Launch,
     /// The name under which its version's prepared code is kept.
-    prepared_name: Option<String>,
+    prepared_name: Option<PreparedName>,
     /// Somebody else can prepare it.
     lacks_prepared: bool,
     initialization: Initialization,
@@ -76,8 +78,16 @@ pub struct Code {
 }
 
 impl Code {
-    pub fn find_prepared(&mut self, inner: &Inner, name: Option<&str>) {
-        self.prepared = name.and_then(|name| inner.code.prepared(name));
+    /// Whether something is still to be prepared under this name.
+    pub fn find_prepared(&mut self, inner: &Inner, name: Option<&PreparedName>) -> bool {
+        match name.map(|name| inner.code.prepared(name)) {
+            None | Some(Found::Without) => false,
+            Some(Found::Nothing) => true,
+            Some(Found::Ready(lease)) => {
+                self.prepared = Some(lease);
+                false
+            }
+        }
     }
 
     /// Where it is, inside.
@@ -116,9 +126,8 @@ async fn make(
     let (code, key) = tokio::join!(unpack(inner, function), key(inner, function, number, template.as_deref()));
     let (mut code, key) = (code?, key.map_err(InvokeError::Internal)?);
     let prepared_name = prepared_name(function, &served, tenant).filter(|_| inner.settings.parked_per_kind > 0);
-    code.find_prepared(inner, prepared_name.as_deref());
-    let is_settled = prepared_name.is_none() || code.prepared.is_some();
-    let preparation = if is_settled { Preparation::Nothing } else { languages::preparation(&served) };
+    let is_wanted = code.find_prepared(inner, prepared_name.as_ref());
+    let preparation = if is_wanted { languages::preparation(&served) } else { Preparation::Nothing };
     let log = Arc::new(log_stream(function, inner.parts.clock.now(), number));
     let initialization = initialization(why);
     let mut start = Source { function, served: &served, code: &code, key: &key, log: &log, initialization }
@@ -229,11 +238,13 @@ pub fn spec(inner: &Inner, suffix: &str, function: &FunctionSpec, served: &Serve
 }
 
 /// The name of what is prepared for a version, if anything is. `tenant` is whom its instance serves alone.
-pub fn prepared_name(function: &FunctionSpec, served: &Served, tenant: Option<&str>) -> Option<String> {
+pub fn prepared_name(function: &FunctionSpec, served: &Served, tenant: Option<&str>) -> Option<PreparedName> {
     let trees: Vec<[u8; 32]> = std::iter::once(&function.code).chain(&function.layers).map(|code| code.hash).collect();
     // A release is one function's, with all its settings.
-    let owner = format!("{} {}", function.release, tenant.unwrap_or_default());
-    languages::prepared_name(served, &trees, &owner)
+    let instances = format!("{} {}", function.release, tenant.unwrap_or_default());
+    let owner = Owner { account: &format!("{} {}", function.world.0, function.account), instances: &instances };
+    let file = languages::prepared_name(served, &trees, &owner)?;
+    Some(PreparedName { file, release: function.release })
 }
 
 /// What of the rooms that were made ahead would do.
@@ -325,41 +336,47 @@ const MEGABYTE: u64 = 1024 * 1024;
 
 impl Source<'_> {
     pub fn start(&self, api_port: u16) -> Start {
-        start(self, api_port)
-    }
-}
-
-fn start(source: &Source<'_>, api_port: u16) -> Start {
-    let Source { function, served, code, key, log, initialization } = *source;
-    let is_relocated = served.is_relocated;
-    let given = variables::Given { function, family: served.family, key, log, api_port, is_relocated, initialization };
-    let env = variables::of(&given);
-    let extension_env = variables::of_extensions(&env);
-    if served.family == Family::Provided {
-        let opt = code.opt.as_ref().map(|lease| lease.path().join("bootstrap"));
-        let places = [(Some(code.task.path().join("bootstrap")), "/var/task/bootstrap"), (opt, "/opt/bootstrap")];
-        let found = places.into_iter().find(|(host, _)| host.as_ref().is_some_and(|path| path.exists()));
-        let missing = "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]";
-        return Start {
-            argv: found.iter().map(|(_, inside)| (*inside).to_owned()).collect(),
+        let Source { function, served, code, key, log, initialization } = *self;
+        let is_relocated = served.is_relocated;
+        let given =
+            variables::Given { function, family: served.family, key, log, api_port, is_relocated, initialization };
+        let env = variables::of(&given);
+        let extension_env = variables::of_extensions(&env);
+        if served.family == Family::Provided {
+            let opt = code.opt.as_ref().map(|lease| lease.path().join("bootstrap"));
+            let places = [(Some(code.task.path().join("bootstrap")), "/var/task/bootstrap"), (opt, "/opt/bootstrap")];
+            let found = places.into_iter().find(|(host, _)| host.as_ref().is_some_and(|path| path.exists()));
+            let missing = "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]";
+            return Start {
+                argv: found.iter().map(|(_, inside)| (*inside).to_owned()).collect(),
+                env,
+                extension_env,
+                is_framed: false,
+                has_log_pipe: false,
+                missing: found.is_none().then(|| missing.to_owned()),
+                prepared: Prepared::default(),
+                is_wrapped: false,
+            };
+        }
+        let mut argv = argv(function, served);
+        // A wrapper may put itself between the runtime and its API, so the runtime must speak what the wrapper can.
+        let wrapper = wrapper(&env).cloned();
+        let is_wrapped = wrapper.is_some();
+        if let Some(wrapper) = wrapper {
+            argv.insert(0, wrapper);
+        }
+        let prepared = Prepared::default();
+        Start {
+            argv,
             env,
             extension_env,
-            is_framed: false,
-            has_log_pipe: false,
-            missing: found.is_none().then(|| missing.to_owned()),
-            prepared: Prepared::default(),
-            is_wrapped: false,
-        };
+            is_framed: !is_wrapped,
+            has_log_pipe: true,
+            missing: None,
+            prepared,
+            is_wrapped,
+        }
     }
-    let mut argv = argv(function, served);
-    // A wrapper may put itself between the runtime and its API, so the runtime must speak what the wrapper can.
-    let wrapper = wrapper(&env).cloned();
-    let is_wrapped = wrapper.is_some();
-    if let Some(wrapper) = wrapper {
-        argv.insert(0, wrapper);
-    }
-    let prepared = Prepared::default();
-    Start { argv, env, extension_env, is_framed: !is_wrapped, has_log_pipe: true, missing: None, prepared, is_wrapped }
 }
 
 fn argv(function: &FunctionSpec, served: &Served) -> Vec<String> {
@@ -453,7 +470,7 @@ impl Made {
 struct Place {
     inner: Arc<Inner>,
     id: InstanceId,
-    prepared_name: Option<String>,
+    prepared_name: Option<PreparedName>,
     function: Arc<FunctionSpec>,
     tenant: Option<String>,
     /// A template of its version may be had, and has not been asked for.
@@ -472,14 +489,26 @@ impl Home for Place {
         self.inner.start_all(self.inner.books.free(self.id, ask, freed));
     }
 
-    fn keep(&self, prepared: Vec<u8>) {
-        let (inner, Some(name)) = (Arc::clone(&self.inner), self.prepared_name.clone()) else { return };
+    fn hand_over(&self) -> Option<Handover> {
+        self.inner.preparer.hand_over(&self.inner.code, self.prepared_name.as_ref()?)
+    }
+
+    fn keep(&self, handover: Handover, prepared: Vec<u8>) {
+        let inner = Arc::clone(&self.inner);
         let keep = async move {
-            if let Err(error) = inner.code.keep(&name, prepared).await {
+            let made = std::future::ready(Ok::<_, Infallible>(prepared));
+            if let Err(error) = inner.code.prepare(handover.name(), made).await {
                 tracing::warn!("failed to {}", with_causes(&error));
             }
         };
         self.inner.parts.spawn.spawn("prepared code", Box::pin(keep));
+    }
+
+    fn reject_prepared(&self) {
+        if let Some(name) = &self.prepared_name {
+            tracing::info!(function = self.function.name, "what was prepared of its code is of no use; doing without");
+            self.inner.code.reject(name);
+        }
     }
 }
 

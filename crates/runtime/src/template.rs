@@ -339,7 +339,7 @@ async fn make(
     if !code.extensions().is_empty() {
         return Err(TemplateError::Unfit("has extensions".to_owned()));
     }
-    code.find_prepared(inner, launch::prepared_name(function, served, None).as_deref());
+    code.find_prepared(inner, launch::prepared_name(function, served, None).as_ref());
     let log = launch::log_stream(function, inner.parts.clock.now(), number);
     let initialization = Initialization::OnDemand;
     let env = Source { function, served, code: &code, key: &key, log: &log, initialization }

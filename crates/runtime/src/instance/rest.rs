@@ -5,15 +5,6 @@ use engine::dispatch::Freed;
 use super::{INIT_FAILURE, Instance};
 use crate::environment::{Event, Who};
 
-/// How far a runtime is that can make something for later instances of its version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Preparing {
-    /// It is asked when it has nothing else to do.
-    Wanted,
-    Asked,
-    Over,
-}
-
 impl Instance {
     /// Tells the dispatcher, once.
     pub(super) fn ready(&mut self) {
@@ -41,13 +32,6 @@ impl Instance {
         None
     }
 
-    /// Asks for what later instances start sooner with, once, when nothing else is to be done. Whether it was asked.
-    pub(super) fn prepares(&mut self) -> bool {
-        let is_wanted = self.preparing == Preparing::Wanted && self.environment.is_ready() && self.transport.prepare();
-        self.preparing = if is_wanted { Preparing::Asked } else { Preparing::Over };
-        is_wanted
-    }
-
     /// What the import of a clone would have printed, as it starts.
     pub(super) fn printed(&self) -> Vec<Event> {
         let template = self.template.as_ref().filter(|_| self.waiting.is_some());
@@ -61,13 +45,6 @@ impl Instance {
             && let Some(process) = self.processes.of(&Who::Runtime)
         {
             template.learn(&self.sandbox, process).await;
-        }
-    }
-
-    pub(super) fn take_prepared(&mut self, prepared: Vec<u8>) {
-        // Nobody is believed who was not asked.
-        if std::mem::replace(&mut self.preparing, Preparing::Over) == Preparing::Asked && !prepared.is_empty() {
-            self.home.keep(prepared);
         }
     }
 }

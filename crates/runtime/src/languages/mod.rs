@@ -37,7 +37,7 @@ use choice::Unserved;
 
 pub use find::Interpreter;
 pub use parked::needs_own_process;
-pub use prepare::{PREPARED_BYTES_MAX, Preparation, Recipe, preparation, prepared_name};
+pub use prepare::{Owner, PREPARED_BYTES_MAX, Preparation, Recipe, preparation, prepared_name};
 pub use sdk::{Advice, Sdk};
 pub use survey::{Offer, RUNTIMES, Serving, survey};
 

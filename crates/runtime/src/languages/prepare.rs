@@ -74,10 +74,19 @@ fn python(served: &Served) -> Recipe {
     }
 }
 
-/// The name of the file for a version, if there is one for it. `trees` are the hashes of its code and its layers. `owner`
-/// names the version and its settings for all the world: what an instance made knows its events and its secrets, and
-/// V8 takes code only under the flags that it was made with, of which memory is one.
-pub fn prepared_name(served: &Served, trees: &[[u8; 32]], owner: &str) -> Option<String> {
+/// Whose a file is, and nobody else's. Neither text is ever another owner's.
+#[derive(Debug, Clone, Copy)]
+pub struct Owner<'a> {
+    pub account: &'a str,
+    /// The version with its settings, and the tenant.
+    pub instances: &'a str,
+}
+
+/// The name of the file for a version, if there is one for it. `trees` are the hashes of its code and its layers. What no
+/// code of the function had a hand in is its account's, for all versions that have these trees. What an instance made
+/// knows its events and its secrets, so it is for those alone who are like it; and V8 takes code only under the flags that
+/// it was made with, of which memory is one.
+pub fn prepared_name(served: &Served, trees: &[[u8; 32]], owner: &Owner<'_>) -> Option<String> {
     let mut digest = digest::Context::new(&digest::SHA256);
     let mut add = |part: &[u8]| {
         digest.update(&(part.len() as u64).to_le_bytes());
@@ -87,8 +96,9 @@ pub fn prepared_name(served: &Served, trees: &[[u8; 32]], owner: &str) -> Option
     match preparation(served) {
         Preparation::Nothing => return None,
         Preparation::Program(recipe) => recipe.argv.iter().for_each(|part| add(part.as_bytes())),
-        Preparation::Instance => add(owner.as_bytes()),
+        Preparation::Instance => add(owner.instances.as_bytes()),
     }
+    add(owner.account.as_bytes());
     trees.iter().for_each(|tree| add(tree));
     Some(format!("p-{}", hex::encode(digest.finish().as_ref())))
 }
@@ -118,14 +128,20 @@ mod tests {
     #[test]
     fn a_name_is_one_version_and_one_interpreter() {
         let (python, node) = (served(Family::Python, "python:3.13.v0"), served(Family::Node, "nodejs:22.v3"));
-        let name = |served: &Served, trees: &[[u8; 32]], owner: &str| prepared_name(served, trees, owner).unwrap();
+        let name = |served: &Served, trees: &[[u8; 32]], instances: &str| {
+            prepared_name(served, trees, &Owner { account: "a", instances }).unwrap()
+        };
         let (a, b) = ([1; 32], [2; 32]);
         assert_ne!(name(&python, &[a], ""), name(&python, &[b], ""));
         assert_ne!(name(&python, &[a, b], ""), name(&python, &[b, a], ""));
         assert_ne!(name(&python, &[a], ""), name(&served(Family::Python, "python:3.13.v1"), &[a], ""));
-        // What no code of the function had a hand in is the same for all who have that code.
+        // What no code of the function had a hand in is the same for all of the account who have that code.
         assert_eq!(name(&python, &[a], "one"), name(&python, &[a], "other"));
         assert_ne!(name(&node, &[a], "one"), name(&node, &[a], "other"));
-        assert_eq!(prepared_name(&served(Family::Java, "java:21.v0"), &[a], ""), None);
+        let other = Owner { account: "b", instances: "" };
+        for served in [&python, &node] {
+            assert_ne!(prepared_name(served, &[a], &other), Some(name(served, &[a], "")));
+        }
+        assert_eq!(prepared_name(&served(Family::Java, "java:21.v0"), &[a], &other), None);
     }
 }

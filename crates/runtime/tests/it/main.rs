@@ -10,6 +10,7 @@ mod extensions;
 mod instances;
 mod managed;
 mod parked;
+mod prepared;
 mod provisioned;
 mod templates;
 mod zip;

@@ -1,0 +1,161 @@
+//! What is prepared of versions' code: that what is bad does no lasting harm, and that nobody's reaches anybody else.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use base::ports::FunctionSpec;
+use base::{Secret, Uuid};
+use serde_json::{Value, json};
+
+use crate::bed::{Bed, call, futures};
+
+/// The files of what was prepared.
+fn prepared(bed: &Bed) -> Vec<PathBuf> {
+    let boots = fs::read_dir(bed._dir.path().join("cache/code")).unwrap().flatten();
+    let trees = boots.flat_map(|boot| fs::read_dir(boot.path().join("trees")).unwrap().flatten());
+    let ours = trees.filter(|tree| tree.file_name().to_string_lossy().starts_with("p-"));
+    ours.map(|tree| tree.path().join("code")).collect()
+}
+
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..2_000 {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("gave up waiting: {what}");
+}
+
+/// So many at once, each in an instance of its own: handlers take a while.
+async fn many(bed: &Bed, function: &FunctionSpec, tenant: Option<&str>, count: usize) -> Vec<Value> {
+    let asked = (0..count).map(|_| {
+        let mut call = call("{}");
+        call.tenant_id = tenant.map(str::to_owned);
+        bed.call(function, call)
+    });
+    let mut answers = Vec::new();
+    for answer in futures(asked).await {
+        let answer = answer.unwrap();
+        assert_eq!(answer.failed, None, "{answer:?}");
+        answers.push(serde_json::from_str(&answer.body).unwrap());
+    }
+    answers
+}
+
+/// The same, more and more, until there is one that was shown what was prepared.
+async fn until_shown(bed: &Bed, function: &FunctionSpec, tenant: Option<&str>) -> Vec<Value> {
+    for count in 2..10 {
+        let found = many(bed, function, tenant, count).await;
+        if found.iter().any(|value| value[1] == true) {
+            return found;
+        }
+    }
+    panic!("no instance is shown what was prepared");
+}
+
+/// No template is made of it, so each instance loads it.
+const DRAWS: &str = "
+import os, time, other
+own = os.urandom(8).hex()
+def handler(event, context):
+    time.sleep(0.2)
+    return [other.NAME, os.path.exists('/var/rapid/code'), own]
+";
+
+#[tokio::test]
+async fn a_release_that_does_not_load_with_it_does_without() {
+    let bed = Bed::new().await;
+    let files = [("app.py", DRAWS), ("other.py", "NAME = 'right'")];
+    let mut function = bed.function("python3.13", "app.handler", &files).await;
+    function.timeout = Duration::from_secs(30);
+    bed.invoke(&function, "{}").await;
+    until("it is prepared", || prepared(&bed).len() == 1).await;
+
+    // As a disk may leave it: modules become nothing.
+    let path = prepared(&bed).remove(0);
+    let mut bytes = fs::read(&path).unwrap();
+    let head = 8 + usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
+    bytes[head..].fill(b'N');
+    fs::write(&path, bytes).unwrap();
+
+    // The caller gets an answer, from an instance that was shown it; the next ones are not.
+    let found = until_shown(&bed, &function, None).await;
+    assert!(found.iter().all(|value| value[0] == "right"), "{found:?}");
+    assert!(bed.log().contains("INIT_REPORT"), "it failed once: {}", bed.log());
+    let found = many(&bed, &function, None, found.len() + 2).await;
+    let instances: HashSet<&str> = found.iter().map(|value| value[2].as_str().unwrap()).collect();
+    assert_eq!(instances.len(), found.len(), "{found:?}");
+    assert_eq!(found.iter().filter(|value| value[1] == true).count(), 1, "{found:?}");
+    assert!(found.iter().all(|value| value[0] == "right"), "{found:?}");
+
+    // Another release of the same code has it made again.
+    function.release = Uuid::from_bytes([7; 16]);
+    bed.invoke(&function, "{}").await;
+    until("it is prepared again", || prepared(&bed).iter().any(|other| *other != path)).await;
+    let found = until_shown(&bed, &function, None).await;
+    assert!(found.iter().all(|value| value[0] == "right"), "{found:?}");
+}
+
+/// Hands over, in place of a module's compiled code, that of another text as long: V8 cannot tell them apart.
+const POISONS: &str = "
+const fs = require('fs'), vm = require('vm');
+exports.handler = async (event) => {
+  if (event.evil) {
+    const Script = vm.Script;
+    vm.Script = function (text, options) { return new Script(text.replace(\"'good'\", \"'evil'\"), options); };
+  }
+  const other = require('./other');
+  await new Promise((done) => setTimeout(done, 200));
+  return [other, fs.existsSync('/var/rapid/code')];
+};
+";
+
+#[tokio::test]
+async fn what_a_function_hands_over_is_run_by_nobody_else() {
+    let bed = Bed::new().await;
+    let files = [("app.js", POISONS), ("other.js", "module.exports = 'good';\n")];
+    let mut function = bed.function("nodejs22.x", "app.handler", &files).await;
+    function.timeout = Duration::from_secs(30);
+
+    let mut evil = call(r#"{"evil": true}"#);
+    evil.tenant_id = Some("one".to_owned());
+    assert_eq!(bed.call(&function, evil).await.unwrap().body, r#"["evil",false]"#);
+    until("it hands over", || prepared(&bed).len() == 1).await;
+    // It harms itself: the attack is a real one, and what was handed over is what runs.
+    let found = until_shown(&bed, &function, Some("one")).await;
+    assert!(found.contains(&json!(["evil", true])), "{found:?}");
+
+    // Everybody else has the same code and the same interpreter, and has their own made.
+    let mut count = 1;
+    for (account, release, name, tenant) in [
+        (0, function.release, "probe", Some("two")),
+        (0, function.release, "probe", None),
+        (0, Uuid::from_bytes([1; 16]), "probe", Some("one")),
+        (0, Uuid::from_bytes([2; 16]), "other", Some("one")),
+        (1, function.release, "probe", Some("one")),
+    ] {
+        let mut other = function.clone();
+        other.account = format!("{account:012}").parse().unwrap();
+        (other.release, other.name) = (release, name.to_owned());
+        // Before there is anything of their own, and with it.
+        assert!(many(&bed, &other, tenant, 1).await.iter().all(|value| *value == json!(["good", false])));
+        count += 1;
+        until("it hands over too", || prepared(&bed).len() == count).await;
+        let found = until_shown(&bed, &other, tenant).await;
+        assert!(found.iter().all(|value| value[0] == "good"), "{found:?}");
+    }
+    // What is compiled without the function's help is told apart by account too.
+    let files = [("app.py", DRAWS), ("other.py", "NAME = 'right'")];
+    let mut function = bed.function("python3.13", "app.handler", &files).await;
+    for account in [0, 1] {
+        function.account = format!("{account:012}").parse().unwrap();
+        function.environment = Secret::new([("ACCOUNT".to_owned(), account.to_string())].into());
+        function.release = Uuid::from_bytes([account + 10; 16]);
+        bed.invoke(&function, "{}").await;
+        count += 1;
+        until("it is compiled", || prepared(&bed).len() == count).await;
+    }
+}
