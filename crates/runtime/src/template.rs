@@ -34,8 +34,8 @@ use crate::instance::Start;
 use crate::languages::{Family, Served};
 use crate::launch::{self, Source};
 use crate::limits::{
-    AHEAD_CPU_MILLIS, EXPECTED_MAX, IMAGES_BYTES_MAX, MEMORY_SPARE_BYTES, SANDBOX_START_TIMEOUT,
-    TEMPLATE_PRINTED_BYTES_MAX, TEMPLATE_TRIES_MAX, TEMPLATE_UNWANTED_AFTER, TEMPLATES_KNOWN_MAX,
+    AHEAD_CPU_MILLIS, EXPECTED_MAX, MEMORY_SPARE_BYTES, SANDBOX_START_TIMEOUT, TEMPLATE_PRINTED_BYTES_MAX,
+    TEMPLATE_TRIES_MAX, TEMPLATE_UNWANTED_AFTER, TEMPLATES_KNOWN_MAX,
 };
 use crate::logs::{Output, Written};
 use crate::memory;
@@ -156,6 +156,12 @@ impl Owner {
             label: served.label.clone(),
         }
     }
+
+    /// Of a version that has another release now. One that is published has one for ever.
+    fn is_before_or_after(&self, other: &Owner) -> bool {
+        let version = |owner: &'_ Owner| (owner.scope.clone(), owner.function.clone(), owner.version.clone());
+        self.release != other.release && version(self) == version(other)
+    }
 }
 
 pub struct Templates {
@@ -166,6 +172,8 @@ pub struct Templates {
 #[derive(Default)]
 struct Table {
     known: HashMap<Owner, Known>,
+    /// Known no more, and still to be cleared away.
+    over: Vec<Arc<Template>>,
     made: u64,
     /// There is none to be had here.
     is_closed: bool,
@@ -243,9 +251,15 @@ impl Templates {
         if table.is_closed || table.known.contains_key(owner) {
             return false;
         }
+        // Instances of before get no more requests.
+        let mut over: Vec<Owner> =
+            table.known.keys().filter(|other| other.is_before_or_after(owner)).cloned().collect();
         if table.known.len() >= TEMPLATES_KNOWN_MAX {
-            let oldest = table.known.iter().min_by_key(|(_, known)| known.wanted).map(|(owner, _)| owner.clone());
-            oldest.and_then(|oldest| table.known.remove(&oldest));
+            over.extend(table.known.iter().min_by_key(|(_, known)| known.wanted).map(|(owner, _)| owner.clone()));
+        }
+        for other in over {
+            let known = table.known.remove(&other);
+            table.over.extend(known.and_then(|known| known.template));
         }
         table.known.insert(owner.clone(), Known { template: None, wanted: Instant::now() });
         true
@@ -267,10 +281,10 @@ impl Templates {
     /// Takes out what is too much, and what nobody has wanted for long.
     fn clear(&self, bytes_max: u64) -> Vec<Arc<Template>> {
         let mut table = self.table.lock();
+        let mut gone = std::mem::take(&mut table.over);
         let mut kept: Vec<&mut Known> = table.known.values_mut().filter(|known| known.template.is_some()).collect();
         kept.sort_by_key(|known| std::cmp::Reverse(known.wanted));
         let mut bytes = 0_u64;
-        let mut gone = Vec::new();
         for known in kept {
             let own = known.template.as_ref().map_or(0, |template| template.image().memory_bytes());
             bytes = bytes.saturating_add(own);
@@ -289,7 +303,7 @@ pub fn run(inner: Weak<Inner>, mut wishes: Wishes, spawn: &Arc<dyn Spawn>) {
             let Some(inner) = inner.upgrade() else { return };
             inner.stock.wait_for_launches().await;
             grant(&inner, &wish).await;
-            for template in inner.templates.clear(IMAGES_BYTES_MAX) {
+            for template in inner.templates.clear(inner.settings.image_bytes_max) {
                 inner.stock.forget(&Kind::Clone(template));
             }
         }

@@ -2,6 +2,7 @@
 
 mod clients;
 mod control_plane;
+mod cycles;
 mod durability;
 mod floods;
 mod functions;

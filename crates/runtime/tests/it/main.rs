@@ -4,6 +4,7 @@
 
 mod bare;
 mod bed;
+mod clones;
 mod crashes;
 mod custom;
 mod extensions;
