@@ -125,7 +125,7 @@ async fn make(
     let template = clone.as_ref().and_then(|(_, waiting)| waiting.as_ref()?.template.clone());
     let (code, key) = tokio::join!(unpack(inner, function), key(inner, function, number, template.as_deref()));
     let (mut code, key) = (code?, key.map_err(InvokeError::Internal)?);
-    let prepared_name = prepared_name(function, &served, tenant).filter(|_| inner.settings.parked_per_kind > 0);
+    let prepared_name = prepared_name(function, &served, tenant).filter(|_| takes_prepared(inner, function, &served));
     let is_wanted = code.find_prepared(inner, prepared_name.as_ref());
     let preparation = if is_wanted { languages::preparation(&served) } else { Preparation::Nothing };
     let log = Arc::new(log_stream(function, inner.parts.clock.now(), number));
@@ -141,10 +141,11 @@ async fn make(
         }
     };
     locate(&sandbox, &mut start);
-    start.prepared = Prepared {
-        path: code.prepared_path().map(|path| sandbox.locate(&path)),
-        is_wanted: matches!(preparation, Preparation::Instance),
-    };
+    let prepared_path = code.prepared_path().map(|path| sandbox.locate(&path));
+    if let Some(path) = prepared_path.as_ref().filter(|_| served.family == Family::Java) {
+        languages::use_archive(&mut start.argv, &served, path);
+    }
+    start.prepared = Prepared { path: prepared_path, is_wanted: matches!(preparation, Preparation::Instance) };
     let lacks_prepared = matches!(preparation, Preparation::Program(_));
     let mut listeners = sandbox.take_listeners().into_iter();
     let mut held: Vec<Box<dyn std::any::Any + Send>> = vec![Box::new(code), Box::new(template), key.lease];
@@ -166,6 +167,12 @@ async fn make(
         log,
         held,
     })
+}
+
+/// Whether it is shown what was made ahead.
+fn takes_prepared(inner: &Inner, function: &FunctionSpec, served: &Served) -> bool {
+    let goes_with_it = served.family != Family::Java || languages::takes_archive(function.environment.expose());
+    inner.settings.parked_per_kind > 0 && goes_with_it
 }
 
 async fn key(inner: &Inner, function: &FunctionSpec, number: Uuid, template: Option<&Template>) -> Result<Key, String> {
@@ -316,7 +323,7 @@ async fn adopt(parked: Parked, spec: &Spec) -> std::io::Result<(Sandbox, Option<
 pub const TASK: &str = "/var/task";
 pub const OPT: &str = "/opt";
 pub const LANG: &str = "/var/lang";
-const RUNTIME: &str = "/var/runtime";
+pub const RUNTIME: &str = "/var/runtime";
 const PREPARED_FOLDER: &str = "/var/rapid";
 
 /// Every file there is an extension, whether it can be run or not. No link is followed: it would lead through the host.

@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
 use crate::code::{CodeCache, Lease, Prepared, PreparedName};
-use crate::languages::{self, PREPARED_BYTES_MAX, Preparation, Recipe, Served};
+use crate::languages::{self, PREPARED_BYTES_MAX, Preparation, Recipe, Sees, Served};
 use crate::launch;
 use crate::limits::{AHEAD_CPU_MILLIS, EXPECTED_MAX, HANDOVERS_MAX};
 use crate::runtime::Inner;
@@ -140,11 +140,13 @@ async fn keep_compiled(inner: &Inner, function: &FunctionSpec) {
     if !matches!(inner.code.prepared(&name), Prepared::Nothing) {
         return;
     }
-    let (Ok(task), Ok(opt)) = (inner.code.code(function.code).await, inner.code.layers(&function.layers).await) else {
-        return;
+    let code = match recipe.sees {
+        Sees::Code => (inner.code.code(function.code).await.map(Some), inner.code.layers(&function.layers).await),
+        Sees::Runtime => (Ok(None), Ok(None)),
     };
+    let (Ok(task), Ok(opt)) = code else { return };
     let make = async {
-        let made = timeout(recipe.within, compile(inner, &served, &recipe, &task, opt.as_ref())).await;
+        let made = timeout(recipe.within, compile(inner, &served, &recipe, task.as_ref(), opt.as_ref())).await;
         made.unwrap_or(Err(CompileError::Late)).or_else(|error| {
             let why = with_causes(&error);
             tracing::info!(function = function.name, "failed to compile its code ahead of time: failed to {why}");
@@ -164,12 +166,13 @@ async fn compile(
     inner: &Inner,
     served: &Served,
     recipe: &Recipe,
-    task: &Lease,
+    task: Option<&Lease>,
     opt: Option<&Lease>,
 ) -> Result<Vec<u8>, CompileError> {
     let shown = [
-        (Some(task.path()), launch::TASK),
+        (task.map(Lease::path), launch::TASK),
         (opt.map(Lease::path), launch::OPT),
+        (served.runtime_dir.as_deref().filter(|_| recipe.sees == Sees::Runtime), launch::RUNTIME),
         (served.lang_dir.as_deref(), launch::LANG),
     ];
     let mounts =

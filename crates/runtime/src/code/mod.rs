@@ -35,7 +35,7 @@ use crate::limits::{CODE_CACHE_BYTES, PREPARED_CACHE_BYTES, READ_ZIP_BYTES};
 use prepared::Rejected;
 
 pub use merge::copy_over;
-pub use prepared::{PREPARED, Prepared, PreparedName};
+pub use prepared::{PREPARED, Prepared, PreparedName, SHARED};
 
 #[derive(Debug, thiserror::Error)]
 pub enum CodeError {

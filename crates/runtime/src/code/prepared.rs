@@ -20,6 +20,9 @@ use crate::limits::{PREPARED_FILE_BYTES, REJECTED_MAX};
 /// The file in its folder.
 pub const PREPARED: &str = "code";
 
+/// How a file's name begins that has nothing of any version in it, so that no version can have made it bad.
+pub const SHARED: &str = "p-shared-";
+
 /// What is prepared, and for whom.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PreparedName {
@@ -96,12 +99,15 @@ impl CodeCache {
         self.lease(file, make).await.map(drop)
     }
 
-    /// Has a release do without. Who has the file before them keeps it as long as they need it.
+    /// Has a release do without. Who has the file before them keeps it as long as they need it, and what all share stays.
     pub fn reject(&self, name: &PreparedName) {
         let mut table = self.0.table.lock();
         table.rejected.add(name.clone());
         let is_made = table.trees.get(&name.file).is_some_and(|tree| tree.made.initialized());
-        if is_made && let Some(tree) = table.trees.remove(&name.file) {
+        if is_made
+            && !name.file.starts_with(SHARED)
+            && let Some(tree) = table.trees.remove(&name.file)
+        {
             let number = self.0.next.fetch_add(1, Ordering::Relaxed);
             table.trees.insert(format!("x-{number}"), tree);
         }
@@ -223,6 +229,17 @@ mod tests {
         }
         all.join_all().await;
         assert_eq!(made.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn what_all_share_outlives_a_release_that_fails_with_it() {
+        let (cache, _dir) = cache(u64::MAX);
+        let file = format!("{SHARED}1");
+        let name = |release: u8| PreparedName { file: file.clone(), release: Uuid::from_bytes([release; 16]) };
+        keep(&cache, &name(1), b"all's").await;
+        cache.reject(&name(1));
+        assert!(matches!(cache.prepared(&name(1)), Prepared::Without));
+        assert!(ready(&cache, &name(2)).is_some());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::Instance;
 use crate::environment::{Said, Who};
+use crate::languages::forget_archive;
 use crate::limits::PREPARE_BEFORE_FREEZE_MAX;
 use crate::prepare::Handover;
 
@@ -62,6 +63,7 @@ impl Instance {
         self.forgo();
         if std::mem::take(&mut self.trusts_prepared) && !self.is_retiring {
             self.start.prepared.path = None;
+            forget_archive(&mut self.start.argv);
             self.home.reject_prepared();
         }
     }
@@ -71,6 +73,7 @@ impl Instance {
         // SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV.
         let is_crash = *who == Who::Runtime && matches!(exit.status, Status::Signal(4..=8 | 11));
         if is_crash && self.template.is_none() && self.start.prepared.path.take().is_some() {
+            forget_archive(&mut self.start.argv);
             self.home.reject_prepared();
         }
     }

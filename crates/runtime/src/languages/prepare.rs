@@ -6,7 +6,8 @@
 //! made it is as hostile as the function itself, so nobody but that version's instances may ever read it: the host only
 //! counts its bytes. A file of another interpreter is ignored by the bootstraps.
 //!
-//! Not for Java, whose parked machines cannot take another archive of classes, nor for Ruby, which has nothing to keep.
+//! For Java it is an archive of classes that has nothing of any version, so all share it that run on one interpreter. Ruby
+//! has nothing to keep.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +15,8 @@ use std::time::Duration;
 use base::hex;
 use ring::digest;
 
-use super::{Family, Served};
+use super::{Family, Served, java};
+use crate::code::SHARED;
 use crate::variables;
 
 /// The largest file that is kept; one that is larger is no good.
@@ -39,13 +41,23 @@ pub enum Preparation {
     Instance,
 }
 
+/// What a program is shown that prepares something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sees {
+    /// The version's code, and the interpreter.
+    Code,
+    /// The interpreter and our part of the runtime: nothing of the version.
+    Runtime,
+}
+
 /// A program that writes what is prepared to its standard output. With status 0 all of it is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipe {
-    /// Places as the instances see them: the sandbox shows `/var/task`, `/opt` and `/var/lang` as theirs do, and has no
-    /// way out. Not `/var/runtime`. Where there are no walls, places are elsewhere, in each argument.
+    /// Places as the instances see them: the sandbox shows them as theirs do, and has no way out. Where there are no
+    /// walls, places are elsewhere, in each argument.
     pub argv: Vec<String>,
     pub env: BTreeMap<String, String>,
+    pub sees: Sees,
     pub memory_bytes: u64,
     /// After which it has failed.
     pub within: Duration,
@@ -56,7 +68,8 @@ pub fn preparation(served: &Served) -> Preparation {
     match served.family {
         Family::Python => Preparation::Program(python(served)),
         Family::Node => Preparation::Instance,
-        Family::Java | Family::Ruby | Family::Provided => Preparation::Nothing,
+        Family::Java => java::recipe(served).map_or(Preparation::Nothing, Preparation::Program),
+        Family::Ruby | Family::Provided => Preparation::Nothing,
     }
 }
 
@@ -69,6 +82,7 @@ fn python(served: &Served) -> Recipe {
     Recipe {
         argv,
         env: variables::libraries(served.is_relocated),
+        sees: Sees::Code,
         memory_bytes: PYTHON_MEMORY_BYTES,
         within: Duration::from_secs(PYTHON_SECONDS.saturating_mul(2)),
     }
@@ -95,6 +109,13 @@ pub fn prepared_name(served: &Served, trees: &[[u8; 32]], owner: &Owner<'_>) -> 
     add(served.label.as_bytes());
     match preparation(served) {
         Preparation::Nothing => return None,
+        Preparation::Program(recipe) if recipe.sees == Sees::Runtime => {
+            recipe.argv.iter().for_each(|part| add(part.as_bytes()));
+            let (major, minor, patch) = served.version;
+            let place = served.lang_dir.as_ref().map(|dir| dir.display().to_string()).unwrap_or_default();
+            add(format!("{major}.{minor}.{patch} {place} {}", java::sources()).as_bytes());
+            return Some(format!("{SHARED}{}", hex::encode(digest.finish().as_ref())));
+        }
         Preparation::Program(recipe) => recipe.argv.iter().for_each(|part| add(part.as_bytes())),
         Preparation::Instance => add(owner.instances.as_bytes()),
     }
@@ -142,6 +163,44 @@ mod tests {
         for served in [&python, &node] {
             assert_ne!(prepared_name(served, &[a], &other), Some(name(served, &[a], "")));
         }
-        assert_eq!(prepared_name(&served(Family::Java, "java:21.v0"), &[a], &other), None);
+        assert_eq!(prepared_name(&served(Family::Ruby, "ruby:3.3.v0"), &[a], &other), None);
+    }
+
+    #[test]
+    fn an_archive_of_classes_is_an_interpreter_s_and_nothing_of_any_version() {
+        let name = |served: &Served, tree: u8, account: &str| {
+            prepared_name(served, &[[tree; 32]], &Owner { account, instances: account })
+        };
+        let java = Served { version: (17, 0, 1), ..served(Family::Java, "java:17.v0") };
+        let patched = Served { version: (17, 0, 2), ..java.clone() };
+        let elsewhere = Served { lang_dir: Some("/opt/java".into()), ..java.clone() };
+        assert!(name(&java, 1, "a").unwrap().starts_with(SHARED));
+        assert_eq!(name(&java, 1, "a"), name(&java, 2, "b"));
+        assert_ne!(name(&java, 1, "a"), name(&patched, 1, "a"));
+        assert_ne!(name(&java, 1, "a"), name(&elsewhere, 1, "a"));
+        let Preparation::Program(recipe) = preparation(&java) else { panic!() };
+        assert_eq!(recipe.sees, Sees::Runtime);
+        assert_eq!(preparation(&served(Family::Java, "java:11.v0")), Preparation::Nothing);
+    }
+
+    #[test]
+    fn a_command_line_is_given_an_archive_and_has_it_taken() {
+        for (label, flag) in [
+            ("java:17.v0", "-XX:SharedArchiveFile=/a"),
+            ("java:25.v0", "-XX:AOTCache=/a"),
+            ("java:11.v0", "-Xshare:auto"),
+        ] {
+            let plain = java::arguments(128);
+            let mut argv = plain.clone();
+            java::use_archive(&mut argv, &served(Family::Java, label), "/a");
+            assert!(argv.iter().any(|argument| argument == flag), "{argv:?}");
+            assert_eq!(
+                argv.iter().filter(|argument| argument.starts_with("-Xshare")).count(),
+                usize::from(argv == plain)
+            );
+            java::forget_archive(&mut argv);
+            argv.retain(|argument| !argument.starts_with("-Xlog"));
+            assert_eq!(argv, plain);
+        }
     }
 }

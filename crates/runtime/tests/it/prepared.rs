@@ -159,3 +159,66 @@ async fn what_a_function_hands_over_is_run_by_nobody_else() {
         until("it is compiled", || prepared(&bed).len() == count).await;
     }
 }
+
+#[tokio::test]
+async fn without_what_is_made_ahead_nothing_is_prepared() {
+    let bed = Bed::with(|settings| settings.parked_per_kind = 0).await;
+    let python = bed.function("python3.13", "app.handler", &[("app.py", DRAWS), ("other.py", "NAME = 'right'")]).await;
+    let files = [("app.js", POISONS), ("other.js", "module.exports = 'good';\n")];
+    let node = bed.function("nodejs22.x", "app.handler", &files).await;
+    for function in [python, node] {
+        for _ in 0..2 {
+            assert!(many(&bed, &function, None, 2).await.iter().all(|value| value[1] == false));
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    }
+    assert_eq!(prepared(&bed), Vec::<PathBuf>::new());
+}
+
+/// Whether an archive that was made here is in its machine's memory.
+const MAPS: &str = "
+import java.nio.file.*;
+import java.util.*;
+public class App {
+    public Object handle(Map<String, Object> event) throws Exception {
+        Thread.sleep(200);
+        boolean isMapped = Files.readString(Paths.get(\"/proc/self/maps\")).contains(\"/var/rapid/code\");
+        return List.of(System.getProperty(\"java.version\"), isMapped, String.valueOf(System.getenv(\"OWN\")));
+    }
+}";
+
+#[tokio::test]
+async fn java_s_machines_begin_with_an_archive_of_our_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("App.java"), MAPS).unwrap();
+    let mut javac = std::process::Command::new("javac");
+    assert!(javac.args(["--release", "11", "App.java"]).current_dir(folder.path()).status().unwrap().success());
+    let class = fs::read(folder.path().join("App.class")).unwrap();
+    let bed = Bed::new().await;
+    let mut count = 0;
+    for runtime in ["java17", "java25"] {
+        let mut function = bed.function(runtime, "App::handle", &[("App.class", &class)]).await;
+        (function.memory_mb, function.timeout) = (512, Duration::from_secs(30));
+        let first: Value = serde_json::from_str(&bed.invoke(&function, "{}").await.body).unwrap();
+        if first[1] == true {
+            // One interpreter runs both.
+            continue;
+        }
+        count += 1;
+        until("an archive is made", || prepared(&bed).len() == count).await;
+        // Whoever else runs on it has it too, with as little memory as there may be and as much.
+        for (release, memory_mb) in [(1, 128), (2, 512), (3, 10_240)] {
+            function.memory_mb = memory_mb;
+            function.release = Uuid::from_bytes([release; 16]);
+            let found = until_shown(&bed, &function, None).await;
+            assert!(found.iter().all(|value| value[0] == first[0]), "{found:?}");
+        }
+        // A function's own switches may not go with it.
+        function.environment = Secret::new([("JAVA_TOOL_OPTIONS".to_owned(), "-Xshare:off".to_owned())].into());
+        function.release = Uuid::from_bytes([4; 16]);
+        assert!(many(&bed, &function, None, 2).await.iter().all(|value| value[1] == false));
+    }
+    assert!(count > 0);
+    assert!(!bed.log().contains("[warning]"), "{}", bed.log());
+    assert!(!bed.log().contains("INIT_REPORT"), "{}", bed.log());
+}
