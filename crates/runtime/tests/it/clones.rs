@@ -59,7 +59,7 @@ async fn function(bed: &Bed, name: &str, code: &str) -> FunctionSpec {
 
 /// A hundred at full length.
 fn count() -> usize {
-    if std::env::var_os("LAMP_TORTURE").is_some() { 100 } else { 40 }
+    if std::env::var_os("LAMP_TORTURE").is_some() { 100 } else { 24 }
 }
 
 /// All but the seed of `hash`, which clones of one template have in common (`docs/runtimes.md`): dictionaries hang on it.

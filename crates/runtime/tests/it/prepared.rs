@@ -222,3 +222,29 @@ async fn java_s_machines_begin_with_an_archive_of_our_classes() {
     assert!(!bed.log().contains("[warning]"), "{}", bed.log());
     assert!(!bed.log().contains("INIT_REPORT"), "{}", bed.log());
 }
+
+#[tokio::test]
+async fn who_does_not_hand_over_keeps_nobody_waiting_for_long() {
+    let bed = Bed::new().await;
+    let stuck =
+        "require('vm').Script.prototype.createCachedData = () => { for (;;); };\nexports.handler = async () => 1;";
+    let honest = "exports.handler = async () => 1;";
+    let mut functions = Vec::new();
+    for (number, code) in [stuck, stuck, honest].iter().enumerate() {
+        let mut function = bed.function("nodejs22.x", "app.handler", &[("app.js", code)]).await;
+        (function.name, function.timeout) = (format!("f-{number}"), Duration::from_secs(30));
+        assert_eq!(bed.invoke(&function, "{}").await.body, "1");
+        functions.push(function);
+        // It is idle, and asked.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(prepared(&bed), Vec::<PathBuf>::new(), "others are asked, and it is not");
+    for _ in 0..100 {
+        assert_eq!(bed.invoke(&functions[2], "{}").await.body, "1");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if !prepared(&bed).is_empty() {
+            return;
+        }
+    }
+    panic!("it is never asked");
+}
