@@ -240,9 +240,9 @@ impl Templates {
     pub fn close(&self) {
         let mut table = self.table.lock();
         table.is_closed = true;
-        let known = std::mem::take(&mut table.known);
+        let held = (std::mem::take(&mut table.known), std::mem::take(&mut table.over));
         drop(table);
-        drop(known);
+        drop(held);
     }
 
     /// Whether this version is to be tried now, which it is once.
