@@ -1,6 +1,7 @@
 //! From a release to an instance that can run it: code, interpreter, key, sandbox, environment.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,13 +16,14 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use crate::books::Starting;
-use crate::code::Lease;
+use crate::code::{Lease, Prepared as Found, PreparedName};
 use crate::environment::{Beginning, Environment, Initialization, Writer};
 use crate::frames::Prepared;
 use crate::http::{Api, Credentials, Identity};
 use crate::instance::{self, Body, Home, Left, Order, Start};
-use crate::languages::{Advice, Family, Preparation, Served};
+use crate::languages::{Advice, Family, Owner, Preparation, Served};
 use crate::limits::EXTENSION_FILES_MAX;
+use crate::prepare::Handover;
 use crate::runtime::{INTERNAL, Inner, Key};
 use crate::stock::{self, Kind, Launch, Parked, Recipe, Waiting};
 use crate::template::Shape;
@@ -72,7 +74,7 @@ pub struct Made {
     waiting: Option<Waiting>,
     launch: Launch,
     /// The name under which its version's prepared code is kept.
-    prepared_name: Option<String>,
+    prepared_name: Option<PreparedName>,
     /// Somebody else can prepare it.
     lacks_prepared: bool,
     initialization: Initialization,
@@ -96,8 +98,16 @@ pub struct Code {
 }
 
 impl Code {
-    pub fn find_prepared(&mut self, inner: &Inner, name: Option<&str>) {
-        self.prepared = name.and_then(|name| inner.code.prepared(name));
+    /// Whether something is still to be prepared under this name.
+    pub fn find_prepared(&mut self, inner: &Inner, name: Option<&PreparedName>) -> bool {
+        match name.map(|name| inner.code.prepared(name)) {
+            None | Some(Found::Without) => false,
+            Some(Found::Nothing) => true,
+            Some(Found::Ready(lease)) => {
+                self.prepared = Some(lease);
+                false
+            }
+        }
     }
 
     /// Where it is, inside.
@@ -130,7 +140,7 @@ pub async fn make_for_snapshot(inner: &Arc<Inner>, function: &FunctionSpec) -> R
 /// All that a version's instances run, held.
 pub async fn code_of(inner: &Inner, function: &FunctionSpec, served: &Served) -> Result<Code, InvokeError> {
     let mut code = unpack(inner, function).await?;
-    code.find_prepared(inner, prepared_name(function, served, None).as_deref());
+    code.find_prepared(inner, prepared_name(function, served, None).as_ref());
     Ok(code)
 }
 
@@ -151,10 +161,9 @@ async fn make(
     let template = clone.as_ref().and_then(|(_, waiting)| waiting.as_ref()?.template.clone());
     let (code, key) = tokio::join!(unpack(inner, function), access::key(inner, function, number, template.as_deref()));
     let (mut code, key) = (code?, key.map_err(InvokeError::Internal)?);
-    let prepared_name = prepared_name(function, &served, tenant).filter(|_| inner.settings.parked_per_kind > 0);
-    code.find_prepared(inner, prepared_name.as_deref());
-    let is_settled = prepared_name.is_none() || code.prepared.is_some();
-    let preparation = if is_settled { Preparation::Nothing } else { languages::preparation(&served) };
+    let prepared_name = prepared_name(function, &served, tenant).filter(|_| takes_prepared(inner, function, &served));
+    let is_wanted = code.find_prepared(inner, prepared_name.as_ref());
+    let preparation = if is_wanted { languages::preparation(&served) } else { Preparation::Nothing };
     let log = Arc::new(log_stream(function, inner.parts.clock.now(), number));
     let (initialization, beginning) = begins(function, purpose, clone.is_some().then(|| began.elapsed()));
     let token = access::token(inner, function, template.as_deref());
@@ -178,10 +187,11 @@ async fn make(
         return Ok(None);
     }
     locate(&sandbox, &mut start);
-    start.prepared = Prepared {
-        path: code.prepared_path().map(|path| sandbox.locate(&path)),
-        is_wanted: matches!(preparation, Preparation::Instance),
-    };
+    let prepared_path = code.prepared_path().map(|path| sandbox.locate(&path));
+    if let Some(path) = prepared_path.as_ref().filter(|_| served.family == Family::Java) {
+        languages::use_archive(&mut start.argv, &served, path);
+    }
+    start.prepared = Prepared { path: prepared_path, is_wanted: matches!(preparation, Preparation::Instance) };
     let lacks_prepared = matches!(preparation, Preparation::Program(_));
     let mut listeners = sandbox.take_listeners().into_iter();
     let credentials = token.clone().map(|token| access::credentials(inner, token, &key, beginning));
@@ -207,6 +217,12 @@ async fn make(
         log,
         held,
     }))
+}
+
+/// Whether it is shown what was made ahead.
+fn takes_prepared(inner: &Inner, function: &FunctionSpec, served: &Served) -> bool {
+    let goes_with_it = served.family != Family::Java || languages::takes_archive(function.environment.expose());
+    inner.settings.parked_per_kind > 0 && goes_with_it
 }
 
 /// Where the operator wants no walls, places are elsewhere.
@@ -273,11 +289,13 @@ pub fn spec(inner: &Inner, suffix: &str, function: &FunctionSpec, served: &Serve
 }
 
 /// The name of what is prepared for a version, if anything is. `tenant` is whom its instance serves alone.
-pub fn prepared_name(function: &FunctionSpec, served: &Served, tenant: Option<&str>) -> Option<String> {
+pub fn prepared_name(function: &FunctionSpec, served: &Served, tenant: Option<&str>) -> Option<PreparedName> {
     let trees: Vec<[u8; 32]> = std::iter::once(&function.code).chain(&function.layers).map(|code| code.hash).collect();
     // A release is one function's, with all its settings.
-    let owner = format!("{} {}", function.release, tenant.unwrap_or_default());
-    languages::prepared_name(served, &trees, &owner)
+    let instances = format!("{} {}", function.release, tenant.unwrap_or_default());
+    let owner = Owner { account: &format!("{} {}", function.world.0, function.account), instances: &instances };
+    let file = languages::prepared_name(served, &trees, &owner)?;
+    Some(PreparedName { file, release: function.release })
 }
 
 /// What of the rooms that were made ahead would do.
@@ -353,7 +371,7 @@ async fn adopt(parked: Parked, spec: &Spec) -> std::io::Result<(Sandbox, Option<
 pub const TASK: &str = "/var/task";
 pub const OPT: &str = "/opt";
 pub const LANG: &str = "/var/lang";
-const RUNTIME: &str = "/var/runtime";
+pub const RUNTIME: &str = "/var/runtime";
 const PREPARED_FOLDER: &str = "/var/rapid";
 
 /// Every file there is an extension, whether it can be run or not. No link is followed: it would lead through the host.
@@ -373,42 +391,55 @@ const MEGABYTE: u64 = 1024 * 1024;
 
 impl Source<'_> {
     pub fn start(&self, api_port: u16) -> Start {
-        start(self, api_port)
-    }
-}
-
-fn start(source: &Source<'_>, api_port: u16) -> Start {
-    let Source { function, served, code, key, log, initialization, token } = *source;
-    let is_relocated = served.is_relocated;
-    let given =
-        variables::Given { function, family: served.family, key, log, api_port, is_relocated, initialization, token };
-    let env = variables::of(&given);
-    let extension_env = variables::of_extensions(&env);
-    if served.family == Family::Provided {
-        let opt = code.opt.as_ref().map(|lease| lease.path().join("bootstrap"));
-        let places = [(Some(code.task.path().join("bootstrap")), "/var/task/bootstrap"), (opt, "/opt/bootstrap")];
-        let found = places.into_iter().find(|(host, _)| host.as_ref().is_some_and(|path| path.exists()));
-        let missing = "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]";
-        return Start {
-            argv: found.iter().map(|(_, inside)| (*inside).to_owned()).collect(),
+        let Source { function, served, code, key, log, initialization, token } = *self;
+        let is_relocated = served.is_relocated;
+        let given = variables::Given {
+            function,
+            family: served.family,
+            key,
+            log,
+            api_port,
+            is_relocated,
+            initialization,
+            token,
+        };
+        let env = variables::of(&given);
+        let extension_env = variables::of_extensions(&env);
+        if served.family == Family::Provided {
+            let opt = code.opt.as_ref().map(|lease| lease.path().join("bootstrap"));
+            let places = [(Some(code.task.path().join("bootstrap")), "/var/task/bootstrap"), (opt, "/opt/bootstrap")];
+            let found = places.into_iter().find(|(host, _)| host.as_ref().is_some_and(|path| path.exists()));
+            let missing = "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]";
+            return Start {
+                argv: found.iter().map(|(_, inside)| (*inside).to_owned()).collect(),
+                env,
+                extension_env,
+                is_framed: false,
+                has_log_pipe: false,
+                missing: found.is_none().then(|| missing.to_owned()),
+                prepared: Prepared::default(),
+                is_wrapped: false,
+            };
+        }
+        let mut argv = argv(function, served);
+        // A wrapper may put itself between the runtime and its API, so the runtime must speak what the wrapper can.
+        let wrapper = wrapper(&env).cloned();
+        let is_wrapped = wrapper.is_some();
+        if let Some(wrapper) = wrapper {
+            argv.insert(0, wrapper);
+        }
+        let prepared = Prepared::default();
+        Start {
+            argv,
             env,
             extension_env,
-            is_framed: false,
-            has_log_pipe: false,
-            missing: found.is_none().then(|| missing.to_owned()),
-            prepared: Prepared::default(),
-            is_wrapped: false,
-        };
+            is_framed: !is_wrapped,
+            has_log_pipe: true,
+            missing: None,
+            prepared,
+            is_wrapped,
+        }
     }
-    let mut argv = argv(function, served);
-    // A wrapper may put itself between the runtime and its API, so the runtime must speak what the wrapper can.
-    let wrapper = wrapper(&env).cloned();
-    let is_wrapped = wrapper.is_some();
-    if let Some(wrapper) = wrapper {
-        argv.insert(0, wrapper);
-    }
-    let prepared = Prepared::default();
-    Start { argv, env, extension_env, is_framed: !is_wrapped, has_log_pipe: true, missing: None, prepared, is_wrapped }
 }
 
 fn argv(function: &FunctionSpec, served: &Served) -> Vec<String> {
@@ -518,7 +549,7 @@ impl Made {
 struct Place {
     inner: Arc<Inner>,
     id: InstanceId,
-    prepared_name: Option<String>,
+    prepared_name: Option<PreparedName>,
     function: Arc<FunctionSpec>,
     tenant: Option<String>,
     /// A template of its version may be had, and has not been asked for.
@@ -547,14 +578,26 @@ impl Home for Place {
         self.inner.start_all(self.inner.books.free(self.id, ask, freed));
     }
 
-    fn keep(&self, prepared: Vec<u8>) {
-        let (inner, Some(name)) = (Arc::clone(&self.inner), self.prepared_name.clone()) else { return };
+    fn hand_over(&self) -> Option<Handover> {
+        self.inner.preparer.hand_over(&self.inner.code, self.prepared_name.as_ref()?)
+    }
+
+    fn keep(&self, handover: Handover, prepared: Vec<u8>) {
+        let inner = Arc::clone(&self.inner);
         let keep = async move {
-            if let Err(error) = inner.code.keep(&name, prepared).await {
+            let made = std::future::ready(Ok::<_, Infallible>(prepared));
+            if let Err(error) = inner.code.prepare(handover.name(), made).await {
                 tracing::warn!("failed to {}", with_causes(&error));
             }
         };
         self.inner.parts.spawn.spawn("prepared code", Box::pin(keep));
+    }
+
+    fn reject_prepared(&self) {
+        if let Some(name) = &self.prepared_name {
+            tracing::info!(function = self.function.name, "what was prepared of its code is of no use; doing without");
+            self.inner.code.reject(name);
+        }
     }
 }
 
@@ -570,7 +613,13 @@ impl Home for NoPlace {
 
     fn free(&self, _ask: AskId, _freed: Freed) {}
 
-    fn keep(&self, _prepared: Vec<u8>) {}
+    fn hand_over(&self) -> Option<Handover> {
+        None
+    }
+
+    fn keep(&self, _handover: Handover, _prepared: Vec<u8>) {}
+
+    fn reject_prepared(&self) {}
 }
 
 impl Purpose {

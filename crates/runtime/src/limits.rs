@@ -45,11 +45,23 @@ pub const LOG_EVENT_BYTES_MAX: usize = 256 * 1024;
 /// What a runtime hands over for later instances of its version: 32 MiB, and an index.
 pub const PREPARED_MESSAGE_BYTES_MAX: usize = 40 * 1024 * 1024;
 
-/// How long an idle instance may take to do so before it is stopped where it stands.
+/// Runtimes of the whole server that hand it over at once: each may fill the server's memory by so much.
+pub const HANDOVERS_MAX: usize = 2;
+
+/// How long a runtime may take to do so; an idle instance is stopped then where it stands.
 pub const PREPARE_BEFORE_FREEZE_MAX: Duration = Duration::from_secs(2);
 
 /// What unpacked code may take of the disk before code that runs nowhere is deleted.
 pub const CODE_CACHE_BYTES: u64 = 10 * 1024 * 1024 * 1024;
+
+/// The same for what was prepared of code, which is made again when it is wanted.
+pub const PREPARED_CACHE_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// What a kept file takes of the disk besides its bytes: its folder, and the end of its last block.
+pub const PREPARED_FILE_BYTES: u64 = 8 * 1024;
+
+/// Releases of which is remembered that they do without what was prepared. Those of before try it again.
+pub const REJECTED_MAX: usize = 4_096;
 
 /// A zip up to here is read into memory to be unpacked.
 pub const READ_ZIP_BYTES: u64 = 16 * 1024 * 1024;

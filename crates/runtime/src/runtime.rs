@@ -49,6 +49,10 @@ pub struct Settings {
     pub memory_bytes: Option<u64>,
     /// Rooms and runtimes that are held ready, of each kind that was wanted. None: every instance is made from nothing.
     pub parked_per_kind: u32,
+    /// Those of all kinds together, unless one kind alone may be more.
+    pub parked_max: u32,
+    /// What images of templates may hold together.
+    pub image_bytes_max: u64,
     /// The port of 127.0.0.1 at which functions find the platform's own API.
     pub api_port: u16,
 }
@@ -67,6 +71,8 @@ impl Settings {
             keep_alive: limits::KEEP_ALIVE_DEFAULT,
             memory_bytes: None,
             parked_per_kind: limits::PARKED_PER_KIND,
+            parked_max: limits::PARKED_MAX,
+            image_bytes_max: limits::IMAGES_BYTES_MAX,
             api_port: 4566,
         }
     }
@@ -167,7 +173,7 @@ impl Runtime {
         let parked = stock::Limits {
             per_kind: settings.parked_per_kind,
             per_kind_max: limits::PARKED_PER_KIND_MAX.max(settings.parked_per_kind),
-            total_max: memory::parked_max(settings.memory_bytes).max(settings.parked_per_kind),
+            total_max: memory::parked_max(settings.memory_bytes).min(settings.parked_max).max(settings.parked_per_kind),
         };
         let isolation = parts.isolation.clone();
         let (preparer, expected) = Preparer::new();

@@ -188,6 +188,12 @@ impl Owner {
             is_snapshot: function.is_snap_start,
         }
     }
+
+    /// Of a version that has another release now. One that is published has one for ever.
+    fn is_before_or_after(&self, other: &Owner) -> bool {
+        let version = |owner: &'_ Owner| (owner.scope.clone(), owner.function.clone(), owner.version.clone());
+        self.release != other.release && version(self) == version(other)
+    }
 }
 
 pub struct Templates {
@@ -198,6 +204,8 @@ pub struct Templates {
 #[derive(Default)]
 struct Table {
     known: HashMap<Owner, Known>,
+    /// Known no more, and still to be cleared away.
+    over: Vec<Arc<Template>>,
     made: u64,
     /// There is none to be had here.
     is_closed: bool,
@@ -265,9 +273,9 @@ impl Templates {
     pub fn close(&self) {
         let mut table = self.table.lock();
         table.is_closed = true;
-        let known = std::mem::take(&mut table.known);
+        let held = (std::mem::take(&mut table.known), std::mem::take(&mut table.over));
         drop(table);
-        drop(known);
+        drop(held);
     }
 
     /// Whether this version is to be tried now, which it is once.
@@ -276,9 +284,15 @@ impl Templates {
         if table.is_closed || table.known.contains_key(owner) {
             return false;
         }
+        // Instances of before get no more requests.
+        let mut over: Vec<Owner> =
+            table.known.keys().filter(|other| other.is_before_or_after(owner)).cloned().collect();
         if table.known.len() >= TEMPLATES_KNOWN_MAX {
-            let oldest = table.known.iter().min_by_key(|(_, known)| known.wanted).map(|(owner, _)| owner.clone());
-            oldest.and_then(|oldest| table.known.remove(&oldest));
+            over.extend(table.known.iter().min_by_key(|(_, known)| known.wanted).map(|(owner, _)| owner.clone()));
+        }
+        for other in over {
+            let known = table.known.remove(&other);
+            table.over.extend(known.and_then(|known| known.template));
         }
         let is_snapshot = owner.is_snapshot;
         table.known.insert(owner.clone(), Known { template: None, wanted: Instant::now(), is_snapshot });
@@ -335,10 +349,10 @@ impl Templates {
     /// Takes out what is too much, and what nobody has wanted for long.
     fn clear(&self, bytes_max: u64) -> Vec<Arc<Template>> {
         let mut table = self.table.lock();
+        let mut gone = std::mem::take(&mut table.over);
         let mut kept: Vec<&mut Known> = table.known.values_mut().filter(|known| known.template.is_some()).collect();
         kept.sort_by_key(|known| std::cmp::Reverse(known.wanted));
         let mut bytes = 0_u64;
-        let mut gone = Vec::new();
         for known in kept {
             let own = known.template.as_ref().map_or(0, |template| template.image().memory_bytes());
             bytes = bytes.saturating_add(own);
@@ -370,7 +384,7 @@ pub fn run(inner: Weak<Inner>, mut wishes: Wishes, spawn: &Arc<dyn Spawn>) {
             } else {
                 grant(&inner, &wish).await;
             }
-            for template in inner.templates.clear(inner.memory.images_max()) {
+            for template in inner.templates.clear(inner.memory.images_max().min(inner.settings.image_bytes_max)) {
                 inner.stock.forget(&Kind::Clone(template));
             }
         }
@@ -420,7 +434,7 @@ async fn make(
     if !code.extensions().is_empty() {
         return Err(TemplateError::Unfit("has extensions".to_owned()));
     }
-    code.find_prepared(inner, launch::prepared_name(function, served, None).as_deref());
+    code.find_prepared(inner, launch::prepared_name(function, served, None).as_ref());
     let log = launch::log_stream(function, inner.parts.clock.now(), number);
     let initialization = Initialization::OnDemand;
     let env = Source { function, served, code: &code, key: &key, log: &log, initialization, token: None }

@@ -59,6 +59,23 @@ def check_that_functions_run():
     call("probe")
 
 
+CALLS = """
+import http.client, os
+def handler(event, context):
+    endpoint = os.environ["AWS_ENDPOINT_URL"]
+    connection = http.client.HTTPConnection(endpoint.removeprefix("http://"), timeout=5)
+    connection.request("GET", "/_lamp/health")
+    return [endpoint, connection.getresponse().status]
+"""
+
+
+def check_that_functions_reach_the_platform(endpoint):
+    """The platform's own API, where functions are told that it is."""
+    write("calls", "python3.13", "app.handler", "app.py", CALLS)
+    found, log = succeed("calls")
+    assert found == [endpoint, 200], (found, log)
+
+
 def call(name, event=None, **more):
     """The answer, its payload, and the end of its log."""
     try:

@@ -4,7 +4,9 @@ import json
 import os
 import zipfile
 
-from calling import ARN, ROLE, awslambda, call, check_that_functions_run, refused, write, zipped
+from calling import (
+    ARN, ROLE, awslambda, call, check_that_functions_reach_the_platform, check_that_functions_run, refused, write, zipped,
+)
 
 check_that_functions_run()
 
@@ -74,16 +76,7 @@ write("sh", "provided.al2023", "none", "bootstrap", SHELL)
 assert [call("sh", n)[1] for n in (1, 2)] == [{"shell": 1}, {"shell": 2}]
 
 # A function calls another through the platform's own API, with the key that it was given.
-CALLS = """
-import http.client, os
-def handler(event, context):
-    endpoint = os.environ["AWS_ENDPOINT_URL"]
-    connection = http.client.HTTPConnection(endpoint.removeprefix("http://"), timeout=5)
-    connection.request("GET", "/_lamp/health")
-    return [endpoint, connection.getresponse().status]
-"""
-write("calls", "python3.13", "app.handler", "app.py", CALLS)
-assert call("calls")[1] == [os.environ["AWS_ENDPOINT_URL"], 200], call("calls")[1]
+check_that_functions_reach_the_platform(os.environ["AWS_ENDPOINT_URL"])
 
 # What is refused runs nothing.
 refused("ResourceNotFoundException", f"Function not found: {ARN}:nobody:$LATEST", awslambda.invoke, FunctionName="nobody")

@@ -3,6 +3,7 @@
 mod clients;
 mod concurrency;
 mod control_plane;
+mod cycles;
 mod durability;
 mod floods;
 mod functions;

@@ -263,7 +263,7 @@ class Frames {
 
   ready() {
     this.isReady = true;
-    this.write(this.frameOf(READY));
+    this.write(this.frameOf(READY, this.prepared?.isRejected ? Buffer.from('compiled') : EMPTY, false, 0));
   }
 
   initError(error, done) {
@@ -605,6 +605,7 @@ class InvokeStoreSingle {
 // What was compiled before.
 
 const PREPARED_BYTES_MAX = 33554432;
+const INDEX_BYTES_MAX = 8388608;
 
 /** V8's code cache of the CommonJS modules that an instance of this very version has loaded: they need not be compiled anew, and the
  * functions that run while they load not at all. V8 rejects what another build or other flags have made.
@@ -617,6 +618,7 @@ class Prepared {
     this.file = file;
     this.kept = isKept ? new Map() : null;
     this.index = {};
+    this.isRejected = false; // what there is of compiled code is of no use
     this.vm = require('vm');
     // Before, `import()` in such a script could not be resolved as the loader does. Up to 20 it cannot in one from a cache.
     this.importer = this.vm.constants?.USE_MAIN_CONTEXT_DEFAULT_LOADER;
@@ -626,7 +628,7 @@ class Prepared {
       if (file !== undefined) this.open();
       this.hook();
     } catch {
-      // without it everything is compiled
+      this.isRejected = file !== undefined; // without it everything is compiled
     }
   }
 
@@ -634,17 +636,22 @@ class Prepared {
     const head = Buffer.alloc(4);
     const fd = fs.openSync(this.file, 'r');
     try {
+      this.size = fs.fstatSync(fd).size;
       fs.readSync(fd, head);
-      const text = Buffer.alloc(head.readUInt32LE(0));
+      const length = head.readUInt32LE(0);
+      if (length > Math.min(INDEX_BYTES_MAX, this.size)) throw new RangeError('an index that is longer than its file');
+      const text = Buffer.alloc(length);
       fs.readSync(fd, text);
-      this.index = JSON.parse(text);
+      const index = JSON.parse(text);
       this.start = 4 + text.length;
+      this.index = index;
     } finally {
       fs.closeSync(fd);
     }
   }
 
   data([offset, length]) {
+    if (!(offset >= 0 && length >= 0 && this.start + offset + length <= this.size)) return undefined;
     const data = Buffer.allocUnsafe(length);
     const fd = fs.openSync(this.file, 'r');
     try {
@@ -670,6 +677,7 @@ class Prepared {
       const text = `(function (exports, require, module, __filename, __dirname) {\n${content.replace(/^#!/, '//')}\n})`;
       const options = { filename, lineOffset: -1, cachedData, importModuleDynamically: this.importer };
       const script = new this.vm.Script(text, options);
+      if (script.cachedDataRejected) this.isRejected = true;
       if (this.kept?.has(filename) === false && !(this.isWary && /\bimport\s*[(/]/.test(content))) this.kept.set(filename, [script, digest]);
       return script.runInThisContext();
     } catch {

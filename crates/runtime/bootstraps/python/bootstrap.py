@@ -313,6 +313,7 @@ class Frames:
         self._at = 0
         self._stream = 0
         self.watch = None
+        self.rejects = False  # what there is of compiled code
         os.set_inheritable(fd, False)
         os.register_at_fork(after_in_child=self._forked)
 
@@ -414,7 +415,7 @@ class Frames:
         return it
 
     def ready(self):
-        self.send(READY, 0)
+        self.send(READY, 0, b"compiled" if self.rejects else b"")
 
     def init_error(self, error, _kind):
         self.send(INIT_ERROR, 0, error)
@@ -1129,9 +1130,13 @@ def _add_modules():
         sys.modules["snapshot_restore_py"] = hooks
 
 
+_INDEX_BYTES_MAX = 8_388_608
+
+
 def _use_prepared(file):
     """Has modules whose code the host compiled for this version (`prepare.py`) loaded from `file`: their tree is read-only, so
-    nothing of it can be stale. The class stays the importer's own, and so does what a traceback shows of it."""
+    nothing of it can be stale. The class stays the importer's own, and so does what a traceback shows of it. Whether `file` is
+    of any use."""
     import gc
     import marshal
 
@@ -1139,13 +1144,17 @@ def _use_prepared(file):
     loader = external.SourceFileLoader
     try:
         with open(file, "rb", 0) as opened:
-            head = opened.read(int.from_bytes(opened.read(8), "little"))
+            size = os.fstat(opened.fileno()).st_size
+            length = int.from_bytes(opened.read(8), "little")
+            if length > min(_INDEX_BYTES_MAX, size):
+                return False
+            head = opened.read(length)
             start = opened.tell()
         magic, places = marshal.loads(head)
     except (OSError, EOFError, ValueError, TypeError):
-        return
-    if magic != external.MAGIC_NUMBER or sys.flags.optimize:
-        return
+        return False
+    if magic != external.MAGIC_NUMBER or type(places) is not dict or sys.flags.optimize:
+        return False
     compile_it, to_code, get_data = loader.get_code, loader.source_to_code, loader.get_data
 
     def get_code(self, fullname):
@@ -1157,6 +1166,8 @@ def _use_prepared(file):
             return compile_it(self, fullname)
         collects = gc.isenabled()
         try:
+            if not 0 <= place[0] <= place[0] + place[1] <= size - start:
+                return compile_it(self, fullname)
             fd = os.open(file, os.O_RDONLY)
             try:
                 data = os.pread(fd, place[1], start + place[0])
@@ -1173,6 +1184,7 @@ def _use_prepared(file):
     get_code.__code__ = get_code.__code__.replace(co_filename="<frozen importlib._bootstrap_external>")
     get_code.__module__, get_code.__qualname__ = compile_it.__module__, compile_it.__qualname__
     loader.get_code = get_code
+    return True
 
 
 def _prepare():
@@ -1200,7 +1212,7 @@ def _connect():
     variables = told["env"]
     _take_environment(variables)
     if "prepared" in told:
-        _use_prepared(told["prepared"])
+        frames.rejects = not _use_prepared(told["prepared"])
     frames.watch = told.get("template")
     if log_fd is not None:
         os.environ.setdefault("_LAMBDA_TELEMETRY_LOG_FD", log_fd)

@@ -189,6 +189,7 @@ class Host:
         if kind == INIT_ERROR:
             return json.loads(payload)
         assert kind == READY, NAMES[kind - 1]
+        self.rejected = payload == b"compiled"
         return None
 
     def invoke(self, event=None, raw=None, credit=True, request_id=None, deadline_ms=None, **extra):

@@ -4,6 +4,7 @@ Interpreters are those on PATH (python3.8 to python3.14, python3), pyenv's, and 
 
 import glob
 import json
+import marshal
 import os
 import re
 import signal
@@ -611,11 +612,11 @@ def changed(command, changes=()):
         for change in changes:
             change(function.told["prepared"])
         assert function.init() is None
-        return function.invoke().value
+        return function.invoke().value, function.rejected
 
 
 def test_prepared_code_is_used(command):
-    assert changed(command) == "prepared"
+    assert changed(command) == ("prepared", False)
 
 
 def test_prepared_code_that_does_not_fit_is_ignored(command):
@@ -628,12 +629,26 @@ def test_prepared_code_that_does_not_fit_is_ignored(command):
 
         return rewrite
 
-    assert changed(command, [rewritten(lambda data: b"")]) == "now"
-    assert changed(command, [rewritten(lambda data: data[:40])]) == "now"
-    assert changed(command, [rewritten(lambda data: data[: 8 + int.from_bytes(data[:8], "little")])]) == "now"
+    def index(change):
+        def rewrite(data):
+            length = int.from_bytes(data[:8], "little")
+            magic, places = marshal.loads(data[8 : 8 + length])
+            head = marshal.dumps((magic, change(places)))
+            return len(head).to_bytes(8, "little") + head + data[8 + length :]
+
+        return rewritten(rewrite)
+
+    assert changed(command, [rewritten(lambda data: b"")]) == ("now", True)
+    assert changed(command, [rewritten(lambda data: data[:40])]) == ("now", True)
+    assert changed(command, [rewritten(lambda data: data[: 8 + int.from_bytes(data[:8], "little")])]) == ("now", False)
     other = lambda data: data.replace(b"\r\n", b"\n\r", 1)  # the magic number of another version
-    assert changed(command, [rewritten(other)]) == "now"
-    assert changed(command, [os.remove]) == "now"
+    assert changed(command, [rewritten(other)]) == ("now", True)
+    assert changed(command, [os.remove]) == ("now", True)
+    # Lengths are taken for what they claim only as far as the file goes: who believed these would ask for a terabyte.
+    assert changed(command, [rewritten(lambda data: (1 << 40).to_bytes(8, "little") + data[8:])]) == ("now", True)
+    assert changed(command, [index(lambda places: {path: (0, 1 << 40) for path in places})]) == ("now", False)
+    assert changed(command, [index(lambda places: {path: (-9, 9) for path in places})]) == ("now", False)
+    assert changed(command, [index(list)]) == ("now", True)
 
 
 def test_whoever_changes_the_loader_is_asked(command):

@@ -10,10 +10,11 @@
 //! cut may have torn is below another boot's name and is deleted at the next start.
 //!
 //! Invariants: many who want one tree at once have it made once. A tree that somebody holds a `Lease` of stays. What
-//! nobody holds goes, least recently wanted first, when all trees together are larger than `CODE_CACHE_BYTES`. A zip's
-//! hash is checked before it is unpacked.
+//! nobody holds goes, least recently wanted first, when all trees together are larger than `CODE_CACHE_BYTES`; what was
+//! prepared has `PREPARED_CACHE_BYTES` to itself (`prepared`). A zip's hash is checked before it is unpacked.
 
 mod merge;
+mod prepared;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -30,9 +31,11 @@ use parking_lot::Mutex;
 use store::{Blob, Blobs};
 use tokio::sync::OnceCell;
 
-use crate::limits::{CODE_CACHE_BYTES, READ_ZIP_BYTES};
+use crate::limits::{CODE_CACHE_BYTES, PREPARED_CACHE_BYTES, READ_ZIP_BYTES};
+use prepared::Rejected;
 
 pub use merge::copy_over;
+pub use prepared::{PREPARED, Prepared, PreparedName, SHARED};
 
 #[derive(Debug, thiserror::Error)]
 pub enum CodeError {
@@ -48,14 +51,13 @@ pub enum CodeError {
     },
     #[error("finish unpacking a function's zip")]
     Interrupted(#[source] tokio::task::JoinError),
+    #[error("prepare a version's code")]
+    Prepare(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 fn disk(step: &'static str) -> impl FnOnce(io::Error) -> CodeError {
     move |source| CodeError::Disk { step, source }
 }
-
-/// The file of what was prepared for a version.
-pub const PREPARED: &str = "code";
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -63,16 +65,24 @@ pub struct CodeCache(Arc<Inner>);
 
 struct Inner {
     blobs: Blobs,
-    bytes_max: u64,
+    budgets: Budgets,
     trees_dir: PathBuf,
     temp_dir: PathBuf,
     next: AtomicU64,
     table: Mutex<Table>,
 }
 
+/// What may be kept that nobody uses.
+#[derive(Debug, Clone, Copy)]
+struct Budgets {
+    code: u64,
+    prepared: u64,
+}
+
 #[derive(Default)]
 struct Table {
     trees: BTreeMap<String, Arc<Tree>>,
+    rejected: Rejected,
     /// Counts the wants, so that the oldest is known.
     wants: u64,
 }
@@ -102,10 +112,10 @@ impl Lease {
 impl CodeCache {
     /// Opens the cache below `dir`, and deletes what is no good any more. To be called within the event loop.
     pub fn open(blobs: Blobs, dir: &Path) -> io::Result<CodeCache> {
-        CodeCache::open_with(blobs, dir, CODE_CACHE_BYTES)
+        CodeCache::open_with(blobs, dir, Budgets { code: CODE_CACHE_BYTES, prepared: PREPARED_CACHE_BYTES })
     }
 
-    fn open_with(blobs: Blobs, dir: &Path, bytes_max: u64) -> io::Result<CodeCache> {
+    fn open_with(blobs: Blobs, dir: &Path, budgets: Budgets) -> io::Result<CodeCache> {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let boot = boot.trim().trim_matches('/');
         let ours = dir.join(if boot.is_empty() { "boot" } else { boot });
@@ -134,7 +144,7 @@ impl CodeCache {
         }
         Ok(CodeCache(Arc::new(Inner {
             blobs,
-            bytes_max,
+            budgets,
             trees_dir,
             temp_dir,
             next: AtomicU64::new(next),
@@ -159,22 +169,6 @@ impl CodeCache {
         let digest = ring::digest::digest(&ring::digest::SHA256, &all);
         let name = format!("l-{}", hex::encode(digest.as_ref()));
         self.lease(&name, || self.merge(&name, layers)).await.map(Some)
-    }
-
-    /// What was prepared under a name, if it was: a folder with the file `PREPARED`.
-    pub fn prepared(&self, name: &str) -> Option<Lease> {
-        let is_made = self.0.table.lock().trees.get(name).is_some_and(|tree| tree.made.initialized());
-        is_made.then(|| self.want(name.to_owned())).filter(|lease| lease.0.made.initialized())
-    }
-
-    /// Keeps what was prepared. What is there already stays.
-    pub async fn keep(&self, name: &str, prepared: Vec<u8>) -> Result<(), CodeError> {
-        let write = move |dir: &Path| {
-            let path = dir.join(PREPARED);
-            fs::write(&path, prepared).map_err(disk("write what was prepared"))?;
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).map_err(disk("open a file to all"))
-        };
-        self.lease(name, || self.make(name, write)).await.map(drop)
     }
 
     async fn lease<M: Future<Output = Result<Made, CodeError>>>(
@@ -268,17 +262,9 @@ impl CodeCache {
     fn evict(&self) {
         let mut gone = Vec::new();
         let mut table = self.0.table.lock();
-        let bytes = |tree: &Tree| tree.made.get().map_or(0, |made| made.bytes);
-        let mut total = table.trees.values().fold(0_u64, |sum, tree| sum.saturating_add(bytes(tree)));
-        while total > self.0.bytes_max {
-            // Only the table holds it, so nobody can come to hold it before the lock is released.
-            let unused = table.trees.iter().filter(|(_, tree)| Arc::strong_count(tree) == 1);
-            let oldest =
-                unused.min_by_key(|(_, tree)| tree.wanted.load(Ordering::Relaxed)).map(|(name, _)| name.clone());
-            let Some(tree) = oldest.and_then(|name| table.trees.remove(&name)) else { break };
-            total = total.saturating_sub(bytes(&tree));
-            gone.push(tree);
-        }
+        table.take_excess(self.0.budgets.code, prepared::is_code, &mut gone);
+        table.take_excess(self.0.budgets.prepared, prepared::is_prepared, &mut gone);
+        table.take_excess(0, prepared::is_bad, &mut gone);
         drop(table);
         if gone.is_empty() {
             return;
@@ -295,6 +281,24 @@ impl CodeCache {
                 }
             }
         });
+    }
+}
+
+impl Table {
+    /// Takes out what is in nobody's use, the oldest first, until the trees of a kind are no more than `bytes_max`.
+    fn take_excess(&mut self, bytes_max: u64, is_one: impl Fn(&str) -> bool, gone: &mut Vec<Arc<Tree>>) {
+        let bytes = |name: &str, tree: &Tree| tree.made.get().map_or(0, |made| prepared::cost(name, made.bytes));
+        let ours = self.trees.iter().filter(|(name, _)| is_one(name));
+        let mut total = ours.fold(0_u64, |sum, (name, tree)| sum.saturating_add(bytes(name, tree)));
+        while total > bytes_max {
+            // Only the table holds it, so nobody can come to hold it before the lock is released.
+            let unused = self.trees.iter().filter(|(name, tree)| is_one(name) && Arc::strong_count(tree) == 1);
+            let oldest =
+                unused.min_by_key(|(_, tree)| tree.wanted.load(Ordering::Relaxed)).map(|(name, _)| name.clone());
+            let Some((name, tree)) = oldest.and_then(|name| self.trees.remove_entry(&name)) else { break };
+            total = total.saturating_sub(bytes(&name, &tree));
+            gone.push(tree);
+        }
     }
 }
 
@@ -384,7 +388,7 @@ mod tests {
     async fn what_is_in_nobody_s_use_goes_oldest_first_and_comes_again() {
         let (blobs, dir) = (blobs(), tempfile::tempdir().unwrap());
         let [one, two, three] = [code(&blobs, "one").await, code(&blobs, "two").await, code(&blobs, "3").await];
-        let cache = CodeCache::open_with(blobs, dir.path(), 7).unwrap();
+        let cache = CodeCache::open_with(blobs, dir.path(), Budgets { code: 7, prepared: 0 }).unwrap();
         let held = cache.code(one).await.unwrap();
         let gone = cache.code(two).await.unwrap().path().to_owned();
         let kept = cache.code(three).await.unwrap();

@@ -4,6 +4,7 @@
 //! parts, credit); what makes sense when is for `environment`.
 
 mod codec;
+mod messages;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -12,7 +13,6 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 
 use base::Timestamp;
 use base::ports::Call;
-use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
@@ -21,6 +21,9 @@ use crate::limits::{CREDIT_BYTES, HEAD_MESSAGE_BYTES_MAX, PREPARED_MESSAGE_BYTES
 use crate::scratch;
 
 use codec::{HEAD_BYTES, Head, Kind, PAYLOAD_BYTES_MAX};
+use messages::{Failure, Init, Invoke, ResponseHead};
+
+pub use messages::Prepared;
 
 pub struct Connection {
     socket: UnixStream,
@@ -42,8 +45,10 @@ pub struct Connection {
     is_parked: bool,
     /// Of a template: whether it may be copied, or why not.
     verdict: Verdict,
-    /// It was asked for what later instances start sooner with.
-    is_preparing: bool,
+    /// What later instances start sooner with.
+    handover: Handover,
+    /// What was prepared before was of no use to it.
+    has_rejected: bool,
     /// It broke the protocol, which is said once; or it hung up, which is said by its exit alone.
     is_broken: bool,
 }
@@ -53,6 +58,15 @@ enum Verdict {
     None,
     Awaited,
     Given(Result<(), String>),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Handover {
+    /// Nobody asked for any, or it is over.
+    None,
+    Awaited,
+    /// Nobody waits for it any more.
+    Unwanted,
 }
 
 enum Fault {
@@ -68,54 +82,6 @@ impl From<&'static str> for Fault {
 
 /// A socket holds less than so many reads. A child that it left behind may go on writing.
 const READ_OUT_MAX: usize = 64;
-
-#[derive(Serialize)]
-struct Init<'a> {
-    env: &'a BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    prepared: Option<&'a str>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    prepare: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    template: Option<&'a str>,
-}
-
-/// What the runtime is told of code that was prepared for its version.
-#[derive(Debug, Clone, Default)]
-pub struct Prepared {
-    /// Where it is, inside.
-    pub path: Option<String>,
-    /// There is none, and the runtime can make it.
-    pub is_wanted: bool,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Invoke<'a> {
-    request_id: String,
-    deadline_ms: i64,
-    invoked_function_arn: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trace_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client_context: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tenant_id: Option<&'a str>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ResponseHead {
-    content_type: Option<String>,
-    #[serde(default)]
-    streaming: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Failure {
-    error_type: Option<String>,
-}
 
 impl Connection {
     /// Both ends: the host's, and the descriptor that the runtime is given.
@@ -135,7 +101,8 @@ impl Connection {
             credit: 0,
             is_parked: false,
             verdict: Verdict::None,
-            is_preparing: false,
+            handover: Handover::None,
+            has_rejected: false,
             is_broken: false,
         };
         Ok((connection, theirs.into()))
@@ -206,9 +173,21 @@ impl Connection {
 
     /// Asks for what later instances of this version start sooner with. Between invocations.
     pub fn prepare(&mut self) {
-        self.is_preparing = true;
+        self.handover = Handover::Awaited;
         codec::write(&mut self.outgoing, Kind::Prepare, 0, &[]);
         self.send();
+    }
+
+    /// Waits no longer for that. It may come yet, and is not held.
+    pub fn forgo(&mut self) {
+        if self.handover == Handover::Awaited {
+            self.handover = Handover::Unwanted;
+        }
+    }
+
+    /// Whether what was prepared was of no use to the runtime, which has loaded its function.
+    pub fn has_rejected(&self) -> bool {
+        self.has_rejected
     }
 
     /// Lets the runtime send so many more bytes of its response. Once that is whole it is told nothing: to hear it
@@ -339,9 +318,14 @@ impl Connection {
         if self.is_responding && !matches!(head.kind, Kind::Response | Kind::Error) {
             return Err("it left a response half said");
         }
-        if head.kind == Kind::Prepared && !self.is_preparing {
-            return Err("it handed over what nobody had asked for");
-        }
+        let payload = match (head.kind, self.handover) {
+            (Kind::Prepared, Handover::None) => return Err("it handed over what nobody had asked for"),
+            (Kind::Prepared, Handover::Unwanted) => {
+                self.partial.take_if(|(kind, _)| *kind == Kind::Prepared);
+                Vec::new()
+            }
+            _ => payload,
+        };
         if head.kind == Kind::Response {
             return self.response(head.is_more, payload);
         }
@@ -387,7 +371,10 @@ impl Connection {
 
     fn message(&mut self, kind: Kind, message: Vec<u8>) -> Result<(), &'static str> {
         let said = match kind {
-            Kind::Ready => Said::Ready,
+            Kind::Ready => {
+                self.has_rejected = !message.is_empty();
+                Said::Ready
+            }
             Kind::Loaded => Said::Loaded,
             Kind::Next => Said::Next,
             Kind::InitError => Said::InitError { kind: error_type(&message, "Runtime.Unknown"), body: message },
@@ -413,7 +400,7 @@ impl Connection {
                 return Ok(());
             }
             Kind::Prepared => {
-                self.is_preparing = false;
+                self.handover = Handover::None;
                 Said::Prepared(message)
             }
             Kind::Init | Kind::Invoke | Kind::Event | Kind::Credit | Kind::Response | Kind::Prepare => {
@@ -556,6 +543,32 @@ mod tests {
             assert_eq!(broken, why);
             drop(connection);
             writing.join().unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_any_more_is_not_held() {
+        let (mut connection, mut runtime) = connected();
+        connection.prepare();
+        runtime.write_all(&message(Kind::Prepared, 0, &[1; 200_000])[..100_000]).unwrap();
+        while connection.partial.is_none() {
+            connection.go_on().await;
+        }
+        connection.forgo();
+        runtime.write_all(&message(Kind::Prepared, 0, &[1; 200_000])[100_000..]).unwrap();
+        assert_eq!(connection.next().await, Said::Prepared(Vec::new()));
+        // Nor is it believed a second time.
+        runtime.write_all(&message(Kind::Prepared, 0, b"code")).unwrap();
+        assert_eq!(connection.next().await, Said::Broken("it handed over what nobody had asked for"));
+    }
+
+    #[tokio::test]
+    async fn a_runtime_says_when_what_was_prepared_is_of_no_use() {
+        for (words, has_rejected) in [(&b""[..], false), (b"compiled", true)] {
+            let (mut connection, mut runtime) = connected();
+            runtime.write_all(&message(Kind::Ready, 0, words)).unwrap();
+            assert_eq!(connection.next().await, Said::Ready);
+            assert_eq!(connection.has_rejected(), has_rejected);
         }
     }
 

@@ -8,7 +8,9 @@
 //! `programs` starts what runs inside, `transport` hears it, `caller` has the answer's way out, `rest` is for when nothing
 //! is in hand.
 
+mod advise;
 mod caller;
+mod prepared;
 mod programs;
 mod progress;
 mod rest;
@@ -26,20 +28,21 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 use crate::alarm::Alarm;
-use crate::environment::{Command, Environment, Event, Said, Source, Who};
+use crate::environment::{Command, Environment, Event, Said, Who};
 use crate::frames::Connection;
 use crate::http::{Api, Heard};
 use crate::languages::Advice;
 use crate::limits::{CLEAR_TIMEOUT, CREDIT_BYTES, DELIVERY_BEFORE_FREEZE_MAX, FREEZE_AFTER, PREPARE_BEFORE_FREEZE_MAX};
 use crate::logs::{Output, Written};
+use crate::prepare::Handover;
 use crate::stock::{Launch, Waiting};
 use crate::telemetry::{Relay, Sent};
 use crate::template::Template;
 use crate::trace;
 use caller::Caller;
+use prepared::Preparing;
 use programs::Processes;
 use progress::Progress;
-use rest::Preparing;
 use transport::Transport;
 
 pub use programs::Start;
@@ -75,8 +78,12 @@ pub trait Home: Send + Sync {
     fn free(&self, ask: AskId, freed: Freed);
     /// It stands still, and holds so much.
     fn weighed(&self, bytes: u64);
-    /// What its runtime handed over for later instances of its version.
-    fn keep(&self, prepared: Vec<u8>);
+    /// Leave to ask its runtime for what later instances of its version start sooner with, if that is missing.
+    fn hand_over(&self) -> Option<Handover>;
+    /// What its runtime handed over.
+    fn keep(&self, handover: Handover, prepared: Vec<u8>);
+    /// What was prepared for its version is of no use.
+    fn reject_prepared(&self);
 }
 
 /// What is left of an instance.
@@ -155,6 +162,8 @@ struct Instance {
     is_frozen: watch::Sender<bool>,
     is_advised: bool,
     preparing: Preparing,
+    /// It is loading its function with what was prepared of it.
+    trusts_prepared: bool,
     /// It misses what the next instance may find.
     is_outdated: bool,
     /// It takes no more orders.
@@ -182,6 +191,7 @@ enum Timer {
     Telemetry,
     IdleShort,
     Progress,
+    PreparesLong,
 }
 
 /// Runs an instance to its end, and gives back where its orders come from. When this returns, nothing of it is left on
@@ -223,6 +233,7 @@ pub async fn run(body: Body) -> Left {
         is_frozen,
         is_advised: false,
         preparing,
+        trusts_prepared: false,
         is_outdated: false,
         is_retiring: false,
         is_over: false,
@@ -273,8 +284,8 @@ impl Instance {
     fn timer(&self) -> Option<(Instant, Timer)> {
         let idle = |after| self.idle_since.and_then(|since| since.checked_add(after));
         // Who is to be stopped may have to take what it was told before.
-        let freeze_after = match (self.preparing, self.relay.is_idle()) {
-            (Preparing::Asked, _) => PREPARE_BEFORE_FREEZE_MAX,
+        let freeze_after = match (&self.preparing, self.relay.is_idle()) {
+            (Preparing::Asked(..), _) => PREPARE_BEFORE_FREEZE_MAX,
             (_, true) => FREEZE_AFTER,
             (_, false) => DELIVERY_BEFORE_FREEZE_MAX,
         };
@@ -283,6 +294,7 @@ impl Instance {
             (self.caller.held_until(), Timer::HeldLong),
             (self.relay.deadline().map(|deadline| self.instant(deadline)), Timer::Telemetry),
             (self.progress.due().filter(|_| !self.is_ready), Timer::Progress),
+            (self.preparing.until(), Timer::PreparesLong),
             (idle(freeze_after).filter(|_| !*self.is_frozen.borrow()), Timer::IdleShort),
         ];
         let timers = timers.into_iter().filter_map(|(at, timer)| Some((at?, timer)));
@@ -317,6 +329,7 @@ impl Instance {
             }
             Happened::Timer(Timer::HeldLong) => return self.answer_held(),
             Happened::Timer(Timer::Progress) => return self.look_at_init(),
+            Happened::Timer(Timer::PreparesLong) => return self.forgo(),
             Happened::Timer(Timer::IdleShort) => {
                 if self.prepares() {
                     return;
@@ -340,6 +353,7 @@ impl Instance {
                 if let Said::Bytes(bytes) = &said {
                     self.let_send(bytes.len());
                 }
+                self.check_prepared(&said);
                 if matches!(said, Said::Ready | Said::Loaded | Said::InitError { .. } | Said::Next | Said::Broken(_)) {
                     self.before_an_end(lines).await;
                 }
@@ -429,28 +443,12 @@ impl Instance {
         self.before_an_end(lines).await;
         // What it said last may have ended its life already, and begun the next one, which has not exited.
         let Some(who) = self.processes.take(process) else { return };
+        self.doubt_prepared_after(&who, exit);
         let event = match who {
             Who::Runtime => Event::Exited(exit),
             Who::Extension(name) => Event::ExtensionExited { name, exit },
         };
         self.step(event).await;
-    }
-
-    /// Says in the log of a function that misses an SDK how to put it in place, in the server's once an instance, and lets
-    /// an instance that could not see it go.
-    async fn advise(&mut self, said: &Said, lines: &mut Vec<Written>) {
-        if let Said::InitError { body, .. } | Said::Failed { body, .. } = said
-            && let Some(advice) = self.advice.on(body)
-        {
-            self.is_outdated |= self.advice.is_outdated();
-            if !std::mem::replace(&mut self.is_advised, true) {
-                tracing::warn!(group = self.log.group, stream = self.log.name, "{advice}");
-            }
-            // After what the function says of its error itself.
-            self.output.read_out(lines);
-            self.write(lines).await;
-            self.step(Event::Output(Source::Function, format!("{advice}\n"))).await;
-        }
     }
 
     /// Answers what was held back. What a function goes on to write behind the end of its answer goes nowhere, at once.
@@ -542,6 +540,7 @@ impl Instance {
     }
 
     async fn clear(&mut self, events: &mut VecDeque<Event>) {
+        self.doubt_prepared();
         self.processes.clear();
         (self.waiting, self.template) = (None, None);
         match timeout(CLEAR_TIMEOUT, self.sandbox.clear()).await {

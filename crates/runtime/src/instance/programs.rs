@@ -108,6 +108,7 @@ impl Instance {
         if let Some(missing) = &self.start.missing {
             return Some(Event::NotStarted(missing.clone()));
         }
+        self.trusts_prepared = self.start.prepared.path.is_some() && self.start.is_framed && self.template.is_none();
         if let Some((process, mut connection)) = self.waiting.take() {
             self.start.greet(&mut connection, self.template.is_some());
             self.transport.connect(connection);

@@ -10,15 +10,6 @@ use crate::environment::{Event, Who};
 use crate::limits::SANDBOX_START_TIMEOUT;
 use crate::template;
 
-/// How far a runtime is that can make something for later instances of its version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Preparing {
-    /// It is asked when it has nothing else to do.
-    Wanted,
-    Asked,
-    Over,
-}
-
 impl Instance {
     /// Tells the dispatcher, once.
     pub(super) fn ready(&mut self) {
@@ -55,13 +46,6 @@ impl Instance {
         }
     }
 
-    /// Asks for what later instances start sooner with, once, when nothing else is to be done. Whether it was asked.
-    pub(super) fn prepares(&mut self) -> bool {
-        let is_wanted = self.preparing == Preparing::Wanted && self.environment.is_ready() && self.transport.prepare();
-        self.preparing = if is_wanted { Preparing::Asked } else { Preparing::Over };
-        is_wanted
-    }
-
     /// What the import of a clone would have printed, as it starts.
     pub(super) fn printed(&self) -> Vec<Event> {
         let template = self.template.as_ref().filter(|_| self.waiting.is_some());
@@ -89,13 +73,6 @@ impl Instance {
                 None
             }
             Err(_) => None,
-        }
-    }
-
-    pub(super) fn take_prepared(&mut self, prepared: Vec<u8>) {
-        // Nobody is believed who was not asked.
-        if std::mem::replace(&mut self.preparing, Preparing::Over) == Preparing::Asked && !prepared.is_empty() {
-            self.home.keep(prepared);
         }
     }
 }

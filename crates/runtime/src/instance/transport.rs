@@ -73,6 +73,18 @@ impl Transport {
         }
     }
 
+    /// Waits for that no longer.
+    pub fn forgo(&mut self) {
+        if let Some(frames) = &mut self.frames {
+            frames.forgo();
+        }
+    }
+
+    /// Whether what was prepared was of no use to the runtime.
+    pub fn has_rejected(&self) -> bool {
+        self.frames.as_ref().is_some_and(Connection::has_rejected)
+    }
+
     pub fn grant(&mut self, bytes: u64) {
         match &mut self.frames {
             Some(frames) => frames.grant(bytes),

@@ -36,8 +36,9 @@ use crate::runtime::Settings;
 use choice::Unserved;
 
 pub use find::Interpreter;
+pub use java::{forget_archive, takes_archive, use_archive};
 pub use parked::needs_own_process;
-pub use prepare::{PREPARED_BYTES_MAX, Preparation, Recipe, preparation, prepared_name};
+pub use prepare::{Owner, PREPARED_BYTES_MAX, Preparation, Recipe, Sees, preparation, prepared_name};
 pub use sdk::{Advice, Sdk};
 pub use survey::{Offer, RUNTIMES, Serving, survey};
 
@@ -199,6 +200,8 @@ pub struct Served {
     pub family: Family,
     /// As it is told in `INIT_START`, such as `python:3.13.v2`.
     pub label: String,
+    /// All of its interpreter's version.
+    pub version: (u32, u32, u32),
     /// For `/var/lang` and `/var/runtime`; a custom runtime needs neither.
     pub lang_dir: Option<PathBuf>,
     pub runtime_dir: Option<PathBuf>,
@@ -320,6 +323,7 @@ impl Maker {
         Ok(Served {
             family,
             label: format!("{}:{numbers}", family.word()),
+            version: interpreter.full_version,
             program: Path::new("/var/lang/bin").join(name),
             bootstrap,
             runtime_dir: Some(runtime_dir),
@@ -418,6 +422,7 @@ fn provided(runtime: &str) -> Served {
     Served {
         family: Family::Provided,
         label: format!("provided:{system}.v1"),
+        version: (0, 0, 0),
         lang_dir: None,
         runtime_dir: None,
         program: PathBuf::new(),

@@ -224,3 +224,22 @@ pub fn call(payload: &str) -> Call {
         cause: Cause::origin(Uuid::NIL),
     }
 }
+
+/// All of them, at once.
+pub async fn futures<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut all: Vec<_> = all.map(|future| (Box::pin(future), None)).collect();
+    std::future::poll_fn(|context| {
+        for (future, output) in all.iter_mut().filter(|(_, output)| output.is_none()) {
+            if let std::task::Poll::Ready(found) = future.as_mut().poll(context) {
+                *output = Some(found);
+            }
+        }
+        if all.iter().all(|(_, output)| output.is_some()) {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+    all.into_iter().map(|(_, output)| output.unwrap()).collect()
+}

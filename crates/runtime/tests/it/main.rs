@@ -4,12 +4,14 @@
 
 mod bare;
 mod bed;
+mod clones;
 mod crashes;
 mod custom;
 mod extensions;
 mod instances;
 mod managed;
 mod parked;
+mod prepared;
 mod provisioned;
 mod templates;
 mod zip;

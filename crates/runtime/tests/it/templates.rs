@@ -8,7 +8,7 @@ use base::ports::FunctionSpec;
 use base::{Chance, Secret, SystemChance};
 use serde_json::Value;
 
-use crate::bed::Bed;
+use crate::bed::{Bed, futures};
 
 /// The processes of this bed that have a function's code before them.
 fn processes(bed: &Bed) -> Vec<i32> {
@@ -31,24 +31,6 @@ async fn answers(bed: &Bed, function: &FunctionSpec, count: usize) -> Vec<Value>
         answers.push(serde_json::from_str(&answer.body).unwrap());
     }
     answers
-}
-
-async fn futures<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
-    let mut all: Vec<_> = all.map(|future| (Box::pin(future), None)).collect();
-    std::future::poll_fn(|context| {
-        for (future, output) in all.iter_mut().filter(|(_, output)| output.is_none()) {
-            if let std::task::Poll::Ready(found) = future.as_mut().poll(context) {
-                *output = Some(found);
-            }
-        }
-        if all.iter().all(|(_, output)| output.is_some()) {
-            std::task::Poll::Ready(())
-        } else {
-            std::task::Poll::Pending
-        }
-    })
-    .await;
-    all.into_iter().map(|(_, output)| output.unwrap()).collect()
 }
 
 /// Has a first instance, and waits for clones beside it: all these processes.

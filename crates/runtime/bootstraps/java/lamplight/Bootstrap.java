@@ -174,7 +174,7 @@ public final class Bootstrap {
     }
 
     /** Does with a function of our own what the first function would wait for, and uses once what most functions use. */
-    private static void warm() throws Throwable {
+    static void warm() throws Throwable {
         Map<String, String> variables = new HashMap<>(System.getenv());
         variables.put("TZ", ":UTC");
         variables.remove("_LAMBDA_TELEMETRY_LOG_FD");
