@@ -235,7 +235,7 @@ async fn clones_do_not_see_each_other() {
                 socket.socket(socket.AF_UNIX).connect_ex('\\0neighbour') != 0, \
                 sorted(p for p in os.listdir('/proc') if p.isdigit()), globals().get('a')]";
     assert_eq!(one.say(make).await, "[None, None, None, None]");
-    assert_eq!(other.say(look).await, "[[], True, True, ['3'], None]");
+    assert_eq!(other.say(look).await, "[[], True, True, ['2'], None]");
     assert_eq!(other.say(make).await, "[None, None, None, None]");
 }
 
@@ -253,7 +253,7 @@ async fn random_numbers_of_clones_differ() {
         let mut clone = clone(&isolation, &image).await;
         drawn.insert(clone.say("drawn").await);
         fresh.insert(clone.say("ssl.RAND_bytes(16)").await);
-        assert_eq!(clone.say("os.getpid() == threading.get_native_id() != 2").await, "True");
+        assert_eq!(clone.say("os.getpid() == threading.get_native_id() == 2").await, "True");
     }
     assert_eq!((drawn.len(), fresh.len()), (1, 3));
 }

@@ -84,7 +84,7 @@ fn read(held: &Held, whom: Whom) -> Result<(Description, OwnedFd), Failure> {
         at,
         bytes,
         process: whom.process,
-        has_threads: held.threads.len() > 1,
+        threads_from: (held.threads.len() > 1).then(|| threads::first_number(whom.process)),
         memory_bytes: end,
         descriptors: given,
         directory: None,
