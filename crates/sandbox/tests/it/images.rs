@@ -246,11 +246,19 @@ async fn random_numbers_of_clones_differ() {
         return;
     }
     let (isolation, _) = isolation().await;
-    let first = template(room(&isolation).await, python("import ssl; drawn = ssl.RAND_bytes(16)")).await;
+    let more = ["", "; threading.Thread(target=threading.Event().wait, daemon=True).start()"];
+    for more in more {
+        numbers_differ(&isolation, more).await;
+    }
+}
+
+async fn numbers_differ(isolation: &Isolation, more: &str) {
+    let before = format!("import ssl; drawn = ssl.RAND_bytes(16){more}");
+    let first = template(room(isolation).await, python(&before)).await;
     let image = take(&first).await.unwrap();
     let (mut drawn, mut fresh) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
     for _ in 0..3 {
-        let mut clone = clone(&isolation, &image).await;
+        let mut clone = clone(isolation, &image).await;
         drawn.insert(clone.say("drawn").await);
         fresh.insert(clone.say("ssl.RAND_bytes(16)").await);
         assert_eq!(clone.say("os.getpid() == threading.get_native_id() == 2").await, "True");
