@@ -107,13 +107,13 @@ impl Sandbox {
     }
 
     /// An image of a program that waits in a syscall for its first order, with all loaded that it needs: others begin
-    /// where it is (`resume`). All its threads wait, it is alone in this sandbox, and has nothing open but what it was given
-    /// and files that it only reads, which its clones open themselves. It goes on afterwards, as if nothing had happened,
-    /// also after an error; only one that could not be read in time is killed. `EAGAIN` means that one of its threads did
-    /// not wait: soon it may.
+    /// where it is (`resume`). All its threads wait, it is alone in this sandbox, and has nothing open but what it was
+    /// given, files that it only reads, which its clones open themselves, and pipes and the like of its own. It goes on
+    /// afterwards, as if nothing had happened, also after an error; only one that could not be read in time is killed.
+    /// `EAGAIN` means that one of its threads did not wait: soon it may.
     ///
-    /// One with several threads has its number in every sandbox that begins with it, and theirs: only a sandbox in which
-    /// nothing has run since can. With one thread it has another number.
+    /// Who begins with it has another number than it, as a process. Its other threads keep theirs, which only a sandbox can
+    /// give in which nothing has run yet.
     ///
     /// Everybody who begins with an image knows its secrets, random numbers to come among them: the program makes them
     /// anew when it goes on. What it is told before it waits is in there too.

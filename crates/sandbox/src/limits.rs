@@ -63,5 +63,8 @@ pub const IMAGE_WRITTEN_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub const IMAGE_THREADS_MAX: usize = 256;
 pub const IMAGE_NUMBERS_MAX: u32 = 2_000;
 
+/// What a pipe of a program's own may hold: a byte, where it is a lock.
+pub const IMAGE_PIPE_BYTES_MAX: usize = 512;
+
 /// How long taking an image or becoming one may last, on a busy host.
 pub const IMAGE_SECONDS_MAX: u32 = 10;

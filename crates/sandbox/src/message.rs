@@ -144,10 +144,11 @@ pub enum Command {
 
 /// The number of a process that is to become an image.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub enum Number {
+pub struct Number {
     /// Any but this.
-    Unlike(u32),
-    Like(u32),
+    pub unlike: u32,
+    /// And below this.
+    pub below: u32,
 }
 
 /// Init to server.

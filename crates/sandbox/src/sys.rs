@@ -68,6 +68,26 @@ pub fn fork(_alone: &Alone) -> io::Result<Option<Pid>> {
     Ok(Pid::from_raw(pid as i32))
 }
 
+/// Where nobody can write.
+pub const NOWHERE: u64 = u64::MAX - 7;
+
+/// The flags of a new thread or process that shares all that threads share.
+pub const SHARED: u32 =
+    (libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SIGHAND | libc::CLONE_SYSVSEM) as u32;
+
+/// Uses up the number that the next process would get: the kernel counts, and then finds that it cannot say where the new
+/// one's handle is.
+pub fn use_up_a_number(_alone: &Alone) -> io::Result<()> {
+    let flags = libc::c_ulong::from(SHARED | libc::CLONE_PIDFD as u32);
+    // SAFETY: nobody is born, who would share our stack: the handle's address is none of a program's on any machine, so
+    // the kernel fails to write there, which it does before it lets anybody run.
+    match check(unsafe { libc::syscall(libc::SYS_clone, flags, 0, NOWHERE, 0, 0) }) {
+        Err(error) if error.raw_os_error() == Some(libc::EFAULT) => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Err(io::ErrorKind::Other.into()),
+    }
+}
+
 /// Leaves namespaces of this process, which has one thread and shares no descriptors with anybody.
 pub fn unshare(_alone: &Alone, namespaces: UnshareFlags) -> io::Result<()> {
     // SAFETY: unsafe in rustix for CLONE_FILES alone, which could take descriptors away from other threads; there are

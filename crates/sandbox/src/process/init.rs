@@ -178,27 +178,35 @@ impl Init<'_> {
         }
     }
 
-    /// Uses numbers up, so that the next process has another than one, or the same.
-    fn skip(&self, held: Option<Number>) -> io::Result<()> {
-        let Some(number) = held else { return Ok(()) };
-        loop {
-            let next = match number {
-                // The first program of a sandbox has the number behind the init's.
-                Number::Like(FIRST) if self.is_untouched => return Ok(()),
-                _ => self.use_up_a_number()?.saturating_add(1),
-            };
-            match number {
-                Number::Unlike(unlike) if next == unlike => {}
-                Number::Like(like) if next < like => {}
-                // It has been somebody's.
-                Number::Like(like) if next > like => return Err(io::Error::from_raw_os_error(libc::EEXIST)),
-                _ => return Ok(()),
+    /// Uses numbers up, so that the next process has a number that it may have.
+    ///
+    /// The first program of a sandbox has the second of the numbers that there are, so that one that begins where it was
+    /// can have the first, and one that begins where that was the second: none like the other, and both before its threads.
+    fn skip(&mut self, held: Option<Number>) -> io::Result<()> {
+        let is_untouched = std::mem::replace(&mut self.is_untouched, false);
+        match held {
+            None => {
+                // Without it, all but a clone of several threads works.
+                let _ = (is_untouched && !self.is_bare).then(|| sys::use_up_a_number(self.alone));
+                Ok(())
             }
+            Some(Number { unlike: FIRST, .. }) if is_untouched => sys::use_up_a_number(self.alone),
+            Some(_) if is_untouched => Ok(()),
+            Some(number) => loop {
+                let next = self.learn_a_number()?.saturating_add(1);
+                if next >= number.below {
+                    // It has been somebody's.
+                    return Err(io::Error::from_raw_os_error(libc::EEXIST));
+                }
+                if next != number.unlike {
+                    return Ok(());
+                }
+            },
         }
     }
 
-    /// Which is that of a process that ends at once.
-    fn use_up_a_number(&self) -> io::Result<u32> {
+    /// The number of a process that ends at once.
+    fn learn_a_number(&self) -> io::Result<u32> {
         match sys::fork(self.alone)? {
             None => std::process::exit(0),
             Some(pid) => {
@@ -209,9 +217,8 @@ impl Init<'_> {
     }
 
     /// Starts a program, and answers once it is running or has failed to.
-    fn run(&mut self, order: Order<'_>) -> io::Result<i32> {
+    fn run(&self, order: Order<'_>) -> io::Result<i32> {
         let (failed, fail) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        self.is_untouched = false;
         match sys::fork(self.alone)? {
             None => {
                 let (moved, error) = order.become_program(self.alone, &fail);

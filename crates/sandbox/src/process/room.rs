@@ -347,9 +347,8 @@ impl Room for ProcessRoom {
             program.grants.push(Grant { at: IMAGE_AT, fd: own });
             // Whoever goes away half-way leaves nobody half-made.
             let mut half_made = HalfMade(Some(&self.inner));
-            // Threads know each other by their numbers; one alone is to notice that it is another.
-            let number = if description.has_threads { Number::Like } else { Number::Unlike };
-            let process = self.start(program, Some(number(description.process))).await?;
+            let number = Number { unlike: description.process, below: description.threads_from.unwrap_or(u32::MAX) };
+            let process = self.start(program, Some(number)).await?;
             let (token, image) = (self.token, description.clone());
             let order = |request| Order::Resume { token, request, process: process.0, image };
             self.spawner.image(order, Some(memory.as_fd())).await.map_err(no_image)?;

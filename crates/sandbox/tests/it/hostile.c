@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -61,7 +62,7 @@ int main(int argc, char **argv) {
     if (!strcmp(is, "open")) open("/dev/null", O_RDONLY);
     if (!strcmp(is, "pipe")) { int both[2]; pipe(both); }
     if (!strcmp(is, "half-a-pipe")) { int both[2]; pipe(both); close(both[1]); }
-    if (!strcmp(is, "full-pipe")) { int both[2]; pipe(both); write(both[1], both, 1); }
+    if (!strcmp(is, "full-pipe")) { int both[2]; pipe(both); write(both[1], memset(malloc(4096), 1, 4096), 4096); }
     if (!strcmp(is, "pipe-twice")) { int both[2]; pipe(both); dup(both[0]); }
     if (!strcmp(is, "counter-twice")) dup(eventfd(7, 0));
     if (!strcmp(is, "waits-on-closed")) { int both[2], set = epoll_create1(0); pipe(both); epoll_ctl(set, EPOLL_CTL_ADD, both[0], &(struct epoll_event){EPOLLIN}); dup(both[0]); close(both[0]); open("/dev/null", O_RDONLY); }

@@ -145,7 +145,7 @@ async fn hostile_programs_become_nobody_else() {
             while said == "ready" {
                 said = clone.hear().await;
             }
-            assert_eq!(said, "(20000, 3)", "{name}");
+            assert_eq!(said, "(20000, 2)", "{name}");
         }
         is_well(&isolation).await;
     }

@@ -9,6 +9,7 @@ mod egress;
 mod images;
 mod images_attacked;
 mod images_java;
+mod images_node;
 mod images_threads;
 mod inside;
 mod internet;

@@ -115,7 +115,7 @@ static void *keeps(void *_) {
     }
 }
 // Waits on a set of descriptors of all kinds: its own pipe and counter.
-static int set, own_pipe[2], counter;
+static int set, own_pipe[2], lock_pipe[2], counter;
 static void *watches(void *_) {
     begin(8);
     for (;;) {
@@ -161,6 +161,8 @@ int main(int argc, char **argv) {
     set = epoll_create1(EPOLL_CLOEXEC);
     counter = eventfd(0, 0);
     pipe(own_pipe);
+    pipe(lock_pipe);
+    write(lock_pipe[1], "lock", 4);
     dup2(own_pipe[0], 20), close(own_pipe[0]), own_pipe[0] = 20;
     fcntl(own_pipe[0], F_SETFL, O_NONBLOCK);
     epoll_ctl(set, EPOLL_CTL_ADD, own_pipe[0], &(struct epoll_event){EPOLLIN, {.u64 = 0x1234567812345678}});
@@ -193,6 +195,7 @@ int main(int argc, char **argv) {
         for (int n = 0; n < 400 && caught < WAITING; n++) usleep(5000);
         if (caught != WAITING) is_wrong("[%d signals came where they should]", caught);
         char read_on[8] = {0};
+        if (read(lock_pipe[0], read_on, 8) != 4 || strcmp(read_on, "lock") || write(lock_pipe[1], "lock", 4) != 4) is_wrong("[its pipe holds something else]");
         if (pread(9, read_on, 4, 0) != 4 || lseek(9, 0, SEEK_CUR) != 3 || strncmp(read_on, "data", 4)) is_wrong("[its file is another]");
         if (fcntl(9, F_GETFD) || fcntl(set, F_GETFD) != FD_CLOEXEC || fcntl(counter, F_GETFD) || fcntl(19, F_GETFD) != -1 || fcntl(256, F_GETFD) != -1) is_wrong("[its descriptors are others]");
         if (pthread_create(&other, NULL, ends, NULL) || pthread_join(other, NULL)) is_wrong("[it makes no threads]");

@@ -53,8 +53,8 @@ pub struct Description {
     bytes: u64,
     /// The number that the program had inside.
     pub process: u32,
-    /// It has several threads.
-    pub has_threads: bool,
+    /// The first number that its other threads may have.
+    pub threads_from: Option<u32>,
     /// Memory that its clones share.
     pub memory_bytes: u64,
     /// Open in it, and so in those that begin with it.

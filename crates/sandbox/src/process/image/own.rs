@@ -1,12 +1,14 @@
 //! What a program has made for itself to wait on: pipes whose both ends it has, counters, and sets of descriptors (epoll).
 //!
-//! The kernel tells what they hold, so a clone makes the same; a pipe that is not empty it does not show, and that is a
-//! reason to refuse. Descriptors are made at any number, moved out of the way, and put in their places when all are there.
+//! The kernel tells what they hold, so a clone makes the same. (Libraries keep a byte in a pipe, as a lock.) Descriptors are made at any number, moved out of the way, and put in their places when all are there.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 
 use rustix::fs::OFlags;
+use rustix::pipe::{PipeFlags, SpliceFlags};
 
+use crate::limits::IMAGE_PIPE_BYTES_MAX;
 use crate::process::image::layout::Table;
 use crate::process::image::trace::Process;
 use crate::process::image::{IMAGE_AT, refuse};
@@ -50,8 +52,8 @@ const INVALID: io::ErrorKind = io::ErrorKind::InvalidData;
 
 #[derive(Debug)]
 pub enum Own {
-    /// Its number when it is read, and when it is written.
-    Pipe(Told, Told),
+    /// Its end that is read, the one that is written, and what is in it.
+    Pipe(Told, Told, Vec<u8>),
     Counter(Told),
     Set(Told),
 }
@@ -73,8 +75,11 @@ pub fn find(process: &Process, told: &mut Vec<Told>) -> Result<Vec<Own>, Failure
         match (same.pop(), same.is_empty()) {
             (Some(other), true) if one.is_writable() != other.is_writable() => {
                 let (read, write) = if one.is_writable() { (other, one) } else { (one, other) };
-                is_empty(process, &read)?;
-                found.push(Own::Pipe(read, write));
+                let contents = contents(process, &read).step("look into a program's pipe")?;
+                if contents.len() > IMAGE_PIPE_BYTES_MAX {
+                    return Err(refuse("a pipe of its own holds too much"));
+                }
+                found.push(Own::Pipe(read, write, contents));
             }
             // Somebody else has the other end.
             (last, _) => others.extend([one].into_iter().chain(last).chain(same)),
@@ -85,13 +90,18 @@ pub fn find(process: &Process, told: &mut Vec<Told>) -> Result<Vec<Own>, Failure
     Ok(found)
 }
 
-fn is_empty(process: &Process, pipe: &Told) -> Result<(), Failure> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-    let read = process.file(&format!("fd/{}", pipe.number), flags).step("look into a program's pipe")?;
-    match rustix::io::ioctl_fionread(&read).step("look into a program's pipe")? {
-        0 => Ok(()),
-        _ => Err(refuse("a pipe of its own is not empty")),
-    }
+/// What is in a pipe, which it still is in afterwards.
+fn contents(process: &Process, pipe: &Told) -> io::Result<Vec<u8>> {
+    let pipe = process.file(&format!("fd/{}", pipe.number), OFlags::RDONLY | OFlags::NONBLOCK)?;
+    let (copied, copy) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    let more_than_allowed = IMAGE_PIPE_BYTES_MAX.saturating_add(1);
+    let length = match rustix::pipe::tee(&pipe, &copy, more_than_allowed, SpliceFlags::NONBLOCK) {
+        Err(rustix::io::Errno::AGAIN) => 0,
+        length => length?,
+    };
+    let mut bytes = vec![0; length];
+    File::from(copied).read_exact(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Where descriptors are until all are made.
@@ -150,10 +160,14 @@ impl Own {
                 stage.table.call(libc::SYS_epoll_create1, &[0], first.into());
                 stage.put(first, told.number, told.is_closed_by_exec());
             }
-            Own::Pipe(read, write) => {
+            Own::Pipe(read, write, contents) => {
                 // Where the kernel writes their numbers, which are known.
                 let at = stage.table.put(&[0; 8])?;
                 stage.table.call(libc::SYS_pipe2, &[at, 0], 0);
+                if !contents.is_empty() {
+                    let (at, length) = (stage.table.put(contents)?, contents.len() as u64);
+                    stage.table.call(libc::SYS_write, &[second.into(), at, length], length);
+                }
                 for (made, told) in [(first, read), (second, write)] {
                     let set = u64::from(libc::F_SETFL.unsigned_abs());
                     stage.table.call(libc::SYS_fcntl, &[made.into(), set, nonblocking(told)], 0);
@@ -185,7 +199,7 @@ impl Own {
 
     pub fn numbers(&self) -> Vec<u16> {
         match self {
-            Own::Pipe(read, write) => vec![read.number, write.number],
+            Own::Pipe(read, write, _) => vec![read.number, write.number],
             Own::Counter(told) | Own::Set(told) => vec![told.number],
         }
     }

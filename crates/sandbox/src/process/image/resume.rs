@@ -30,12 +30,12 @@ const EXECUTE: u64 = 4;
 
 pub fn resume(whom: Whom, image: &OwnedFd, description: &Description) -> Result<(), Failure> {
     let head = read_head(image, description)?;
-    // Threads know each other by their numbers; one alone is to notice that it is another.
-    if description.has_threads != (whom.process == description.process) {
-        return Err(failure("have the right number", libc::EEXIST));
+    // It is to notice that it is another.
+    if whom.process == description.process {
+        return Err(failure("be another process", libc::EEXIST));
     }
     let main = begin(Process::find(whom)?)?;
-    let instruction = move_in(&main, &head)?;
+    let instruction = move_in(&main, &head, whom.process, description.threads_from)?;
     let others = make_threads(&main, &head)?;
     let areas = be_the_process(&main, &head, whom, description, instruction)?;
     write_ahead(&main, &areas, description)?;
@@ -79,9 +79,22 @@ fn mappings(tracee: &Tracee) -> Result<Vec<Area>, Failure> {
     layout::parse(&text).step("read a program's mappings")
 }
 
+/// Uses numbers up, so that the next thread has this one.
+fn count_to(main: &Tracee, instruction: u64, own: u32, next: u32) -> Result<(), Failure> {
+    let flags = u64::from(sys::SHARED | libc::CLONE_PIDFD.unsigned_abs());
+    for _ in own.saturating_add(1)..next {
+        match main.call(instruction, libc::SYS_clone, [flags, 0, sys::NOWHERE, 0, 0, 0]) {
+            Err(error) if error.raw_os_error() == Some(libc::EFAULT) => {}
+            Err(error) => return Err(error).step("use up a number"),
+            Ok(_) => return Err(failure("use up a number", libc::EINVAL)),
+        }
+    }
+    Ok(())
+}
+
 /// Puts what it takes to become another where neither of the two has anything. Gives the distance of a `syscall` from
 /// the begin of the kernel's own code.
-fn move_in(tracee: &Tracee, head: &Head) -> Result<u64, Failure> {
+fn move_in(tracee: &Tracee, head: &Head, number: u32, next: Option<u32>) -> Result<u64, Failure> {
     let areas = mappings(tracee)?;
     let own = system(&areas);
     let shape = |parts: &[(String, u64, u64)]| -> Vec<(String, u64)> {
@@ -98,6 +111,7 @@ fn move_in(tracee: &Tracee, head: &Head) -> Result<u64, Failure> {
     };
     let offset = tracee.instruction_in(*code, *bytes).step("find a way to make syscalls")?;
     let mut instruction = code.saturating_add(offset);
+    count_to(tracee, instruction, number, next.unwrap_or(0))?;
 
     let sequences = sys::sequences(tracee.process.pid).step("find a program's sequences")?;
     if sequences.at != 0 {

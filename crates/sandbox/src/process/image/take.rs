@@ -84,7 +84,7 @@ fn read(held: &Held, whom: Whom) -> Result<(Description, OwnedFd), Failure> {
         at,
         bytes,
         process: whom.process,
-        has_threads: held.threads.len() > 1,
+        threads_from: (held.threads.len() > 1).then(|| threads::first_number(whom.process)),
         memory_bytes: end,
         descriptors: given,
         directory: None,
@@ -252,6 +252,10 @@ fn map(areas: &[Area], free: u16, pages: &mut Pages<'_>, table: &mut Table) -> R
         if (area.has_pages || is_of_an_image(area)) && !area.is_shared && !area.has("wf") && !area.has("dp") {
             overlay(area, pages, table)?;
         }
+        if area.has("dc") {
+            // Not for its children.
+            table.call(libc::SYS_madvise, &[area.start, area.bytes(), flags(&[libc::MADV_DONTFORK])], 0);
+        }
     }
     if open.is_some() {
         table.call(libc::SYS_close, &[free.into()], 0);
@@ -273,7 +277,7 @@ fn check(area: &Area) -> Result<(), Failure> {
     if area.is_shared && (area.inode == 0 || is_writable) {
         return Err(refuse("it has shared memory"));
     }
-    if ["ht", "io", "pf", "lo", "dc", "ss", "pk"].iter().any(|flag| area.has(flag)) {
+    if ["ht", "io", "pf", "lo", "ss", "pk"].iter().any(|flag| area.has(flag)) {
         return Err(refuse("it has memory of a special kind"));
     }
     let is_plain = area.name.starts_with('/') && !area.name.ends_with(" (deleted)") && !area.name.contains('\\');

@@ -3,6 +3,7 @@
 //!
 //! Threads know their numbers, and so does who waits for one or holds a lock: fresh ones get the same. The kernel counts
 //! up in each sandbox, so they are made in order, and numbers between them are used up by threads that fail at their birth.
+//! Not so the main one, by whose number libraries notice that they are in another process; it is told its own.
 
 use std::fs::File;
 use std::io;
@@ -308,18 +309,17 @@ pub fn make(seen: &[Seen], image: &File, at: &mut u64, table: &mut Table) -> Res
     main.calls(table)?;
     let mut others: Vec<&Seen> = others.iter().collect();
     others.sort_unstable_by_key(|thread| thread.number);
-    let mut last = main.number;
+    let mut next = first_number(main.number);
     for thread in &others {
-        // It has none of the main one's, nor one of its neighbour's.
-        let between = thread.number.checked_sub(last).and_then(|distance| distance.checked_sub(1));
         if thread.number.saturating_sub(main.number) > IMAGE_NUMBERS_MAX {
             return Err(refuse("its threads have numbers far apart"));
         }
+        let between = thread.number.checked_sub(next);
         for _ in 0..between.ok_or_else(|| refuse("its threads have numbers below its own"))? {
             use_up_a_number(table);
         }
         make_one(thread, table);
-        last = thread.number;
+        next = thread.number.saturating_add(1);
     }
     let mut kept = Vec::new();
     for (place, thread) in [main].into_iter().chain(others).enumerate() {
@@ -332,19 +332,21 @@ pub fn make(seen: &[Seen], image: &File, at: &mut u64, table: &mut Table) -> Res
     Ok(kept)
 }
 
-/// All that the threads of a process share.
-const SHARED: i32 = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SIGHAND | libc::CLONE_SYSVSEM;
+/// The first number that other threads may have than the main one: that one's is before it, here and in all clones.
+pub fn first_number(main: u32) -> u32 {
+    const FIRST: u32 = 4;
+    main.saturating_add(1).max(FIRST)
+}
 
 fn make_one(thread: &Seen, table: &mut Table) {
-    let flags = SHARED | libc::CLONE_THREAD | libc::CLONE_CHILD_CLEARTID;
-    let args = [u64::from(flags.unsigned_abs()), 0, 0, thread.number_at];
+    let flags = sys::SHARED | (libc::CLONE_THREAD | libc::CLONE_CHILD_CLEARTID).unsigned_abs();
+    let args = [u64::from(flags), 0, 0, thread.number_at];
     table.call(libc::SYS_clone, &args, thread.number.into());
 }
 
-/// The kernel gives a number and then finds that it cannot say where the new one's handle is.
+/// As `sys::use_up_a_number` does.
 fn use_up_a_number(table: &mut Table) {
-    const NOWHERE: u64 = 8;
-    let flags = SHARED | libc::CLONE_PIDFD;
     let fault = i64::from(-libc::EFAULT).cast_unsigned();
-    table.call(libc::SYS_clone, &[u64::from(flags.unsigned_abs()), 0, NOWHERE], fault);
+    let flags = u64::from(sys::SHARED | libc::CLONE_PIDFD.unsigned_abs());
+    table.call(libc::SYS_clone, &[flags, 0, sys::NOWHERE], fault);
 }
