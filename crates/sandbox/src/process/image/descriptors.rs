@@ -1,9 +1,11 @@
 //! What a program of which an image is taken has open.
 //!
 //! What it was given, a clone is given too. What it has opened itself a clone can open again if it is a file that is only
-//! read, under the same name and with the same contents, or one of the devices that are alike for everybody. Whatever
+//! read, under the same name and with the same contents, or one of the devices that are alike for everybody. Its TCP
+//! connections a clone finds hung up: it has sockets in their places that were never connected. Whatever
 //! else is open is taken for given, and there is no clone where it is not.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use rustix::fs::{FileType, Stat};
@@ -25,6 +27,14 @@ pub struct Descriptors {
     /// The given that are closed to programs that it starts.
     closed: Vec<u16>,
     reopened: Vec<Opening>,
+    hung_up: Vec<Connection>,
+}
+
+/// A TCP connection.
+#[derive(Debug)]
+struct Connection {
+    number: u16,
+    flags: libc::c_int,
 }
 
 #[derive(Debug)]
@@ -45,17 +55,18 @@ pub struct Opened {
 
 impl Descriptors {
     pub fn read(process: &Process) -> Result<Descriptors, Failure> {
-        let mut read = Descriptors { given: Vec::new(), closed: Vec::new(), reopened: Vec::new() };
+        let mut read = Descriptors { given: Vec::new(), closed: Vec::new(), reopened: Vec::new(), hung_up: Vec::new() };
+        let connected = connections(process);
         for number in process.names_in("fd").step("list a program's descriptors")? {
             let number = u16::try_from(number).ok().filter(|number| *number < IMAGE_AT);
             let number = number.ok_or_else(|| refuse("it has descriptors of too high numbers"))?;
-            read.add(process, number).step("read a program's descriptors")?;
+            read.add(process, number, &connected).step("read a program's descriptors")?;
         }
         read.are_apart(process)?;
         Ok(read)
     }
 
-    fn add(&mut self, process: &Process, number: u16) -> io::Result<()> {
+    fn add(&mut self, process: &Process, number: u16, connected: &BTreeSet<u64>) -> io::Result<()> {
         let text = process.read(&format!("fdinfo/{number}"))?;
         let line = |key: &str| text.lines().find_map(|line| Some(line.strip_prefix(key)?.trim().to_owned()));
         let flags = line("flags:").and_then(|flags| libc::c_int::from_str_radix(&flags, 8).ok());
@@ -64,6 +75,11 @@ impl Descriptors {
         let path = process.link(&format!("fd/{number}"))?;
         let stat = process.stat(&format!("fd/{number}"))?;
         let is_plain = path.starts_with(b"/") && !path.ends_with(b" (deleted)");
+        let is_socket = FileType::from_raw_mode(stat.st_mode) == FileType::Socket;
+        if is_socket && number >= STANDARD && connected.contains(&stat.st_ino) {
+            self.hung_up.push(Connection { number, flags });
+            return Ok(());
+        }
         match identity(&stat, flags).filter(|_| is_plain && number >= STANDARD) {
             Some(identity) => {
                 let opened = Opened { number, identity };
@@ -125,19 +141,45 @@ impl Descriptors {
             let kept = flags & (libc::O_ACCMODE | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOATIME);
             table.call(libc::SYS_openat, &[here, path, u64::from(kept.unsigned_abs()), 0], free.into());
             let number = u64::from(opened.number);
-            if free != opened.number {
-                let closed = u64::from((flags & libc::O_CLOEXEC).unsigned_abs());
-                table.call(libc::SYS_dup3, &[free.into(), number, closed], number);
-                table.call(libc::SYS_close, &[free.into()], 0);
-            }
+            put(table, free, opened.number, flags);
             if position > 0 {
                 table.call(libc::SYS_lseek, &[number, position, 0], position);
             }
             taken.push(opened.number);
             done.push(opened);
         }
+        for Connection { number, flags } in self.hung_up {
+            let free = (0..IMAGE_AT).find(|number| !taken.contains(number)).unwrap_or(IMAGE_AT);
+            let kind = libc::SOCK_STREAM | flags & (libc::O_CLOEXEC | libc::O_NONBLOCK);
+            let [family, kind] = [libc::AF_INET, kind].map(|word| u64::from(word.unsigned_abs()));
+            table.call(libc::SYS_socket, &[family, kind, 0], free.into());
+            put(table, free, number, flags);
+            taken.push(number);
+        }
         Ok(done)
     }
+}
+
+/// Moves what was just opened to its number.
+fn put(table: &mut Table, opened: u16, number: u16, flags: libc::c_int) {
+    if opened != number {
+        let closed = u64::from((flags & libc::O_CLOEXEC).unsigned_abs());
+        table.call(libc::SYS_dup3, &[opened.into(), number.into(), closed], number.into());
+        table.call(libc::SYS_close, &[opened.into()], 0);
+    }
+}
+
+/// The TCP connections of its network, by their inodes. Who listens is none.
+fn connections(process: &Process) -> BTreeSet<u64> {
+    const LISTENS: &str = "0A";
+    let lists = ["net/tcp", "net/tcp6"].map(|name| process.read(name).unwrap_or_default());
+    let lines = lists.iter().flat_map(|list| list.lines().skip(1));
+    let connected = lines.filter_map(|line| {
+        let mut words = line.split_whitespace().skip(3);
+        let (state, inode) = (words.next()?, words.nth(5)?);
+        (state != LISTENS).then(|| inode.parse().ok())?
+    });
+    connected.collect()
 }
 
 impl Opened {
