@@ -122,7 +122,7 @@ def begin():
     check_that_functions_run()
     write("f", "python3.13", "app.handler", "app.py", CODE, SnapStart=SNAP)
     active("f", publish("f"))
-    write("slow", "python3.13", "app.handler", "app.py", "import time; time.sleep(2)\n" + CODE, SnapStart=SNAP)
+    write("slow", "python3.13", "app.handler", "app.py", "import time; time.sleep(6)\n" + CODE, SnapStart=SNAP)
     publish("slow")
 
 
