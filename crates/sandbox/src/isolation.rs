@@ -96,9 +96,13 @@ impl Sandbox {
     }
 
     /// An image of a program that waits in a syscall for its first order, with all loaded that it needs: others begin
-    /// where it is (`resume`). It must have one thread, be alone in this sandbox, and have nothing open but what it was
-    /// given. It goes on afterwards, as if nothing had happened, also after an error; only one that could not be read in
-    /// time is killed. `EAGAIN` means that it did not wait.
+    /// where it is (`resume`). All its threads wait, it is alone in this sandbox, and has nothing open but what it was given
+    /// and files that it only reads, which its clones open themselves. It goes on afterwards, as if nothing had happened,
+    /// also after an error; only one that could not be read in time is killed. `EAGAIN` means that one of its threads did
+    /// not wait: soon it may.
+    ///
+    /// One with several threads has its number in every sandbox that begins with it, and theirs: only a sandbox in which
+    /// nothing has run since can. With one thread it has another number.
     ///
     /// Everybody who begins with an image knows its secrets, random numbers to come among them: the program makes them
     /// anew when it goes on. What it is told before it waits is in there too.
@@ -107,8 +111,9 @@ impl Sandbox {
     }
 
     /// Starts a program as `run` does, and makes it begin where the image is: with the image's memory, environment and
-    /// directory, and with the grants, limits and files of this sandbox. `program` is what runs for a moment until then:
-    /// the same interpreter, made to wait without end. Its grants are under the numbers that the image has open.
+    /// directory (`Image::in_directory`), and with the grants, limits and files of this sandbox. `program` is the same
+    /// interpreter, since the kernel goes on naming it: none of its instructions runs. Its grants are under the numbers that
+    /// the image has open.
     ///
     /// After an error the sandbox is gone.
     pub async fn resume(&self, image: &Image, program: Program) -> Result<ProcessId, ImageError> {

@@ -10,7 +10,6 @@ import java.nio.file.Path;
 import java.security.SecureRandom;
 import java.util.ArrayList;
 import java.util.Collections;
-import java.util.HexFormat;
 import java.util.List;
 import java.util.concurrent.CyclicBarrier;
 import java.util.concurrent.ExecutorService;
@@ -117,7 +116,7 @@ public class Talk {
                 return "" + (System.nanoTime() - before >= 30_000_000 && System.currentTimeMillis() > 1_700_000_000_000L);
             }
             case "random":
-                return HexFormat.of().formatHex(random.generateSeed(8)) + Long.toHexString(random.nextLong());
+                return Long.toHexString(random.nextLong());
             case "classes":
                 return Class.forName("java.util.zip.CRC32C").getDeclaredConstructor().newInstance().getClass().getName()
                         + " " + String.format("%08.3f", 3.14159) + " " + java.time.ZoneOffset.ofHours(2);

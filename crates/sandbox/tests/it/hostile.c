@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
@@ -58,6 +60,11 @@ int main(int argc, char **argv) {
     if (!strcmp(is, "file")) symlink("/", "/tmp/link");
     if (!strcmp(is, "open")) open("/dev/null", O_RDONLY);
     if (!strcmp(is, "pipe")) { int both[2]; pipe(both); }
+    if (!strcmp(is, "half-a-pipe")) { int both[2]; pipe(both); close(both[1]); }
+    if (!strcmp(is, "full-pipe")) { int both[2]; pipe(both); write(both[1], both, 1); }
+    if (!strcmp(is, "pipe-twice")) { int both[2]; pipe(both); dup(both[0]); }
+    if (!strcmp(is, "counter-twice")) dup(eventfd(7, 0));
+    if (!strcmp(is, "waits-on-closed")) { int both[2], set = epoll_create1(0); pipe(both); epoll_ctl(set, EPOLL_CTL_ADD, both[0], &(struct epoll_event){EPOLLIN}); dup(both[0]); close(both[0]); open("/dev/null", O_RDONLY); }
     if (!strcmp(is, "memory")) memfd_create("/var/task/hostile", 0);
     if (!strcmp(is, "writes")) dup2(open("/proc/self/comm", O_RDWR), 9);
     if (!strcmp(is, "twice")) dup(open("/var/task/hostile", O_RDONLY));

@@ -7,6 +7,7 @@ use sandbox::{Image, ImageError, Isolation, Mount, Program, RunError, Sandbox, S
 
 use crate::common::{exit, isolation, isolation_without_root, public_folder, shell, soon, spec};
 use crate::images::{Running, resume_in, take, template, works_here};
+use crate::images_attacked::{fail, leave_nothing};
 
 /// A folder with the program and the file that it keeps open.
 fn build() -> tempfile::TempDir {
@@ -19,9 +20,13 @@ fn build() -> tempfile::TempDir {
     folder
 }
 
-async fn room(isolation: &Isolation, folder: &Path) -> Sandbox {
+fn spec_with(folder: &Path) -> Spec {
     let mounts = vec![Mount { host: folder.to_owned(), inside: "/var/task".into() }];
-    soon(isolation.start(Spec { mounts, ..spec("threads") })).await.unwrap()
+    Spec { mounts, ..spec("threads") }
+}
+
+async fn room(isolation: &Isolation, folder: &Path) -> Sandbox {
+    soon(isolation.start(spec_with(folder))).await.unwrap()
 }
 
 fn program() -> Program {
@@ -71,6 +76,22 @@ async fn threads_go_on_where_others_were() {
 async fn threads_go_on_where_others_were_without_root() {
     if works_here() {
         threads_go_on(&isolation_without_root().await.0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_threads_leave_nothing() {
+    if works_here() {
+        let folder = build();
+        leave_nothing(&|| (spec_with(folder.path()), program()), ("x", "1 all well")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn threads_that_fail_leave_nothing() {
+    if works_here() {
+        let folder = build();
+        fail(&|| (spec_with(folder.path()), program()), 35).await;
     }
 }
 

@@ -13,6 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -111,6 +114,27 @@ static void *keeps(void *_) {
         pthread_mutex_unlock(&lock);
     }
 }
+// Waits on a set of descriptors of all kinds: its own pipe and counter.
+static int set, own_pipe[2], counter;
+static void *watches(void *_) {
+    begin(8);
+    for (;;) {
+        struct epoll_event event;
+        if (epoll_wait(set, &event, 1, -1) != 1) { is_wrong("[it was woken by nobody: %d]", errno); continue; }
+        pthread_mutex_lock(&lock);
+        uint64_t read_on = 0;
+        if (event.data.u64 == 0x1234567812345678) {
+            if (read(own_pipe[0], &read_on, 8) != 2 || read_on != 0x6968) is_wrong("[its pipe is another]");
+            if (read(own_pipe[0], &read_on, 8) != -1 || errno != EAGAIN) is_wrong("[its pipe waits]");
+        } else if (event.data.u64 == 77) {
+            if (read(counter, &read_on, 8) != 8 || read_on != 5) is_wrong("[its counter says %d]", (int)read_on);
+        } else is_wrong("[it was woken by somebody else]");
+        check(8);
+        answers++;
+        pthread_cond_broadcast(&told);
+        pthread_mutex_unlock(&lock);
+    }
+}
 static void *naps_on(void *_) { for (;;) if (nanosleep(&(struct timespec){0, 5000000}, NULL) == 0) __sync_fetch_and_add(&naps, 1); }
 static void *polls_on(void *_) { for (;;) if (poll(NULL, 0, 5) == 0) __sync_fetch_and_add(&polls, 1); }
 static void *ends(void *_) { return NULL; }
@@ -134,6 +158,14 @@ int main(int argc, char **argv) {
         for (long gap = 0; gap <= n; gap++) pthread_create(&other, NULL, ends, NULL), pthread_join(other, NULL);
     }
     pthread_create(&keeper, NULL, keeps, NULL);
+    set = epoll_create1(EPOLL_CLOEXEC);
+    counter = eventfd(0, 0);
+    pipe(own_pipe);
+    dup2(own_pipe[0], 20), close(own_pipe[0]), own_pipe[0] = 20;
+    fcntl(own_pipe[0], F_SETFL, O_NONBLOCK);
+    epoll_ctl(set, EPOLL_CTL_ADD, own_pipe[0], &(struct epoll_event){EPOLLIN, {.u64 = 0x1234567812345678}});
+    epoll_ctl(set, EPOLL_CTL_ADD, counter, &(struct epoll_event){EPOLLIN, {.u64 = 77}});
+    pthread_create(&other, NULL, watches, NULL);
     pthread_create(&other, NULL, naps_on, NULL);
     pthread_create(&other, NULL, polls_on, NULL);
     while (__atomic_load_n(&here, __ATOMIC_SEQ_CST) < WAITING) usleep(1000);
@@ -149,7 +181,9 @@ int main(int argc, char **argv) {
         pthread_cond_broadcast(&asked);
         __atomic_add_fetch(&raw_word, 1, __ATOMIC_SEQ_CST);
         syscall(SYS_futex, &raw_word, FUTEX_WAKE, 9, NULL, NULL, 0);
-        while (answers < WAITING + 1) pthread_cond_wait(&told, &lock);
+        write(own_pipe[1], "hi", 2);
+        write(counter, &(uint64_t){5}, 8);
+        while (answers < WAITING + 3) pthread_cond_wait(&told, &lock);
         if (pthread_mutex_trylock(&held) != EBUSY) is_wrong("[a lock is free]");
         pthread_mutex_unlock(&lock);
         for (int n = 0; n < 400 && (naps == before[0] || polls == before[1] || timeouts == before[2]); n++) usleep(5000);
@@ -160,7 +194,7 @@ int main(int argc, char **argv) {
         if (caught != WAITING) is_wrong("[%d signals came where they should]", caught);
         char read_on[8] = {0};
         if (pread(9, read_on, 4, 0) != 4 || lseek(9, 0, SEEK_CUR) != 3 || strncmp(read_on, "data", 4)) is_wrong("[its file is another]");
-        if (fcntl(9, F_GETFD) != 0 || fcntl(5, F_GETFD) != -1) is_wrong("[its descriptors are others]");
+        if (fcntl(9, F_GETFD) || fcntl(set, F_GETFD) != FD_CLOEXEC || fcntl(counter, F_GETFD) || fcntl(19, F_GETFD) != -1 || fcntl(256, F_GETFD) != -1) is_wrong("[its descriptors are others]");
         if (pthread_create(&other, NULL, ends, NULL) || pthread_join(other, NULL)) is_wrong("[it makes no threads]");
         char line[4200];
         snprintf(line, sizeof line, "%d %s\n", rounds, *wrong ? wrong : "all well");

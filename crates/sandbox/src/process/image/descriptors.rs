@@ -1,17 +1,17 @@
 //! What a program of which an image is taken has open.
 //!
 //! What it was given, a clone is given too. What it has opened itself a clone can open again if it is a file that is only
-//! read, under the same name and with the same contents, or one of the devices that are alike for everybody. Its TCP
-//! connections a clone finds hung up: it has sockets in their places that were never connected. Whatever
-//! else is open is taken for given, and there is no clone where it is not.
+//! read, under the same name and with the same contents, or one of the devices that are alike for everybody; what it has
+//! made for itself alone a clone makes too (`own`). Whatever else is open is taken for given, and there is no clone where
+//! it is not.
 
-use std::collections::BTreeSet;
 use std::io;
 
 use rustix::fs::{FileType, Stat};
 use serde::{Deserialize, Serialize};
 
 use crate::process::image::layout::Table;
+use crate::process::image::own::{self, Own, Stage, Told};
 use crate::process::image::trace::Process;
 use crate::process::image::{IMAGE_AT, refuse};
 use crate::process::step::{Failure, Step};
@@ -27,21 +27,13 @@ pub struct Descriptors {
     /// The given that are closed to programs that it starts.
     closed: Vec<u16>,
     reopened: Vec<Opening>,
-    hung_up: Vec<Connection>,
-}
-
-/// A TCP connection.
-#[derive(Debug)]
-struct Connection {
-    number: u16,
-    flags: libc::c_int,
+    own: Vec<Own>,
 }
 
 #[derive(Debug)]
 struct Opening {
     opened: Opened,
-    path: Vec<u8>,
-    flags: libc::c_int,
+    told: Told,
     position: u64,
 }
 
@@ -55,52 +47,52 @@ pub struct Opened {
 
 impl Descriptors {
     pub fn read(process: &Process) -> Result<Descriptors, Failure> {
-        let mut read = Descriptors { given: Vec::new(), closed: Vec::new(), reopened: Vec::new(), hung_up: Vec::new() };
-        let connected = connections(process);
+        let mut told = Vec::new();
         for number in process.names_in("fd").step("list a program's descriptors")? {
             let number = u16::try_from(number).ok().filter(|number| *number < IMAGE_AT);
             let number = number.ok_or_else(|| refuse("it has descriptors of too high numbers"))?;
-            read.add(process, number, &connected).step("read a program's descriptors")?;
+            told.push(Told::read(process, number).step("read a program's descriptors")?);
+        }
+        let mut read = Descriptors { given: Vec::new(), closed: Vec::new(), reopened: Vec::new(), own: Vec::new() };
+        let is_standard = |told: &Told| told.number < STANDARD;
+        let (standard, mut others): (Vec<Told>, Vec<Told>) = told.into_iter().partition(is_standard);
+        read.own = own::find(process, &mut others)?;
+        standard.into_iter().for_each(|told| read.give(&told));
+        for told in others {
+            read.add(process, told).step("read a program's descriptors")?;
         }
         read.are_apart(process)?;
         Ok(read)
     }
 
-    fn add(&mut self, process: &Process, number: u16, connected: &BTreeSet<u64>) -> io::Result<()> {
-        let text = process.read(&format!("fdinfo/{number}"))?;
-        let line = |key: &str| text.lines().find_map(|line| Some(line.strip_prefix(key)?.trim().to_owned()));
-        let flags = line("flags:").and_then(|flags| libc::c_int::from_str_radix(&flags, 8).ok());
-        let position = line("pos:").and_then(|position| position.parse().ok());
-        let (Some(flags), Some(position)) = (flags, position) else { return Err(io::ErrorKind::InvalidData.into()) };
-        let path = process.link(&format!("fd/{number}"))?;
-        let stat = process.stat(&format!("fd/{number}"))?;
-        let is_plain = path.starts_with(b"/") && !path.ends_with(b" (deleted)");
-        let is_socket = FileType::from_raw_mode(stat.st_mode) == FileType::Socket;
-        if is_socket && number >= STANDARD && connected.contains(&stat.st_ino) {
-            self.hung_up.push(Connection { number, flags });
-            return Ok(());
+    fn give(&mut self, told: &Told) {
+        self.given.push(told.number);
+        if told.is_closed_by_exec() {
+            self.closed.push(told.number);
         }
-        match identity(&stat, flags).filter(|_| is_plain && number >= STANDARD) {
+    }
+
+    fn add(&mut self, process: &Process, told: Told) -> io::Result<()> {
+        let stat = process.stat(&format!("fd/{}", told.number))?;
+        let is_plain = told.link.starts_with(b"/") && !told.link.ends_with(b" (deleted)");
+        match identity(&stat, told.flags).filter(|_| is_plain) {
             Some(identity) => {
-                let opened = Opened { number, identity };
-                self.reopened.push(Opening { opened, path, flags, position });
+                let opened = Opened { number: told.number, identity };
+                let position = told.value("pos:", 10).ok_or(io::ErrorKind::InvalidData)?;
+                self.reopened.push(Opening { opened, told, position });
             }
-            None => {
-                self.given.push(number);
-                if flags & libc::O_CLOEXEC != 0 {
-                    self.closed.push(number);
-                }
-            }
+            None => self.give(&told),
         }
         Ok(())
     }
 
     /// Two descriptors of one open file read on from one place, which two that are opened do not.
     fn are_apart(&self, process: &Process) -> Result<(), Failure> {
-        for (place, one) in self.reopened.iter().enumerate() {
-            let alike = |other: &&Opening| other.opened.identity == one.opened.identity;
-            for other in self.reopened.iter().skip(place.saturating_add(1)).filter(alike) {
-                let is_one = sys::is_one_file(process.pid, one.opened.number, other.opened.number);
+        let own = self.own.iter().flat_map(Own::numbers);
+        let numbers: Vec<u16> = self.reopened.iter().map(|one| one.opened.number).chain(own).collect();
+        for (place, one) in numbers.iter().enumerate() {
+            for other in numbers.iter().skip(place.saturating_add(1)) {
+                let is_one = sys::is_one_file(process.pid, *one, *other);
                 if is_one.step("compare a program's descriptors")? {
                     return Err(refuse("two of its descriptors are one open file"));
                 }
@@ -130,56 +122,27 @@ impl Descriptors {
         (0..IMAGE_AT).find(|number| !self.given.contains(number)).unwrap_or(IMAGE_AT)
     }
 
-    /// Opens again what is to be.
-    pub fn reopen(self, table: &mut Table) -> Result<Vec<Opened>, Failure> {
-        let mut taken = self.given;
+    /// Opens again, and makes, what is to be.
+    pub fn reopen(self, process: &Process, table: &mut Table) -> Result<Vec<Opened>, Failure> {
+        let mut stage = Stage::new(table, &self.given);
         let mut done = Vec::new();
-        for Opening { opened, mut path, flags, position } in self.reopened {
-            let free = (0..IMAGE_AT).find(|number| !taken.contains(number)).unwrap_or(IMAGE_AT);
-            path.push(0);
-            let (here, path) = (i64::from(libc::AT_FDCWD).cast_unsigned(), table.put(&path)?);
-            let kept = flags & (libc::O_ACCMODE | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOATIME);
-            table.call(libc::SYS_openat, &[here, path, u64::from(kept.unsigned_abs()), 0], free.into());
-            let number = u64::from(opened.number);
-            put(table, free, opened.number, flags);
+        for Opening { opened, told, position } in self.reopened {
+            let path = stage.table.put(&[told.link.as_slice(), &[0]].concat())?;
+            let flags = told.flags & (libc::O_ACCMODE | libc::O_NONBLOCK | libc::O_NOATIME);
+            let (here, flags) = (i64::from(libc::AT_FDCWD).cast_unsigned(), u64::from(flags.unsigned_abs()));
+            let [free, _] = stage.free;
+            stage.table.call(libc::SYS_openat, &[here, path, flags, 0], free.into());
             if position > 0 {
-                table.call(libc::SYS_lseek, &[number, position, 0], position);
+                stage.table.call(libc::SYS_lseek, &[free.into(), position, 0], position);
             }
-            taken.push(opened.number);
+            stage.put(free, opened.number, told.is_closed_by_exec());
             done.push(opened);
         }
-        for Connection { number, flags } in self.hung_up {
-            let free = (0..IMAGE_AT).find(|number| !taken.contains(number)).unwrap_or(IMAGE_AT);
-            let kind = libc::SOCK_STREAM | flags & (libc::O_CLOEXEC | libc::O_NONBLOCK);
-            let [family, kind] = [libc::AF_INET, kind].map(|word| u64::from(word.unsigned_abs()));
-            table.call(libc::SYS_socket, &[family, kind, 0], free.into());
-            put(table, free, number, flags);
-            taken.push(number);
-        }
+        self.own.iter().try_for_each(|own| own.make(&mut stage))?;
+        stage.end();
+        self.own.iter().try_for_each(|own| own.fill(process, table))?;
         Ok(done)
     }
-}
-
-/// Moves what was just opened to its number.
-fn put(table: &mut Table, opened: u16, number: u16, flags: libc::c_int) {
-    if opened != number {
-        let closed = u64::from((flags & libc::O_CLOEXEC).unsigned_abs());
-        table.call(libc::SYS_dup3, &[opened.into(), number.into(), closed], number.into());
-        table.call(libc::SYS_close, &[opened.into()], 0);
-    }
-}
-
-/// The TCP connections of its network, by their inodes. Who listens is none.
-fn connections(process: &Process) -> BTreeSet<u64> {
-    const LISTENS: &str = "0A";
-    let lists = ["net/tcp", "net/tcp6"].map(|name| process.read(name).unwrap_or_default());
-    let lines = lists.iter().flat_map(|list| list.lines().skip(1));
-    let connected = lines.filter_map(|line| {
-        let mut words = line.split_whitespace().skip(3);
-        let (state, inode) = (words.next()?, words.nth(5)?);
-        (state != LISTENS).then(|| inode.parse().ok())?
-    });
-    connected.collect()
 }
 
 impl Opened {

@@ -10,17 +10,19 @@
 //! A helper does either, a child of the spawner with a limit of time: what it reads and whom it holds is not trusted,
 //! and the spawner has others to serve. If it ends early, whom it holds dies with it.
 //!
-//! Invariants: an image is of one program, of one thread, that was alone in its sandbox and had nothing open but what
-//! it was given; of anything else there is none. What is resumed has the sandbox, the limits and the descriptors of
-//! the one that it replaces; memory, registers and signal handlers of the one that was taken.
+//! Invariants: an image is of one program, that was alone in its sandbox, whose threads all waited, and that had nothing
+//! open but what it was given and what anybody can open again; of anything else there is none. What is resumed has the
+//! sandbox, the limits and the descriptors of the one that it replaces; memory, registers, signal handlers and threads of
+//! the one that was taken.
 //!
-//! Not restored, and a reason to refuse: threads, children, timers, shared memory. Not here: randomness. Everybody who
+//! Not restored, and a reason to refuse: children, timers, shared memory. Not here: randomness. Everybody who
 //! begins with an image knows the same secrets of it, such as the state of its random numbers; the program makes them
 //! anew when it goes on. Only on x86-64.
 
 mod descriptors;
 mod layout;
 mod learn;
+mod own;
 mod resume;
 mod take;
 mod threads;

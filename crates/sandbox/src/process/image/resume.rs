@@ -25,6 +25,7 @@ use crate::sys::{self, Follow, Trace};
 
 const PRIVATE_AND_NEW: u64 = 0x10_0002;
 const READ: u64 = 1;
+const WRITE: u64 = 2;
 const EXECUTE: u64 = 4;
 
 pub fn resume(whom: Whom, image: &OwnedFd, description: &Description) -> Result<(), Failure> {
@@ -108,7 +109,8 @@ fn move_in(tracee: &Tracee, head: &Head) -> Result<u64, Failure> {
     let fixed = SYSTEM_AT.saturating_sub(RUNNER_AT);
     for (at, bytes, protection, from) in [
         (RUNNER_AT, PAGE, READ | EXECUTE, 0),
-        (DATA_AT, fixed.saturating_sub(PAGE), READ, PAGE),
+        // The kernel may write its answers there.
+        (DATA_AT, fixed.saturating_sub(PAGE), READ | WRITE, PAGE),
         (TABLE_AT, head.table_bytes.next_multiple_of(PAGE), READ, head.table_at),
     ] {
         let args = [at, bytes, protection, PRIVATE_AND_NEW, image, from];
@@ -142,14 +144,9 @@ fn make_threads(main: &Tracee, head: &Head) -> Result<Vec<Tracee>, Failure> {
     let Some((end, ends)) = ends.split_first() else { return Err(failure("read an image", libc::EINVAL)) };
     start(main, begin, *end)?;
     let mut made = Vec::new();
-    loop {
-        match main.wait().step("become an image")? {
-            libc::PTRACE_EVENT_CLONE => {
-                made.push(sys::made(main.process.pid).step("find a program's thread")?);
-                sys::trace(main.process.pid, Trace::Continue).step("become an image")?;
-            }
-            _ => break,
-        }
+    while main.wait().step("become an image")? == libc::PTRACE_EVENT_CLONE {
+        made.push(sys::made(main.process.pid).step("find a program's thread")?);
+        sys::trace(main.process.pid, Trace::Continue).step("become an image")?;
     }
     is_done(main, *end)?;
     if made.len() != ends.len() {
@@ -223,10 +220,12 @@ fn be_the_process(
 
 fn has_the_same_files(main: &Tracee, head: &Head, mapped: &[Area]) -> Result<(), Failure> {
     for (start, device, inode) in &head.files {
-        let is_same = |area: &&Area| area.start == *start && area.inode == *inode && area.device == *device;
+        // The kernel may have joined it with its neighbour.
+        let there = mapped.iter().find(|area| (area.start..area.end).contains(start));
+        let is_same = |area: &Area| area.inode == *inode && area.device == *device;
         // Where it has pages of its own at its very begin, the image lies over it.
-        let is_covered = |area: &&Area| area.start == *start && area.name.starts_with("/memfd:image");
-        if !mapped.iter().any(|area| is_same(&area) || is_covered(&area)) {
+        let is_covered = |area: &Area| area.name.starts_with("/memfd:image");
+        if !there.is_some_and(|area| is_same(area) || is_covered(area)) {
             return Err(failure("find the same files", libc::ESTALE));
         }
     }

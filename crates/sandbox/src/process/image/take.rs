@@ -61,7 +61,7 @@ fn read(held: &Held, whom: Whom) -> Result<(Description, OwnedFd), Failure> {
     let mut pages = Pages { tracee: main, residence, image: &memory, at: PAGES_AT };
     map(&areas, descriptors.free(), &mut pages, &mut table)?;
     let mut end = pages.at;
-    let opened = descriptors.reopen(&mut table)?;
+    let opened = descriptors.reopen(&main.process, &mut table)?;
     let Some(of_main) = seen.first() else { return Err(refuse("it has no threads")) };
     let stopped = main.registers().step("read a program's registers")?;
     let asked = threads::ask_for_all(main, of_main, &areas, &mut table);

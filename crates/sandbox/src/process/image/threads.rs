@@ -21,6 +21,9 @@ use crate::sys::{self, Follow, Sequences, Shared};
 const RESTART: [i32; 3] = [512, 513, 514];
 const RESTART_BLOCK: i32 = 516;
 
+/// Syscalls that wait on a set of descriptors.
+const SETS: [libc::c_long; 3] = [libc::SYS_epoll_wait, libc::SYS_epoll_pwait, libc::SYS_epoll_pwait2];
+
 const SIGNALS: u64 = 64;
 /// `struct sigaction` of the kernel, its set of signals, and `stack_t`.
 const ACTION_BYTES: usize = 32;
@@ -154,7 +157,7 @@ pub fn look(thread: &Tracee, areas: &[Area]) -> Result<Seen, Failure> {
     };
     let asked = seen.ask(thread, areas);
     // A wait until a moment is as well made anew. Whom the kernel restarts, nobody could stop a second time and know
-    // what it waits for.
+    // what it waits for; and of a set of descriptors it need not know that we were here.
     let goes_on = if waits_until(&seen.registers) { &seen.registers } else { &stopped };
     thread.set_registers(goes_on).step("let a program go on")?;
     asked.map(|()| seen)
@@ -174,7 +177,9 @@ fn waiting(thread: &Tracee, stopped: &Registers) -> Result<Registers, Failure> {
         return Err(runs());
     }
     let is_known = call != libc::SYS_restart_syscall.cast_unsigned();
-    let changes = if RESTART.contains(&answer) || answer == RESTART_BLOCK && is_known {
+    // The kernel lets go of who waits on a set of descriptors, also when there was no signal.
+    let is_let_go = answer == libc::EINTR && SETS.iter().any(|set| set.cast_unsigned() == call);
+    let changes = if RESTART.contains(&answer) || answer == RESTART_BLOCK && is_known || is_let_go {
         [(RAX, call), (RIP, instruction)]
     } else if answer == RESTART_BLOCK {
         [(RAX, i64::from(-libc::EINTR).cast_unsigned()), (RIP, stopped.get(RIP))]
@@ -184,11 +189,12 @@ fn waiting(thread: &Tracee, stopped: &Registers) -> Result<Registers, Failure> {
     Ok(stopped.clone().with(&changes).with(&[(CALL, NO_CALL)]))
 }
 
-/// Whether its next syscall waits on a word of memory until it is told or a moment has come.
+/// Whether its next syscall waits on a word of memory until it is told or a moment has come, or on a set of descriptors.
 fn waits_until(registers: &Registers) -> bool {
     const COMMAND: u64 = 0x7f;
     let command = u64::from(libc::FUTEX_WAIT_BITSET.unsigned_abs());
-    registers.get(RAX) == libc::SYS_futex.cast_unsigned() && registers.get(RSI) & COMMAND == command
+    let call = registers.get(RAX).cast_signed();
+    SETS.contains(&call) || call == libc::SYS_futex && registers.get(RSI) & COMMAND == command
 }
 
 impl Seen {
