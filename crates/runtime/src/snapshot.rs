@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::instance::{self, Order};
 use crate::launch::{self, Purpose};
+use crate::limits::IMAGES_BYTES_MAX;
 use crate::runtime::Inner;
 use crate::stock::Kind;
 use crate::template::Owner;
@@ -37,6 +38,9 @@ pub async fn make(inner: &Arc<Inner>, function: &Arc<FunctionSpec>) -> Result<()
         return Err(SnapshotError::Function { error_type });
     }
     let (Some(image), Some(shape)) = (left.snapshot, shape) else { return Ok(()) };
+    if inner.templates.is_closed() {
+        return Ok(());
+    }
     if inner.memory.is_short() {
         // The next may find more.
         inner.templates.forget(&owner);
@@ -51,13 +55,16 @@ pub async fn make(inner: &Arc<Inner>, function: &Arc<FunctionSpec>) -> Result<()
     if inner.templates.keep(&owner, Arc::clone(&template)) {
         inner.stock.expect(&Kind::Clone(template));
     }
+    for template in inner.templates.clear(IMAGES_BYTES_MAX) {
+        inner.stock.forget(&Kind::Clone(template));
+    }
     Ok(())
 }
 
 /// Makes one again that is gone, if nobody does.
 pub async fn make_again(inner: &Arc<Inner>, function: &Arc<FunctionSpec>) {
     let Ok(served) = inner.languages.serve(&function.runtime).await else { return };
-    if inner.templates.knows(&Owner::new(function, None, &served)) || inner.memory.is_short() {
+    if inner.memory.is_short() || !inner.templates.begin(&Owner::new(function, None, &served)) {
         return;
     }
     if let Err(error) = make(inner, function).await {

@@ -312,12 +312,6 @@ impl Templates {
         known.map(|known| known.template = Some(template)).is_some()
     }
 
-    /// Whether this version was tried.
-    pub fn knows(&self, owner: &Owner) -> bool {
-        let table = self.table.lock();
-        table.is_closed || table.known.contains_key(owner)
-    }
-
     /// Lets a version be tried again.
     pub fn forget(&self, owner: &Owner) {
         self.table.lock().known.remove(owner);
@@ -347,7 +341,7 @@ impl Templates {
     }
 
     /// Takes out what is too much, and what nobody has wanted for long.
-    fn clear(&self, bytes_max: u64) -> Vec<Arc<Template>> {
+    pub fn clear(&self, bytes_max: u64) -> Vec<Arc<Template>> {
         let mut table = self.table.lock();
         let mut gone = std::mem::take(&mut table.over);
         let mut kept: Vec<&mut Known> = table.known.values_mut().filter(|known| known.template.is_some()).collect();

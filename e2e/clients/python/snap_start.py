@@ -28,13 +28,16 @@ register_after_restore(told.append, "after 1")
 def last():
     told.append("after 2")
 
+calls = []
+
 def handler(event, context):
+    calls.append(event)
     time.sleep(event.get("sleep", 0))
     draws = [os.urandom(8).hex(), str(uuid.uuid4()), secrets.token_hex(8), repr(random.random()), ssl.RAND_bytes(8).hex()]
     return {
         "type": os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"], "told": told, "draws": draws, "import": AT_IMPORT,
         "env": sorted(name for name in os.environ if "KEY" in name or "LOG" in name or "CREDENTIALS" in name),
-        "pid": os.getpid(),
+        "calls": len(calls),
     }
 """
 
@@ -81,7 +84,7 @@ def restored(name, qualifier, **event):
 
 
 def check_life():
-    write("f", "python3.13", "app.handler", "app.py", CODE, SnapStart=SNAP)
+    write("f", "python3.13", "app.handler", "app.py", CODE, SnapStart=SNAP, Timeout=30)
     latest = awslambda.get_function_configuration(FunctionName="f")
     assert latest["SnapStart"] == dict(SNAP, OptimizationStatus="Off") and latest["State"] == "Active", latest
     version = publish("f")
@@ -90,7 +93,6 @@ def check_life():
     awslambda.get_waiter("function_active_v2").wait(FunctionName="f", Qualifier=version)
     awslambda.create_alias(FunctionName="f", Name="live", FunctionVersion=version)
     answer, log = restored("f", version)
-    print(log, answer)
     assert answer["type"] == "snap-start", answer
     assert answer["told"] == ["before 2", "before 1", "after 1", "after 2"], answer
     assert answer["env"] == ["AWS_CONTAINER_CREDENTIALS_FULL_URI"], answer
@@ -103,10 +105,13 @@ def check_life():
 
 def check_chance(count):
     answers = []
-    calls = [threading.Thread(target=lambda: answers.append(invoke("f", "live", sleep=2)[0])) for _ in range(count)]
+    sleep = 2 + count / 10
+    calls = [threading.Thread(target=lambda: answers.append(invoke("f", "live", sleep=sleep)[0])) for _ in range(count)]
     [call.start() for call in calls]
     [call.join() for call in calls]
     assert len(answers) == count, len(answers)
+    # One was warm.
+    assert sum(answer["calls"] == 1 for answer in answers) >= count - 1, "they are instances of their own"
     assert len({answer["import"] for answer in answers}) == 1, "they are copies"
     for draws in zip(*(answer["draws"] for answer in answers)):
         assert len(set(draws)) == count, draws
@@ -117,7 +122,7 @@ def begin():
     check_that_functions_run()
     write("f", "python3.13", "app.handler", "app.py", CODE, SnapStart=SNAP)
     active("f", publish("f"))
-    write("slow", "python3.13", "app.handler", "app.py", "import time; time.sleep(2)\n" + CODE, SnapStart=SNAP)
+    write("slow", "python3.13", "app.handler", "app.py", "import time; time.sleep(6)\n" + CODE, SnapStart=SNAP)
     publish("slow")
 
 

@@ -88,10 +88,11 @@ def handler(event, context):
 
 
 def check_clients():
-    """A client that was made at import calls as its instance after the restore."""
+    """A client that was made at import, and has called, calls as its instance after the restore."""
     code = """
 import boto3
 sts = boto3.client("sts")
+sts.get_caller_identity()
 def key():
     return sts._request_signer._credentials.get_frozen_credentials().access_key
 AT_INIT = key()

@@ -27,6 +27,11 @@ fn boto3_begins_with_snapshots() {
     let mut command = client(&lamp, &python());
     command.arg(clients().join("python/snap_start.py"));
     run(command);
+}
+
+#[test]
+fn boto3_hears_what_fails_of_snapshots() {
+    let lamp = Lamp::start();
     let mut command = client(&lamp, &python());
     command.arg(clients().join("python/snap_start_failures.py"));
     run(command);

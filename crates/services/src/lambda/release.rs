@@ -180,6 +180,11 @@ impl Status {
     }
 }
 
+/// Only such a state, or such an update, has a reason.
+fn is_unsettled(state: Option<&str>) -> bool {
+    matches!(state, Some("Pending" | "InProgress" | "Failed"))
+}
+
 impl Release {
     /// Marks a change: every write moves the revision, one that changes nothing too.
     pub fn touch(&mut self, ctx: &Ctx) {
@@ -251,11 +256,11 @@ impl Release {
             tracing_config: settings.tracing,
             revision_id: revision.to_string(),
             state: status.state,
-            state_reason: status.reason.clone().filter(|_| phase != Phase::Updated),
-            state_reason_code: status.reason_code.filter(|_| phase != Phase::Updated),
+            state_reason: status.reason.clone().filter(|_| is_unsettled(status.state)),
+            state_reason_code: status.reason_code.filter(|_| is_unsettled(status.state)),
             last_update_status: status.last_update,
-            last_update_status_reason: status.reason.filter(|_| status.last_update.is_some()),
-            last_update_status_reason_code: status.reason_code.filter(|_| status.last_update.is_some()),
+            last_update_status_reason: status.reason.filter(|_| is_unsettled(status.last_update)),
+            last_update_status_reason_code: status.reason_code.filter(|_| is_unsettled(status.last_update)),
             layers: used::show(&settings.layers),
             file_system_configs: Some(settings.file_systems).filter(|systems| !systems.is_empty()),
             package_type: code.package_type().as_str(),

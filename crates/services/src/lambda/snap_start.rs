@@ -238,3 +238,127 @@ async fn settle(ctx: &Ctx, scope: &Scope, key: Key, due: Snapshot, failure: Opti
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use base::ports::{Call, FunctionSpec, Invoke, InvokeError, Invoked, Provided, Provision, ProvisionId};
+    use base::{BoxFuture, SystemClock};
+
+    use super::*;
+    use crate::cloud::testing;
+    use crate::lambda::settings::SnapStart;
+    use crate::lambda::version::VERSIONS;
+
+    /// Makes snapshots as it is told.
+    #[derive(Default)]
+    struct Maker(Mutex<VecDeque<Result<(), SnapshotError>>>);
+
+    impl Invoke for Maker {
+        fn invoke(&self, _: Arc<FunctionSpec>, _: Call) -> BoxFuture<'_, Result<Invoked, InvokeError>> {
+            Box::pin(async { Err(InvokeError::CannotRun("none".into())) })
+        }
+
+        fn expect(&self, _: Arc<FunctionSpec>) {}
+
+        fn snapshot(&self, spec: Arc<FunctionSpec>) -> BoxFuture<'_, Result<(), SnapshotError>> {
+            assert!(spec.is_snap_start && spec.version == "1");
+            let made = self.0.lock().unwrap().pop_front().expect("nobody asks for more");
+            Box::pin(async { made })
+        }
+
+        fn provide(&self, _: Vec<Provision>) {}
+
+        fn provided(&self, _: &ProvisionId) -> Provided {
+            Provided::default()
+        }
+    }
+
+    struct Bed {
+        ctx: Ctx,
+        function: Function,
+        _dir: tempfile::TempDir,
+    }
+
+    const KEY: Key = (Uuid::NIL, 1);
+
+    impl Bed {
+        /// With one version, of which a snapshot is due.
+        async fn new(made: impl IntoIterator<Item = Result<(), SnapshotError>>) -> Bed {
+            let dir = tempfile::tempdir().unwrap();
+            let maker = Arc::new(Maker(Mutex::new(made.into_iter().collect())));
+            let ctx = testing::ctx(dir.path(), Arc::new(SystemClock), maker).await;
+            let mut function = function::testing::function();
+            function.latest.settings.snap_start = SnapStart { apply_on: "PublishedVersions".into() };
+            let scope = ctx.scope();
+            let batch =
+                Batch::new().put(&FUNCTIONS, &scope, "f", &function).put(&VERSIONS, &scope, KEY, &function.latest);
+            let batch = expect(&ctx, batch, &function, 1, &function.latest);
+            ctx.cloud.store.commit(batch).await.unwrap();
+            Bed { ctx, function, _dir: dir }
+        }
+
+        async fn look(&self) -> Snap {
+            look(&self.ctx, &self.function, "1", &self.function.latest.settings).await.unwrap()
+        }
+
+        async fn attempt(&self, is_last: bool) -> Result<(), AwsError> {
+            attempt(&self.ctx, &(self.ctx.scope(), KEY), is_last).await
+        }
+
+        async fn refusal(&self) -> Option<String> {
+            let asked = FunctionRef { name: "f".into(), qualifier: Some("1".into()) };
+            let resolved = function::resolve(&self.ctx, &asked).await.unwrap();
+            check_active(&self.ctx, &resolved).await.err().map(|error| error.message)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_version_is_pending_until_its_snapshot_is_made() {
+        let bed = Bed::new([Err(SnapshotError::Internal("a fault".into())), Ok(())]).await;
+        assert!(matches!(bed.look().await, Snap::Pending(_)));
+        assert!(bed.refusal().await.unwrap().ends_with("following state: Pending"));
+        assert!(bed.attempt(false).await.is_err(), "it is tried again");
+        assert!(matches!(bed.look().await, Snap::Pending(_)));
+        bed.attempt(false).await.unwrap();
+        assert_eq!((bed.look().await, bed.refusal().await), (Snap::On, None));
+        bed.attempt(false).await.unwrap();
+        let latest = look(&bed.ctx, &bed.function, "$LATEST", &bed.function.latest.settings).await.unwrap();
+        assert_eq!(latest, Snap::Off);
+    }
+
+    #[tokio::test]
+    async fn one_that_does_not_load_has_failed_for_good() {
+        for (made, is_last, is_failed) in [
+            (SnapshotError::Function { error_type: "Runtime.ExitError".into() }, false, true),
+            (SnapshotError::Internal("a fault".into()), true, true),
+            (SnapshotError::CannotRun("no such runtime".into()), false, false),
+        ] {
+            let bed = Bed::new([Err(made)]).await;
+            bed.attempt(is_last).await.unwrap();
+            assert_eq!(matches!(bed.look().await, Snap::Failed(_)), is_failed);
+            assert_eq!(bed.refusal().await.is_some(), is_failed);
+            bed.attempt(false).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_deleted_meanwhile_stays_so() {
+        let bed = Bed::new([Ok(()), Ok(())]).await;
+        let scope = bed.ctx.scope();
+        let due = SNAPSHOTS.get(&bed.ctx.cloud.store, &scope, KEY).await.unwrap().unwrap().value;
+        bed.ctx.cloud.store.commit(Batch::new().delete(&SNAPSHOTS, &scope, KEY)).await.unwrap();
+        settle(&bed.ctx, &scope, KEY, due.clone(), Some("late".into())).await.unwrap();
+        assert!(SNAPSHOTS.get(&bed.ctx.cloud.store, &scope, KEY).await.unwrap().is_none());
+        bed.ctx
+            .cloud
+            .store
+            .commit(Batch::new().put(&SNAPSHOTS, &scope, KEY, &due).delete(&FUNCTIONS, &scope, "f"))
+            .await
+            .unwrap();
+        bed.attempt(false).await.unwrap();
+        settle(&bed.ctx, &scope, KEY, due, None).await.unwrap();
+        assert!(FUNCTIONS.get(&bed.ctx.cloud.store, &scope, "f").await.unwrap().is_none());
+    }
+}

@@ -1,7 +1,9 @@
-//! What a program has made for itself to wait on: pipes whose both ends it has, counters, and sets of descriptors (epoll).
+//! What a program has made for itself to wait on: pipes whose both ends it has, counters, sets of descriptors (epoll), and TCP
+//! connections. A clone finds those hung up: it has sockets in their places that were never connected.
 //!
 //! The kernel tells what they hold, so a clone makes the same. (Libraries keep a byte in a pipe, as a lock.) Descriptors are made at any number, moved out of the way, and put in their places when all are there.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 
@@ -56,16 +58,19 @@ pub enum Own {
     Pipe(Told, Told, Vec<u8>),
     Counter(Told),
     Set(Told),
+    Connection(Told),
 }
 
 /// Takes out of these what is the program's own.
 pub fn find(process: &Process, told: &mut Vec<Told>) -> Result<Vec<Own>, Failure> {
     let (mut found, mut others, mut pipes) = (Vec::new(), Vec::new(), Vec::new());
+    let connected = connections(process);
     for one in told.drain(..) {
         match one.link.as_slice() {
             b"anon_inode:[eventfd]" => found.push(Own::Counter(one)),
             b"anon_inode:[eventpoll]" => found.push(Own::Set(one)),
             link if link.starts_with(b"pipe:[") => pipes.push(one),
+            link if connected.contains(link) => found.push(Own::Connection(one)),
             _ => others.push(one),
         }
     }
@@ -102,6 +107,20 @@ fn contents(process: &Process, pipe: &Told) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; length];
     File::from(copied).read_exact(&mut bytes)?;
     Ok(bytes)
+}
+
+/// What leads to a TCP connection of its network. Who listens has none.
+fn connections(process: &Process) -> BTreeSet<Vec<u8>> {
+    let lists = ["net/tcp", "net/tcp6"].map(|name| process.read(name).unwrap_or_default());
+    lists.iter().flat_map(|list| list.lines().filter_map(connection)).map(String::into_bytes).collect()
+}
+
+/// Of a line on a socket of the network.
+fn connection(line: &str) -> Option<String> {
+    const LISTENS: &str = "0A";
+    let mut words = line.split_whitespace().skip(3);
+    let (state, inode) = (words.next()?, words.nth(5)?);
+    (state != LISTENS).then(|| format!("socket:[{inode}]"))
 }
 
 /// Where descriptors are until all are made.
@@ -156,6 +175,11 @@ impl Own {
                 stage.table.call(libc::SYS_eventfd2, &[count, flags], first.into());
                 stage.put(first, told.number, told.is_closed_by_exec());
             }
+            Own::Connection(told) => {
+                let kind = u64::from(libc::SOCK_STREAM.unsigned_abs()) | nonblocking(told);
+                stage.table.call(libc::SYS_socket, &[u64::from(libc::AF_INET.unsigned_abs()), kind, 0], first.into());
+                stage.put(first, told.number, told.is_closed_by_exec());
+            }
             Own::Set(told) => {
                 stage.table.call(libc::SYS_epoll_create1, &[0], first.into());
                 stage.put(first, told.number, told.is_closed_by_exec());
@@ -200,7 +224,7 @@ impl Own {
     pub fn numbers(&self) -> Vec<u16> {
         match self {
             Own::Pipe(read, write, _) => vec![read.number, write.number],
-            Own::Counter(told) | Own::Set(told) => vec![told.number],
+            Own::Counter(told) | Own::Set(told) | Own::Connection(told) => vec![told.number],
         }
     }
 }
@@ -223,6 +247,18 @@ fn watched(line: &str) -> Option<[u64; 4]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn connections_are_told_from_who_listens() {
+        let line = |state| {
+            format!(
+                "   0: 0100007F:11F4 0100007F:9C40 {state} 00000000:00000000 00:00000000 00000000     0        0 123 1 0 100 0 0 10 0"
+            )
+        };
+        assert_eq!(connection(&line("01")).as_deref(), Some("socket:[123]"));
+        assert_eq!(connection(&line("0A")), None);
+        assert_eq!(connection("sl local_address rem_address st"), None);
+    }
 
     #[test]
     fn what_a_set_waits_on_is_read_as_the_kernel_writes_it() {
