@@ -159,6 +159,7 @@ impl Runtime {
             per_kind: settings.parked_per_kind,
             per_kind_max: limits::PARKED_PER_KIND_MAX.max(settings.parked_per_kind),
             total_max: limits::PARKED_MAX.max(settings.parked_per_kind),
+            making_max: limits::PARKED_AT_ONCE,
         };
         let isolation = parts.isolation.clone();
         let (preparer, expected) = Preparer::new();
@@ -194,10 +195,11 @@ impl Runtime {
             // From here on, so that no end is missed between looking and waiting.
             ended.as_mut().enable();
             if self.0.books.are_closed() {
-                return;
+                break;
             }
             ended.await;
         }
+        self.0.stock.emptied().await;
     }
 }
 
