@@ -124,7 +124,7 @@ async fn make(
     let template = clone.as_ref().and_then(|(_, waiting)| waiting.as_ref()?.template.clone());
     let (code, key) = tokio::join!(unpack(inner, function), key(inner, function, number, template.as_deref()));
     let (mut code, key) = (code?, key.map_err(InvokeError::Internal)?);
-    let prepared_name = prepared_name(function, &served, tenant).filter(|_| inner.settings.parked_per_kind > 0);
+    let prepared_name = prepared_name(inner, function, &served, tenant);
     code.find_prepared(inner, prepared_name.as_deref());
     let is_settled = prepared_name.is_none() || code.prepared.is_some();
     let preparation = if is_settled { Preparation::Nothing } else { languages::preparation(&served) };
@@ -243,7 +243,10 @@ pub fn spec(inner: &Inner, suffix: &str, function: &FunctionSpec, served: &Serve
 }
 
 /// The name of what is prepared for a version, if anything is. `tenant` is whom its instance serves alone.
-pub fn prepared_name(function: &FunctionSpec, served: &Served, tenant: Option<&str>) -> Option<String> {
+pub fn prepared_name(inner: &Inner, function: &FunctionSpec, served: &Served, tenant: Option<&str>) -> Option<String> {
+    if !inner.settings.makes_ahead() {
+        return None;
+    }
     let trees: Vec<[u8; 32]> = std::iter::once(&function.code).chain(&function.layers).map(|code| code.hash).collect();
     // A release is one function's, with all its settings.
     let owner = format!("{} {}", function.release, tenant.unwrap_or_default());

@@ -93,13 +93,9 @@ async fn prepare(inner: &Inner, function: &FunctionSpec) {
 
 /// Keeps what a program makes of a version's code; nothing, if it fails, which is not tried again.
 async fn compile_once(inner: &Inner, function: &FunctionSpec) {
-    if inner.settings.parked_per_kind == 0 {
-        // The operator wants nothing that was made ahead.
-        return;
-    }
     let Ok(served) = inner.languages.serve(&function.runtime).await else { return };
     let Preparation::Program(recipe) = languages::preparation(&served) else { return };
-    let Some(name) = launch::prepared_name(function, &served, None) else { return };
+    let Some(name) = launch::prepared_name(inner, function, &served, None) else { return };
     if inner.code.prepared(&name).is_some() {
         return;
     }

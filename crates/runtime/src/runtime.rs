@@ -64,6 +64,11 @@ impl Settings {
             api_port: 4566,
         }
     }
+
+    /// Whether anything is made before it is asked for: rooms, compiled code, templates.
+    pub(crate) fn makes_ahead(&self) -> bool {
+        self.parked_per_kind > 0
+    }
 }
 
 /// What happens where this machine lacks the version of a language that a function asks for.
@@ -163,7 +168,7 @@ impl Runtime {
         };
         let isolation = parts.isolation.clone();
         let (preparer, expected) = Preparer::new();
-        let (templates, wishes) = Templates::new(settings.parked_per_kind > 0);
+        let (templates, wishes) = Templates::new(settings.makes_ahead());
         let books = Books::new(dispatch_settings(&settings), parts.clock.now());
         let inner = Arc::new(Inner {
             stock: Stock::new(isolation, settings.network, settings.api_port, parked, &parts.spawn),

@@ -117,16 +117,23 @@ struct Table {
 enum ParkError {
     #[error("start a room")]
     Start(#[from] sandbox::StartError),
+    #[error(transparent)]
+    Wait(#[from] WaitError),
+    #[error("begin where its template is")]
+    Image(#[from] sandbox::ImageError),
+    #[error("do so in time")]
+    Late,
+}
+
+/// Why no runtime waits.
+#[derive(Debug, thiserror::Error)]
+pub enum WaitError {
     #[error("open pipes for a runtime")]
     Pipes(#[source] std::io::Error),
     #[error("run a runtime")]
     Run(#[from] sandbox::RunError),
-    #[error("begin where its template is")]
-    Image(#[from] sandbox::ImageError),
     #[error("hear from a runtime that it waits")]
     Silent,
-    #[error("do so in time")]
-    Late,
 }
 
 /// An instance that is being started, or loads its function, while it lives.
@@ -226,7 +233,6 @@ impl Stock {
     }
 
     /// Holds nothing any more.
-    #[expect(clippy::mutable_key_type, reason = "a template is told by its number, which stays")]
     pub fn close(&self) {
         let mut table = self.table.lock();
         table.is_closed = true;
@@ -316,15 +322,8 @@ impl Stock {
         let mounts = recipe.mounts.iter().cloned();
         spec.mounts = mounts.map(|(host, inside)| Mount { host, inside }).collect();
         let sandbox = self.isolation.start(spec).await?;
-        let mut output = Output::default();
-        let start = Start::parked(recipe);
-        let (program, connection) = start.runtime(&mut output).map_err(ParkError::Pipes)?;
-        let mut connection = connection.ok_or(ParkError::Silent)?;
-        let process = sandbox.run(program).await?;
-        if !connection.parked().await {
-            return Err(ParkError::Silent);
-        }
-        Ok(Parked { sandbox, runtime: Some(Waiting { process, connection, output, template: None }) })
+        let runtime = Some(Waiting::start(&sandbox, &Start::parked(recipe)).await?);
+        Ok(Parked { sandbox, runtime })
     }
 
     async fn park_clone(&self, spec: Spec, template: &Arc<Template>) -> Result<Parked, ParkError> {
@@ -332,8 +331,8 @@ impl Stock {
         let spec = Spec { mounts: template.mounts.clone(), limits, ..spec };
         let sandbox = self.isolation.start(spec).await?;
         let mut output = Output::default();
-        let (program, connection) = template.start().runtime(&mut output).map_err(ParkError::Pipes)?;
-        let connection = connection.ok_or(ParkError::Silent)?;
+        let (program, connection) = template.start().runtime(&mut output).map_err(WaitError::Pipes)?;
+        let connection = connection.ok_or(WaitError::Silent)?;
         let process = sandbox.resume(&template.image(), program).await?;
         let template = Some(Arc::clone(template));
         Ok(Parked { sandbox, runtime: Some(Waiting { process, connection, output, template }) })
@@ -415,6 +414,21 @@ impl Table {
             self.held.remove(kind);
         }
         parked
+    }
+}
+
+impl Waiting {
+    /// Starts a runtime in a room, and waits until it waits for its function.
+    pub async fn start(sandbox: &Sandbox, start: &Start) -> Result<Waiting, WaitError> {
+        let mut output = Output::default();
+        let (program, connection) = start.runtime(&mut output).map_err(WaitError::Pipes)?;
+        let mut connection = connection.ok_or(WaitError::Silent)?;
+        let process = sandbox.run(program).await?;
+        if connection.parked().await {
+            Ok(Waiting { process, connection, output, template: None })
+        } else {
+            Err(WaitError::Silent)
+        }
     }
 }
 
