@@ -29,9 +29,15 @@ use crate::{http, languages, limits, variables};
 /// Makes the instance and runs it to its end. An instance that cannot be made says why to who waits for it.
 pub async fn launch(inner: &Arc<Inner>, starting: Starting) -> Left {
     let Starting { id, function, tenant, why, mut orders } = starting;
-    match make(inner, id, &function, tenant.as_deref(), why, &orders).await {
-        Ok(None) => Left { orders, failure: None },
-        Ok(Some(made)) => {
+    if is_unwanted(&orders) {
+        return Left { orders, failure: None };
+    }
+    match make(inner, id, &function, tenant.as_deref(), why).await {
+        Ok(made) if is_unwanted(&orders) => {
+            made.sandbox.kill().await;
+            Left { orders, failure: None }
+        }
+        Ok(made) => {
             if made.lacks_prepared {
                 inner.preparer.expect(Arc::clone(&function));
             }
@@ -107,15 +113,13 @@ pub struct Source<'a> {
     pub initialization: Initialization,
 }
 
-/// All that an instance needs, or nothing if it was let go meanwhile.
 async fn make(
     inner: &Arc<Inner>,
     id: InstanceId,
     function: &FunctionSpec,
     tenant: Option<&str>,
     why: Why,
-    orders: &mpsc::Receiver<Order>,
-) -> Result<Option<Made>, InvokeError> {
+) -> Result<Made, InvokeError> {
     let launch = inner.stock.launch();
     let parts = &inner.parts;
     let served = inner.languages.serve(&function.runtime).await.map_err(InvokeError::CannotRun)?;
@@ -134,17 +138,12 @@ async fn make(
         .start(inner.settings.api_port);
     let extensions = code.extensions();
     let (mut sandbox, waiting) = match clone {
-        _ if is_unwanted(orders) => return Ok(None),
         Some(clone) => clone,
         None => {
             let spec = spec(inner, &id.as_u64().to_string(), function, &served, &code);
             room(inner, spec, &kind(inner, function, &served)).await?
         }
     };
-    if is_unwanted(orders) {
-        sandbox.kill().await;
-        return Ok(None);
-    }
     locate(&sandbox, &mut start);
     start.prepared = Prepared {
         path: code.prepared_path().map(|path| sandbox.locate(&path)),
@@ -157,7 +156,7 @@ async fn make(
         held.push(parts.host.serve_api(function, number, listener));
     }
     let api = runtime_api(inner, function, listeners.next(), !start.is_framed)?;
-    Ok(Some(Made {
+    Ok(Made {
         sandbox,
         served,
         start,
@@ -170,7 +169,7 @@ async fn make(
         extensions,
         log,
         held,
-    }))
+    })
 }
 
 async fn key(inner: &Inner, function: &FunctionSpec, number: Uuid, template: Option<&Template>) -> Result<Key, String> {

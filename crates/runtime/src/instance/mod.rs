@@ -30,7 +30,7 @@ use crate::environment::{Command, Environment, Event, Said, Source, Who};
 use crate::frames::Connection;
 use crate::http::{Api, Heard};
 use crate::languages::Advice;
-use crate::limits::{CLEAR_TIMEOUT, CREDIT_BYTES, DELIVERY_BEFORE_FREEZE_MAX, FREEZE_AFTER, PREPARE_BEFORE_FREEZE_MAX};
+use crate::limits::{CLEAR_TIMEOUT, DELIVERY_BEFORE_FREEZE_MAX, FREEZE_AFTER, PREPARE_BEFORE_FREEZE_MAX};
 use crate::logs::{Output, Written};
 use crate::stock::{Launch, Waiting};
 use crate::telemetry::{Relay, Sent};
@@ -440,20 +440,6 @@ impl Instance {
             self.output.read_out(lines);
             self.write(lines).await;
             self.step(Event::Output(Source::Function, format!("{advice}\n"))).await;
-        }
-    }
-
-    /// Answers what was held back. What a function goes on to write behind the end of its answer goes nowhere, at once.
-    fn answer_held(&mut self) {
-        if self.caller.answer_held() {
-            self.transport.grant(CREDIT_BYTES);
-        }
-    }
-
-    /// A response that nobody takes in pieces is taken as it comes.
-    fn let_send(&mut self, bytes: usize) {
-        if !self.caller.is_taking() {
-            self.transport.grant(u64::try_from(bytes).unwrap_or(u64::MAX));
         }
     }
 
