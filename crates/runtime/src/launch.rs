@@ -32,10 +32,16 @@ use crate::{access, http, languages, limits, template, variables};
 /// Makes the instance and runs it to its end. An instance that cannot be made says why to who waits for it.
 pub async fn launch(inner: &Arc<Inner>, starting: Starting) -> Left {
     let Starting { id, function, tenant, why, mut orders } = starting;
+    if is_unwanted(&orders) {
+        return Left { orders, failure: None, snapshot: None, failed_by: None };
+    }
     let purpose = Purpose::Orders(id, why);
-    match make(inner, &function, tenant.as_deref(), &purpose, || is_unwanted(&orders)).await {
-        Ok(None) => Left { orders, failure: None, snapshot: None, failed_by: None },
-        Ok(Some(made)) => {
+    match make(inner, &function, tenant.as_deref(), &purpose).await {
+        Ok(made) if is_unwanted(&orders) => {
+            made.sandbox.kill().await;
+            Left { orders, failure: None, snapshot: None, failed_by: None }
+        }
+        Ok(made) => {
             if made.lacks_prepared {
                 inner.preparer.expect(Arc::clone(&function));
             }
@@ -133,25 +139,22 @@ pub struct Source<'a> {
 
 /// An instance that loads the function, and nobody calls.
 pub async fn make_for_snapshot(inner: &Arc<Inner>, function: &FunctionSpec) -> Result<Made, InvokeError> {
-    let made = make(inner, function, None, &Purpose::Snapshot, || false).await?;
-    made.ok_or_else(|| InvokeError::Internal("nobody wanted it".to_owned()))
+    make(inner, function, None, &Purpose::Snapshot).await
 }
 
 /// All that a version's instances run, held.
 pub async fn code_of(inner: &Inner, function: &FunctionSpec, served: &Served) -> Result<Code, InvokeError> {
     let mut code = unpack(inner, function).await?;
-    code.find_prepared(inner, prepared_name(function, served, None).as_ref());
+    code.find_prepared(inner, prepared_name(inner, function, served, None).as_ref());
     Ok(code)
 }
 
-/// All that an instance needs, or nothing if it was let go meanwhile.
 async fn make(
     inner: &Arc<Inner>,
     function: &FunctionSpec,
     tenant: Option<&str>,
     purpose: &Purpose,
-    is_unwanted: impl Fn() -> bool,
-) -> Result<Option<Made>, InvokeError> {
+) -> Result<Made, InvokeError> {
     let launch = inner.stock.launch();
     let parts = &inner.parts;
     let served = inner.languages.serve(&function.runtime).await.map_err(InvokeError::CannotRun)?;
@@ -161,7 +164,7 @@ async fn make(
     let template = clone.as_ref().and_then(|(_, waiting)| waiting.as_ref()?.template.clone());
     let (code, key) = tokio::join!(unpack(inner, function), access::key(inner, function, number, template.as_deref()));
     let (mut code, key) = (code?, key.map_err(InvokeError::Internal)?);
-    let prepared_name = prepared_name(function, &served, tenant).filter(|_| takes_prepared(inner, function, &served));
+    let prepared_name = prepared_name(inner, function, &served, tenant);
     let is_wanted = code.find_prepared(inner, prepared_name.as_ref());
     let preparation = if is_wanted { languages::preparation(&served) } else { Preparation::Nothing };
     let log = Arc::new(log_stream(function, inner.parts.clock.now(), number));
@@ -174,7 +177,6 @@ async fn make(
     let extensions = code.extensions();
     let mut shown = None;
     let (mut sandbox, waiting) = match clone {
-        _ if is_unwanted() => return Ok(None),
         Some(clone) => clone,
         None => {
             let spec = spec(inner, &purpose.name(), function, &served, &code);
@@ -182,10 +184,6 @@ async fn make(
             room(inner, spec, &kind(inner, function, &served)).await?
         }
     };
-    if is_unwanted() {
-        sandbox.kill().await;
-        return Ok(None);
-    }
     locate(&sandbox, &mut start);
     let prepared_path = code.prepared_path().map(|path| sandbox.locate(&path));
     if let Some(path) = prepared_path.as_ref().filter(|_| served.family == Family::Java) {
@@ -200,7 +198,7 @@ async fn make(
         held.push(parts.host.serve_api(function, number, listener));
     }
     let api = runtime_api(inner, function, listeners.next(), !start.is_framed, credentials)?;
-    Ok(Some(Made {
+    Ok(Made {
         sandbox,
         served,
         start,
@@ -216,13 +214,7 @@ async fn make(
         extensions,
         log,
         held,
-    }))
-}
-
-/// Whether it is shown what was made ahead.
-fn takes_prepared(inner: &Inner, function: &FunctionSpec, served: &Served) -> bool {
-    let goes_with_it = served.family != Family::Java || languages::takes_archive(function.environment.expose());
-    inner.settings.parked_per_kind > 0 && goes_with_it
+    })
 }
 
 /// Where the operator wants no walls, places are elsewhere.
@@ -289,7 +281,16 @@ pub fn spec(inner: &Inner, suffix: &str, function: &FunctionSpec, served: &Serve
 }
 
 /// The name of what is prepared for a version, if anything is. `tenant` is whom its instance serves alone.
-pub fn prepared_name(function: &FunctionSpec, served: &Served, tenant: Option<&str>) -> Option<PreparedName> {
+pub fn prepared_name(
+    inner: &Inner,
+    function: &FunctionSpec,
+    served: &Served,
+    tenant: Option<&str>,
+) -> Option<PreparedName> {
+    let goes_with_it = served.family != Family::Java || languages::takes_archive(function.environment.expose());
+    if !inner.settings.makes_ahead() || !goes_with_it {
+        return None;
+    }
     let trees: Vec<[u8; 32]> = std::iter::once(&function.code).chain(&function.layers).map(|code| code.hash).collect();
     // A release is one function's, with all its settings.
     let instances = format!("{} {}", function.release, tenant.unwrap_or_default());

@@ -135,6 +135,12 @@ pub const PARKED_PER_KIND: u32 = 2;
 pub const PARKED_PER_KIND_MAX: u32 = 16;
 pub const PARKED_MAX: u32 = 32;
 
+/// Rooms that are made ahead at the same time: so that a slow one keeps no quick one waiting.
+pub const PARKED_AT_ONCE: u32 = 2;
+
+/// How often it is looked at whether those that are held still live.
+pub const PARKED_LOOKED_AT_EVERY: Duration = Duration::from_secs(10);
+
 /// How long making rooms ahead waits for instances that are being started.
 pub const PARK_AFTER_LAUNCH_MAX: Duration = Duration::from_millis(100);
 

@@ -130,13 +130,9 @@ async fn prepare(inner: &Inner, function: &FunctionSpec) {
 
 /// Keeps what a program makes of a version's code; nothing, if it would fail again.
 async fn keep_compiled(inner: &Inner, function: &FunctionSpec) {
-    if inner.settings.parked_per_kind == 0 {
-        // The operator wants nothing that was made ahead.
-        return;
-    }
     let Ok(served) = inner.languages.serve(&function.runtime).await else { return };
     let Preparation::Program(recipe) = languages::preparation(&served) else { return };
-    let Some(name) = launch::prepared_name(function, &served, None) else { return };
+    let Some(name) = launch::prepared_name(inner, function, &served, None) else { return };
     if !matches!(inner.code.prepared(&name), Prepared::Nothing) {
         return;
     }

@@ -76,6 +76,11 @@ impl Settings {
             api_port: 4566,
         }
     }
+
+    /// Whether anything is made before it is asked for: rooms, compiled code, templates.
+    pub(crate) fn makes_ahead(&self) -> bool {
+        self.parked_per_kind > 0
+    }
 }
 
 /// What happens where this machine lacks the version of a language that a function asks for.
@@ -174,10 +179,11 @@ impl Runtime {
             per_kind: settings.parked_per_kind,
             per_kind_max: limits::PARKED_PER_KIND_MAX.max(settings.parked_per_kind),
             total_max: memory::parked_max(settings.memory_bytes).min(settings.parked_max).max(settings.parked_per_kind),
+            making_max: limits::PARKED_AT_ONCE,
         };
         let isolation = parts.isolation.clone();
         let (preparer, expected) = Preparer::new();
-        let (templates, wishes) = Templates::new(settings.parked_per_kind > 0);
+        let (templates, wishes) = Templates::new(settings.makes_ahead());
         let books = Books::new(dispatch_settings(&settings, &isolation), parts.clock.now());
         let inner = Arc::new(Inner {
             stock: Stock::new(isolation, settings.network, settings.api_port, parked, &parts.spawn),
@@ -210,10 +216,11 @@ impl Runtime {
             // From here on, so that no end is missed between looking and waiting.
             ended.as_mut().enable();
             if self.0.books.are_closed() {
-                return;
+                break;
             }
             ended.await;
         }
+        self.0.stock.emptied().await;
     }
 }
 

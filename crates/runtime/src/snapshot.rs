@@ -18,7 +18,6 @@ use tokio::sync::mpsc;
 
 use crate::instance::{self, Order};
 use crate::launch::{self, Purpose};
-use crate::limits::IMAGES_BYTES_MAX;
 use crate::runtime::Inner;
 use crate::stock::Kind;
 use crate::template::Owner;
@@ -55,7 +54,7 @@ pub async fn make(inner: &Arc<Inner>, function: &Arc<FunctionSpec>) -> Result<()
     if inner.templates.keep(&owner, Arc::clone(&template)) {
         inner.stock.expect(&Kind::Clone(template));
     }
-    for template in inner.templates.clear(IMAGES_BYTES_MAX) {
+    for template in inner.templates.clear(inner.memory.images_max().min(inner.settings.image_bytes_max)) {
         inner.stock.forget(&Kind::Clone(template));
     }
     Ok(())

@@ -43,7 +43,7 @@ use crate::limits::{
 use crate::logs::{Output, Written};
 use crate::runtime::{Inner, Key};
 use crate::snapshot;
-use crate::stock::Kind;
+use crate::stock::{Kind, WaitError, Waiting};
 
 const WATCH: &str = include_str!("../bootstraps/python/watch.py");
 
@@ -231,10 +231,8 @@ enum TemplateError {
     Unfit(String),
     #[error("start a sandbox")]
     Start(#[from] sandbox::StartError),
-    #[error("open pipes for a runtime")]
-    Pipes(#[from] io::Error),
-    #[error("run a runtime")]
-    Run(#[from] sandbox::RunError),
+    #[error(transparent)]
+    Wait(#[from] WaitError),
     #[error("get its code or its key: {0}")]
     Parts(String),
     #[error("load it in time")]
@@ -428,7 +426,7 @@ async fn make(
     if !code.extensions().is_empty() {
         return Err(TemplateError::Unfit("has extensions".to_owned()));
     }
-    code.find_prepared(inner, launch::prepared_name(function, served, None).as_ref());
+    code.find_prepared(inner, launch::prepared_name(inner, function, served, None).as_ref());
     let log = launch::log_stream(function, inner.parts.clock.now(), number);
     let initialization = Initialization::OnDemand;
     let env = Source { function, served, code: &code, key: &key, log: &log, initialization, token: None }
@@ -441,13 +439,7 @@ async fn make(
     // Nobody answers there: an import that asks for something has no template.
     drop(sandbox.take_listeners());
 
-    let mut output = Output::default();
-    let (program, connection) = start.runtime(&mut output)?;
-    let mut connection = connection.ok_or(TemplateError::Late)?;
-    let process = sandbox.run(program).await?;
-    if !connection.parked().await {
-        return Err(TemplateError::Unfit("did not start".to_owned()));
-    }
+    let Waiting { process, mut connection, mut output, .. } = Waiting::start(&sandbox, &start).await?;
     connection.init_template(&env, code.prepared_path().as_deref(), WATCH);
     let printed = load(&mut connection, &mut output).await?;
     let image = take(&sandbox, process).await?;

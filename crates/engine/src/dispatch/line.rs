@@ -209,6 +209,14 @@ mod tests {
         GiveBack(prop::sample::Index),
     }
 
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (0..4_u8, prop::bool::weighted(0.3)).prop_map(|(key, is_ahead)| Step::Enter(key, is_ahead)),
+            1 => any::<prop::sample::Index>().prop_map(Step::Leave),
+            3 => any::<prop::sample::Index>().prop_map(Step::GiveBack),
+        ]
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -216,12 +224,7 @@ mod tests {
         /// waits for one turn of the others at most.
         #[test]
         fn turns_are_fair_in_any_order(
-            most in 1..5_usize, ahead_max in 1..3_usize,
-            steps in prop::collection::vec(prop_oneof![
-                4 => (0..4_u8, prop::bool::weighted(0.3)).prop_map(|(key, is_ahead)| Step::Enter(key, is_ahead)),
-                1 => any::<prop::sample::Index>().prop_map(Step::Leave),
-                3 => any::<prop::sample::Index>().prop_map(Step::GiveBack),
-            ], 0..200),
+            most in 1..5_usize, ahead_max in 1..3_usize, steps in prop::collection::vec(step(), 0..200),
         ) {
             let mut line = Line::new(Places { most, ahead_max });
             let mut waiting: Vec<Waiting> = Vec::new();

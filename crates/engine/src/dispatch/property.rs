@@ -264,11 +264,7 @@ impl Model {
                 (seen.is_ready, seen.starts_until) = (true, None);
                 self.event(Event::Ready { instance });
             }
-            Step::Waits(pick) if !ids.is_empty() => {
-                let instance = ids[pick.index(ids.len())];
-                self.instances.get_mut(&instance).unwrap().starts_until = None;
-                self.event(Event::Waits { instance });
-            }
+            Step::Waits(pick) if !ids.is_empty() => self.waits(ids[pick.index(ids.len())]),
             Step::Free { lease, wall, is_spent } => {
                 let leases = self.instances.iter();
                 let leases: Vec<(InstanceId, AskId)> =
@@ -312,6 +308,11 @@ impl Model {
             Step::After(micros) => self.pass(Duration::from_micros(micros)),
             Step::Ready(_) | Step::Waits(_) | Step::Ended { .. } | Step::Weighed(..) => {}
         }
+    }
+
+    fn waits(&mut self, instance: InstanceId) {
+        self.instances.get_mut(&instance).unwrap().starts_until = None;
+        self.event(Event::Waits { instance });
     }
 
     fn end(&mut self, instance: InstanceId, failed: bool) {

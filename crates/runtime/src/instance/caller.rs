@@ -5,9 +5,9 @@
 use base::ports::{InvokeError, Invoked};
 use tokio::time::Instant;
 
-use super::Reply;
+use super::{Instance, Reply};
 use crate::environment::Answer;
-use crate::limits::ANSWER_HELD_MAX;
+use crate::limits::{ANSWER_HELD_MAX, CREDIT_BYTES};
 use crate::response::{Feed, Whole, stream};
 
 #[derive(Default)]
@@ -94,6 +94,22 @@ impl Caller {
             }
             (Who::Taking(feed), Answer::End { log_tail, error }) => feed.end(log_tail, error),
             (Who::Taking(_) | Who::Nobody, _) => {}
+        }
+    }
+}
+
+impl Instance {
+    /// Answers what was held back. What a function goes on to write behind the end of its answer goes nowhere, at once.
+    pub(super) fn answer_held(&mut self) {
+        if self.caller.answer_held() {
+            self.transport.grant(CREDIT_BYTES);
+        }
+    }
+
+    /// A response that nobody takes in pieces is taken as it comes.
+    pub(super) fn let_send(&mut self, bytes: usize) {
+        if !self.caller.is_taking() {
+            self.transport.grant(u64::try_from(bytes).unwrap_or(u64::MAX));
         }
     }
 }

@@ -32,7 +32,7 @@ use crate::environment::{Command, Environment, Event, Said, Who};
 use crate::frames::Connection;
 use crate::http::{Api, Heard};
 use crate::languages::Advice;
-use crate::limits::{CLEAR_TIMEOUT, CREDIT_BYTES, DELIVERY_BEFORE_FREEZE_MAX, FREEZE_AFTER, PREPARE_BEFORE_FREEZE_MAX};
+use crate::limits::{CLEAR_TIMEOUT, DELIVERY_BEFORE_FREEZE_MAX, FREEZE_AFTER, PREPARE_BEFORE_FREEZE_MAX};
 use crate::logs::{Output, Written};
 use crate::prepare::Handover;
 use crate::stock::{Launch, Waiting};
@@ -449,20 +449,6 @@ impl Instance {
             Who::Extension(name) => Event::ExtensionExited { name, exit },
         };
         self.step(event).await;
-    }
-
-    /// Answers what was held back. What a function goes on to write behind the end of its answer goes nowhere, at once.
-    fn answer_held(&mut self) {
-        if self.caller.answer_held() {
-            self.transport.grant(CREDIT_BYTES);
-        }
-    }
-
-    /// A response that nobody takes in pieces is taken as it comes.
-    fn let_send(&mut self, bytes: usize) {
-        if !self.caller.is_taking() {
-            self.transport.grant(u64::try_from(bytes).unwrap_or(u64::MAX));
-        }
     }
 
     /// Steps the environment, and carries out its commands and what follows from them.

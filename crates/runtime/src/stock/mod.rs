@@ -2,8 +2,8 @@
 //! function. A cold start that finds one shows it the code, gives it the function's limits and its environment, and is
 //! spared the rest.
 //!
-//! `policy` says how many of which kind. They are made one after the other, with a small share of the CPU, and not
-//! while somebody's instance is being started.
+//! `policy` says how many of which kind. They are made a few at a time, with a small share of the CPU, and not while
+//! somebody's instance is being started.
 //!
 //! Invariants: nothing of any function is in a parked room, where the interpreter and our bootstrap run, unless it is a
 //! clone, which is for that version and tenant alone. A room is handed out once, to one instance, and never comes back.
@@ -20,18 +20,20 @@ use std::task::{Context, Waker};
 use base::{Spawn, with_causes};
 use parking_lot::Mutex;
 use sandbox::{Cpu, Isolation, Limits as RoomLimits, Mount, Network, ProcessId, Sandbox, Spec};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::frames::Connection;
 use crate::instance::Start;
-use crate::limits::{AHEAD_CPU_MILLIS, PARK_AFTER_LAUNCH_MAX, PARK_MEMORY_BYTES, SANDBOX_START_TIMEOUT};
+use crate::limits::{
+    AHEAD_CPU_MILLIS, PARK_AFTER_LAUNCH_MAX, PARK_MEMORY_BYTES, PARKED_LOOKED_AT_EVERY, SANDBOX_START_TIMEOUT,
+};
 use crate::logs::Output;
 use crate::template::Template;
 use crate::variables::RUNTIME_API_PORT;
 
 pub use policy::Limits;
-use policy::{Next, Policy};
+use policy::{Next, Policy, Shelved};
 
 /// What a parked room can become.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +44,27 @@ pub enum Kind {
     Runtime(Arc<Recipe>),
     /// An instance of the version that this is a template of.
     Clone(Arc<Template>),
+}
+
+/// What may stand in for each other when there are too many kinds.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Group {
+    Room,
+    /// All of one of AWS's runtimes, which some start in another way for each size of memory.
+    Runtime(Option<String>),
+    Clone,
+}
+
+impl Shelved for Kind {
+    type Group = Group;
+
+    fn group(&self) -> Group {
+        match self {
+            Kind::Room => Group::Room,
+            Kind::Runtime(recipe) => Group::Runtime(recipe.env.get("AWS_EXECUTION_ENV").cloned()),
+            Kind::Clone(_) => Group::Clone,
+        }
+    }
 }
 
 /// How a runtime is started before it is known for which function. Its content is its identity.
@@ -76,6 +99,9 @@ pub struct Stock {
     table: Mutex<Table>,
     poked: Arc<Notify>,
     launches_over: Notify,
+    /// Whether it is. Whoever makes something listens.
+    closed: watch::Sender<bool>,
+    spawn: Arc<dyn Spawn>,
 }
 
 struct Table {
@@ -91,16 +117,23 @@ struct Table {
 enum ParkError {
     #[error("start a room")]
     Start(#[from] sandbox::StartError),
+    #[error(transparent)]
+    Wait(#[from] WaitError),
+    #[error("begin where its template is")]
+    Image(#[from] sandbox::ImageError),
+    #[error("do so in time")]
+    Late,
+}
+
+/// Why no runtime waits.
+#[derive(Debug, thiserror::Error)]
+pub enum WaitError {
     #[error("open pipes for a runtime")]
     Pipes(#[source] std::io::Error),
     #[error("run a runtime")]
     Run(#[from] sandbox::RunError),
-    #[error("begin where its template is")]
-    Image(#[from] sandbox::ImageError),
     #[error("hear from a runtime that it waits")]
     Silent,
-    #[error("do so in time")]
-    Late,
 }
 
 /// An instance that is being started, or loads its function, while it lives.
@@ -127,9 +160,15 @@ impl Stock {
             table: Mutex::new(table),
             poked: Arc::clone(&poked),
             launches_over: Notify::new(),
+            closed: watch::Sender::new(false),
+            spawn: Arc::clone(spawn),
         });
         spawn.spawn("stock", Box::pin(tend(Arc::downgrade(&stock), poked)));
         stock
+    }
+
+    fn holds_any(&self) -> bool {
+        !self.table.lock().held.is_empty()
     }
 
     /// What every room is, but for what it shows.
@@ -168,16 +207,21 @@ impl Stock {
     }
 
     fn take_only(&self, kind: &Kind) -> Option<Parked> {
-        let mut table = self.table.lock();
-        let mut has = table.policy.take(self.began.elapsed(), kind);
-        while has {
-            let parked = table.pop(kind)?;
-            if parked.is_whole() {
-                return Some(parked);
-            }
-            has = table.policy.take_another(kind);
+        let mut parked = {
+            let mut table = self.table.lock();
+            let has = table.policy.take(self.began.elapsed(), kind);
+            if has { table.pop(kind) } else { None }
+        }?;
+        while !parked.is_whole() {
+            // The other one goes when nobody waits for the table.
+            let another = {
+                let mut table = self.table.lock();
+                let has = table.policy.take_another(kind);
+                if has { table.pop(kind) } else { None }
+            };
+            parked = another?;
         }
-        None
+        Some(parked)
     }
 
     /// One of this kind may be asked for soon.
@@ -195,33 +239,53 @@ impl Stock {
     }
 
     /// Holds nothing any more.
-    #[expect(clippy::mutable_key_type, reason = "a template is told by its number, which stays")]
     pub fn close(&self) {
         let mut table = self.table.lock();
         table.is_closed = true;
         // A kind may be a template, which holds its image and its key.
         table.policy.clear();
-        let held = std::mem::take(&mut table.held);
+        let (held, gone) = (std::mem::take(&mut table.held), table.policy.take_gone());
         drop(table);
-        drop(held);
+        drop((held, gone));
+        self.closed.send_replace(true);
         self.poked.notify_one();
+    }
+
+    /// Waits until nothing is being made any more, once it is closed.
+    pub async fn emptied(&self) {
+        self.closed.closed().await;
     }
 
     fn next(&self) -> Option<Next<Kind>> {
         let mut table = self.table.lock();
-        (!table.is_closed).then(|| table.policy.next(self.began.elapsed()))
+        let dead = table.take_dead();
+        let next = (!table.is_closed).then(|| table.policy.next(self.began.elapsed()));
+        // A kind may be a template, which holds its image and its key.
+        let gone = table.policy.take_gone();
+        drop(table);
+        drop((dead, gone));
+        next
     }
 
-    async fn make(&self, kind: Kind) {
-        self.wait_for_launches().await;
-        let made = timeout(SANDBOX_START_TIMEOUT, self.park(&kind)).await.unwrap_or(Err(ParkError::Late));
+    async fn make(&self, kind: Kind, closed: &mut watch::Receiver<bool>) {
+        let park = async {
+            self.wait_for_launches().await;
+            timeout(SANDBOX_START_TIMEOUT, self.park(&kind)).await.unwrap_or(Err(ParkError::Late))
+        };
+        let made = tokio::select! {
+            made = park => made,
+            _ = closed.wait_for(|is_closed| *is_closed) => return,
+        };
         let mut table = self.table.lock();
         match made {
             Ok(parked) if !table.is_closed => {
                 table.policy.made(&kind);
                 table.held.entry(kind).or_default().push(parked);
             }
-            Ok(_) => {}
+            Ok(late) => {
+                drop(table);
+                drop(late);
+            }
             Err(error) => {
                 table.policy.failed(self.began.elapsed(), &kind);
                 drop(table);
@@ -279,15 +343,8 @@ impl Stock {
         let mounts = recipe.mounts.iter().cloned();
         spec.mounts = mounts.map(|(host, inside)| Mount { host, inside }).collect();
         let sandbox = self.isolation.start(spec).await?;
-        let mut output = Output::default();
-        let start = Start::parked(recipe);
-        let (program, connection) = start.runtime(&mut output).map_err(ParkError::Pipes)?;
-        let mut connection = connection.ok_or(ParkError::Silent)?;
-        let process = sandbox.run(program).await?;
-        if !connection.parked().await {
-            return Err(ParkError::Silent);
-        }
-        Ok(Parked { sandbox, runtime: Some(Waiting { process, connection, output, template: None }) })
+        let runtime = Some(Waiting::start(&sandbox, &Start::parked(recipe)).await?);
+        Ok(Parked { sandbox, runtime })
     }
 
     async fn park_clone(&self, spec: Spec, template: &Arc<Template>) -> Result<Parked, ParkError> {
@@ -295,8 +352,8 @@ impl Stock {
         let spec = Spec { mounts: template.mounts.clone(), limits, ..spec };
         let sandbox = self.isolation.start(spec).await?;
         let mut output = Output::default();
-        let (program, connection) = template.start().runtime(&mut output).map_err(ParkError::Pipes)?;
-        let connection = connection.ok_or(ParkError::Silent)?;
+        let (program, connection) = template.start().runtime(&mut output).map_err(WaitError::Pipes)?;
+        let connection = connection.ok_or(WaitError::Silent)?;
         let process = sandbox.resume(&template.image(), program).await?;
         let template = Some(Arc::clone(template));
         Ok(Parked { sandbox, runtime: Some(Waiting { process, connection, output, template }) })
@@ -307,17 +364,28 @@ impl Stock {
 async fn tend(stock: Weak<Stock>, poked: Arc<Notify>) {
     loop {
         let Some(alive) = stock.upgrade() else { return };
+        let mut closed = alive.closed.subscribe();
         let wakeup = match alive.next() {
             None => return,
             Some(Next::Make(kind)) => {
-                alive.make(kind).await;
+                let stock = Arc::clone(&alive);
+                let make = async move {
+                    stock.make(kind, &mut closed).await;
+                    drop(closed);
+                    stock.poked.notify_one();
+                };
+                alive.spawn.spawn("stock's maker", Box::pin(make));
                 continue;
             }
             Some(Next::Discard(kind)) => {
-                drop(alive.table.lock().pop(&kind));
+                let discarded = alive.table.lock().pop(&kind);
+                drop(discarded);
                 continue;
             }
-            Some(Next::Wait(until)) => until.and_then(|until| alive.began.checked_add(until)),
+            Some(Next::Wait(until)) => {
+                let look = Instant::now().checked_add(PARKED_LOOKED_AT_EVERY).filter(|_| alive.holds_any());
+                until.and_then(|until| alive.began.checked_add(until)).into_iter().chain(look).min()
+            }
         };
         drop(alive);
         match wakeup {
@@ -347,6 +415,19 @@ impl Drop for Launch {
 }
 
 impl Table {
+    /// Takes out what has died, as far as anybody has heard.
+    fn take_dead(&mut self) -> Vec<Parked> {
+        let mut dead = Vec::new();
+        for (kind, held) in &mut self.held {
+            for parked in held.extract_if(.., |parked| !parked.is_whole()) {
+                self.policy.lost(kind);
+                dead.push(parked);
+            }
+        }
+        self.held.retain(|_, held| !held.is_empty());
+        dead
+    }
+
     fn pop(&mut self, kind: &Kind) -> Option<Parked> {
         let held = self.held.get_mut(kind)?;
         let parked = held.pop();
@@ -354,6 +435,21 @@ impl Table {
             self.held.remove(kind);
         }
         parked
+    }
+}
+
+impl Waiting {
+    /// Starts a runtime in a room, and waits until it waits for its function.
+    pub async fn start(sandbox: &Sandbox, start: &Start) -> Result<Waiting, WaitError> {
+        let mut output = Output::default();
+        let (program, connection) = start.runtime(&mut output).map_err(WaitError::Pipes)?;
+        let mut connection = connection.ok_or(WaitError::Silent)?;
+        let process = sandbox.run(program).await?;
+        if connection.parked().await {
+            Ok(Waiting { process, connection, output, template: None })
+        } else {
+            Err(WaitError::Silent)
+        }
     }
 }
 
