@@ -422,10 +422,8 @@ impl Made {
             instance: self.log.name.clone(),
             initialization: self.initialization,
         };
-        let sandbox = Arc::new(self.sandbox);
-        inner.memory.begins(id, &sandbox);
         Body {
-            sandbox,
+            sandbox: inner.memory.weighing(id, self.sandbox),
             environment: Environment::new(function.timeout, writer, self.extensions),
             start: self.start,
             waiting: self.waiting,

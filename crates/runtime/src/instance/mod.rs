@@ -301,15 +301,9 @@ impl Instance {
             }
             Happened::Timer(Timer::HeldLong) => return self.answer_held(),
             Happened::Timer(Timer::IdleShort) => {
-                if self.prepares() {
-                    return;
+                if !self.prepares() {
+                    self.stand_still();
                 }
-                // Where the host lends no freezer it runs on.
-                if let Err(error) = self.sandbox.freeze() {
-                    tracing::debug!(%error, "failed to freeze an instance");
-                }
-                self.is_frozen.send_replace(true);
-                self.weigh();
                 return;
             }
         };
