@@ -26,11 +26,12 @@ const SETTLED: Duration = Duration::from_millis(1500);
 /// Functions that are never called.
 const UNCALLED: [usize; 2] = [1_000, 10_000];
 
-/// The small machine: so much memory, so many functions, each called once a minute. In the first minute all are cold and
-/// the cores have enough to do; those that follow are shorter, where nothing but memory can be why one is cold.
+/// The small machine: so much memory, so many functions, each called once a minute. In the first minute all are cold, in
+/// the second nobody knows yet how often each is called. Shorter ones would ask for more starts than two cores can do,
+/// where not all fit.
 const SMALL_BYTES: u64 = 4 << 30;
 const SMALL_FUNCTIONS: usize = 1_000;
-const SMALL_MINUTES: [u64; 4] = [60, 20, 20, 20];
+const SMALL_MINUTES: [u64; 4] = [60; 4];
 /// What functions are configured with, in turn.
 const SMALL_MEMORY_MB: [u32; 3] = [128, 256, 512];
 /// Beyond it a call counts as not answered: a server that is short of memory must say so.
@@ -202,7 +203,7 @@ fn small_machine(functions: &[Function], minutes: &[u64]) -> Result<()> {
     }
     let mut ends = Vec::new();
     println!(
-        "\n{SMALL_FUNCTIONS} functions on a machine of {} GiB, each called once a minute; minutes of a few seconds behind the first\n\
+        "\n{SMALL_FUNCTIONS} functions on a machine of {} GiB, each called once a minute\n\
          {:<8}{:<8}{:<9}{:>8}{:>8}{:>9}{:>9}{:>10}{:>10}",
         SMALL_BYTES >> 30,
         "minute",

@@ -515,10 +515,10 @@ impl Made {
             instance: self.log.name.clone(),
             initialization: self.initialization,
         };
-        let sandbox = Arc::new(self.sandbox);
-        if let Purpose::Orders(id, _) = *purpose {
-            inner.memory.begins(id, &sandbox);
-        }
+        let sandbox = match *purpose {
+            Purpose::Orders(id, _) => inner.memory.weighing(id, self.sandbox),
+            Purpose::Snapshot => Arc::new(self.sandbox),
+        };
         Body {
             sandbox,
             environment: Environment::new(function.timeout, writer, self.extensions, self.beginning),

@@ -63,8 +63,10 @@ impl Scales {
     }
 
     /// An instance takes what it needs, until `is_over`.
-    pub fn begins(&self, instance: InstanceId, sandbox: &Arc<Sandbox>) {
-        self.taking.lock().insert(instance, (Arc::downgrade(sandbox), 0));
+    pub fn weighing(&self, instance: InstanceId, sandbox: Sandbox) -> Arc<Sandbox> {
+        let sandbox = Arc::new(sandbox);
+        self.taking.lock().insert(instance, (Arc::downgrade(&sandbox), 0));
+        sandbox
     }
 
     pub fn is_over(&self, instance: InstanceId) {

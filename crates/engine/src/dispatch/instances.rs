@@ -23,6 +23,7 @@ impl Dispatch {
         let (pool, took) = (row.pool, now.since(row.started));
         self.functions[self.pools[pool].function].cold.add(took);
         self.warmed(instance);
+        self.instances[instance].rested = now;
         if !self.settings.are_weighed || self.instances[instance].is_idle() {
             self.taken(instance);
         }

@@ -6,6 +6,7 @@
 //! and what it read of files is the host's to take.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use base::Timestamp;
 
@@ -20,6 +21,9 @@ impl Instance {
         self.bytes.saturating_sub(self.shown)
     }
 }
+
+/// What an instance has not taken so long after it got its first invocation, it will not take soon.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 pub struct Memory {
@@ -128,7 +132,12 @@ impl Dispatch {
                 row.shown = *bytes;
                 // It takes more than such instances did up to now.
                 row.bytes = row.bytes.max(*bytes);
+                let is_long_ready = row.state == State::Ready && now.since(row.rested) >= SETTLED_AFTER;
                 self.memory.recount(&self.instances[*instance], before);
+                if is_long_ready {
+                    self.weigh(*instance, *bytes);
+                    self.taken(*instance);
+                }
             }
         }
         while self.memory.room() < 0 && self.shed(now, out) {}

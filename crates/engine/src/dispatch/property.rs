@@ -295,12 +295,7 @@ impl Model {
                 let pool = self.pool(wanted.clone());
                 self.event(Event::Provide { pool, count });
             }
-            Step::Memory(mib) => {
-                // Some of those that start have taken something of what is not available.
-                let starting = self.instances.iter().filter(|(_, seen)| !seen.is_ready || !seen.leases.is_empty());
-                let shown = starting.step_by(2).map(|(id, _)| (*id, mib << 17)).collect();
-                self.event(Event::Memory { available_bytes: mib << 20, total_bytes: 2_000 << 20, shown });
-            }
+            Step::Memory(mib) => self.tell(mib),
             Step::Weighed(pick, mib) if !ids.is_empty() => {
                 self.event(Event::Weighed { instance: ids[pick.index(ids.len())], bytes: mib << 20 });
             }
@@ -313,6 +308,13 @@ impl Model {
     fn waits(&mut self, instance: InstanceId) {
         self.instances.get_mut(&instance).unwrap().starts_until = None;
         self.event(Event::Waits { instance });
+    }
+
+    /// Some of those that start have taken something of what is not available.
+    fn tell(&mut self, mib: u64) {
+        let starting = self.instances.iter().filter(|(_, seen)| !seen.is_ready || !seen.leases.is_empty());
+        let shown = starting.step_by(2).map(|(id, _)| (*id, mib << 17)).collect();
+        self.event(Event::Memory { available_bytes: mib << 20, total_bytes: 2_000 << 20, shown });
     }
 
     fn end(&mut self, instance: InstanceId, failed: bool) {

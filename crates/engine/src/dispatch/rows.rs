@@ -105,7 +105,7 @@ pub struct Instance {
     pub rank: (u64, u64),
     /// It came where memory was short, and has not been worth a place yet.
     pub is_guest: bool,
-    /// When it had nothing to do any more.
+    /// When it was ready, and then when it had nothing to do any more.
     pub rested: Timestamp,
     pub queued: Option<(u64, u64)>,
     /// Which telling of the host's memory was the last before it had taken what it holds.

@@ -345,9 +345,15 @@ fn one_that_runs_for_the_first_time_has_not_taken_all_yet() {
          ask 3 h -> throttle 3 by Concurrency, forget h
          memory 210 1000 1 90
          ask 3 h -> throttle 3 by Concurrency, forget h
+         memory 290 1000 1 10
+         ask 3 h -> throttle 3 by Concurrency, forget h
+         after 1000
+         memory 310 1000 1 10
+         ask 5 h -> start 3 for 5
+         ended 3 -> forget h
          free 1 1 100 90
          memory 300 1000
-         ask 4 h -> start 3 for 4";
+         ask 4 h -> start 4 for 4";
     check(Settings { are_weighed: true, ..settings() }, script);
     // Where nobody weighs them, the host shows all of one that is ready.
     let weighed_by_nobody = "memory 300 1000

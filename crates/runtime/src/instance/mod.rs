@@ -331,15 +331,9 @@ impl Instance {
             Happened::Timer(Timer::Progress) => return self.look_at_init(),
             Happened::Timer(Timer::PreparesLong) => return self.forgo(),
             Happened::Timer(Timer::IdleShort) => {
-                if self.prepares() {
-                    return;
+                if !self.prepares() {
+                    self.stand_still();
                 }
-                // Where the host lends no freezer it runs on.
-                if let Err(error) = self.sandbox.freeze() {
-                    tracing::debug!(%error, "failed to freeze an instance");
-                }
-                self.is_frozen.send_replace(true);
-                self.weigh();
                 return;
             }
         };

@@ -39,8 +39,13 @@ impl Instance {
         None
     }
 
-    /// Tells what the host would get back, now that nobody waits for anything.
-    pub(super) fn weigh(&self) {
+    /// Until it is called; and tells what the host would get back, now that nobody waits for anything.
+    pub(super) fn stand_still(&mut self) {
+        // Where the host lends no freezer it runs on.
+        if let Err(error) = self.sandbox.freeze() {
+            tracing::debug!(%error, "failed to freeze an instance");
+        }
+        self.is_frozen.send_replace(true);
         if let Some(bytes) = self.sandbox.held_bytes() {
             self.home.weighed(bytes);
         }
