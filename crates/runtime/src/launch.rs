@@ -156,9 +156,8 @@ async fn make(
     purpose: &Purpose,
 ) -> Result<Made, InvokeError> {
     let launch = inner.stock.launch();
-    let parts = &inner.parts;
     let served = inner.languages.serve(&function.runtime).await.map_err(InvokeError::CannotRun)?;
-    let number = parts.chance.uuid();
+    let number = inner.parts.chance.uuid();
     let began = Instant::now();
     let clone = clone(inner, function, &served, tenant, purpose).await;
     let template = clone.as_ref().and_then(|(_, waiting)| waiting.as_ref()?.template.clone());
@@ -166,7 +165,7 @@ async fn make(
     let (mut code, key) = (code?, key.map_err(InvokeError::Internal)?);
     let prepared_name = prepared_name(inner, function, &served, tenant);
     let is_wanted = code.find_prepared(inner, prepared_name.as_ref());
-    let preparation = if is_wanted { languages::preparation(&served) } else { Preparation::Nothing };
+    let preparation = preparation(&served, is_wanted);
     let log = Arc::new(log_stream(function, inner.parts.clock.now(), number));
     let (initialization, beginning) = begins(function, purpose, clone.is_some().then(|| began.elapsed()));
     let token = access::token(inner, function, template.as_deref());
@@ -175,14 +174,9 @@ async fn make(
         Source { function, served: &served, code: &code, key: &key, log: &log, initialization, token: asks }
             .start(inner.settings.api_port);
     let extensions = code.extensions();
-    let mut shown = None;
-    let (mut sandbox, waiting) = match clone {
-        Some(clone) => clone,
-        None => {
-            let spec = spec(inner, &purpose.name(), function, &served, &code);
-            shown = Some((spec.mounts.clone(), spec.limits.clone()));
-            room(inner, spec, &kind(inner, function, &served)).await?
-        }
+    let ((mut sandbox, waiting), shown) = match clone {
+        Some(clone) => (clone, None),
+        None => fresh(inner, function, purpose, &served, &code).await?,
     };
     locate(&sandbox, &mut start);
     let prepared_path = code.prepared_path().map(|path| sandbox.locate(&path));
@@ -195,7 +189,7 @@ async fn make(
     let credentials = token.clone().map(|token| access::credentials(inner, token, &key, beginning));
     let mut held: Vec<Box<dyn std::any::Any + Send>> = vec![Box::new(code), Box::new(template), key.lease];
     if let Some(listener) = listeners.next() {
-        held.push(parts.host.serve_api(function, number, listener));
+        held.push(inner.parts.host.serve_api(function, number, listener));
     }
     let api = runtime_api(inner, function, listeners.next(), !start.is_framed, credentials)?;
     Ok(Made {
@@ -215,6 +209,23 @@ async fn make(
         log,
         held,
     })
+}
+
+fn preparation(served: &Served, is_wanted: bool) -> Preparation {
+    if is_wanted { languages::preparation(served) } else { Preparation::Nothing }
+}
+
+/// A room for it, and what that shows and is held to.
+async fn fresh(
+    inner: &Inner,
+    function: &FunctionSpec,
+    purpose: &Purpose,
+    served: &Served,
+    code: &Code,
+) -> Result<((Sandbox, Option<Waiting>), Option<(Vec<Mount>, Limits)>), InvokeError> {
+    let spec = spec(inner, &purpose.name(), function, served, code);
+    let shown = (spec.mounts.clone(), spec.limits.clone());
+    Ok((room(inner, spec, &kind(inner, function, served)).await?, Some(shown)))
 }
 
 /// Where the operator wants no walls, places are elsewhere.
@@ -490,15 +501,12 @@ impl Made {
         let may_have_template =
             (self.served.family == Family::Python || self.beginning == Beginning::Anew) && self.extensions.is_empty();
         let wishes = may_have_template && !is_clone && !inner.templates.is_closed();
+        let (wishes, prepared_name) = (AtomicBool::new(wishes), self.prepared_name);
         let home: Box<dyn Home> = match *purpose {
-            Purpose::Orders(id, _) => Box::new(Place {
-                inner: Arc::clone(inner),
-                id,
-                prepared_name: self.prepared_name,
-                function: Arc::clone(function),
-                tenant,
-                wishes: AtomicBool::new(wishes),
-            }),
+            Purpose::Orders(id, _) => {
+                let (inner, function) = (Arc::clone(inner), Arc::clone(function));
+                Box::new(Place { inner, id, prepared_name, function, tenant, wishes })
+            }
             Purpose::Snapshot => Box::new(NoPlace),
         };
         if let Some(warning) = &self.served.warning {

@@ -51,15 +51,10 @@ impl Writer {
             }
             Line::RestoreStart => (Some(Level::Info), "restoreStart", self.itself().into()),
             Line::RestoreRuntimeDone { failure } => {
-                let mut record = Map::new();
-                judge(&mut record, *failure);
-                (Level::Debug.unless(failure.is_some()), "restoreRuntimeDone", record.into())
+                (Level::Debug.unless(failure.is_some()), "restoreRuntimeDone", restore(None, *failure).into())
             }
             Line::RestoreReport { took, failure } => {
-                let mut record = Map::new();
-                judge(&mut record, *failure);
-                record.insert("metrics".into(), json!({ "durationMs": rounded(*took) }));
-                (Level::Info.unless(failure.is_some()), "restoreReport", record.into())
+                (Level::Info.unless(failure.is_some()), "restoreReport", restore(Some(*took), *failure).into())
             }
             Line::Extension { name, state, events, error_type } => {
                 let mut record = Map::new();
@@ -71,14 +66,7 @@ impl Writer {
                 }
                 (Level::Info.unless(error_type.is_some()), "extension", record.into())
             }
-            Line::Subscribed { api, name, types } => {
-                let kind = match api {
-                    Api::Telemetry => "telemetrySubscription",
-                    Api::Logs => "logsSubscription",
-                };
-                let types: Vec<_> = types.iter().copied().map(Category::word).collect();
-                (Some(Level::Info), kind, json!({ "name": name, "state": "Subscribed", "types": types }))
-            }
+            Line::Subscribed { api, name, types } => subscribed(*api, name, types),
             Line::LogsDropped { records, bytes } => {
                 let record = json!({ "reason": DROPPED, "droppedRecords": records, "droppedBytes": bytes });
                 (Some(Level::Warn), "logsDropped", record)
@@ -168,6 +156,24 @@ fn init(initialization: Initialization, phase: Phase, failure: Option<Failure<'_
     record.insert("initializationType".into(), initialization.word().into());
     record.insert("phase".into(), phase.word().into());
     judge(&mut record, failure);
+    record
+}
+
+fn subscribed(api: Api, name: &str, types: &[Category]) -> (Option<Level>, &'static str, Value) {
+    let kind = match api {
+        Api::Telemetry => "telemetrySubscription",
+        Api::Logs => "logsSubscription",
+    };
+    let types: Vec<_> = types.iter().copied().map(Category::word).collect();
+    (Some(Level::Info), kind, json!({ "name": name, "state": "Subscribed", "types": types }))
+}
+
+fn restore(took: Option<Duration>, failure: Option<Failure<'_>>) -> Map<String, Value> {
+    let mut record = Map::new();
+    judge(&mut record, failure);
+    if let Some(took) = took {
+        record.insert("metrics".into(), json!({ "durationMs": rounded(took) }));
+    }
     record
 }
 

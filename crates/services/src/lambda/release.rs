@@ -13,7 +13,7 @@ use super::layer::used::{self, LayerShown};
 use super::runtime;
 use super::settings::{
     AcceleratorConfig, CapacityProviderConfig, DeadLetterConfig, DurableConfig, EphemeralStorage, FileSystemConfig,
-    ImageConfig, LoggingConfig, RuntimeConfig, Settings, TenancyConfig, TracingConfig, Variables, VpcConfig,
+    ImageConfig, LoggingConfig, RuntimeConfig, Settings, SnapStart, TenancyConfig, TracingConfig, Variables, VpcConfig,
 };
 use super::snap_start::{self, Snap};
 use crate::{Cloud, Ctx};
@@ -180,6 +180,21 @@ impl Status {
     }
 }
 
+impl SnapStartShown {
+    fn of(given: SnapStart, snap: &Snap) -> Self {
+        Self { apply_on: given.apply_on, optimization_status: if *snap == Snap::On { "On" } else { "Off" } }
+    }
+}
+
+/// The settled revision is the stored one; the answer to a change shows one that is history already.
+fn shown_revision(ctx: &Ctx, snap: &Snap, phase: Phase, stored: Uuid) -> Uuid {
+    match snap {
+        Snap::Pending(while_pending) => *while_pending,
+        _ if phase.is_transition() => ctx.cx.id(),
+        _ => stored,
+    }
+}
+
 /// Only such a state, or such an update, has a reason.
 fn is_unsettled(state: Option<&str>) -> bool {
     matches!(state, Some("Pending" | "InProgress" | "Failed"))
@@ -226,12 +241,7 @@ impl Release {
         let variables = settings.variables(ctx, &function.owner(ctx)).await?;
         let snap = snap_start::look(ctx, function, &version, &settings).await?;
         let status = Status::of(phase).with(&snap, phase);
-        // The settled revision is the stored one; the answer to a change shows one that is history already.
-        let revision = match snap {
-            Snap::Pending(while_pending) => while_pending,
-            _ if phase.is_transition() => ctx.cx.id(),
-            _ => revision,
-        };
+        let revision = shown_revision(ctx, &snap, phase, revision);
         Ok(FunctionConfiguration {
             function_name: function.name.clone(),
             function_arn: function.qualified_arn(ctx, qualifier),
@@ -267,10 +277,7 @@ impl Release {
             image_config_response: settings.image.map(|image_config| ImageConfigShown { image_config }),
             architectures: settings.architectures,
             ephemeral_storage: settings.ephemeral_storage,
-            snap_start: SnapStartShown {
-                apply_on: settings.snap_start.apply_on,
-                optimization_status: if snap == Snap::On { "On" } else { "Off" },
-            },
+            snap_start: SnapStartShown::of(settings.snap_start, &snap),
             logging_config: settings.logging,
             tenancy_config: settings.tenancy,
             capacity_provider_config: settings.capacity_provider,
