@@ -20,8 +20,7 @@ use tokio::time::sleep;
 
 use crate::limits::{
     IMAGES_BYTES_MAX, IMAGES_PART_MAX, MEMORY_SPARE_BYTES, MEMORY_SPARE_PART, MEMORY_TOLD_EVERY,
-    MEMORY_TOLD_EVERY_IN_HASTE, PARKED_BYTES, PARKED_MAX, SERVER_BYTES_MIN, SERVER_PART, SPARE_PERCENT,
-    WEIGHED_AT_ONCE_MAX,
+    MEMORY_TOLD_EVERY_IN_HASTE, PARKED_BYTES, SERVER_BYTES_MIN, SERVER_PART, SPARE_PERCENT, WEIGHED_AT_ONCE_MAX,
 };
 use crate::runtime::Inner;
 
@@ -118,9 +117,9 @@ pub fn of_sandboxes(limit_bytes: u64) -> u64 {
 }
 
 /// How many rooms may be parked under a limit.
-pub fn parked_max(limit_bytes: Option<u64>) -> u32 {
+pub fn parked_max(limit_bytes: Option<u64>, most: u32) -> u32 {
     let part = limit_bytes.and_then(|bytes| bytes.checked_div(IMAGES_PART_MAX.saturating_mul(PARKED_BYTES)));
-    part.and_then(|rooms| u32::try_from(rooms).ok()).map_or(PARKED_MAX, |rooms| rooms.min(PARKED_MAX))
+    part.and_then(|rooms| u32::try_from(rooms).ok()).map_or(most, |rooms| rooms.min(most))
 }
 
 /// Tells until the runtime is no more, at once for the first time.
@@ -267,7 +266,7 @@ mod tests {
         assert_eq!(of_sandboxes(4_096 * MIB) / MIB, 3_840);
         assert_eq!(of_sandboxes(256 * MIB) / MIB, 192);
         assert_eq!(left(256, 20, 92), 100 + 25);
-        assert_eq!([None, Some(256 * MIB), Some(4_096 * MIB)].map(parked_max), [32, 0, 12]);
+        assert_eq!([None, Some(256 * MIB), Some(4_096 * MIB)].map(|limit| parked_max(limit, 32)), [32, 0, 12]);
     }
 
     #[test]

@@ -178,7 +178,7 @@ impl Runtime {
         let parked = stock::Limits {
             per_kind: settings.parked_per_kind,
             per_kind_max: limits::PARKED_PER_KIND_MAX.max(settings.parked_per_kind),
-            total_max: memory::parked_max(settings.memory_bytes).min(settings.parked_max).max(settings.parked_per_kind),
+            total_max: memory::parked_max(settings.memory_bytes, settings.parked_max).max(settings.parked_per_kind),
             making_max: limits::PARKED_AT_ONCE,
         };
         let isolation = parts.isolation.clone();
