@@ -124,7 +124,11 @@ pub const INIT_LOOKED_AT_EVERY: Duration = Duration::from_millis(20);
 pub const INIT_COMPUTES_FROM_PERCENT: u32 = 2;
 
 /// How often it is looked at: after that time it keeps nobody from starting anyway.
-pub const INIT_LOOKS_MAX: u32 = 8;
+pub const INIT_LOOKS_MAX: u32 = 150;
+
+/// From when on less often: it computes for long.
+pub const INIT_LOOKED_AT_OFTEN: u32 = 8;
+pub const INIT_LOOKED_AT_LATER_EVERY: Duration = Duration::from_millis(100);
 
 /// The share of the CPU that what is made ahead has against what is asked for, in thousandths of a processor: little, but
 /// not so little that a busy host never makes any.

@@ -1,9 +1,12 @@
 //! Who starts next: places for instances that are being started, handed out in turns.
 //!
-//! Each share (what has turns of its own: a function, or one tenant's of it) has a line. The next place goes to a share
+//! Each share (what has turns of its own: a function) has a line. The next place goes to a share
 //! that holds none, else to the one whose last turn is longest ago, and in it to who came first. The last free place is
 //! for a share that holds none, so that no share alone takes all of them. Those that nobody waits for are shares of their
 //! own, and hold a few of the places together.
+//!
+//! Places that are held for long keep those waiting that hold some, since more at once would only make all slow, but not a
+//! share that holds none: for each of them such a share gets one more, up to as many again.
 //!
 //! A share's first waits no longer than one turn of the others. A step costs the logarithm of how much waits.
 
@@ -12,11 +15,13 @@ use std::hash::Hash;
 
 use super::table::{Id, Names, Table};
 
-/// So many places, and how many of them those hold together that nobody waits for.
+/// So many places, how many of them those hold together that nobody waits for, and how many are held for long before only
+/// shares that hold none get another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Places {
     pub most: usize,
     pub ahead_max: usize,
+    pub long_max: usize,
 }
 
 pub struct Line<K, T> {
@@ -26,6 +31,8 @@ pub struct Line<K, T> {
     names: Names<(K, bool), Share<K, T>>,
     asked: Lane<K, T>,
     ahead: Lane<K, T>,
+    /// Places that are held for long.
+    long: usize,
     /// Counts whoever comes, and whoever gets a place.
     turns: u64,
 }
@@ -50,12 +57,21 @@ pub struct Share<K, T> {
 pub struct Ticket<K, T> {
     share: Id<Share<K, T>>,
     number: u64,
+    is_long: bool,
 }
 
 impl<K: Hash + Eq + Clone, T: Copy> Line<K, T> {
     pub fn new(places: Places) -> Line<K, T> {
         let lane = || Lane { next: BTreeSet::new(), taken: 0 };
-        Line { places, shares: Table::default(), names: Names::default(), asked: lane(), ahead: lane(), turns: 0 }
+        Line {
+            places,
+            shares: Table::default(),
+            names: Names::default(),
+            asked: lane(),
+            ahead: lane(),
+            long: 0,
+            turns: 0,
+        }
     }
 
     /// Puts somebody in line; `is_ahead` if nobody waits for it.
@@ -74,7 +90,7 @@ impl<K: Hash + Eq + Clone, T: Copy> Line<K, T> {
         self.change(share, |row| {
             row.waiting.insert(number, who);
         });
-        Ticket { share, number }
+        Ticket { share, number, is_long: false }
     }
 
     /// It has no place, and needs none any more.
@@ -86,10 +102,16 @@ impl<K: Hash + Eq + Clone, T: Copy> Line<K, T> {
 
     /// Hands out a place, if there is one for anybody.
     pub fn next(&mut self) -> Option<T> {
-        let free = self.places.most.saturating_sub(self.asked.taken).saturating_sub(self.ahead.taken);
+        let Places { most, long_max, .. } = self.places;
+        let taken = self.asked.taken.saturating_add(self.ahead.taken);
         let ahead = self.ahead.next.first().filter(|_| self.ahead.taken < self.places.ahead_max);
         let (holds, _, share) = self.asked.next.first().into_iter().chain(ahead).min().copied()?;
-        if free == 0 || (free == 1 && holds) {
+        let is_free = if holds {
+            self.long < long_max && taken.saturating_add(1) < most
+        } else {
+            taken < most.saturating_add(self.long.min(most))
+        };
+        if !is_free {
             return None;
         }
         let turn = self.turn();
@@ -100,15 +122,30 @@ impl<K: Hash + Eq + Clone, T: Copy> Line<K, T> {
         })
     }
 
+    /// It has its place for long.
+    pub fn prolong(&mut self, ticket: Ticket<K, T>) -> Ticket<K, T> {
+        if !ticket.is_long {
+            self.long = self.long.saturating_add(1);
+        }
+        Ticket { is_long: true, ..ticket }
+    }
+
     /// It needs its place no more.
     pub fn give_back(&mut self, ticket: Ticket<K, T>) {
+        if ticket.is_long {
+            self.long = self.long.saturating_sub(1);
+        }
         self.change(ticket.share, |row| row.held = row.held.saturating_sub(1));
     }
 
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         let is_empty = |lane: &Lane<K, T>| lane.next.is_empty() && lane.taken == 0;
-        self.shares.len() == 0 && self.names.len() == 0 && is_empty(&self.asked) && is_empty(&self.ahead)
+        self.shares.len() == 0
+            && self.names.len() == 0
+            && self.long == 0
+            && is_empty(&self.asked)
+            && is_empty(&self.ahead)
     }
 
     fn turn(&mut self) -> u64 {
@@ -141,6 +178,12 @@ impl<K, T> Share<K, T> {
     }
 }
 
+impl<K, T> Ticket<K, T> {
+    pub fn is_long(&self) -> bool {
+        self.is_long
+    }
+}
+
 // By hand, because a derive would ask the same of what it is for.
 impl<K, T> Clone for Ticket<K, T> {
     fn clone(&self) -> Self {
@@ -158,7 +201,7 @@ mod tests {
 
     use super::*;
 
-    const PLACES: Places = Places { most: 4, ahead_max: 2 };
+    const PLACES: Places = Places { most: 4, ahead_max: 2, long_max: 1 };
 
     /// Who gets a place now, in order. Everybody is named by a share and a number.
     fn hand_out(line: &mut Line<char, (char, u32)>) -> Vec<(char, u32)> {
@@ -187,6 +230,22 @@ mod tests {
     }
 
     #[test]
+    fn who_takes_long_keeps_those_waiting_that_hold_some() {
+        let mut line = Line::new(PLACES);
+        let flood: Vec<_> = (0..10).map(|number| line.enter('a', false, ('a', number))).collect();
+        assert_eq!(hand_out(&mut line), [('a', 0), ('a', 1), ('a', 2)]);
+        let long: Vec<_> = flood[..3].iter().map(|ticket| line.prolong(*ticket)).collect();
+        line.give_back(long[0]);
+        line.give_back(long[1]);
+        assert_eq!(hand_out(&mut line), [], "one still takes long");
+        let _others: Vec<_> = "bcdefgh".chars().map(|key| line.enter(key, false, (key, 0))).collect();
+        assert_eq!(hand_out(&mut line), [('b', 0), ('c', 0), ('d', 0), ('e', 0)], "one more for the long one");
+        let again = line.prolong(long[2]);
+        line.give_back(again);
+        assert_eq!(hand_out(&mut line), []);
+    }
+
+    #[test]
     fn those_that_nobody_waits_for_hold_a_few() {
         let mut line = Line::new(PLACES);
         let ahead: Vec<_> = (0..10).map(|number| line.enter('a', true, ('a', number))).collect();
@@ -207,6 +266,7 @@ mod tests {
         Enter(u8, bool),
         Leave(prop::sample::Index),
         GiveBack(prop::sample::Index),
+        Prolong(prop::sample::Index),
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -214,6 +274,7 @@ mod tests {
             4 => (0..4_u8, prop::bool::weighted(0.3)).prop_map(|(key, is_ahead)| Step::Enter(key, is_ahead)),
             1 => any::<prop::sample::Index>().prop_map(Step::Leave),
             3 => any::<prop::sample::Index>().prop_map(Step::GiveBack),
+            1 => any::<prop::sample::Index>().prop_map(Step::Prolong),
         ]
     }
 
@@ -224,9 +285,10 @@ mod tests {
         /// waits for one turn of the others at most.
         #[test]
         fn turns_are_fair_in_any_order(
-            most in 1..5_usize, ahead_max in 1..3_usize, steps in prop::collection::vec(step(), 0..200),
+            most in 1..5_usize, ahead_max in 1..3_usize, long_max in 1..4_usize,
+            steps in prop::collection::vec(step(), 0..200),
         ) {
-            let mut line = Line::new(Places { most, ahead_max });
+            let mut line = Line::new(Places { most, ahead_max, long_max });
             let mut waiting: Vec<Waiting> = Vec::new();
             let mut holding: Vec<((u8, bool), Ticket<u8, u32>)> = Vec::new();
             // Whom each share in line has seen get a place since it was first in line for its next one.
@@ -247,14 +309,22 @@ mod tests {
                     Step::GiveBack(pick) if !holding.is_empty() => {
                         line.give_back(holding.swap_remove(pick.index(holding.len())).1);
                     }
-                    Step::Leave(_) | Step::GiveBack(_) => {}
+                    Step::Prolong(pick) if !holding.is_empty() => {
+                        let at = pick.index(holding.len());
+                        let (_, ticket) = &mut holding[at];
+                        *ticket = line.prolong(*ticket);
+                    }
+                    Step::Leave(_) | Step::GiveBack(_) | Step::Prolong(_) => {}
                 }
+                let long = holding.iter().filter(|(_, ticket)| ticket.is_long).count();
+                let extended = most + long.min(most);
                 while let Some(got) = line.next() {
                     let at = waiting.iter().position(|(number, _, _)| *number == got).unwrap();
                     let (_, share, ticket) = waiting.remove(at);
                     prop_assert!(waiting.iter().all(|(number, other, _)| *other != share || *number > got));
                     let held = |share: (u8, bool)| holding.iter().filter(|(other, _)| *other == share).count();
-                    prop_assert!(holding.len() < most && (held(share) == 0 || holding.len() + 1 < most));
+                    prop_assert!(holding.len() < extended);
+                    prop_assert!(held(share) == 0 || (holding.len() + 1 < most && long < long_max));
                     let ahead = holding.iter().filter(|((_, is_ahead), _)| *is_ahead).count();
                     prop_assert!(!share.1 || ahead < ahead_max);
                     seen.remove(&share);
@@ -275,8 +345,8 @@ mod tests {
                 let may = waiting.iter().filter(|(_, share, _)| !share.1 || ahead < ahead_max);
                 let (mut new, mut old) = (0, 0);
                 may.for_each(|(_, share, _)| *if is_new(share) { &mut new } else { &mut old } += 1);
-                prop_assert!(new == 0 || holding.len() == most);
-                prop_assert!(old == 0 || holding.len() + 1 >= most);
+                prop_assert!(new == 0 || holding.len() >= extended);
+                prop_assert!(old == 0 || holding.len() + 1 >= most || long >= long_max);
             }
             waiting.into_iter().for_each(|(_, _, ticket)| line.leave(ticket));
             holding.into_iter().for_each(|(_, ticket)| line.give_back(ticket));

@@ -217,7 +217,8 @@ pub struct Settings {
     pub history: Duration,
     /// Instances that start at once. More only take the CPU from each other, until all are late.
     pub places: Places,
-    /// How long one that starts keeps others from starting at most.
+    /// From when on one that starts takes long, and how long it keeps others from starting at most.
+    pub long_after: Duration,
     pub place_max: Duration,
     /// The pauses before another start where a provisioned instance failed, at first and at most.
     pub retry_first: Duration,
@@ -287,8 +288,9 @@ impl Settings {
             keep_alive: KeepAlive { policy: Policy::Predictive, keep: Duration::from_secs(600) },
             histories_max: 10_000,
             history: Duration::from_secs(4 * 60 * 60),
-            places: Places { most: cores.saturating_mul(4), ahead_max: cores },
-            place_max: Duration::from_millis(150),
+            places: Places { most: cores.saturating_mul(4), ahead_max: cores, long_max: cores },
+            long_after: Duration::from_millis(150),
+            place_max: Duration::from_secs(15),
             retry_first: Duration::from_secs(1),
             retry_max: Duration::from_secs(300),
         }
@@ -369,7 +371,7 @@ impl Dispatch {
     fn rings(&mut self, now: Timestamp, alarm: Alarm, out: &mut Vec<Command>) {
         match alarm {
             Alarm::Idle(instance) => self.idle_long(now, instance, out),
-            Alarm::Place(instance) => self.give_place_back(instance),
+            Alarm::Place(instance) => self.takes_long(now, instance),
             Alarm::Waiting(pool) => self.waited_long(now, pool, out),
             Alarm::Warm(pool) => self.warm(now, pool, out),
             Alarm::Provide(version) => self.reconcile(now, version, out),

@@ -112,7 +112,12 @@ impl Model {
             requests_per_unit: PER_UNIT,
             keep_alive: KeepAlive { policy, keep: Duration::from_secs(600) },
             runnable_max: 2,
-            places: Places { most: places, ahead_max: places.div_ceil(2) },
+            // Where there is a place for everybody, nobody is kept waiting.
+            places: Places {
+                most: places,
+                ahead_max: places.div_ceil(2),
+                long_max: if places > INSTANCES_MAX { places } else { 1 },
+            },
             are_weighed,
             ..Settings::new(1)
         };
@@ -233,7 +238,7 @@ impl Model {
         let alive = self.instances.values().filter(|seen| !seen.is_ending);
         assert!(alive.clone().count() <= INSTANCES_MAX);
         let starts = |seen: &Seen| seen.starts_until.is_some_and(|until| until > self.now);
-        assert!(self.instances.values().filter(|seen| starts(seen)).count() <= self.places);
+        assert!(self.instances.values().filter(|seen| starts(seen)).count() <= 2 * self.places);
         let on_demand = alive.clone().filter(|seen| !seen.is_provisioned).flat_map(|seen| seen.leases.values());
         let running: Vec<&Asked> = on_demand.chain(self.open.values()).collect();
         assert!(running.iter().filter(|asked| !asked.is_reserved).count() <= SHARED as usize);
@@ -346,7 +351,7 @@ impl Model {
 
     fn finish(mut self) {
         // As long as all that may be in line take for it, one after the other.
-        self.pass(Duration::from_secs(3));
+        self.pass(self.dispatch.settings.place_max * (INSTANCES_MAX as u32 + 1));
         assert!(self.open.is_empty(), "asks without an answer: {}", self.open.len());
         self.event(Event::Drain);
         while let Some(instance) = self.instances.keys().next().copied() {

@@ -123,7 +123,7 @@ pub enum State {
 }
 
 /// Who takes turns in starting: a function, or one tenant's of it.
-pub type Turns = (Id<Function>, Option<String>);
+pub type Turns = Id<Function>;
 
 pub type Turn = Ticket<Turns, InstanceId>;
 

@@ -2,7 +2,7 @@
 //!
 //! It counts from the beginning, as an instance and with what it will hold. As long as it is in line nothing has been
 //! done for it: whoever asked for it takes another instance of its pool that becomes free sooner, and then, or when
-//! nobody wants it any more, it is dropped as if it had never been. It keeps its place until its init is over, waits for
+//! nobody wants it any more, it is dropped as if it had never been. It keeps its place until its init is over, or waits for
 //! something else than the CPU, or has taken so long that others must not wait for it.
 
 use base::Timestamp;
@@ -50,7 +50,7 @@ impl Dispatch {
             Why::Provisioned => {}
         }
         self.functions[row.function].growth.take(now, self.settings.growth);
-        let turns = (row.function, row.wanted.tenant.clone());
+        let turns = row.function;
         self.instances[instance].ticket = Some(self.line.enter(turns, why != Why::Asked, instance));
         instance
     }
@@ -66,17 +66,30 @@ impl Dispatch {
                 (None, true) => Why::Provisioned,
                 (None, false) => Why::Expected,
             };
-            self.alarms.insert((now.plus(self.settings.place_max), Alarm::Place(instance)));
+            self.alarms.insert((now.plus(self.settings.long_after), Alarm::Place(instance)));
             self.out_of_line(pool, instance);
             out.push(Command::Start { instance, pool, ask, why });
         }
+    }
+
+    /// One that still starts keeps its place, with less right to it, and in the end not even that.
+    pub(super) fn takes_long(&mut self, now: Timestamp, instance: InstanceId) {
+        let Some(row) = self.instances.find_mut(instance) else { return };
+        let Some(ticket) = row.ticket.filter(|ticket| !ticket.is_long()) else { return self.give_place_back(instance) };
+        let due = row.started.plus(self.settings.place_max);
+        if due <= now {
+            return self.give_place_back(instance);
+        }
+        row.ticket = Some(self.line.prolong(ticket));
+        self.alarms.insert((due, Alarm::Place(instance)));
     }
 
     /// Others may start, whatever becomes of it.
     pub(super) fn give_place_back(&mut self, instance: InstanceId) {
         let Some(row) = self.instances.find_mut(instance).filter(|row| row.state != State::Queued) else { return };
         let Some(ticket) = row.ticket.take() else { return };
-        self.alarms.remove(&(row.started.plus(self.settings.place_max), Alarm::Place(instance)));
+        let lasts = if ticket.is_long() { self.settings.place_max } else { self.settings.long_after };
+        self.alarms.remove(&(row.started.plus(lasts), Alarm::Place(instance)));
         self.line.give_back(ticket);
     }
 

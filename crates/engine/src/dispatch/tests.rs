@@ -16,7 +16,7 @@ struct Bench {
 const MIB: u64 = 1 << 20;
 
 /// Whatever is to be started is started at once.
-const MANY: Places = Places { most: 10_000, ahead_max: 10_000 };
+const MANY: Places = Places { most: 10_000, ahead_max: 10_000, long_max: 10_000 };
 
 fn settings() -> Settings {
     let keep_alive = KeepAlive { policy: Policy::Fixed, keep: Duration::from_secs(60) };

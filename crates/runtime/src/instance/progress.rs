@@ -5,7 +5,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Instance;
-use crate::limits::{INIT_COMPUTES_FROM_PERCENT, INIT_LOOKED_AT_EVERY, INIT_LOOKS_MAX};
+use crate::limits::{
+    INIT_COMPUTES_FROM_PERCENT, INIT_LOOKED_AT_EVERY, INIT_LOOKED_AT_LATER_EVERY, INIT_LOOKED_AT_OFTEN, INIT_LOOKS_MAX,
+};
 
 #[derive(Debug, Default)]
 pub struct Progress {
@@ -32,7 +34,8 @@ impl Progress {
     pub fn look(&mut self, now: Instant, used: Option<Duration>) -> bool {
         self.looks = self.looks.saturating_add(1);
         let before = self.last.replace((now, used.unwrap_or_default()));
-        self.due = now.checked_add(INIT_LOOKED_AT_EVERY).filter(|_| used.is_some() && self.looks < INIT_LOOKS_MAX);
+        let pause = if self.looks < INIT_LOOKED_AT_OFTEN { INIT_LOOKED_AT_EVERY } else { INIT_LOOKED_AT_LATER_EVERY };
+        self.due = now.checked_add(pause).filter(|_| used.is_some() && self.looks < INIT_LOOKS_MAX);
         let waits = used.zip(before).is_some_and(|(used, (then, had))| {
             let least = now.saturating_duration_since(then).saturating_mul(INIT_COMPUTES_FROM_PERCENT) / 100;
             used.saturating_sub(had) < least
@@ -81,7 +84,7 @@ mod tests {
         assert_eq!(progress.due(), None, "the host does not count");
         let mut progress = Progress::default();
         progress.begin(at(0));
-        let looks = (1..100).take_while(|look| {
+        let looks = (1..1_000).take_while(|look| {
             progress.look(at(look * 20), micros(look * 20_000));
             progress.due().is_some()
         });

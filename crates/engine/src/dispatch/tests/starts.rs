@@ -4,21 +4,22 @@ use super::*;
 
 #[test]
 fn one_functions_starts_do_not_keep_anothers_waiting() {
-    let places = Places { most: 3, ahead_max: 1 };
+    let places = Places { most: 3, ahead_max: 1, long_max: 1 };
     check(
         Settings { instances_max: 100, places, ..settings() },
         "ask 1 f -> start 1 for 1
          ask 2 f -> start 2 for 2
          ask 3 f
          ask 4 f
-         ask 5 f@tenant -> start 3 for 5
+         ask 5 h -> start 3 for 5
          ask 6 g
          ready 1 -> start 4 for 6
          waits 2 -> start 5 for 3
          waits 2
          waits 4
-         after 149
-         after 1 -> start 6 for 4
+         after 150
+         ready 3
+         waits 5 -> start 6 for 4
          provide g 2 -> start 7 of g, Provisioned
          waits 7 -> start 8 of g, Provisioned
          ended 8 broken",
@@ -27,7 +28,7 @@ fn one_functions_starts_do_not_keep_anothers_waiting() {
 
 #[test]
 fn who_waits_for_a_start_takes_what_becomes_free_sooner() {
-    let mut bench = Bench::new(Settings { places: Places { most: 2, ahead_max: 2 }, ..settings() });
+    let mut bench = Bench::new(Settings { places: Places { most: 2, ahead_max: 2, long_max: 1 }, ..settings() });
     check_with(
         &mut bench,
         "ask 1 f -> start 1 for 1
@@ -53,7 +54,7 @@ fn who_waits_for_a_start_takes_what_becomes_free_sooner() {
 
 #[test]
 fn a_start_is_measured_from_when_it_has_its_place() {
-    let mut bench = Bench::new(Settings { places: Places { most: 1, ahead_max: 1 }, ..settings() });
+    let mut bench = Bench::new(Settings { places: Places { most: 1, ahead_max: 1, long_max: 1 }, ..settings() });
     check_with(&mut bench, "ask 1 f -> start 1 for 1\nask 2 g\nafter 100\nended 1 -> forget f, start 2 for 2");
     check_with(&mut bench, "after 30\nready 2");
     let function = bench.dispatch.pools[bench.pools["g"]].function;
@@ -63,7 +64,8 @@ fn a_start_is_measured_from_when_it_has_its_place() {
 #[test]
 fn what_is_in_line_and_not_wanted_any_more_is_never_started() {
     let growth = Rate { burst: 3, per_second: 1 };
-    let mut bench = Bench::new(Settings { places: Places { most: 3, ahead_max: 1 }, growth, ..settings() });
+    let mut bench =
+        Bench::new(Settings { places: Places { most: 3, ahead_max: 1, long_max: 1 }, growth, ..settings() });
     check_with(
         &mut bench,
         "provide f:1 3 -> start 1 of f:1, Provisioned
