@@ -99,7 +99,18 @@ for other in ["2", "next"]:
     awslambda.update_alias(FunctionName="f", Name="live", Description="where it was")
     assert awslambda.get_alias(FunctionName="f", Name="live")["FunctionVersion"] == "1"
     awslambda.delete_provisioned_concurrency_config(FunctionName="f", Qualifier=other)
+# Nor to one that begins with a snapshot.
+awslambda.update_function_configuration(FunctionName="f", SnapStart={"ApplyOn": "PublishedVersions"})
+snapped = awslambda.publish_version(FunctionName="f")["Version"]
+refused(
+    "InvalidParameterValueException", "Provisioned Concurrency is not supported for SnapStart enabled functions.",
+    awslambda.update_alias, FunctionName="f", Name="live", FunctionVersion=snapped,
+)
+awslambda.update_function_configuration(FunctionName="f", SnapStart={"ApplyOn": "None"})
+# What is ready is of the version before.
 awslambda.update_alias(FunctionName="f", Name="live", FunctionVersion="2")
+shown = awslambda.get_provisioned_concurrency_config(FunctionName="f", Qualifier="live")
+assert (shown["Status"], shown["AvailableProvisionedConcurrentExecutions"]) == ("IN_PROGRESS", 0), shown
 for _ in range(1_000):
     if invoke("f", "live") == PROVISIONED:
         break

@@ -10,7 +10,8 @@ use store::{Record, Scan, Table};
 use super::account::{self, Share};
 use super::function::{self, FUNCTIONS, Function, check_revision};
 use super::name::FunctionRef;
-use super::{debris, errors, paging, provisioned, version};
+use super::provisioned::{self, PROVISIONED};
+use super::{debris, errors, paging, version};
 use crate::{Ctx, Service};
 
 /// Rows read at once when all aliases of a function are looked through.
@@ -158,9 +159,11 @@ pub async fn update(ctx: Ctx, input: UpdateAlias) -> Result<AliasConfiguration, 
         }
         alias.check()?;
         alias.check_versions(&ctx, &function).await?;
-        if is_moved {
-            provisioned::check_move(&ctx, &function, &alias).await?;
-        }
+        let moved = if is_moved { provisioned::moved(&ctx, &function, &alias).await? } else { None };
+        let batch = match &moved {
+            Some(provisioned) => batch.put(&PROVISIONED, &scope, key, provisioned),
+            None => batch,
+        };
         alias.revision = ctx.cx.id();
         let batch = batch.put(&ALIASES, &scope, key, &alias).put(&FUNCTIONS, &scope, &function_name, &function);
         if edit.commit(batch).await? {

@@ -170,6 +170,7 @@ impl Provisioned {
     /// With what has come of it. Who runs functions may not have heard of the last change yet.
     fn show(&self, function_arn: Option<String>, provided: &Provided) -> ProvisionedConfig {
         let is_heard = provided.wanted_at == Some(self.last_modified);
+        let (available, allocated) = if is_heard { (provided.available, provided.allocated) } else { (0, 0) };
         let (status, status_reason) = match &provided.failure {
             Some(failure) if is_heard => ("FAILED", Some(failure.clone())),
             None if is_heard && provided.available >= self.executions => ("READY", None),
@@ -178,8 +179,8 @@ impl Provisioned {
         ProvisionedConfig {
             function_arn,
             requested_provisioned_concurrent_executions: self.executions,
-            available_provisioned_concurrent_executions: provided.available,
-            allocated_provisioned_concurrent_executions: provided.allocated,
+            available_provisioned_concurrent_executions: available,
+            allocated_provisioned_concurrent_executions: allocated,
             status,
             status_reason,
             last_modified: self.last_modified.lambda(),
@@ -275,12 +276,16 @@ async fn check_overlap(
     Ok(())
 }
 
-/// An alias takes its provisioned concurrency along to a version that has none under another name. AWS documents this of
-/// `PutProvisionedConcurrencyConfig` alone; it is the same state that must not come about.
-pub async fn check_move(ctx: &Ctx, function: &Function, alias: &Alias) -> Result<(), AwsError> {
+/// An alias takes its provisioned concurrency along to a version that may have some and has none under another name: what is
+/// wanted from now on, of which nobody who runs functions has heard. AWS documents the refusals of
+/// `PutProvisionedConcurrencyConfig` alone; it is the same states that must not come about.
+pub async fn moved(ctx: &Ctx, function: &Function, alias: &Alias) -> Result<Option<Provisioned>, AwsError> {
     let (own, others): (Vec<_>, Vec<_>) =
         all(ctx, function).await?.into_iter().partition(|row| row.key.1 == alias.name);
-    if own.is_empty() { Ok(()) } else { check_overlap(ctx, function, &alias.name, Some(alias), &others).await }
+    let Some(own) = own.into_iter().next() else { return Ok(None) };
+    check_snap_start(ctx, function, &alias.version).await?;
+    check_overlap(ctx, function, &alias.name, Some(alias), &others).await?;
+    Ok(Some(Provisioned { last_modified: ctx.cx.now(), ..own.value }))
 }
 
 /// What a function provisions in all, `sum`, comes out of what it reserves, or out of what is `free`.
