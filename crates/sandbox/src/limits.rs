@@ -54,6 +54,9 @@ pub const IMAGE_DATA_BYTES: u64 = 64 * 1024;
 pub const IMAGE_BYTES_MAX: u64 = 512 * 1024 * 1024;
 pub const IMAGE_ADDRESSES_MAX: u64 = 16 * 1024 * 1024 * 1024;
 
+/// Parts of memory that a filter tells apart, of which a clone can give nothing back: it looks at one after the other.
+pub const IMAGE_KEPT_MAX: usize = 64;
+
 /// Pieces of an image that clones have copied beforehand: some hundred in a Python. They travel in one message.
 pub const IMAGE_WRITTEN_MAX: usize = 2_000;
 pub const IMAGE_WRITTEN_BYTES_MAX: u64 = 16 * 1024 * 1024;

@@ -6,9 +6,12 @@
 //! numbers: the kernel walks it for every number when it is installed, and a list would take ten times as long.
 //!
 //! Every leaf answers for itself: no block falls through into another.
+//!
+//! Programs that begin as an image may have a second filter (`keep`), for what they cannot give back of it.
 
 use libc::{
-    BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, ENOSYS, EPERM, sock_filter,
+    BPF_ABS, BPF_ADD, BPF_ALU, BPF_AND, BPF_IMM, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_JMP, BPF_K, BPF_LD, BPF_MEM,
+    BPF_MISC, BPF_RET, BPF_ST, BPF_TAX, BPF_W, BPF_X, EINVAL, ENOSYS, EPERM, sock_filter,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,6 +181,8 @@ const ARCH_AT: u32 = 4;
 const ARG0_AT: u32 = 16;
 const ARG1_AT: u32 = 24;
 const ARG2_AT: u32 = 32;
+/// From the lower half of an argument.
+const HIGH_HALF: u32 = 4;
 
 /// Halves the ranges until one is left. The accumulator holds the number.
 fn tree(ranges: &[(u32, Action)]) -> Vec<sock_filter> {
@@ -238,6 +243,85 @@ fn leaf(action: Action) -> Vec<sock_filter> {
     }
 }
 
+/// Refuses to give these parts of memory back to the kernel, or to move or resize them. They are in order and apart. What
+/// the kernel lets through by the number alone it remembers, so all other calls are as fast as without.
+pub fn keep(ranges: &[(u64, u64)]) -> Vec<sock_filter> {
+    let mut program = vec![
+        load(NUMBER_AT),
+        jump(BPF_JEQ, libc::SYS_madvise as u32, 1, 0),
+        jump(BPF_JEQ, libc::SYS_mremap as u32, 4, 3),
+        load(ARG2_AT),
+        jump(BPF_JEQ, libc::MADV_DONTNEED as u32, 2, 0),
+        jump(BPF_JEQ, MADV_DONTNEED_LOCKED, 1, 0),
+        answer(libc::SECCOMP_RET_ALLOW),
+    ];
+    program.extend(find_end());
+    program.extend(ranges.iter().flat_map(|range| keep_one(*range)));
+    program.push(answer(libc::SECCOMP_RET_ALLOW));
+    program
+}
+
+/// Words that the filter keeps: the end of what the call is about, in two halves.
+const END_LOW: u32 = 0;
+const END_HIGH: u32 = 1;
+
+/// Adds address and length.
+fn find_end() -> [sock_filter; 16] {
+    let (to_x, add_x) = (of(BPF_MISC | BPF_TAX, 0), of(BPF_ALU | BPF_ADD | BPF_X, 0));
+    [
+        load(ARG1_AT),
+        to_x,
+        load(ARG0_AT),
+        add_x,
+        of(BPF_ST, END_LOW),
+        // It is less than what was added if there is one to carry.
+        sock_filter { code: (BPF_JMP | BPF_JGE | BPF_X) as u16, jt: 0, jf: 2, k: 0 },
+        of(BPF_LD | BPF_IMM, 0),
+        of(BPF_JMP | BPF_JA, 1),
+        of(BPF_LD | BPF_IMM, 1),
+        to_x,
+        load(ARG1_AT + HIGH_HALF),
+        add_x,
+        to_x,
+        load(ARG0_AT + HIGH_HALF),
+        add_x,
+        of(BPF_ST, END_HIGH),
+    ]
+}
+
+/// Answers what begins before the end of this range. The next range is asked about all else.
+fn keep_one((start, end): (u64, u64)) -> [sock_filter; 12] {
+    let halves = |address: u64| ((address >> 32) as u32, address as u32);
+    let ((start_high, start_low), (end_high, end_low)) = (halves(start), halves(end));
+    [
+        load(ARG0_AT + HIGH_HALF),
+        jump(BPF_JGT, end_high, 10, 0),
+        jump(BPF_JEQ, end_high, 0, 2),
+        load(ARG0_AT),
+        jump(BPF_JGE, end_low, 7, 0),
+        // Here it does.
+        of(BPF_LD | BPF_MEM, END_HIGH),
+        jump(BPF_JGT, start_high, 4, 0),
+        jump(BPF_JEQ, start_high, 0, 2),
+        of(BPF_LD | BPF_MEM, END_LOW),
+        jump(BPF_JGT, start_low, 1, 0),
+        answer(libc::SECCOMP_RET_ALLOW),
+        refuse(EINVAL),
+    ]
+}
+
+fn of(code: u32, k: u32) -> sock_filter {
+    sock_filter { code: code as u16, jt: 0, jf: 0, k }
+}
+
+const MADV_DONTNEED_LOCKED: u32 = 24;
+
+/// As the kernel reads it.
+pub fn bytes(step: &sock_filter) -> [u8; 8] {
+    let ([a, b], [e, f, g, h]) = (step.code.to_ne_bytes(), step.k.to_ne_bytes());
+    [a, b, step.jt, step.jf, e, f, g, h]
+}
+
 fn load(offset: u32) -> sock_filter {
     sock_filter { code: (BPF_LD | BPF_W | BPF_ABS) as u16, jt: 0, jf: 0, k: offset }
 }
@@ -264,33 +348,73 @@ mod tests {
         libc::SECCOMP_RET_ERRNO | errno as u32
     }
 
-    /// Runs the filter as the kernel would.
     fn run(arch: u32, number: u32, args: [u32; 3]) -> u32 {
-        let program = program();
-        let (mut at, mut accumulator) = (0, 0);
+        evaluate(&program(), arch, number, args.map(u64::from))
+    }
+
+    /// Runs a filter as the kernel would.
+    fn evaluate(program: &[sock_filter], arch: u32, number: u32, args: [u64; 3]) -> u32 {
+        let (mut at, mut accumulator, mut other, mut kept) = (0, 0_u32, 0_u32, [0_u32; 16]);
         loop {
             let step = program[at];
             at += 1;
+            let jump = |is_so: bool| usize::from(if is_so { step.jt } else { step.jf });
             match u32::from(step.code) {
                 code if code == BPF_LD | BPF_W | BPF_ABS => {
                     accumulator = match step.k {
                         NUMBER_AT => number,
                         ARCH_AT => arch,
-                        ARG0_AT => args[0],
-                        ARG1_AT => args[1],
-                        ARG2_AT => args[2],
+                        ARG0_AT => args[0] as u32,
+                        ARG1_AT => args[1] as u32,
+                        ARG2_AT => args[2] as u32,
+                        20 => (args[0] >> 32) as u32,
+                        28 => (args[1] >> 32) as u32,
                         other => panic!("loads {other}"),
                     }
                 }
+                code if code == BPF_LD | BPF_IMM => accumulator = step.k,
+                code if code == BPF_LD | BPF_MEM => accumulator = kept[step.k as usize],
+                BPF_ST => kept[step.k as usize] = accumulator,
+                code if code == BPF_MISC | BPF_TAX => other = accumulator,
+                code if code == BPF_ALU | BPF_ADD | BPF_X => accumulator = accumulator.wrapping_add(other),
                 code if code == BPF_ALU | BPF_AND | BPF_K => accumulator &= step.k,
-                code if code == BPF_JMP | BPF_JEQ | BPF_K => {
-                    at += usize::from(if accumulator == step.k { step.jt } else { step.jf })
-                }
-                code if code == BPF_JMP | BPF_JGE | BPF_K => {
-                    at += usize::from(if accumulator >= step.k { step.jt } else { step.jf })
-                }
+                code if code == BPF_JMP | BPF_JA => at += step.k as usize,
+                code if code == BPF_JMP | BPF_JEQ | BPF_K => at += jump(accumulator == step.k),
+                code if code == BPF_JMP | BPF_JGE | BPF_K => at += jump(accumulator >= step.k),
+                code if code == BPF_JMP | BPF_JGT | BPF_K => at += jump(accumulator > step.k),
+                code if code == BPF_JMP | BPF_JGE | BPF_X => at += jump(accumulator >= other),
                 code if code == BPF_RET | BPF_K => return step.k,
                 code => panic!("code {code}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_not_given_back_and_all_else_is() {
+        // The second crosses 4 GiB, and the third begins there.
+        let ranges = [(0x40_0000, 0x40_3000), (0xffff_f000, 0x1_0000_2000), (0x7f00_0000_0000, 0x7f01_0000_0000)];
+        let filter = keep(&ranges);
+        assert!(keep(&[(0, 1); crate::limits::IMAGE_KEPT_MAX]).len() < 4_096, "the kernel takes no more");
+        let edges = ranges.iter().flat_map(|(start, end)| [*start, *end]);
+        let near = [0, 1, 0x1000, 0x2000, 0xffff_f000, 0x1_0000_0000, 0x1_0000_1000];
+        for address in edges.flat_map(|edge| near.iter().flat_map(move |by| [edge.saturating_sub(*by), edge + by])) {
+            for length in near.iter().copied().filter(|length| *length > 0) {
+                let overlaps = ranges.iter().any(|(start, end)| address < *end && address + length > *start);
+                for (number, advice) in [
+                    (libc::SYS_madvise, libc::MADV_DONTNEED),
+                    (libc::SYS_madvise, 24),
+                    (libc::SYS_madvise, libc::MADV_COLD),
+                    (libc::SYS_mremap, 0x1000),
+                    (libc::SYS_munmap, 0),
+                ] {
+                    let said = evaluate(&filter, ARCH, number as u32, [address, length, advice as u64]);
+                    let is_refused = overlaps && number != libc::SYS_munmap && advice != libc::MADV_COLD;
+                    assert_eq!(
+                        said,
+                        if is_refused { refused(EINVAL) } else { ALLOWED },
+                        "{number} {address:x} {length:x}"
+                    );
+                }
             }
         }
     }

@@ -11,6 +11,7 @@ mod images_attacked;
 mod images_java;
 mod images_node;
 mod images_threads;
+mod images_zeros;
 mod inside;
 mod internet;
 mod leaks;

@@ -27,6 +27,7 @@ mod resume;
 mod take;
 mod threads;
 mod trace;
+mod zeros;
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;

@@ -17,6 +17,7 @@ use crate::process::image::layout::{
 };
 use crate::process::image::threads::{self, Held, Seen};
 use crate::process::image::trace::{Process, Tracee};
+use crate::process::image::zeros::{Kept, bears_refusals};
 use crate::process::image::{Description, Head, IMAGE_AT, Whom, refuse};
 use crate::process::step::{Failure, Step};
 use crate::sys;
@@ -49,21 +50,28 @@ fn read(held: &Held, whom: Whom) -> Result<(Description, OwnedFd), Failure> {
     areas.iter_mut().filter(|area| is_of_an_image(area)).for_each(|area| area.inode = 0);
     // First of all, since one that does not wait is the likeliest to have no image yet.
     let seen: Vec<Seen> = held.threads.iter().map(|thread| threads::look(thread, &areas)).collect::<Result<_, _>>()?;
+    let Some(of_main) = seen.first() else { return Err(refuse("it has no threads")) };
+    let stopped = main.registers().step("read a program's registers")?;
+    let heap_end = threads::heap_end(main, of_main);
+    main.set_registers(&stopped).step("let a program go on")?;
     let descriptors = Descriptors::read(&main.process)?;
     let given = descriptors.given.clone();
 
     let mut table = Table::default();
     table.call(libc::SYS_munmap, &[LOW_END, HIGH_END.saturating_sub(LOW_END)], 0);
     descriptors.close_others(&mut table);
-    surroundings(&main.process, &mut table)?;
+    surroundings(&main.process, heap_end?, &mut table)?;
     let memory = memory()?;
     let residence = main.process.file("pagemap", OFlags::RDONLY).step("look through a program's memory")?;
-    let mut pages = Pages { tracee: main, residence, image: &memory, at: PAGES_AT };
+    let executable = main.process.link("exe").step("find a program's file")?;
+    let kept = bears_refusals(&executable, &areas).then(Kept::default);
+    let mut pages = Pages { tracee: main, residence, image: &memory, at: PAGES_AT, kept };
     map(&areas, descriptors.free(), &mut pages, &mut table)?;
+    if let Some(kept) = &pages.kept {
+        kept.refuse(&mut table)?;
+    }
     let mut end = pages.at;
     let opened = descriptors.reopen(&main.process, &mut table)?;
-    let Some(of_main) = seen.first() else { return Err(refuse("it has no threads")) };
-    let stopped = main.registers().step("read a program's registers")?;
     let asked = threads::ask_for_all(main, of_main, &areas, &mut table);
     main.set_registers(&stopped).step("let a program go on")?;
     asked?;
@@ -120,7 +128,7 @@ fn is_alone(held: &Held, process: &Process, whom: Whom) -> Result<(), Failure> {
 }
 
 /// What else of a process a program may have changed.
-fn surroundings(process: &Process, table: &mut Table) -> Result<(), Failure> {
+fn surroundings(process: &Process, heap_end: u64, table: &mut Table) -> Result<(), Failure> {
     let mask = process.status("Umask").step("read a program's umask")?;
     let mask = u64::from_str_radix(&mask, 8).map_err(io::Error::other).step("read a program's umask")?;
     const USUAL_UMASK: u64 = 0o22;
@@ -136,9 +144,6 @@ fn surroundings(process: &Process, table: &mut Table) -> Result<(), Failure> {
     let fields: Vec<u64> = after.split_whitespace().map(|word| word.parse().unwrap_or(0)).collect();
     // Numbered from 1, with two before the bracket.
     let field = |number: usize| fields.get(number.saturating_sub(3)).copied().unwrap_or(0);
-    let maps = layout::parse(&process.read("maps").step("read a program's mappings")?);
-    let maps = maps.step("read a program's mappings")?;
-    let heap_end = maps.iter().find(|area| area.name == "[heap]").map_or(field(47), |heap| heap.end);
     let auxiliary = std::fs::read(format!("/proc/{}/auxv", process.pid.as_raw_pid()));
     let auxiliary = auxiliary.step("read a program's auxiliary vector")?;
     let auxiliary_at = table.put(&auxiliary)?;
@@ -204,6 +209,8 @@ struct Pages<'a> {
     residence: File,
     image: &'a File,
     at: u64,
+    /// What clones cannot give back, if they share what was the program's own memory. Otherwise they have copies.
+    kept: Option<Kept>,
 }
 
 impl Pages<'_> {
@@ -337,10 +344,18 @@ fn overlay(area: &Area, pages: &mut Pages<'_>, table: &mut Table) -> Result<(), 
         let length = end.saturating_sub(start);
         let from = pages.copy(start, end)?;
         let image = u64::from(IMAGE_AT);
-        if area.has("gd") {
+        match &mut pages.kept {
             // No file may grow downwards.
-            table.call(libc::SYS_pread64, &[image, start, length, from], length);
-            continue;
+            _ if area.has("gd") => {
+                table.call(libc::SYS_pread64, &[image, start, length, from], length);
+                continue;
+            }
+            None if area.inode == 0 => {
+                fill(area, start, length, from, table);
+                continue;
+            }
+            Some(kept) if area.inode == 0 => kept.add(start, end),
+            _ => {}
         }
         let how = flags(&[libc::MAP_PRIVATE, libc::MAP_FIXED]);
         table.call(libc::SYS_mmap, &[start, length, area.protection, how, image, from], start);
@@ -350,6 +365,19 @@ fn overlay(area: &Area, pages: &mut Pages<'_>, table: &mut Table) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// Copies a part of the image into memory that has been mapped for it.
+fn fill(area: &Area, start: u64, length: u64, from: u64, table: &mut Table) {
+    let open = flags(&[libc::PROT_READ, libc::PROT_WRITE]);
+    let is_open = area.protection & open == open;
+    if !is_open {
+        table.call(libc::SYS_mprotect, &[start, length, open], 0);
+    }
+    table.call(libc::SYS_pread64, &[u64::from(IMAGE_AT), start, length, from], length);
+    if !is_open {
+        table.call(libc::SYS_mprotect, &[start, length, area.protection], 0);
+    }
 }
 
 fn system_start(areas: &[Area]) -> u64 {

@@ -273,6 +273,11 @@ impl Seen {
     }
 }
 
+/// Where its heap ends. What the kernel calls a heap in its list is of a clone only what is not the image's.
+pub fn heap_end(main: &Tracee, seen: &Seen) -> Result<u64, Failure> {
+    main.call(seen.instruction(), libc::SYS_brk, [0; 6]).step("ask a program for its heap")
+}
+
 /// What the program has that its main thread may ask for all: no timers, and what it does with signals.
 pub fn ask_for_all(main: &Tracee, seen: &Seen, areas: &[Area], table: &mut Table) -> Result<(), Failure> {
     let at = seen.scratch(areas)?;
