@@ -15,6 +15,8 @@ use super::keep::Worth;
 use super::rows::{Function, Instance, State};
 use super::{Command, Dispatch, InstanceId, PoolId};
 
+const FADES_EVERY: Duration = Duration::from_secs(1);
+
 impl Instance {
     /// What of it the host does not show, of one that takes what it needs or had done so only after the last telling.
     pub fn unseen(&self) -> u64 {
@@ -243,8 +245,13 @@ impl Dispatch {
             return true;
         }
         if self.alive < self.settings.instances_max && !self.would_fit(pool) {
-            // Nobody goes for one that does not fit even so. What its function is taken to hold may be of long ago.
-            self.functions[self.pools[pool].function].bytes.fade();
+            // Nobody goes for one that does not fit even so. What its function is taken to hold may be of long ago: it is
+            // taken for less as time goes by, not by how often it is asked for.
+            let function = &mut self.functions[self.pools[pool].function];
+            if function.faded.is_none_or(|faded| now.since(faded) >= FADES_EVERY) {
+                function.faded = Some(now);
+                function.bytes.fade();
+            }
             return false;
         }
         while !self.has_room(pool) {

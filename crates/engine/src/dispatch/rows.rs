@@ -41,6 +41,8 @@ pub struct Function {
     pub wall: Estimate,
     pub cold: Estimate,
     pub bytes: Estimate,
+    /// When it was last taken to hold less, since none of it had fitted.
+    pub faded: Option<Timestamp>,
     pub dormant: Option<Timestamp>,
     /// When it is looked at whether it may be forgotten.
     pub alarm: Option<Timestamp>,
@@ -212,6 +214,7 @@ impl Dispatch {
             wall: Estimate::default(),
             cold: Estimate::default(),
             bytes: Estimate::default(),
+            faded: None,
             dormant: None,
             alarm: None,
         });

@@ -430,7 +430,12 @@ fn nobody_goes_for_one_that_does_not_fit_even_so() {
          free 1 4
          ask 5 f -> throttle 5 by Concurrency, forget f
          ask 6 f -> throttle 6 by Concurrency, forget f
-         ask 7 f -> end 1, start 3 for 7",
+         after 1000
+         ask 7 f -> throttle 7 by Concurrency, forget f
+         after 1000
+         ask 8 f -> throttle 8 by Concurrency, forget f
+         after 1000
+         ask 9 f -> end 1, start 3 for 9",
     );
 }
 
