@@ -85,6 +85,8 @@ pub struct Made {
     lacks_prepared: bool,
     initialization: Initialization,
     beginning: Beginning,
+    /// Its runtime became a copy while its caller waited.
+    copied_in: Duration,
     /// What its sandbox shows and is held to, if it was made for it.
     shown: Option<(Vec<Mount>, Limits)>,
     token: Option<String>,
@@ -161,7 +163,8 @@ async fn make(
     let number = parts.chance.uuid();
     let began = Instant::now();
     let clone = clone(inner, function, &served, tenant, purpose).await;
-    let template = clone.as_ref().and_then(|(_, waiting)| waiting.as_ref()?.template.clone());
+    let template = clone.as_ref().and_then(|clone| clone.runtime.as_ref()?.template.clone());
+    let copied_in = clone.as_ref().map_or(Duration::ZERO, |clone| clone.copied_in);
     let (code, key) = tokio::join!(unpack(inner, function), access::key(inner, function, number, template.as_deref()));
     let (mut code, key) = (code?, key.map_err(InvokeError::Internal)?);
     let prepared_name = prepared_name(inner, function, &served, tenant);
@@ -177,7 +180,7 @@ async fn make(
     let extensions = code.extensions();
     let mut shown = None;
     let (mut sandbox, waiting) = match clone {
-        Some(clone) => clone,
+        Some(Cloned { sandbox, runtime, .. }) => (sandbox, runtime),
         None => {
             let spec = spec(inner, &purpose.name(), function, &served, &code);
             shown = Some((spec.mounts.clone(), spec.limits.clone()));
@@ -208,6 +211,7 @@ async fn make(
         lacks_prepared,
         initialization,
         beginning,
+        copied_in,
         shown,
         token,
         api,
@@ -313,27 +317,39 @@ pub fn kind(inner: &Inner, function: &FunctionSpec, served: &Served) -> Kind {
     Kind::Runtime(Arc::new(Recipe { argv: argv(function, served), env, mounts: mounts.collect() }))
 }
 
-/// A room in which the function is loaded: if one waits, or if its owner asked for snapshots. What is provisioned shows that
-/// to its function, and is made anew.
+/// A room in which the function is loaded.
+struct Cloned {
+    sandbox: Sandbox,
+    runtime: Option<Waiting>,
+    /// It did not wait: so long its runtime took to become a copy.
+    copied_in: Duration,
+}
+
+/// One that waits; or one that is made now, where that is quicker than to load the function, or its owner asked for snapshots.
+/// Without one the function is loaded. What is provisioned shows that to its function, and is made anew.
 async fn clone(
     inner: &Inner,
     function: &FunctionSpec,
     served: &Served,
     tenant: Option<&str>,
     purpose: &Purpose,
-) -> Option<(Sandbox, Option<Waiting>)> {
+) -> Option<Cloned> {
     if matches!(purpose, Purpose::Snapshot | Purpose::Orders(_, Why::Provisioned)) {
         return None;
     }
     let template = inner.templates.of(function, tenant, served)?;
-    let Parked { sandbox, runtime } = match inner.stock.take_clone(&template) {
-        None if function.is_snap_start => inner.stock.make_clone(&template).await?,
-        parked => parked?,
+    let runtimes = kind(inner, function, served);
+    let (Parked { sandbox, runtime }, copied_in) = match inner.stock.take_clone(&template) {
+        Some(parked) => (parked, Duration::ZERO),
+        None if function.is_snap_start || template.worth.pays(inner.stock.holds(&runtimes)) => {
+            inner.stock.make_clone(&template).await?
+        }
+        None => return None,
     };
     // Other versions that begin now find a runtime as before.
-    inner.stock.expect(&kind(inner, function, served));
+    inner.stock.expect(&runtimes);
     match sandbox.limit(template.limits.clone()) {
-        Ok(()) => Some((sandbox, runtime)),
+        Ok(()) => Some(Cloned { sandbox, runtime, copied_in }),
         Err(error) => {
             tracing::warn!(%error, "failed to use a room that was made ahead; making another");
             None
@@ -521,7 +537,8 @@ impl Made {
         };
         Body {
             sandbox,
-            environment: Environment::new(function.timeout, writer, self.extensions, self.beginning),
+            environment: Environment::new(function.timeout, writer, self.extensions, self.beginning)
+                .copied_in(self.copied_in),
             start: self.start,
             waiting: self.waiting,
             launch: self.launch,

@@ -46,6 +46,7 @@ mod telemetry;
 mod template;
 mod trace;
 mod variables;
+mod worth;
 
 pub use languages::{Family, Interpreter, Offer, RUNTIMES, Sdk, Serving, has_interpreter, survey};
 pub use memory::of_sandboxes;
