@@ -165,7 +165,9 @@ async fn make(
     let clone = clone(inner, function, &served, tenant, purpose).await;
     let template = clone.as_ref().and_then(|clone| clone.runtime.as_ref()?.template.clone());
     let copied_in = clone.as_ref().map_or(Duration::ZERO, |clone| clone.copied_in);
+    let cloned = Instant::now();
     let (code, key) = tokio::join!(unpack(inner, function), access::key(inner, function, number, template.as_deref()));
+    let unpacked = Instant::now();
     let (mut code, key) = (code?, key.map_err(InvokeError::Internal)?);
     let prepared_name = prepared_name(inner, function, &served, tenant);
     let is_wanted = code.find_prepared(inner, prepared_name.as_ref());
@@ -201,6 +203,11 @@ async fn make(
         held.push(parts.host.serve_api(function, number, listener));
     }
     let api = runtime_api(inner, function, listeners.next(), !start.is_framed, credentials)?;
+    let name = &function.name;
+    let from = waiting.as_ref().map_or("program", |it| if it.template.is_some() { "clone" } else { "parked runtime" });
+    let micros = |from: Instant, to: Instant| to.saturating_duration_since(from).as_micros();
+    let (copy, code, room) = (micros(began, cloned), micros(cloned, unpacked), micros(unpacked, Instant::now()));
+    tracing::debug!(name, from, copy, code, room, "an instance was made");
     Ok(Made {
         sandbox,
         served,

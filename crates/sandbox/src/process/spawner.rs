@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
@@ -19,7 +20,7 @@ use rustix::thread::{CapabilitySet, UnshareFlags};
 
 use crate::features::{EGRESS, Features};
 use crate::limits::IMAGE_SECONDS_MAX;
-use crate::message::{self, Order, Report};
+use crate::message::{self, Order, Report, Took};
 use crate::process::bare::{self, Bare};
 use crate::process::cgroup::{Controller, Group, Trees};
 use crate::process::enter::{self, write_proc};
@@ -288,6 +289,23 @@ struct Preparation {
     slot: u32,
     /// Without walls.
     folder: Option<PathBuf>,
+    took: Took,
+}
+
+/// A watch that is looked at between steps.
+struct Laps(Instant);
+
+impl Laps {
+    fn begin() -> Laps {
+        Laps(Instant::now())
+    }
+
+    /// Microseconds since it was looked at last.
+    fn lap(&mut self) -> u32 {
+        let now = Instant::now();
+        let last = std::mem::replace(&mut self.0, now);
+        u32::try_from(now.saturating_duration_since(last).as_micros()).unwrap_or(u32::MAX)
+    }
 }
 
 impl Spawner {
@@ -299,15 +317,16 @@ impl Spawner {
     fn serve(&mut self) -> io::Result<()> {
         loop {
             let wants_more = self.house.networks().is_some_and(Networks::wants_more);
+            let calms_in = self.house.networks().and_then(Networks::calms_in).and_then(|left| left.try_into().ok());
             let timeout = match (wants_more, self.dead.is_empty()) {
-                (true, _) => Some(&AT_ONCE),
-                (false, false) => Some(&BURIAL_RETRY),
-                (false, true) => None,
+                (true, _) => Some(AT_ONCE),
+                (false, false) => Some(BURIAL_RETRY),
+                (false, true) => calms_in,
             };
             let mut waited = vec![PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.children, PollFlags::IN)];
             let watched = self.house.networks().and_then(Networks::watched);
             waited.extend(watched.into_iter().flatten().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-            let ready = rustix::io::retry_on_intr(|| poll(&mut waited, timeout))?;
+            let ready = rustix::io::retry_on_intr(|| poll(&mut waited, timeout.as_ref()))?;
             let happened: Vec<bool> = waited.iter().map(|fd| !fd.revents().is_empty()).collect();
             let [orders, exits, way_out_ended, new_addresses] =
                 [0, 1, 2, 3].map(|at| happened.get(at).copied().unwrap_or(false));
@@ -323,6 +342,7 @@ impl Spawner {
                     // Nobody waits for us: the dearest part of the next start can be made now.
                     networks.make_one_ahead(&self.alone).map_err(|failure| failure.source)?;
                 }
+                networks.calm_down();
             }
             if exits {
                 let mut pending = [0_u8; 128];
@@ -366,11 +386,16 @@ impl Spawner {
     fn start(&mut self, token: u64, spec: &Spec) -> Result<(), Failure> {
         #[cfg(feature = "testing")]
         crate::process::step::fault::plan(self.settings.fault, token, self.server);
+        let mut laps = Laps::begin();
         let slot = (0..).find(|slot| !self.slots.contains(slot)).unwrap_or(u32::MAX);
         let group = self.trees.group(&format!("{}-{slot}", spec.name), &spec.limits);
         let group = group.map_err(Failure::of("make control groups"))?;
-        let prepared = self.prepare(spec, group.clone(), slot);
-        let born = prepared.and_then(|prepared| self.give_birth(token, prepared));
+        let groups = laps.lap();
+        let prepared = self.prepare(spec, group.clone(), slot, &mut laps);
+        let born = prepared.and_then(|mut prepared| {
+            prepared.took.groups = groups;
+            self.give_birth(token, prepared, &mut laps)
+        });
         // Back from the sandbox's namespaces, whatever came of it.
         let home = self.house.go_home();
         self.is_lost = home.is_err();
@@ -380,7 +405,7 @@ impl Spawner {
         home.and(born)
     }
 
-    fn prepare(&mut self, spec: &Spec, group: Group, slot: u32) -> Result<Preparation, Failure> {
+    fn prepare(&mut self, spec: &Spec, group: Group, slot: u32, laps: &mut Laps) -> Result<Preparation, Failure> {
         let doors = group.doors().step("open the control groups")?;
         // At home: a socket keeps the network in which it was made, and this one outlives the sandbox at the server's
         // end.
@@ -391,7 +416,9 @@ impl Spawner {
                 for mount in &spec.mounts {
                     mounts.push((sealed(mount)?, mount.inside.to_string_lossy().into_owned()));
                 }
+                let mut took = Took { mounts: laps.lap(), ..Took::default() };
                 let listeners = networks.prepare(&self.alone, spec.network, &spec.listen)?;
+                took.network = laps.lap();
                 let entry = Entry::Confined(enter::Entry {
                     doors,
                     mounts,
@@ -400,24 +427,26 @@ impl Spawner {
                     covers_proc: template.covers_proc,
                     wants_landlock: *wants_landlock,
                 });
-                Ok(Preparation { entry, control, listeners, group, slot, folder: None })
+                Ok(Preparation { entry, control, listeners, group, slot, folder: None, took })
             }
             House::Bare(bare) => {
                 spec.mounts.iter().try_for_each(bare::check)?;
                 let listeners = bare::listen(spec.listen.len())?;
                 let folder = Some(bare.prepare(slot)?);
-                Ok(Preparation { entry: Entry::Bare(doors), control, listeners, group, slot, folder })
+                let entry = Entry::Bare(doors);
+                Ok(Preparation { entry, control, listeners, group, slot, folder, took: Took::default() })
             }
         }
     }
 
     /// Leaves the caller in the sandbox's files.
-    fn give_birth(&mut self, token: u64, prepared: Preparation) -> Result<(), Failure> {
-        let Preparation { entry, control: (ours, theirs), listeners, group, slot, folder } = prepared;
+    fn give_birth(&mut self, token: u64, prepared: Preparation, laps: &mut Laps) -> Result<(), Failure> {
+        let Preparation { entry, control: (ours, theirs), listeners, group, slot, folder, mut took } = prepared;
         let (files, namespaces) = match &self.house {
             House::Confined { template, .. } => (Some(template.enter_copy(&self.alone)?), NAMESPACES),
             House::Bare(_) => (None, 0),
         };
+        took.files = laps.lap();
         let v2 = entry.doors().v2.as_ref().map(AsFd::as_fd);
         let born = sys::clone_into(&self.alone, namespaces as u64, v2);
         match born.map_err(Failure::of("start the sandbox's init"))? {
@@ -426,7 +455,8 @@ impl Spawner {
                 self.slots.insert(slot);
                 let mut fds = vec![ours.as_fd(), init.as_fd()];
                 fds.extend(listeners.iter().map(AsFd::as_fd));
-                let told = self.report(&Report::Started { token, group: group.clone(), folder }, &fds);
+                took.birth = laps.lap();
+                let told = self.report(&Report::Started { token, group: group.clone(), folder, took }, &fds);
                 self.cells.insert(pid.as_raw_pid(), Cell { token, slot, init, files, group, out_of_memory: 0 });
                 told.step("hand the sandbox out")
             }
