@@ -35,7 +35,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base::{BoxFuture, Spawn};
 use parking_lot::Mutex;
@@ -44,6 +44,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Mutex as AsyncMutex, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::features::{EGRESS, Features};
 use crate::isolation::{self, Backend, Isolation, StartError};

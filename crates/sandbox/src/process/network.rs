@@ -7,7 +7,6 @@
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
@@ -31,10 +30,6 @@ pub struct Networks {
     outside: Option<Outside>,
     /// Namespaces made while there was nothing else to do, and nobody in them yet.
     ahead: Vec<Room>,
-    /// How many are to be.
-    wanted: usize,
-    /// When a sandbox was made last.
-    asked: Instant,
     /// What the last sandbox had, the next one will want.
     usual: Network,
     /// The host gave none when one was made ahead: only a start tries again.
@@ -62,13 +57,8 @@ impl Outside {
     }
 }
 
-/// Making one takes as long as all the rest of a start. So many are held while starts come one by one.
-const AHEAD_MIN: usize = 4;
-
-/// Each start that finds none has one more held, up to here, until no sandbox was started for so long: bursts come in rows, and
-/// each that is held has memory of the kernel's, some 100 kB.
-const AHEAD_MAX: usize = 32;
-const CALM_AFTER: Duration = Duration::from_secs(60);
+/// Making one takes as long as all the rest of a start; a burst of more pays for it.
+const AHEAD_MAX: usize = 4;
 
 const NOT_WANTED: &str = "the operator wants none";
 
@@ -106,8 +96,6 @@ impl Networks {
             egress,
             outside,
             ahead: Vec::new(),
-            wanted: AHEAD_MIN,
-            asked: Instant::now(),
             usual: Network::Loopback,
             is_exhausted: false,
         })
@@ -124,11 +112,9 @@ impl Networks {
     /// Steps into a new namespace and listens there: for names, where there is a way out, and then on these ports.
     pub fn prepare(&mut self, alone: &Alone, network: Network, listen: &[u16]) -> Result<Vec<OwnedFd>, Failure> {
         self.usual = network;
-        self.asked = Instant::now();
         match self.ahead.iter().position(|room| room.network == network) {
             Some(at) => enter(&self.ahead.swap_remove(at).namespace)?,
             None => {
-                self.wanted = self.wanted.saturating_add(1).min(AHEAD_MAX);
                 drop(self.fresh(alone, network)?);
                 self.is_exhausted = false;
             }
@@ -157,20 +143,7 @@ impl Networks {
     }
 
     pub fn wants_more(&self) -> bool {
-        !self.is_exhausted && self.ahead.iter().filter(|room| room.network == self.usual).count() < self.wanted
-    }
-
-    /// When to look whether there are too many, if nothing happens before.
-    pub fn calms_in(&self) -> Option<Duration> {
-        (self.wanted > AHEAD_MIN).then(|| CALM_AFTER.saturating_sub(self.asked.elapsed()))
-    }
-
-    /// Gives back what only a burst needs, once that is long over.
-    pub fn calm_down(&mut self) {
-        if self.calms_in().is_some_and(|left| left.is_zero()) {
-            self.wanted = AHEAD_MIN;
-            self.ahead.truncate(AHEAD_MIN);
-        }
+        !self.is_exhausted && self.ahead.iter().filter(|room| room.network == self.usual).count() < AHEAD_MAX
     }
 
     /// A host that has no more to give says so when one is needed.

@@ -10,13 +10,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
 use rustix::net::RecvFlags;
 use rustix::process::{DumpableBehavior, Gid, Pid, Resource, Rlimit, Signal, Uid, WaitOptions};
 use rustix::thread::{CapabilitySet, UnshareFlags};
+use tokio::time::Instant;
 
 use crate::features::{EGRESS, Features};
 use crate::limits::IMAGE_SECONDS_MAX;
@@ -317,16 +317,15 @@ impl Spawner {
     fn serve(&mut self) -> io::Result<()> {
         loop {
             let wants_more = self.house.networks().is_some_and(Networks::wants_more);
-            let calms_in = self.house.networks().and_then(Networks::calms_in).and_then(|left| left.try_into().ok());
             let timeout = match (wants_more, self.dead.is_empty()) {
-                (true, _) => Some(AT_ONCE),
-                (false, false) => Some(BURIAL_RETRY),
-                (false, true) => calms_in,
+                (true, _) => Some(&AT_ONCE),
+                (false, false) => Some(&BURIAL_RETRY),
+                (false, true) => None,
             };
             let mut waited = vec![PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.children, PollFlags::IN)];
             let watched = self.house.networks().and_then(Networks::watched);
             waited.extend(watched.into_iter().flatten().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-            let ready = rustix::io::retry_on_intr(|| poll(&mut waited, timeout.as_ref()))?;
+            let ready = rustix::io::retry_on_intr(|| poll(&mut waited, timeout))?;
             let happened: Vec<bool> = waited.iter().map(|fd| !fd.revents().is_empty()).collect();
             let [orders, exits, way_out_ended, new_addresses] =
                 [0, 1, 2, 3].map(|at| happened.get(at).copied().unwrap_or(false));
@@ -342,7 +341,6 @@ impl Spawner {
                     // Nobody waits for us: the dearest part of the next start can be made now.
                     networks.make_one_ahead(&self.alone).map_err(|failure| failure.source)?;
                 }
-                networks.calm_down();
             }
             if exits {
                 let mut pending = [0_u8; 128];
