@@ -1,16 +1,14 @@
 //! From a release to an instance that can run it: code, interpreter, key, sandbox, environment.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base::ports::{FunctionSpec, InvokeError, LogEvent, LogStream};
 use base::{Uuid, hex, with_causes};
-use engine::dispatch::{AskId, Event, Freed, InstanceId, Why};
+use engine::dispatch::{InstanceId, Why};
 use sandbox::{Cpu, Limits, Mount, Sandbox, Spec};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -19,11 +17,11 @@ use crate::books::Starting;
 use crate::code::{Lease, Prepared as Found, PreparedName};
 use crate::environment::{Beginning, Environment, Initialization, Writer};
 use crate::frames::Prepared;
+use crate::home::{NoPlace, Place};
 use crate::http::{Api, Credentials, Identity};
 use crate::instance::{self, Body, Home, Left, Order, Start};
 use crate::languages::{Advice, Family, Owner, Preparation, Served};
 use crate::limits::EXTENSION_FILES_MAX;
-use crate::prepare::Handover;
 use crate::runtime::{INTERNAL, Inner, Key};
 use crate::stock::{self, Kind, Launch, Parked, Recipe, Waiting};
 use crate::template::Shape;
@@ -203,11 +201,7 @@ async fn make(
         held.push(parts.host.serve_api(function, number, listener));
     }
     let api = runtime_api(inner, function, listeners.next(), !start.is_framed, credentials)?;
-    let name = &function.name;
-    let from = waiting.as_ref().map_or("program", |it| if it.template.is_some() { "clone" } else { "parked runtime" });
-    let micros = |from: Instant, to: Instant| to.saturating_duration_since(from).as_micros();
-    let (copy, code, room) = (micros(began, cloned), micros(cloned, unpacked), micros(unpacked, Instant::now()));
-    tracing::debug!(name, from, copy, code, room, "an instance was made");
+    log_steps(function, waiting.as_ref(), [began, cloned, unpacked]);
     Ok(Made {
         sandbox,
         served,
@@ -226,6 +220,15 @@ async fn make(
         log,
         held,
     })
+}
+
+/// Where the time went, in microseconds, until now.
+fn log_steps(function: &FunctionSpec, waiting: Option<&Waiting>, [began, cloned, unpacked]: [Instant; 3]) {
+    let name = &function.name;
+    let from = waiting.map_or("program", |it| if it.template.is_some() { "clone" } else { "parked runtime" });
+    let micros = |from: Instant, to: Instant| to.saturating_duration_since(from).as_micros();
+    let (copy, code, room) = (micros(began, cloned), micros(cloned, unpacked), micros(unpacked, Instant::now()));
+    tracing::debug!(name, from, copy, code, room, "an instance was made");
 }
 
 /// Where the operator wants no walls, places are elsewhere.
@@ -514,14 +517,7 @@ impl Made {
             (self.served.family == Family::Python || self.beginning == Beginning::Anew) && self.extensions.is_empty();
         let wishes = may_have_template && !is_clone && !inner.templates.is_closed();
         let home: Box<dyn Home> = match *purpose {
-            Purpose::Orders(id, _) => Box::new(Place {
-                inner: Arc::clone(inner),
-                id,
-                prepared_name: self.prepared_name,
-                function: Arc::clone(function),
-                tenant,
-                wishes: AtomicBool::new(wishes),
-            }),
+            Purpose::Orders(id, _) => Box::new(Place::new(inner, id, function, tenant, self.prepared_name, wishes)),
             Purpose::Snapshot => Box::new(NoPlace),
         };
         if let Some(warning) = &self.served.warning {
@@ -568,83 +564,6 @@ impl Made {
             held: self.held,
         }
     }
-}
-
-/// An instance's place in the books.
-struct Place {
-    inner: Arc<Inner>,
-    id: InstanceId,
-    prepared_name: Option<PreparedName>,
-    function: Arc<FunctionSpec>,
-    tenant: Option<String>,
-    /// A template of its version may be had, and has not been asked for.
-    wishes: AtomicBool,
-}
-
-impl Home for Place {
-    fn ready(&self) {
-        self.inner.start_all(self.inner.books.tell(Event::Ready { instance: self.id }));
-    }
-
-    fn waits(&self) {
-        self.inner.start_all(self.inner.books.tell(Event::Waits { instance: self.id }));
-    }
-
-    fn weighed(&self, bytes: u64) {
-        self.inner.memory.is_over(self.id);
-        self.inner.start_all(self.inner.books.tell(Event::Weighed { instance: self.id, bytes }));
-    }
-
-    fn free(&self, ask: AskId, freed: Freed) {
-        if self.wishes.swap(false, Ordering::Relaxed) {
-            self.inner.templates.wish(&self.function, self.tenant.as_deref());
-        }
-        self.inner.memory.is_over(self.id);
-        self.inner.start_all(self.inner.books.free(self.id, ask, freed));
-    }
-
-    fn hand_over(&self) -> Option<Handover> {
-        self.inner.preparer.hand_over(&self.inner.code, self.prepared_name.as_ref()?)
-    }
-
-    fn keep(&self, handover: Handover, prepared: Vec<u8>) {
-        let inner = Arc::clone(&self.inner);
-        let keep = async move {
-            let made = std::future::ready(Ok::<_, Infallible>(prepared));
-            if let Err(error) = inner.code.prepare(handover.name(), made).await {
-                tracing::warn!("failed to {}", with_causes(&error));
-            }
-        };
-        self.inner.parts.spawn.spawn("prepared code", Box::pin(keep));
-    }
-
-    fn reject_prepared(&self) {
-        if let Some(name) = &self.prepared_name {
-            tracing::info!(function = self.function.name, "what was prepared of its code is of no use; doing without");
-            self.inner.code.reject(name);
-        }
-    }
-}
-
-/// Of an instance that no orders come to.
-struct NoPlace;
-
-impl Home for NoPlace {
-    fn waits(&self) {}
-
-    fn weighed(&self, _bytes: u64) {}
-
-    fn ready(&self) {}
-
-    fn free(&self, _ask: AskId, _freed: Freed) {}
-
-    fn hand_over(&self) -> Option<Handover> {
-        None
-    }
-
-    fn keep(&self, _handover: Handover, _prepared: Vec<u8>) {}
-
-    fn reject_prepared(&self) {}
 }
 
 impl Purpose {

@@ -29,6 +29,7 @@ mod code;
 mod cores;
 mod environment;
 mod frames;
+mod home;
 mod http;
 mod instance;
 mod languages;

@@ -16,7 +16,6 @@ use rustix::fs::Mode;
 use rustix::net::RecvFlags;
 use rustix::process::{DumpableBehavior, Gid, Pid, Resource, Rlimit, Signal, Uid, WaitOptions};
 use rustix::thread::{CapabilitySet, UnshareFlags};
-use tokio::time::Instant;
 
 use crate::features::{EGRESS, Features};
 use crate::limits::IMAGE_SECONDS_MAX;
@@ -27,7 +26,7 @@ use crate::process::enter::{self, write_proc};
 use crate::process::image::{self, Description, Whom};
 use crate::process::init::{self, Entry};
 use crate::process::network::{Networks, Outside};
-use crate::process::step::{Failure, Step};
+use crate::process::step::{Failure, Laps, Step};
 use crate::process::template::{Template, attach, clone_tree, seal};
 use crate::process::{Kind, Settings, nft};
 use crate::spec::{Mount, Spec};
@@ -290,22 +289,6 @@ struct Preparation {
     /// Without walls.
     folder: Option<PathBuf>,
     took: Took,
-}
-
-/// A watch that is looked at between steps.
-struct Laps(Instant);
-
-impl Laps {
-    fn begin() -> Laps {
-        Laps(Instant::now())
-    }
-
-    /// Microseconds since it was looked at last.
-    fn lap(&mut self) -> u32 {
-        let now = Instant::now();
-        let last = std::mem::replace(&mut self.0, now);
-        u32::try_from(now.saturating_duration_since(last).as_micros()).unwrap_or(u32::MAX)
-    }
 }
 
 impl Spawner {
