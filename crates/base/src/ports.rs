@@ -32,6 +32,9 @@ pub trait Invoke: Send + Sync {
     /// The function may be asked for soon: what can be made ready ahead of that, may be. It does not wait.
     fn expect(&self, function: Arc<FunctionSpec>);
 
+    /// Nobody will ask for it again: what was made ahead of its calls goes. Those that run are not touched.
+    fn forget(&self, _deleted: Deleted) {}
+
     /// Loads a version under SnapStart, and makes the snapshot that its instances begin with. It may take minutes.
     fn snapshot(&self, function: Arc<FunctionSpec>) -> BoxFuture<'_, Result<(), SnapshotError>>;
 
@@ -40,6 +43,16 @@ pub trait Invoke: Send + Sync {
 
     /// What has come of one of them so far.
     fn provided(&self, id: &ProvisionId) -> Provided;
+}
+
+/// A function that is deleted, or only one of its versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deleted {
+    pub world: World,
+    pub account: AccountId,
+    pub region: Region,
+    pub function: String,
+    pub version: Option<String>,
 }
 
 /// Instances of a version that are to be ready before anybody calls.

@@ -1,16 +1,14 @@
 //! From a release to an instance that can run it: code, interpreter, key, sandbox, environment.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base::ports::{FunctionSpec, InvokeError, LogEvent, LogStream};
 use base::{Uuid, hex, with_causes};
-use engine::dispatch::{AskId, Event, Freed, InstanceId, Why};
+use engine::dispatch::{InstanceId, Why};
 use sandbox::{Cpu, Limits, Mount, Sandbox, Spec};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -19,11 +17,11 @@ use crate::books::Starting;
 use crate::code::{Lease, Prepared as Found, PreparedName};
 use crate::environment::{Beginning, Environment, Initialization, Writer};
 use crate::frames::Prepared;
+use crate::home::{NoPlace, Place};
 use crate::http::{Api, Credentials, Identity};
 use crate::instance::{self, Body, Home, Left, Order, Start};
 use crate::languages::{Advice, Family, Owner, Preparation, Served};
 use crate::limits::EXTENSION_FILES_MAX;
-use crate::prepare::Handover;
 use crate::runtime::{INTERNAL, Inner, Key};
 use crate::stock::{self, Kind, Launch, Parked, Recipe, Waiting};
 use crate::template::Shape;
@@ -85,6 +83,8 @@ pub struct Made {
     lacks_prepared: bool,
     initialization: Initialization,
     beginning: Beginning,
+    /// Its runtime became a copy while its caller waited.
+    copied_in: Duration,
     /// What its sandbox shows and is held to, if it was made for it.
     shown: Option<(Vec<Mount>, Limits)>,
     token: Option<String>,
@@ -160,8 +160,11 @@ async fn make(
     let number = inner.parts.chance.uuid();
     let began = Instant::now();
     let clone = clone(inner, function, &served, tenant, purpose).await;
-    let template = clone.as_ref().and_then(|(_, waiting)| waiting.as_ref()?.template.clone());
+    let template = clone.as_ref().and_then(|clone| clone.runtime.as_ref()?.template.clone());
+    let copied_in = clone.as_ref().map_or(Duration::ZERO, |clone| clone.copied_in);
+    let cloned = Instant::now();
     let (code, key) = tokio::join!(unpack(inner, function), access::key(inner, function, number, template.as_deref()));
+    let unpacked = Instant::now();
     let (mut code, key) = (code?, key.map_err(InvokeError::Internal)?);
     let prepared_name = prepared_name(inner, function, &served, tenant);
     let is_wanted = code.find_prepared(inner, prepared_name.as_ref());
@@ -175,7 +178,7 @@ async fn make(
             .start(inner.settings.api_port);
     let extensions = code.extensions();
     let ((mut sandbox, waiting), shown) = match clone {
-        Some(clone) => (clone, None),
+        Some(Cloned { sandbox, runtime, .. }) => ((sandbox, runtime), None),
         None => fresh(inner, function, purpose, &served, &code).await?,
     };
     locate(&sandbox, &mut start);
@@ -192,6 +195,7 @@ async fn make(
         held.push(inner.parts.host.serve_api(function, number, listener));
     }
     let api = runtime_api(inner, function, listeners.next(), !start.is_framed, credentials)?;
+    log_steps(function, waiting.as_ref(), [began, cloned, unpacked]);
     Ok(Made {
         sandbox,
         served,
@@ -202,6 +206,7 @@ async fn make(
         lacks_prepared,
         initialization,
         beginning,
+        copied_in,
         shown,
         token,
         api,
@@ -226,6 +231,15 @@ async fn fresh(
     let spec = spec(inner, &purpose.name(), function, served, code);
     let shown = (spec.mounts.clone(), spec.limits.clone());
     Ok((room(inner, spec, &kind(inner, function, served)).await?, Some(shown)))
+}
+
+/// Where the time went, in microseconds, until now.
+fn log_steps(function: &FunctionSpec, waiting: Option<&Waiting>, [began, cloned, unpacked]: [Instant; 3]) {
+    let name = &function.name;
+    let from = waiting.map_or("program", |it| if it.template.is_some() { "clone" } else { "parked runtime" });
+    let micros = |from: Instant, to: Instant| to.saturating_duration_since(from).as_micros();
+    let (copy, code, room) = (micros(began, cloned), micros(cloned, unpacked), micros(unpacked, Instant::now()));
+    tracing::debug!(name, from, copy, code, room, "an instance was made");
 }
 
 /// Where the operator wants no walls, places are elsewhere.
@@ -324,27 +338,39 @@ pub fn kind(inner: &Inner, function: &FunctionSpec, served: &Served) -> Kind {
     Kind::Runtime(Arc::new(Recipe { argv: argv(function, served), env, mounts: mounts.collect() }))
 }
 
-/// A room in which the function is loaded: if one waits, or if its owner asked for snapshots. What is provisioned shows that
-/// to its function, and is made anew.
+/// A room in which the function is loaded.
+struct Cloned {
+    sandbox: Sandbox,
+    runtime: Option<Waiting>,
+    /// It did not wait: so long its runtime took to become a copy.
+    copied_in: Duration,
+}
+
+/// One that waits; or one that is made now, where that is quicker than to load the function, or its owner asked for snapshots.
+/// Without one the function is loaded. What is provisioned shows that to its function, and is made anew.
 async fn clone(
     inner: &Inner,
     function: &FunctionSpec,
     served: &Served,
     tenant: Option<&str>,
     purpose: &Purpose,
-) -> Option<(Sandbox, Option<Waiting>)> {
+) -> Option<Cloned> {
     if matches!(purpose, Purpose::Snapshot | Purpose::Orders(_, Why::Provisioned)) {
         return None;
     }
     let template = inner.templates.of(function, tenant, served)?;
-    let Parked { sandbox, runtime } = match inner.stock.take_clone(&template) {
-        None if function.is_snap_start => inner.stock.make_clone(&template).await?,
-        parked => parked?,
+    let runtimes = kind(inner, function, served);
+    let (Parked { sandbox, runtime }, copied_in) = match inner.stock.take_clone(&template) {
+        Some(parked) => (parked, Duration::ZERO),
+        None if function.is_snap_start || template.worth.pays(inner.stock.holds(&runtimes)) => {
+            inner.stock.make_clone(&template).await?
+        }
+        None => return None,
     };
     // Other versions that begin now find a runtime as before.
-    inner.stock.expect(&kind(inner, function, served));
+    inner.stock.expect(&runtimes);
     match sandbox.limit(template.limits.clone()) {
-        Ok(()) => Some((sandbox, runtime)),
+        Ok(()) => Some(Cloned { sandbox, runtime, copied_in }),
         Err(error) => {
             tracing::warn!(%error, "failed to use a room that was made ahead; making another");
             None
@@ -501,12 +527,8 @@ impl Made {
         let may_have_template =
             (self.served.family == Family::Python || self.beginning == Beginning::Anew) && self.extensions.is_empty();
         let wishes = may_have_template && !is_clone && !inner.templates.is_closed();
-        let (wishes, prepared_name) = (AtomicBool::new(wishes), self.prepared_name);
         let home: Box<dyn Home> = match *purpose {
-            Purpose::Orders(id, _) => {
-                let (inner, function) = (Arc::clone(inner), Arc::clone(function));
-                Box::new(Place { inner, id, prepared_name, function, tenant, wishes })
-            }
+            Purpose::Orders(id, _) => Box::new(Place::new(inner, id, function, tenant, self.prepared_name, wishes)),
             Purpose::Snapshot => Box::new(NoPlace),
         };
         if let Some(warning) = &self.served.warning {
@@ -529,7 +551,8 @@ impl Made {
         };
         Body {
             sandbox,
-            environment: Environment::new(function.timeout, writer, self.extensions, self.beginning),
+            environment: Environment::new(function.timeout, writer, self.extensions, self.beginning)
+                .copied_in(self.copied_in),
             start: self.start,
             waiting: self.waiting,
             launch: self.launch,
@@ -552,83 +575,6 @@ impl Made {
             held: self.held,
         }
     }
-}
-
-/// An instance's place in the books.
-struct Place {
-    inner: Arc<Inner>,
-    id: InstanceId,
-    prepared_name: Option<PreparedName>,
-    function: Arc<FunctionSpec>,
-    tenant: Option<String>,
-    /// A template of its version may be had, and has not been asked for.
-    wishes: AtomicBool,
-}
-
-impl Home for Place {
-    fn ready(&self) {
-        self.inner.start_all(self.inner.books.tell(Event::Ready { instance: self.id }));
-    }
-
-    fn waits(&self) {
-        self.inner.start_all(self.inner.books.tell(Event::Waits { instance: self.id }));
-    }
-
-    fn weighed(&self, bytes: u64) {
-        self.inner.memory.is_over(self.id);
-        self.inner.start_all(self.inner.books.tell(Event::Weighed { instance: self.id, bytes }));
-    }
-
-    fn free(&self, ask: AskId, freed: Freed) {
-        if self.wishes.swap(false, Ordering::Relaxed) {
-            self.inner.templates.wish(&self.function, self.tenant.as_deref());
-        }
-        self.inner.memory.is_over(self.id);
-        self.inner.start_all(self.inner.books.free(self.id, ask, freed));
-    }
-
-    fn hand_over(&self) -> Option<Handover> {
-        self.inner.preparer.hand_over(&self.inner.code, self.prepared_name.as_ref()?)
-    }
-
-    fn keep(&self, handover: Handover, prepared: Vec<u8>) {
-        let inner = Arc::clone(&self.inner);
-        let keep = async move {
-            let made = std::future::ready(Ok::<_, Infallible>(prepared));
-            if let Err(error) = inner.code.prepare(handover.name(), made).await {
-                tracing::warn!("failed to {}", with_causes(&error));
-            }
-        };
-        self.inner.parts.spawn.spawn("prepared code", Box::pin(keep));
-    }
-
-    fn reject_prepared(&self) {
-        if let Some(name) = &self.prepared_name {
-            tracing::info!(function = self.function.name, "what was prepared of its code is of no use; doing without");
-            self.inner.code.reject(name);
-        }
-    }
-}
-
-/// Of an instance that no orders come to.
-struct NoPlace;
-
-impl Home for NoPlace {
-    fn waits(&self) {}
-
-    fn weighed(&self, _bytes: u64) {}
-
-    fn ready(&self) {}
-
-    fn free(&self, _ask: AskId, _freed: Freed) {}
-
-    fn hand_over(&self) -> Option<Handover> {
-        None
-    }
-
-    fn keep(&self, _handover: Handover, _prepared: Vec<u8>) {}
-
-    fn reject_prepared(&self) {}
 }
 
 impl Purpose {

@@ -29,6 +29,7 @@ mod code;
 mod cores;
 mod environment;
 mod frames;
+mod home;
 mod http;
 mod instance;
 mod languages;
@@ -46,6 +47,7 @@ mod telemetry;
 mod template;
 mod trace;
 mod variables;
+mod worth;
 
 pub use languages::{Family, Interpreter, Offer, RUNTIMES, Sdk, Serving, has_interpreter, survey};
 pub use memory::of_sandboxes;

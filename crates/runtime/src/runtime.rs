@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::ports::{
-    Call, FunctionSpec, Invoke, InvokeError, Invoked, Provided, Provision, ProvisionId, SnapshotError, Telemetry,
+    Call, Deleted, FunctionSpec, Invoke, InvokeError, Invoked, Provided, Provision, ProvisionId, SnapshotError,
+    Telemetry,
 };
 use base::{BoxFuture, Chance, Clock, Secret, Spawn, Uuid};
 use engine::dispatch::{Event, InstanceId, KeepAlive, Policy};
@@ -22,7 +23,7 @@ use crate::instance::{Left, Order};
 use crate::languages::Languages;
 use crate::memory::Scales;
 use crate::prepare::{self, Preparer};
-use crate::stock::{self, Stock};
+use crate::stock::{self, Kind, Stock};
 use crate::template::{self, Templates};
 use crate::{launch, limits, memory, snapshot};
 
@@ -237,6 +238,17 @@ impl Invoke for Runtime {
 
     fn expect(&self, function: Arc<FunctionSpec>) {
         self.0.preparer.expect(function);
+    }
+
+    fn forget(&self, deleted: Deleted) {
+        let inner = Arc::clone(&self.0);
+        // An image is large: nobody waits until it is given back.
+        let forget = async move {
+            for template in inner.templates.forget_deleted(&deleted) {
+                inner.stock.forget(&Kind::Clone(template));
+            }
+        };
+        self.0.parts.spawn.spawn("a deleted function's templates", Box::pin(forget));
     }
 
     fn snapshot(&self, function: Arc<FunctionSpec>) -> BoxFuture<'_, Result<(), SnapshotError>> {

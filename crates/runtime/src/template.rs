@@ -11,6 +11,9 @@
 //! A snapshot of a version under SnapStart is a template too (`snapshot`), with fewer cares: nothing is watched, its printed
 //! lines are in its own log, and each instance has a key of its own.
 //!
+//! Where no clone waits, a start makes one for itself if that is quicker than what it would do otherwise (`worth`). With its
+//! function, or its version, a template is deleted.
+//!
 //! Invariants: a template is of one release of one tenant's function, under one interpreter. Each version is tried once.
 //! Images are bounded together; the one that was wanted longest ago goes first.
 //!
@@ -24,7 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering as Order};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use base::ports::FunctionSpec;
+use base::ports::{Deleted, FunctionSpec};
 use base::{AccountId, Region, Spawn, Uuid, World, with_causes};
 use parking_lot::Mutex;
 use sandbox::{Cpu, Image, ImageError, Limits, Mount, ProcessId, Sandbox};
@@ -44,6 +47,7 @@ use crate::logs::{Output, Written};
 use crate::runtime::{Inner, Key};
 use crate::snapshot;
 use crate::stock::{Kind, WaitError, Waiting};
+use crate::worth::{Spent, Worth};
 
 const WATCH: &str = include_str!("../bootstraps/python/watch.py");
 
@@ -64,6 +68,7 @@ pub struct Template {
     identity: Seen,
     /// What loading the function printed.
     pub printed: Vec<Written>,
+    pub worth: Worth,
     /// Its code.
     _held: launch::Code,
 }
@@ -187,6 +192,14 @@ impl Owner {
             label: served.label.clone(),
             is_snapshot: function.is_snap_start,
         }
+    }
+
+    fn is_of(&self, deleted: &Deleted) -> bool {
+        let Deleted { world, account, region, function, version } = deleted;
+        let scope = &self.scope;
+        (scope.0, scope.1) == (*world, *account)
+            && (&scope.2, &self.function) == (region, function)
+            && version.as_ref().is_none_or(|version| *version == self.version)
     }
 
     /// Of a version that has another release now. One that is published has one for ever.
@@ -315,6 +328,13 @@ impl Templates {
         self.table.lock().known.remove(owner);
     }
 
+    /// A function, or one of its versions, is deleted. Takes out its templates; one that is being made is not kept.
+    pub fn forget_deleted(&self, deleted: &Deleted) -> Vec<Arc<Template>> {
+        let mut table = self.table.lock();
+        let gone = table.known.extract_if(|owner, _| owner.is_of(deleted));
+        gone.filter_map(|(_, known)| known.template).collect()
+    }
+
     pub fn of_snapshot(&self, image: Image, shape: Shape, code: launch::Code) -> Template {
         let Shape { argv, env, mounts, limits, token } = shape;
         Template {
@@ -327,6 +347,8 @@ impl Templates {
             limits,
             identity: Seen::Token(token),
             printed: Vec::new(),
+            // It was asked for.
+            worth: Worth::new(Duration::MAX, Duration::MAX),
             _held: code,
         }
     }
@@ -399,8 +421,10 @@ async fn grant(inner: &Arc<Inner>, wish: &Wish) {
     match timeout(SANDBOX_START_TIMEOUT, making).await.unwrap_or(Err(TemplateError::Late)) {
         Ok(template) => {
             let template = Arc::new(template);
-            inner.templates.keep(&owner, Arc::clone(&template));
-            inner.stock.expect(&Kind::Clone(template));
+            // Its function may be gone by now.
+            if inner.templates.keep(&owner, Arc::clone(&template)) {
+                inner.stock.expect(&Kind::Clone(template));
+            }
         }
         Err(error) => {
             let is_unsupported = matches!(&error, TemplateError::Image(ImageError::Step { source, .. })
@@ -439,15 +463,19 @@ async fn make(
     // Nobody answers there: an import that asks for something has no template.
     drop(sandbox.take_listeners());
 
+    let began = Spent::so_far(&sandbox);
     let Waiting { process, mut connection, mut output, .. } = Waiting::start(&sandbox, &start).await?;
+    let started = Spent::so_far(&sandbox);
     connection.init_template(&env, code.prepared_path().as_deref(), WATCH);
     let printed = load(&mut connection, &mut output).await?;
+    let worth = Worth::new(started.since(&began), Spent::so_far(&sandbox).since(&started));
     let image = take(&sandbox, process).await?;
     let argv = waiting(served.family, &start.argv).unwrap_or_default();
     let (image, is_learned, identity) = (Mutex::new(image), AtomicBool::new(false), Seen::Key(Mutex::new(key)));
     let number = inner.templates.number();
     sandbox.kill().await;
-    Ok(Template { number, image, is_learned, argv, env: start.env, mounts, limits, identity, printed, _held: code })
+    let env = start.env;
+    Ok(Template { number, image, is_learned, argv, env, mounts, limits, identity, printed, worth, _held: code })
 }
 
 /// What waits, under the interpreter of `argv`, for an image to be put in its place.

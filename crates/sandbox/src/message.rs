@@ -80,6 +80,7 @@ pub enum Report {
         group: Group,
         /// Of a sandbox without walls: its folder.
         folder: Option<PathBuf>,
+        took: Took,
     },
     NotStarted {
         token: u64,
@@ -113,6 +114,19 @@ pub enum Report {
         token: u64,
         out_of_memory: u64,
     },
+}
+
+/// How many microseconds the spawner's steps of a start took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Took {
+    pub groups: u32,
+    /// Directories of the host, made ready to be attached.
+    pub mounts: u32,
+    /// A namespace that was made ahead or now, and its listeners.
+    pub network: u32,
+    /// The copy of the template's mounts.
+    pub files: u32,
+    pub birth: u32,
 }
 
 /// Server to a sandbox's init.

@@ -81,6 +81,8 @@ pub struct Environment {
     is_last: bool,
     /// How often the environment was started.
     starts: u32,
+    /// Before its first init its runtime became a copy of one that has loaded the function, which is a part of that.
+    copied_in: Duration,
     /// Of the first init, until an invocation's report tells it.
     init: Option<Duration>,
     /// The same of the snapshot that it began with.
@@ -120,12 +122,20 @@ impl Environment {
             is_heard: false,
             is_last: false,
             starts: 0,
+            copied_in: Duration::ZERO,
             init: None,
             restored: None,
             is_loaded: false,
             failed_by: None,
             memory_peak_bytes: None,
         }
+    }
+
+    /// So long its caller waited before, until its runtime was a copy.
+    pub fn copied_in(self, copied_in: Duration) -> Self {
+        // A restore has it among its beginning.
+        let copied_in = if self.beginning == Beginning::Init { copied_in } else { Duration::ZERO };
+        Self { copied_in, ..self }
     }
 
     /// Somebody pays for it to be ready before anybody calls.
@@ -353,8 +363,9 @@ impl Environment {
     }
 
     fn ready(&mut self, now: Timestamp, phase: Phase, out: &mut Vec<Command>) {
-        let took = now.since(self.since);
+        let mut took = now.since(self.since);
         if phase == Phase::Init {
+            took = took.saturating_add(self.copied_in);
             self.init = Some(took);
         }
         self.tell_extensions(now, out);

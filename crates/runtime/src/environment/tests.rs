@@ -142,6 +142,17 @@ fn killed(signal: i32, out_of_memory: bool) -> Event {
 const INIT_START: &str = "Log INIT_START Runtime Version: python:3.13|Runtime Version ARN: ARN";
 
 #[test]
+fn what_a_copy_took_that_its_caller_waited_for_is_init() {
+    let mut bench = Bench::new();
+    bench.environment = bench.environment.copied_in(Duration::from_millis(11));
+    bench.step(invoke());
+    bench.after(2).said(Said::Ready);
+    bench.said(Said::Done);
+    let done = bench.said(Said::Next);
+    assert!(done.contains("|Init Duration: 13.00 ms|"), "{done}");
+}
+
+#[test]
 fn a_cold_invocation_and_a_warm_one() {
     let mut bench = Bench::new();
     assert_eq!(bench.step(invoke()), format!("{INIT_START}\nStart"));

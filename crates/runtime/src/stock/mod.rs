@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use base::{Spawn, with_causes};
 use parking_lot::Mutex;
@@ -317,17 +318,26 @@ impl Stock {
         table.made
     }
 
-    /// A copy of this template, made now.
-    pub async fn make_clone(&self, template: &Arc<Template>) -> Option<Parked> {
+    /// A copy of this template, made now; and how long that took, but for its room.
+    pub async fn make_clone(&self, template: &Arc<Template>) -> Option<(Parked, Duration)> {
         let spec = self.spec(format!("clone-{}", self.number()), template.limits.clone());
         let made = timeout(SANDBOX_START_TIMEOUT, self.park_clone(spec, template)).await;
         match made.unwrap_or(Err(ParkError::Late)) {
-            Ok(parked) => Some(parked),
+            Ok(made) => Some(made),
             Err(error) => {
-                tracing::warn!("failed to restore a snapshot: failed to {}", with_causes(&error));
+                template.worth.failed();
+                tracing::warn!(
+                    "failed to begin with a template; loading the function: failed to {}",
+                    with_causes(&error)
+                );
                 None
             }
         }
+    }
+
+    /// Whether one of this kind is held.
+    pub fn holds(&self, kind: &Kind) -> bool {
+        self.table.lock().held.contains_key(kind)
     }
 
     async fn park(&self, kind: &Kind) -> Result<Parked, ParkError> {
@@ -338,7 +348,7 @@ impl Stock {
         let recipe = match kind {
             Kind::Room => return Ok(Parked { sandbox: self.isolation.start(spec).await?, runtime: None }),
             Kind::Runtime(recipe) => recipe,
-            Kind::Clone(template) => return self.park_clone(spec, template).await,
+            Kind::Clone(template) => return self.park_clone(spec, template).await.map(|(parked, _)| parked),
         };
         let mounts = recipe.mounts.iter().cloned();
         spec.mounts = mounts.map(|(host, inside)| Mount { host, inside }).collect();
@@ -347,16 +357,20 @@ impl Stock {
         Ok(Parked { sandbox, runtime })
     }
 
-    async fn park_clone(&self, spec: Spec, template: &Arc<Template>) -> Result<Parked, ParkError> {
+    async fn park_clone(&self, spec: Spec, template: &Arc<Template>) -> Result<(Parked, Duration), ParkError> {
         let limits = RoomLimits { cpu: spec.limits.cpu, ..template.limits.clone() };
         let spec = Spec { mounts: template.mounts.clone(), limits, ..spec };
+        let began = Instant::now();
         let sandbox = self.isolation.start(spec).await?;
+        let room = began.elapsed();
         let mut output = Output::default();
         let (program, connection) = template.start().runtime(&mut output).map_err(WaitError::Pipes)?;
         let connection = connection.ok_or(WaitError::Silent)?;
         let process = sandbox.resume(&template.image(), program).await?;
+        let copy = began.elapsed().saturating_sub(room);
+        template.worth.made(room, copy);
         let template = Some(Arc::clone(template));
-        Ok(Parked { sandbox, runtime: Some(Waiting { process, connection, output, template }) })
+        Ok((Parked { sandbox, runtime: Some(Waiting { process, connection, output, template }) }, copy))
     }
 }
 

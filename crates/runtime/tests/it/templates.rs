@@ -2,9 +2,11 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use base::ports::FunctionSpec;
+use base::ports::{Deleted, FunctionSpec, Invoke};
 use base::{Chance, Secret, SystemChance};
 use serde_json::Value;
 
@@ -157,4 +159,110 @@ async fn without_parked_rooms_there_are_no_templates() {
     bed.invoke(&function, "{}").await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(processes(&bed).len(), 1);
+}
+
+/// Loads for so long that a copy is always quicker. Where it has loaded its function a program keeps the address of an object,
+/// which all copies of it have in common and no two others.
+const HEAVY: &str = "
+import time
+for number in range(8_000_000): pass
+loaded = []
+def handler(*_):
+    time.sleep(3)
+    return {'at': id(loaded)}
+";
+
+#[tokio::test]
+async fn a_start_that_finds_no_clone_makes_its_own() {
+    let bed = Bed::new().await;
+    let mut function = bed.function("python3.13", "app.handler", &[("app.py", HEAVY)]).await;
+    function.timeout = Duration::from_secs(30);
+    until_cloned(&bed, &function, 2).await;
+    bed.seen.log.lock().clear();
+    let found = answers(&bed, &function, 8).await;
+    assert!(distinct(&found, "at") <= 2, "the first one's, and its copies': {found:?}");
+    // Some milliseconds to begin as a copy, and not what loading takes.
+    let log = bed.log();
+    let inits = log.split("Init Duration: ").skip(1).filter_map(|rest| rest.split(' ').next()?.parse::<f64>().ok());
+    let inits: Vec<f64> = inits.collect();
+    assert_eq!(inits.len(), 7, "{log}");
+    assert!(inits.iter().filter(|init| **init > 1.0).count() >= 4, "who waited for a copy is told so: {inits:?}");
+}
+
+/// A file that its program keeps open is another one when a copy is to begin with it.
+#[tokio::test]
+async fn a_start_that_cannot_begin_as_a_copy_loads_the_function() {
+    let bed = Bed::new().await;
+    let code = format!("data = open('/var/task/data.txt'){HEAVY}");
+    let files = [("app.py", code.as_str()), ("data.txt", "1")];
+    let mut function = bed.function("python3.13", "app.handler", &files).await;
+    (function.version, function.is_snap_start) = ("1".into(), true);
+    function.timeout = Duration::from_secs(30);
+    bed.runtime.snapshot(Arc::new(function.clone())).await.unwrap();
+    until_cloned(&bed, &function, 2).await;
+    assert_eq!(distinct(&answers(&bed, &function, 5).await, "at"), 1, "all are copies");
+    let function = FunctionSpec { release: SystemChance::default().uuid(), version: "2".into(), ..function };
+    bed.runtime.snapshot(Arc::new(function.clone())).await.unwrap();
+    until_cloned(&bed, &function, 2).await;
+    let place = find(&bed._dir.path().join("cache"), "data.txt").unwrap();
+    let copy = place.with_extension("copy");
+    fs::copy(&place, &copy).unwrap();
+    fs::rename(&copy, &place).unwrap();
+    let found = answers(&bed, &function, 6).await;
+    assert!(distinct(&found, "at") >= 4, "all but those that were copies are answered, too: {found:?}");
+}
+
+#[tokio::test]
+async fn templates_go_with_their_function_and_their_version() {
+    let bed = Bed::new().await;
+    let mut function = bed.function("python3.13", "app.handler", &[("app.py", HARMLESS)]).await;
+    function.timeout = Duration::from_secs(30);
+    let versions = ["1", "2", "$LATEST"].map(|version| FunctionSpec {
+        version: version.into(),
+        release: SystemChance::default().uuid(),
+        ..function.clone()
+    });
+    for version in &versions {
+        until_cloned(&bed, version, 2).await;
+    }
+    let deleted = |name: &str, version: Option<&str>| Deleted {
+        world: function.world,
+        account: function.account,
+        region: function.region.clone(),
+        function: name.to_owned(),
+        version: version.map(str::to_owned),
+    };
+    let keys = |count| {
+        let bed = &bed;
+        async move {
+            let gone = async {
+                while *bed.seen.keys_out.lock() != count {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(10), gone).await.expect("keys are given back");
+        }
+    };
+    // Of each version an instance, which has a key, and a template, which has one.
+    keys(6).await;
+    bed.runtime.forget(deleted("another", None));
+    bed.runtime.forget(deleted("probe", Some("3")));
+    bed.runtime.forget(deleted("probe", Some("1")));
+    keys(5).await;
+    bed.runtime.forget(deleted("probe", None));
+    keys(3).await;
+    let left = async {
+        while processes(&bed).len() > 3 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), left).await.expect("clones that wait go");
+}
+
+/// The file of this name, anywhere below.
+fn find(folder: &Path, name: &str) -> Option<PathBuf> {
+    fs::read_dir(folder).ok()?.flatten().find_map(|entry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => find(&entry.path(), name),
+        _ => (entry.file_name() == name).then(|| entry.path()),
+    })
 }

@@ -36,6 +36,9 @@ const PAIRS: u32 = 1 << 16;
 /// Interfaces of other servers, or of the dead whom the kernel has not taken away yet, may have a name or two.
 const TRIES: u32 = 64;
 
+/// The kernel answers for each, and keeps no more answers than a socket holds: some three hundred.
+const CLOSED_AT_ONCE: usize = 64;
+
 /// What no sandbox reaches, metadata of clouds among it, unless the operator allows a part of the first three.
 const PRIVATE: [(Ipv4Addr, u8); 3] =
     [(Ipv4Addr::new(10, 0, 0, 0), 8), (Ipv4Addr::new(172, 16, 0, 0), 12), (Ipv4Addr::new(192, 168, 0, 0), 16)];
@@ -95,13 +98,15 @@ impl Egress {
 
     /// Addresses that no sandbox reaches from now on, whatever is allowed.
     pub fn close(&mut self, addresses: &[Ipv4Addr]) -> io::Result<()> {
-        let mut batch = Batch::of(&self.table);
         let new: Vec<Ipv4Addr> = addresses.iter().copied().filter(|address| self.closed.insert(*address)).collect();
-        for address in &new {
-            let to_it = [Match::InputPrefix(PREFIX), Match::To(*address, 32)];
-            batch.first_rule("forward", &to_it, Verdict::Drop);
-        }
-        if new.is_empty() { Ok(()) } else { batch.commit_on(&self.fence) }
+        new.chunks(CLOSED_AT_ONCE).try_for_each(|some| {
+            let mut batch = Batch::of(&self.table);
+            for address in some {
+                let to_it = [Match::InputPrefix(PREFIX), Match::To(*address, 32)];
+                batch.first_rule("forward", &to_it, Verdict::Drop);
+            }
+            batch.commit_on(&self.fence)
+        })
     }
 
     /// Leads from the sandbox's network namespace to this one, where it is called; `enter` goes into the sandbox's,

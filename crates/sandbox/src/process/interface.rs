@@ -23,21 +23,29 @@ fn name(value: &str) -> Vec<u8> {
 }
 
 /// Makes a pair: one end here, the other in the sandbox's namespace.
+///
+/// Each with one queue a direction. Unasked the kernel makes as many as there are processors and then takes all but one
+/// away, for which it waits for all processors: most of what a pair costs.
 pub fn make_pair(host: &str, sandbox: BorrowedFd<'_>) -> io::Result<()> {
     const IFLA_IFNAME: u16 = 3;
     const IFLA_LINKINFO: u16 = 18;
     const IFLA_NET_NS_FD: u16 = 28;
+    const IFLA_NUM_TX_QUEUES: u16 = 31;
+    const IFLA_NUM_RX_QUEUES: u16 = 32;
+    let one = 1_u32.to_ne_bytes();
     let mut peer = [0; 16];
     peer[4..8].copy_from_slice(&INSIDE_INDEX.to_ne_bytes());
     let mut request = Request::default();
     request.message(RTM_NEWLINK, CREATE_EXCLUSIVELY, &[0; 16]);
     request.attribute(IFLA_IFNAME, &name(host));
+    request.attribute(IFLA_NUM_TX_QUEUES, &one).attribute(IFLA_NUM_RX_QUEUES, &one);
     request.nest(IFLA_LINKINFO, |info| {
         info.attribute(1, b"veth\0");
         info.nest(2, |data| {
             data.nest(1, |inside| {
                 inside.raw(&peer).attribute(IFLA_IFNAME, &name(INSIDE));
                 inside.attribute(IFLA_NET_NS_FD, &sandbox.as_raw_fd().to_ne_bytes());
+                inside.attribute(IFLA_NUM_TX_QUEUES, &one).attribute(IFLA_NUM_RX_QUEUES, &one);
             });
         });
     });

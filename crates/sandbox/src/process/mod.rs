@@ -35,6 +35,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use base::{BoxFuture, Spawn};
 use parking_lot::Mutex;
@@ -43,11 +44,12 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Mutex as AsyncMutex, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::features::{EGRESS, Features};
 use crate::isolation::{self, Backend, Isolation, StartError};
 use crate::limits::{LISTENERS_MAX, MOUNTS_MAX};
-use crate::message::{self, Order, Report};
+use crate::message::{self, Order, Report, Took};
 use crate::places::Places;
 use crate::process::cgroup::Group;
 use crate::process::image::Description;
@@ -208,9 +210,11 @@ impl Processes {
         let wanted = spec.clone();
         let (answered, answer) = oneshot::channel();
         let (went, gone) = watch::channel(None);
+        let began = Instant::now();
         spawner.await_start(token, answered, went)?;
         spawner.order(&Order::Start { token, spec: Box::new(spec) }).await?;
         let mut started = answer.await.map_err(|_| StartError::SpawnerGone)??;
+        let (born, took) = (Instant::now(), started.took);
         let listen = |source| StartError::Step { step: "listen inside the sandbox".to_owned(), source };
         if let Some(names) = has_names.then(|| take_two(&mut started.listeners)).flatten() {
             names::serve(names, &self.settings.nameservers, &gone, &self.spawn).map_err(listen)?;
@@ -222,6 +226,7 @@ impl Processes {
         };
         let room =
             ProcessRoom::open(token, started, self.kind, wanted.limits, places, gone, spawner, &*self.spawn).await?;
+        log_steps(&wanted.name, took, born.saturating_duration_since(began), born.elapsed());
         Ok((Box::new(room), listeners))
     }
 }
@@ -242,6 +247,15 @@ impl Backend for Processes {
         let groups = self.groups.lock().clone()?;
         groups.held_bytes()
     }
+}
+
+/// Where the time of a start went, in microseconds: `waited` is the way to the spawner and back, and its turn there.
+fn log_steps(name: &str, took: Took, until_born: Duration, until_up: Duration) {
+    let Took { groups, mounts, network, files, birth } = took;
+    let steps = [groups, mounts, network, files, birth].into_iter().fold(0, u32::saturating_add);
+    let waited = until_born.as_micros().saturating_sub(u128::from(steps));
+    let confined = until_up.as_micros();
+    tracing::debug!(name, waited, groups, mounts, network, files, birth, confined, "a sandbox was started");
 }
 
 /// What a caller may get wrong. The kernel sees the rest.
@@ -287,6 +301,7 @@ struct Started {
     listeners: Vec<OwnedFd>,
     group: Group,
     folder: Option<PathBuf>,
+    took: Took,
 }
 
 fn take_two(listeners: &mut Vec<OwnedFd>) -> Option<[OwnedFd; 2]> {
@@ -439,12 +454,12 @@ impl Drop for Spawner {
 impl Table {
     fn take(&mut self, report: Report, fds: Vec<OwnedFd>) {
         match report {
-            Report::Started { token, group, folder } => {
+            Report::Started { token, group, folder, took } => {
                 if let Some(answer) = self.starting.remove(&token) {
                     let mut fds = fds.into_iter();
                     let started = match (fds.next(), fds.next()) {
                         (Some(control), Some(init)) => {
-                            Ok(Started { control, init, listeners: fds.collect(), group, folder })
+                            Ok(Started { control, init, listeners: fds.collect(), group, folder, took })
                         }
                         _ => Err(StartError::SpawnerGone),
                     };

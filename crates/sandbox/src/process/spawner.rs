@@ -19,14 +19,14 @@ use rustix::thread::{CapabilitySet, UnshareFlags};
 
 use crate::features::{EGRESS, Features};
 use crate::limits::IMAGE_SECONDS_MAX;
-use crate::message::{self, Order, Report};
+use crate::message::{self, Order, Report, Took};
 use crate::process::bare::{self, Bare};
 use crate::process::cgroup::{Controller, Group, Trees};
 use crate::process::enter::{self, write_proc};
 use crate::process::image::{self, Description, Whom};
 use crate::process::init::{self, Entry};
 use crate::process::network::{Networks, Outside};
-use crate::process::step::{Failure, Step};
+use crate::process::step::{Failure, Laps, Step};
 use crate::process::template::{Template, attach, clone_tree, seal};
 use crate::process::{Kind, Settings, nft};
 use crate::spec::{Mount, Spec};
@@ -288,6 +288,7 @@ struct Preparation {
     slot: u32,
     /// Without walls.
     folder: Option<PathBuf>,
+    took: Took,
 }
 
 impl Spawner {
@@ -366,11 +367,16 @@ impl Spawner {
     fn start(&mut self, token: u64, spec: &Spec) -> Result<(), Failure> {
         #[cfg(feature = "testing")]
         crate::process::step::fault::plan(self.settings.fault, token, self.server);
+        let mut laps = Laps::begin();
         let slot = (0..).find(|slot| !self.slots.contains(slot)).unwrap_or(u32::MAX);
         let group = self.trees.group(&format!("{}-{slot}", spec.name), &spec.limits);
         let group = group.map_err(Failure::of("make control groups"))?;
-        let prepared = self.prepare(spec, group.clone(), slot);
-        let born = prepared.and_then(|prepared| self.give_birth(token, prepared));
+        let groups = laps.lap();
+        let prepared = self.prepare(spec, group.clone(), slot, &mut laps);
+        let born = prepared.and_then(|mut prepared| {
+            prepared.took.groups = groups;
+            self.give_birth(token, prepared, &mut laps)
+        });
         // Back from the sandbox's namespaces, whatever came of it.
         let home = self.house.go_home();
         self.is_lost = home.is_err();
@@ -380,7 +386,7 @@ impl Spawner {
         home.and(born)
     }
 
-    fn prepare(&mut self, spec: &Spec, group: Group, slot: u32) -> Result<Preparation, Failure> {
+    fn prepare(&mut self, spec: &Spec, group: Group, slot: u32, laps: &mut Laps) -> Result<Preparation, Failure> {
         let doors = group.doors().step("open the control groups")?;
         // At home: a socket keeps the network in which it was made, and this one outlives the sandbox at the server's
         // end.
@@ -391,7 +397,9 @@ impl Spawner {
                 for mount in &spec.mounts {
                     mounts.push((sealed(mount)?, mount.inside.to_string_lossy().into_owned()));
                 }
+                let mut took = Took { mounts: laps.lap(), ..Took::default() };
                 let listeners = networks.prepare(&self.alone, spec.network, &spec.listen)?;
+                took.network = laps.lap();
                 let entry = Entry::Confined(enter::Entry {
                     doors,
                     mounts,
@@ -400,24 +408,26 @@ impl Spawner {
                     covers_proc: template.covers_proc,
                     wants_landlock: *wants_landlock,
                 });
-                Ok(Preparation { entry, control, listeners, group, slot, folder: None })
+                Ok(Preparation { entry, control, listeners, group, slot, folder: None, took })
             }
             House::Bare(bare) => {
                 spec.mounts.iter().try_for_each(bare::check)?;
                 let listeners = bare::listen(spec.listen.len())?;
                 let folder = Some(bare.prepare(slot)?);
-                Ok(Preparation { entry: Entry::Bare(doors), control, listeners, group, slot, folder })
+                let entry = Entry::Bare(doors);
+                Ok(Preparation { entry, control, listeners, group, slot, folder, took: Took::default() })
             }
         }
     }
 
     /// Leaves the caller in the sandbox's files.
-    fn give_birth(&mut self, token: u64, prepared: Preparation) -> Result<(), Failure> {
-        let Preparation { entry, control: (ours, theirs), listeners, group, slot, folder } = prepared;
+    fn give_birth(&mut self, token: u64, prepared: Preparation, laps: &mut Laps) -> Result<(), Failure> {
+        let Preparation { entry, control: (ours, theirs), listeners, group, slot, folder, mut took } = prepared;
         let (files, namespaces) = match &self.house {
             House::Confined { template, .. } => (Some(template.enter_copy(&self.alone)?), NAMESPACES),
             House::Bare(_) => (None, 0),
         };
+        took.files = laps.lap();
         let v2 = entry.doors().v2.as_ref().map(AsFd::as_fd);
         let born = sys::clone_into(&self.alone, namespaces as u64, v2);
         match born.map_err(Failure::of("start the sandbox's init"))? {
@@ -426,7 +436,8 @@ impl Spawner {
                 self.slots.insert(slot);
                 let mut fds = vec![ours.as_fd(), init.as_fd()];
                 fds.extend(listeners.iter().map(AsFd::as_fd));
-                let told = self.report(&Report::Started { token, group: group.clone(), folder }, &fds);
+                took.birth = laps.lap();
+                let told = self.report(&Report::Started { token, group: group.clone(), folder, took }, &fds);
                 self.cells.insert(pid.as_raw_pid(), Cell { token, slot, init, files, group, out_of_memory: 0 });
                 told.step("hand the sandbox out")
             }

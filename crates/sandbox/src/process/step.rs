@@ -2,6 +2,8 @@
 
 use std::io;
 
+use tokio::time::Instant;
+
 #[derive(Debug, thiserror::Error)]
 #[error("{step}")]
 pub struct Failure {
@@ -32,6 +34,22 @@ impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
         #[cfg(feature = "testing")]
         fault::strike(step)?;
         self.map_err(|error| Failure { step: step.to_owned(), source: error.into() })
+    }
+}
+
+/// A watch that is looked at between steps.
+pub struct Laps(Instant);
+
+impl Laps {
+    pub fn begin() -> Laps {
+        Laps(Instant::now())
+    }
+
+    /// Microseconds since it was looked at last.
+    pub fn lap(&mut self) -> u32 {
+        let now = Instant::now();
+        let last = std::mem::replace(&mut self.0, now);
+        u32::try_from(now.saturating_duration_since(last).as_micros()).unwrap_or(u32::MAX)
     }
 }
 

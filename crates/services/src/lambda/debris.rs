@@ -4,6 +4,7 @@
 //! note of what it leaves. Nothing of that can be reached any more: it lies under an incarnation that no function has.
 //! The deletion then clears it away step by step before it answers; what a crash or a failure left is cleared later, beside the requests.
 
+use base::ports::Deleted;
 use base::{AwsError, Uuid};
 use serde::{Deserialize, Serialize};
 use store::{Batch, Record, Row, Scan, Scope, Table, TableKey};
@@ -60,6 +61,13 @@ pub async fn forget_qualifier(
         .delete(&PROVISIONED, &scope, key)
         .delete(&RUNTIME_UPDATES, &scope, key)
         .delete(&SCALING, &scope, key))
+}
+
+/// Nobody will ask for the function again, or for this version of it: what was made ahead of its calls goes.
+pub fn forget_made_ahead(ctx: &Ctx, name: &str, version: Option<&str>) {
+    let (world, account, region) = (ctx.cx.world, ctx.cx.account, ctx.cx.region.clone());
+    let (function, version) = (name.to_owned(), version.map(str::to_owned));
+    ctx.cloud.functions.forget(Deleted { world, account, region, function, version });
 }
 
 /// Clears away what a deleted function left.

@@ -179,6 +179,7 @@ pub async fn delete(ctx: &Ctx, name: &str, number: &str) -> Result<(), AwsError>
         let batch = batch.put(&FUNCTIONS, &scope, name, &function);
         let batch = account::recount(ctx, batch, before, Share::of(&function));
         if edit.commit(batch.await?).await? {
+            debris::forget_made_ahead(ctx, name, Some(number));
             return Ok(());
         }
     }
