@@ -310,7 +310,8 @@ pub fn kind(inner: &Inner, function: &FunctionSpec, served: &Served) -> Kind {
     }
     let mounts = [(&served.lang_dir, LANG), (&served.runtime_dir, RUNTIME)];
     let mounts = mounts.into_iter().filter_map(|(host, inside)| Some((host.clone()?, inside.into())));
-    Kind::Runtime(Arc::new(Recipe { argv: argv(function, served), env, mounts: mounts.collect() }))
+    let (argv, mounts, must_be_led) = (argv(function, served), mounts.collect(), family.must_be_led());
+    Kind::Runtime(Arc::new(Recipe { argv, env, mounts, must_be_led }))
 }
 
 /// A room in which the function is loaded: if one waits, or if its owner asked for snapshots. What is provisioned shows that
@@ -346,9 +347,11 @@ async fn room(inner: &Inner, spec: Spec, kind: &Kind) -> Result<(Sandbox, Option
     if stock::fits(&spec.limits)
         && let Some(parked) = inner.stock.take(kind)
     {
-        match adopt(parked, &spec).await {
+        match adopt(parked, &spec, kind).await {
             Ok(room) => return Ok(room),
-            Err(error) => tracing::warn!(%error, "failed to use a room that was made ahead; making another"),
+            Err(error) => {
+                tracing::warn!("failed to use a room that was made ahead: {}; making another", with_causes(&error));
+            }
         }
     }
     let started = timeout(limits::SANDBOX_START_TIMEOUT, inner.parts.isolation.start(spec)).await;
@@ -359,14 +362,31 @@ async fn room(inner: &Inner, spec: Spec, kind: &Kind) -> Result<(Sandbox, Option
     Ok((sandbox, None))
 }
 
-async fn adopt(parked: Parked, spec: &Spec) -> std::io::Result<(Sandbox, Option<Waiting>)> {
+async fn adopt(parked: Parked, spec: &Spec, kind: &Kind) -> Result<(Sandbox, Option<Waiting>), AdoptError> {
     let Parked { sandbox, runtime } = parked;
     let is_shown =
         |mount: &&Mount| runtime.is_some() && [LANG, RUNTIME].iter().any(|own| mount.inside.as_os_str() == *own);
     let mounts = spec.mounts.iter().filter(|mount| !is_shown(mount)).cloned().collect();
     sandbox.limit(spec.limits.clone())?;
-    timeout(limits::SANDBOX_START_TIMEOUT, sandbox.mount(mounts)).await??;
+    let move_in = async {
+        sandbox.mount(mounts).await?;
+        match (&runtime, kind) {
+            (Some(runtime), Kind::Runtime(recipe)) if recipe.must_be_led => Ok(runtime.lead(&sandbox, TASK).await?),
+            _ => Ok(()),
+        }
+    };
+    timeout(limits::SANDBOX_START_TIMEOUT, move_in).await.unwrap_or(Err(AdoptError::Late))?;
     Ok((sandbox, runtime))
+}
+
+#[derive(Debug, thiserror::Error)]
+enum AdoptError {
+    #[error("set its limits, or mount its function's code")]
+    Mount(#[from] std::io::Error),
+    #[error("lead its runtime to the function's code")]
+    Lead(#[from] sandbox::ImageError),
+    #[error("do so in time")]
+    Late,
 }
 
 pub const TASK: &str = "/var/task";

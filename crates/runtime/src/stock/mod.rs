@@ -12,21 +12,23 @@ mod policy;
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Waker};
 
 use base::{Spawn, with_causes};
 use parking_lot::Mutex;
-use sandbox::{Cpu, Isolation, Limits as RoomLimits, Mount, Network, ProcessId, Sandbox, Spec};
+use sandbox::{Cpu, ImageError, Isolation, Limits as RoomLimits, Mount, Network, ProcessId, Sandbox, Spec};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::frames::Connection;
 use crate::instance::Start;
+use crate::launch::TASK;
 use crate::limits::{
-    AHEAD_CPU_MILLIS, PARK_AFTER_LAUNCH_MAX, PARK_MEMORY_BYTES, PARKED_LOOKED_AT_EVERY, SANDBOX_START_TIMEOUT,
+    AHEAD_CPU_MILLIS, LEAD_AGAIN_AFTER, LEAD_WITHIN, PARK_AFTER_LAUNCH_MAX, PARK_MEMORY_BYTES, PARKED_LOOKED_AT_EVERY,
+    SANDBOX_START_TIMEOUT,
 };
 use crate::logs::Output;
 use crate::template::Template;
@@ -75,6 +77,8 @@ pub struct Recipe {
     pub env: BTreeMap<String, String>,
     /// Where its files are on the host, and inside.
     pub mounts: Vec<(PathBuf, PathBuf)>,
+    /// It cannot go to its function's folder itself.
+    pub must_be_led: bool,
 }
 
 pub struct Parked {
@@ -119,8 +123,8 @@ enum ParkError {
     Start(#[from] sandbox::StartError),
     #[error(transparent)]
     Wait(#[from] WaitError),
-    #[error("begin where its template is")]
-    Image(#[from] sandbox::ImageError),
+    #[error("stop a program, or make it begin where its template is")]
+    Image(#[from] ImageError),
     #[error("do so in time")]
     Late,
 }
@@ -343,8 +347,12 @@ impl Stock {
         let mounts = recipe.mounts.iter().cloned();
         spec.mounts = mounts.map(|(host, inside)| Mount { host, inside }).collect();
         let sandbox = self.isolation.start(spec).await?;
-        let runtime = Some(Waiting::start(&sandbox, &Start::parked(recipe)).await?);
-        Ok(Parked { sandbox, runtime })
+        let runtime = Waiting::start(&sandbox, &Start::parked(recipe)).await?;
+        if recipe.must_be_led {
+            // Where it is already: who cannot be led on this host is not kept for that.
+            runtime.lead(&sandbox, TASK).await?;
+        }
+        Ok(Parked { sandbox, runtime: Some(runtime) })
     }
 
     async fn park_clone(&self, spec: Spec, template: &Arc<Template>) -> Result<Parked, ParkError> {
@@ -449,6 +457,23 @@ impl Waiting {
             Ok(Waiting { process, connection, output, template: None })
         } else {
             Err(WaitError::Silent)
+        }
+    }
+
+    /// Leads it to another folder.
+    pub async fn lead(&self, sandbox: &Sandbox, folder: &str) -> Result<(), ImageError> {
+        let give_up = Instant::now().checked_add(LEAD_WITHIN);
+        loop {
+            match sandbox.go_to(self.process, Path::new(folder)).await {
+                // It is on its way to wait.
+                Err(ImageError::Step { source, .. })
+                    if source.kind() == std::io::ErrorKind::WouldBlock
+                        && give_up.is_some_and(|give_up| Instant::now() < give_up) =>
+                {
+                    sleep(LEAD_AGAIN_AFTER).await;
+                }
+                other => return other,
+            }
         }
     }
 }
