@@ -310,8 +310,9 @@ pub fn kind(inner: &Inner, function: &FunctionSpec, served: &Served) -> Kind {
     }
     let mounts = [(&served.lang_dir, LANG), (&served.runtime_dir, RUNTIME)];
     let mounts = mounts.into_iter().filter_map(|(host, inside)| Some((host.clone()?, inside.into())));
-    let (argv, mounts, must_be_led) = (argv(function, served), mounts.collect(), family.must_be_led());
-    Kind::Runtime(Arc::new(Recipe { argv, env, mounts, must_be_led }))
+    let (argv, mounts) = (argv(function, served), mounts.collect());
+    let (must_be_led, weight) = (family.must_be_led(), family.parked_weight());
+    Kind::Runtime(Arc::new(Recipe { argv, env, mounts, must_be_led, weight }))
 }
 
 /// A room in which the function is loaded: if one waits, or if its owner asked for snapshots. What is provisioned shows that

@@ -125,6 +125,14 @@ impl Family {
         self == Family::Java
     }
 
+    /// How many times `PARKED_BYTES` it holds while it waits, about.
+    pub fn parked_weight(self) -> u32 {
+        match self {
+            Family::Java => 4,
+            Family::Python | Family::Node | Family::Ruby | Family::Provided => 1,
+        }
+    }
+
     /// The language of a folder for SDKs, such as `nodejs`.
     pub fn named(word: &str) -> Option<Family> {
         [Family::Python, Family::Node, Family::Java, Family::Ruby].into_iter().find(|family| family.word() == word)

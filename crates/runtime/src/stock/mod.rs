@@ -67,6 +67,13 @@ impl Shelved for Kind {
             Kind::Clone(_) => Group::Clone,
         }
     }
+
+    fn weight(&self) -> u32 {
+        match self {
+            Kind::Runtime(recipe) => recipe.weight,
+            Kind::Room | Kind::Clone(_) => 1,
+        }
+    }
 }
 
 /// How a runtime is started before it is known for which function. Its content is its identity.
@@ -79,6 +86,8 @@ pub struct Recipe {
     pub mounts: Vec<(PathBuf, PathBuf)>,
     /// It cannot go to its function's folder itself.
     pub must_be_led: bool,
+    /// How many times what a parked room usually holds it does.
+    pub weight: u32,
 }
 
 pub struct Parked {
@@ -194,10 +203,13 @@ impl Stock {
         self.table.lock().launches > 0
     }
 
-    /// How many rooms are held.
+    /// How many rooms are held, heavy ones counted several times.
     pub fn parked(&self) -> u32 {
-        let held = self.table.lock().held.values().map(Vec::len).sum::<usize>();
-        u32::try_from(held).unwrap_or(u32::MAX)
+        let table = self.table.lock();
+        let of_kind = |(kind, held): (&Kind, &Vec<Parked>)| {
+            u32::try_from(held.len()).unwrap_or(u32::MAX).saturating_mul(kind.weight())
+        };
+        table.held.iter().map(of_kind).fold(0, u32::saturating_add)
     }
 
     /// A room of this kind, or an empty one.
