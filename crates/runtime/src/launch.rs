@@ -25,7 +25,7 @@ use crate::languages::{Advice, Family, Owner, Preparation, Served};
 use crate::limits::EXTENSION_FILES_MAX;
 use crate::prepare::Handover;
 use crate::runtime::{INTERNAL, Inner, Key};
-use crate::stock::{self, Kind, Launch, Parked, Recipe, Waiting};
+use crate::stock::{self, Held, Kind, Launch, Parked, Recipe, Waiting};
 use crate::template::Shape;
 use crate::{access, http, languages, limits, template, variables};
 
@@ -310,9 +310,28 @@ pub fn kind(inner: &Inner, function: &FunctionSpec, served: &Served) -> Kind {
     }
     let mounts = [(&served.lang_dir, LANG), (&served.runtime_dir, RUNTIME)];
     let mounts = mounts.into_iter().filter_map(|(host, inside)| Some((host.clone()?, inside.into())));
-    let (argv, mounts) = (argv(function, served), mounts.collect());
+    let (mut argv, mut mounts) = (argv(function, served), mounts.collect::<Vec<_>>());
     let (must_be_led, weight) = (family.must_be_led(), family.parked_weight());
-    Kind::Runtime(Arc::new(Recipe { argv, env, mounts, must_be_led, weight }))
+    let recipe = |argv: &Vec<String>, mounts: &Vec<_>, archive| {
+        let (argv, env, mounts) = (argv.clone(), env.clone(), mounts.clone());
+        Kind::Runtime(Arc::new(Recipe { argv, env, mounts, must_be_led, weight, archive: Held(archive) }))
+    };
+    let without = recipe(&argv, &mounts, None);
+    let Some(archive) = archive(inner, function, served) else { return without };
+    // Those that were made before there was one.
+    inner.stock.forget(&without);
+    mounts.push((archive.path().to_owned(), PREPARED_FOLDER.into()));
+    languages::use_archive(&mut argv, served, &format!("{PREPARED_FOLDER}/{}", crate::code::PREPARED));
+    recipe(&argv, &mounts, Some(archive))
+}
+
+/// What all machines of an interpreter begin with, if it is there.
+fn archive(inner: &Inner, function: &FunctionSpec, served: &Served) -> Option<Lease> {
+    let name = (served.family == Family::Java).then(|| prepared_name(inner, function, served, None)).flatten()?;
+    match inner.code.prepared(&name) {
+        Found::Ready(archive) => Some(archive),
+        Found::Nothing | Found::Without => None,
+    }
 }
 
 /// A room in which the function is loaded: if one waits, or if its owner asked for snapshots. What is provisioned shows that
@@ -365,8 +384,11 @@ async fn room(inner: &Inner, spec: Spec, kind: &Kind) -> Result<(Sandbox, Option
 
 async fn adopt(parked: Parked, spec: &Spec, kind: &Kind) -> Result<(Sandbox, Option<Waiting>), AdoptError> {
     let Parked { sandbox, runtime } = parked;
-    let is_shown =
-        |mount: &&Mount| runtime.is_some() && [LANG, RUNTIME].iter().any(|own| mount.inside.as_os_str() == *own);
+    let shown = match (&runtime, kind) {
+        (Some(_), Kind::Runtime(recipe)) => recipe.mounts.as_slice(),
+        _ => &[],
+    };
+    let is_shown = |mount: &&Mount| shown.iter().any(|(_, inside)| mount.inside == *inside);
     let mounts = spec.mounts.iter().filter(|mount| !is_shown(mount)).cloned().collect();
     sandbox.limit(spec.limits.clone())?;
     let move_in = async {

@@ -10,6 +10,7 @@
 
 mod policy;
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use sandbox::{Cpu, ImageError, Isolation, Limits as RoomLimits, Mount, Network, 
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use crate::code::Lease;
 use crate::frames::Connection;
 use crate::instance::Start;
 use crate::launch::TASK;
@@ -88,6 +90,38 @@ pub struct Recipe {
     pub must_be_led: bool,
     /// How many times what a parked room usually holds it does.
     pub weight: u32,
+    /// What is mounted of the code cache.
+    pub archive: Held,
+}
+
+/// Kept as long as who names its place by other means; it makes nobody another.
+#[derive(Clone)]
+pub struct Held(pub Option<Lease>);
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Held").field(&self.0.as_ref().map(Lease::path)).finish()
+    }
+}
+
+impl PartialEq for Held {
+    fn eq(&self, _other: &Held) -> bool {
+        true
+    }
+}
+
+impl Eq for Held {}
+
+impl PartialOrd for Held {
+    fn partial_cmp(&self, other: &Held) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Held {
+    fn cmp(&self, _other: &Held) -> Ordering {
+        Ordering::Equal
+    }
 }
 
 pub struct Parked {

@@ -41,7 +41,7 @@ public class Seen {
         for (String name : new File("/proc/self/fd").list()) {
             try {
                 String file = Files.readSymbolicLink(Paths.get("/proc/self/fd/" + name)).toString().split(":")[0];
-                if (!file.endsWith("random")) { // opened when anything is first hashed
+                if (!file.endsWith("random") && !file.startsWith("/var/rapid")) { // the former opened when anything is first hashed
                     open.add(file);
                 }
             } catch (java.nio.file.NoSuchFileException folder) {
@@ -50,6 +50,12 @@ public class Seen {
         }
         Collections.sort(open);
         return open;
+    }
+
+    /** Whether there is an archive of classes yet is a matter of time. */
+    private static List<String> withoutArchive(List<String> arguments) {
+        String archive = "-Xshare:auto|-XX:SharedArchiveFile=.*|-XX:AOTCache=.*|-Xlog:.*";
+        return arguments.stream().filter(argument -> !argument.matches(archive)).collect(Collectors.toList());
     }
 
     private static List<String> names(String folder) {
@@ -75,7 +81,7 @@ public class Seen {
         try (InputStream file = new FileInputStream("Seen.class"); Stream<Path> list = Files.list(Paths.get(""))) {
             seen.put("relative", file.available() + " " + Files.size(Paths.get("Seen.class")) + " " + list.sorted().collect(Collectors.toList()));
         }
-        seen.put("arguments", ManagementFactory.getRuntimeMXBean().getInputArguments());
+        seen.put("arguments", withoutArchive(ManagementFactory.getRuntimeMXBean().getInputArguments()));
         seen.put("heap", Runtime.getRuntime().maxMemory() + " " + Runtime.getRuntime().availableProcessors());
         seen.put("collectors", ManagementFactory.getGarbageCollectorMXBeans().stream().map(bean -> bean.getName()).collect(Collectors.toList()));
         seen.put("threads", Thread.getAllStackTraces().keySet().stream().map(Thread::getName).sorted().collect(Collectors.toList()));
@@ -86,7 +92,7 @@ public class Seen {
         seen.put("main", Thread.currentThread().getName() + " " + Thread.currentThread().getThreadGroup());
         seen.put("status", lines("/proc/self/status", "Umask", "Uid", "Groups", "CapPrm", "CapBnd", "NoNewPrivs", "Seccomp:", "SigIgn", "SigCgt", "SigBlk"));
         seen.put("limits", Files.readAllLines(Paths.get("/proc/self/limits")));
-        seen.put("command", new String(Files.readAllBytes(Paths.get("/proc/self/cmdline"))));
+        seen.put("command", withoutArchive(Arrays.asList(new String(Files.readAllBytes(Paths.get("/proc/self/cmdline"))).split("\0"))));
         seen.put("files", open());
         List<String> mounts = new ArrayList<>();
         for (String line : Files.readAllLines(Paths.get("/proc/self/mountinfo"))) {
