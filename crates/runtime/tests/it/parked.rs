@@ -72,7 +72,7 @@ fn java() -> Vec<u8> {
 const EVENT: &str = r#"{"own": ["AWS_LAMBDA_LOG_STREAM_NAME", "_X_AMZN_TRACE_ID", "AWS_ACCESS_KEY_ID"]}"#;
 
 /// The processes of this bed that wait for a function, or also those that have one.
-fn processes(bed: &Bed, has_function: bool) -> Vec<i32> {
+pub fn processes(bed: &Bed, has_function: bool) -> Vec<i32> {
     let dir = bed._dir.path().file_name().unwrap().to_string_lossy().into_owned();
     let is_one = |pid: &i32| {
         let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
