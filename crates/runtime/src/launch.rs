@@ -23,7 +23,7 @@ use crate::instance::{self, Body, Home, Left, Order, Start};
 use crate::languages::{Advice, Family, Owner, Preparation, Served};
 use crate::limits::EXTENSION_FILES_MAX;
 use crate::runtime::{INTERNAL, Inner, Key};
-use crate::stock::{self, Kind, Launch, Parked, Recipe, Waiting};
+use crate::stock::{self, Held, Kind, Launch, Parked, Recipe, Waiting};
 use crate::template::Shape;
 use crate::{access, http, languages, limits, template, variables};
 
@@ -335,7 +335,28 @@ pub fn kind(inner: &Inner, function: &FunctionSpec, served: &Served) -> Kind {
     }
     let mounts = [(&served.lang_dir, LANG), (&served.runtime_dir, RUNTIME)];
     let mounts = mounts.into_iter().filter_map(|(host, inside)| Some((host.clone()?, inside.into())));
-    Kind::Runtime(Arc::new(Recipe { argv: argv(function, served), env, mounts: mounts.collect() }))
+    let (mut argv, mut mounts) = (argv(function, served), mounts.collect::<Vec<_>>());
+    let (must_be_led, weight) = (family.must_be_led(), family.parked_weight());
+    let recipe = |argv: &Vec<String>, mounts: &Vec<_>, archive| {
+        let (argv, env, mounts) = (argv.clone(), env.clone(), mounts.clone());
+        Kind::Runtime(Arc::new(Recipe { argv, env, mounts, must_be_led, weight, archive: Held(archive) }))
+    };
+    let without = recipe(&argv, &mounts, None);
+    let Some(archive) = archive(inner, function, served) else { return without };
+    // Those that were made before there was one.
+    inner.stock.forget(&without);
+    mounts.push((archive.path().to_owned(), PREPARED_FOLDER.into()));
+    languages::use_archive(&mut argv, served, &format!("{PREPARED_FOLDER}/{}", crate::code::PREPARED));
+    recipe(&argv, &mounts, Some(archive))
+}
+
+/// What all machines of an interpreter begin with, if it is there.
+fn archive(inner: &Inner, function: &FunctionSpec, served: &Served) -> Option<Lease> {
+    let name = (served.family == Family::Java).then(|| prepared_name(inner, function, served, None)).flatten()?;
+    match inner.code.prepared(&name) {
+        Found::Ready(archive) => Some(archive),
+        Found::Nothing | Found::Without => None,
+    }
 }
 
 /// A room in which the function is loaded.
@@ -383,9 +404,11 @@ async fn room(inner: &Inner, spec: Spec, kind: &Kind) -> Result<(Sandbox, Option
     if stock::fits(&spec.limits)
         && let Some(parked) = inner.stock.take(kind)
     {
-        match adopt(parked, &spec).await {
+        match adopt(parked, &spec, kind).await {
             Ok(room) => return Ok(room),
-            Err(error) => tracing::warn!(%error, "failed to use a room that was made ahead; making another"),
+            Err(error) => {
+                tracing::warn!("failed to use a room that was made ahead: {}; making another", with_causes(&error));
+            }
         }
     }
     let started = timeout(limits::SANDBOX_START_TIMEOUT, inner.parts.isolation.start(spec)).await;
@@ -396,14 +419,34 @@ async fn room(inner: &Inner, spec: Spec, kind: &Kind) -> Result<(Sandbox, Option
     Ok((sandbox, None))
 }
 
-async fn adopt(parked: Parked, spec: &Spec) -> std::io::Result<(Sandbox, Option<Waiting>)> {
+async fn adopt(parked: Parked, spec: &Spec, kind: &Kind) -> Result<(Sandbox, Option<Waiting>), AdoptError> {
     let Parked { sandbox, runtime } = parked;
-    let is_shown =
-        |mount: &&Mount| runtime.is_some() && [LANG, RUNTIME].iter().any(|own| mount.inside.as_os_str() == *own);
+    let shown = match (&runtime, kind) {
+        (Some(_), Kind::Runtime(recipe)) => recipe.mounts.as_slice(),
+        _ => &[],
+    };
+    let is_shown = |mount: &&Mount| shown.iter().any(|(_, inside)| mount.inside == *inside);
     let mounts = spec.mounts.iter().filter(|mount| !is_shown(mount)).cloned().collect();
     sandbox.limit(spec.limits.clone())?;
-    timeout(limits::SANDBOX_START_TIMEOUT, sandbox.mount(mounts)).await??;
+    let move_in = async {
+        sandbox.mount(mounts).await?;
+        match (&runtime, kind) {
+            (Some(runtime), Kind::Runtime(recipe)) if recipe.must_be_led => Ok(runtime.lead(&sandbox, TASK).await?),
+            _ => Ok(()),
+        }
+    };
+    timeout(limits::SANDBOX_START_TIMEOUT, move_in).await.unwrap_or(Err(AdoptError::Late))?;
     Ok((sandbox, runtime))
+}
+
+#[derive(Debug, thiserror::Error)]
+enum AdoptError {
+    #[error("set its limits, or mount its function's code")]
+    Mount(#[from] std::io::Error),
+    #[error("lead its runtime to the function's code")]
+    Lead(#[from] sandbox::ImageError),
+    #[error("do so in time")]
+    Late,
 }
 
 pub const TASK: &str = "/var/task";

@@ -134,6 +134,10 @@ pub const INIT_LOOKED_AT_LATER_EVERY: Duration = Duration::from_millis(100);
 /// not so little that a busy host never makes any.
 pub const AHEAD_CPU_MILLIS: u32 = 50;
 
+/// How long a program is waited for that is to be led to another folder, and does not wait in a syscall yet.
+pub const LEAD_WITHIN: Duration = Duration::from_millis(500);
+pub const LEAD_AGAIN_AFTER: Duration = Duration::from_millis(1);
+
 /// Rooms of one kind that are parked, however seldom and however often it is wanted, and those of all kinds.
 pub const PARKED_PER_KIND: u32 = 2;
 pub const PARKED_PER_KIND_MAX: u32 = 16;

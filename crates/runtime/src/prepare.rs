@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
 use crate::code::{CodeCache, Lease, Prepared, PreparedName};
-use crate::languages::{self, PREPARED_BYTES_MAX, Preparation, Recipe, Sees, Served};
+use crate::languages::{self, Family, PREPARED_BYTES_MAX, Preparation, Recipe, Sees, Served};
 use crate::launch;
 use crate::limits::{AHEAD_CPU_MILLIS, EXPECTED_MAX, HANDOVERS_MAX};
 use crate::runtime::Inner;
@@ -153,8 +153,11 @@ async fn keep_compiled(inner: &Inner, function: &FunctionSpec) {
             }
         })
     };
-    if let Err(error) = inner.code.prepare(&name, make).await {
-        tracing::debug!("failed to {}", with_causes(&error));
+    match inner.code.prepare(&name, make).await {
+        // Machines that are parked from now on begin with it.
+        Ok(_) if served.family == Family::Java => inner.stock.expect(&launch::kind(inner, function, &served)),
+        Ok(_) => {}
+        Err(error) => tracing::debug!("failed to {}", with_causes(&error)),
     }
 }
 

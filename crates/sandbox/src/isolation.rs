@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,6 +68,9 @@ pub(crate) trait Room: Send + Sync {
         Box::pin(async { Err(ImageError::unsupported()) })
     }
     fn resume<'a>(&'a self, _image: &'a Image, _program: Program) -> BoxFuture<'a, Result<ProcessId, ImageError>> {
+        Box::pin(async { Err(ImageError::unsupported()) })
+    }
+    fn go_to<'a>(&'a self, _process: ProcessId, _directory: &'a Path) -> BoxFuture<'a, Result<(), ImageError>> {
         Box::pin(async { Err(ImageError::unsupported()) })
     }
     fn event(&self) -> BoxFuture<'_, Event>;
@@ -136,6 +139,13 @@ impl Sandbox {
     /// order of the first clone. The program does not notice.
     pub async fn learn(&self, image: &Image, process: ProcessId) -> Result<Image, ImageError> {
         self.room.learn(image, process).await
+    }
+
+    /// Has a program that waits in a syscall go to another directory, all its threads: one that cannot do so itself, and
+    /// was started before the directory was mounted. It goes on afterwards, as if nothing had happened, also after an
+    /// error. `EAGAIN` means that its main thread did not wait: soon it may.
+    pub async fn go_to(&self, process: ProcessId, directory: &Path) -> Result<(), ImageError> {
+        self.room.go_to(process, directory).await
     }
 
     /// What happened next. Each exit of a program that `run` started is told once, after the `run` that started it has

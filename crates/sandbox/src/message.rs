@@ -58,6 +58,13 @@ pub enum Order {
         process: u32,
         image: Description,
     },
+    /// Have a program go to another directory.
+    GoTo {
+        token: u64,
+        request: u64,
+        process: u32,
+        directory: PathBuf,
+    },
 }
 
 /// Spawner to server.
@@ -103,7 +110,11 @@ pub enum Report {
         request: u64,
         image: Description,
     },
-    /// Neither taken nor resumed.
+    /// A program is where it was to go.
+    There {
+        request: u64,
+    },
+    /// Neither taken nor resumed, or not there.
     NoImage {
         request: u64,
         step: String,

@@ -111,10 +111,26 @@ impl Family {
         }
     }
 
-    /// Whether its runtime can be started before it is known for which function. Java cannot change the folder that it
-    /// was started in, and would not see the function's.
+    /// Whether its runtime can be started before it is known for which function.
     pub fn can_wait(self) -> bool {
-        matches!(self, Family::Python | Family::Node | Family::Ruby)
+        match self {
+            Family::Python | Family::Node | Family::Ruby => true,
+            Family::Java => cfg!(target_arch = "x86_64"),
+            Family::Provided => false,
+        }
+    }
+
+    /// Whether it cannot go to its function's folder itself, which is mounted after it has started.
+    pub fn must_be_led(self) -> bool {
+        self == Family::Java
+    }
+
+    /// How many times `PARKED_BYTES` it holds while it waits, about.
+    pub fn parked_weight(self) -> u32 {
+        match self {
+            Family::Java => 4,
+            Family::Python | Family::Node | Family::Ruby | Family::Provided => 1,
+        }
     }
 
     /// The language of a folder for SDKs, such as `nodejs`.

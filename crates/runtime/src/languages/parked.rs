@@ -22,10 +22,9 @@ fn is_read_at_start(family: Family, name: &str) -> bool {
             Family::Python => name.starts_with("PYTHON"),
             Family::Node => NODE.contains(&name),
             // Put before the machine's command line, or read by its launcher.
-            Family::Java => matches!(
-                name,
-                "JAVA_TOOL_OPTIONS" | "_JAVA_OPTIONS" | "JDK_JAVA_OPTIONS" | "JAVA_OPTIONS" | "_JAVA_LAUNCHER_DEBUG"
-            ),
+            Family::Java => {
+                name.starts_with("_JAVA_") || matches!(name, "JAVA_TOOL_OPTIONS" | "JDK_JAVA_OPTIONS" | "JAVA_OPTIONS")
+            }
             // Switches (`RUBYOPT`), the search path (`RUBYLIB`), sizes of heap and stacks (`RUBY_GC_*`, `RUBY_THREAD_*`).
             Family::Ruby => name.starts_with("RUBY"),
             Family::Provided => true,

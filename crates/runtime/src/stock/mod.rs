@@ -10,9 +10,10 @@
 
 mod policy;
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Waker};
@@ -20,14 +21,17 @@ use std::time::Duration;
 
 use base::{Spawn, with_causes};
 use parking_lot::Mutex;
-use sandbox::{Cpu, Isolation, Limits as RoomLimits, Mount, Network, ProcessId, Sandbox, Spec};
+use sandbox::{Cpu, ImageError, Isolation, Limits as RoomLimits, Mount, Network, ProcessId, Sandbox, Spec};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use crate::code::Lease;
 use crate::frames::Connection;
 use crate::instance::Start;
+use crate::launch::TASK;
 use crate::limits::{
-    AHEAD_CPU_MILLIS, PARK_AFTER_LAUNCH_MAX, PARK_MEMORY_BYTES, PARKED_LOOKED_AT_EVERY, SANDBOX_START_TIMEOUT,
+    AHEAD_CPU_MILLIS, LEAD_AGAIN_AFTER, LEAD_WITHIN, PARK_AFTER_LAUNCH_MAX, PARK_MEMORY_BYTES, PARKED_LOOKED_AT_EVERY,
+    SANDBOX_START_TIMEOUT,
 };
 use crate::logs::Output;
 use crate::template::Template;
@@ -66,6 +70,13 @@ impl Shelved for Kind {
             Kind::Clone(_) => Group::Clone,
         }
     }
+
+    fn weight(&self) -> u32 {
+        match self {
+            Kind::Runtime(recipe) => recipe.weight,
+            Kind::Room | Kind::Clone(_) => 1,
+        }
+    }
 }
 
 /// How a runtime is started before it is known for which function. Its content is its identity.
@@ -76,6 +87,42 @@ pub struct Recipe {
     pub env: BTreeMap<String, String>,
     /// Where its files are on the host, and inside.
     pub mounts: Vec<(PathBuf, PathBuf)>,
+    /// It cannot go to its function's folder itself.
+    pub must_be_led: bool,
+    /// How many times what a parked room usually holds it does.
+    pub weight: u32,
+    /// What is mounted of the code cache.
+    pub archive: Held,
+}
+
+/// Kept as long as who names its place by other means; it makes nobody another.
+#[derive(Clone)]
+pub struct Held(pub Option<Lease>);
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Held").field(&self.0.as_ref().map(Lease::path)).finish()
+    }
+}
+
+impl PartialEq for Held {
+    fn eq(&self, _other: &Held) -> bool {
+        true
+    }
+}
+
+impl Eq for Held {}
+
+impl PartialOrd for Held {
+    fn partial_cmp(&self, other: &Held) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Held {
+    fn cmp(&self, _other: &Held) -> Ordering {
+        Ordering::Equal
+    }
 }
 
 pub struct Parked {
@@ -120,8 +167,8 @@ enum ParkError {
     Start(#[from] sandbox::StartError),
     #[error(transparent)]
     Wait(#[from] WaitError),
-    #[error("begin where its template is")]
-    Image(#[from] sandbox::ImageError),
+    #[error("stop a program, or make it begin where its template is")]
+    Image(#[from] ImageError),
     #[error("do so in time")]
     Late,
 }
@@ -191,10 +238,13 @@ impl Stock {
         self.table.lock().launches > 0
     }
 
-    /// How many rooms are held.
+    /// How many rooms are held, heavy ones counted several times.
     pub fn parked(&self) -> u32 {
-        let held = self.table.lock().held.values().map(Vec::len).sum::<usize>();
-        u32::try_from(held).unwrap_or(u32::MAX)
+        let table = self.table.lock();
+        let of_kind = |(kind, held): (&Kind, &Vec<Parked>)| {
+            u32::try_from(held.len()).unwrap_or(u32::MAX).saturating_mul(kind.weight())
+        };
+        table.held.iter().map(of_kind).fold(0, u32::saturating_add)
     }
 
     /// A room of this kind, or an empty one.
@@ -353,8 +403,12 @@ impl Stock {
         let mounts = recipe.mounts.iter().cloned();
         spec.mounts = mounts.map(|(host, inside)| Mount { host, inside }).collect();
         let sandbox = self.isolation.start(spec).await?;
-        let runtime = Some(Waiting::start(&sandbox, &Start::parked(recipe)).await?);
-        Ok(Parked { sandbox, runtime })
+        let runtime = Waiting::start(&sandbox, &Start::parked(recipe)).await?;
+        if recipe.must_be_led {
+            // Where it is already: who cannot be led on this host is not kept for that.
+            runtime.lead(&sandbox, TASK).await?;
+        }
+        Ok(Parked { sandbox, runtime: Some(runtime) })
     }
 
     async fn park_clone(&self, spec: Spec, template: &Arc<Template>) -> Result<(Parked, Duration), ParkError> {
@@ -463,6 +517,23 @@ impl Waiting {
             Ok(Waiting { process, connection, output, template: None })
         } else {
             Err(WaitError::Silent)
+        }
+    }
+
+    /// Leads it to another folder.
+    pub async fn lead(&self, sandbox: &Sandbox, folder: &str) -> Result<(), ImageError> {
+        let give_up = Instant::now().checked_add(LEAD_WITHIN);
+        loop {
+            match sandbox.go_to(self.process, Path::new(folder)).await {
+                // It is on its way to wait.
+                Err(ImageError::Step { source, .. })
+                    if source.kind() == std::io::ErrorKind::WouldBlock
+                        && give_up.is_some_and(|give_up| Instant::now() < give_up) =>
+                {
+                    sleep(LEAD_AGAIN_AFTER).await;
+                }
+                other => return other,
+            }
         }
     }
 }

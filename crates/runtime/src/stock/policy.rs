@@ -3,7 +3,7 @@
 //! A kind that somebody wanted is held `per_kind` times, and more often while it is wanted more often: as many as are
 //! wanted in `AHEAD`. A kind that nobody has wanted or expected for `KEPT_FOR` is held no more.
 //!
-//! All together are `total_max` at most. Of these, the kinds that were wanted lately have their `per_kind` first, then what
+//! All together are `total_max` at most, heavy ones counted several times. Of these, the kinds that were wanted lately have their `per_kind` first, then what
 //! more they need, those that are wanted most often in front; then come the kinds that are only expected, or were wanted
 //! long ago. Among equals, groups take turns: each has its last-wanted kind served before any has its second.
 //!
@@ -44,6 +44,11 @@ pub trait Shelved: Ord + Clone {
     type Group: Ord;
 
     fn group(&self) -> Self::Group;
+
+    /// How many of all that may be held one of this kind counts for.
+    fn weight(&self) -> u32 {
+        1
+    }
 }
 
 #[derive(Debug)]
@@ -190,23 +195,23 @@ impl<K: Shelved> Policy<K> {
     /// How many are to be held of each kind, those that are to be made first in front.
     fn targets(&self, now: Duration) -> Vec<(K, u32)> {
         let mut left = self.limits.total_max;
-        let mut share = |wanted: u32| {
-            let share = wanted.min(left);
-            left = left.saturating_sub(share);
+        let mut share = |kind: &K, wanted: u32| {
+            let share = wanted.min(left.checked_div(kind.weight()).unwrap_or(left));
+            left = left.saturating_sub(share.saturating_mul(kind.weight()));
             share
         };
         let base = self.limits.per_kind.min(self.limits.per_kind_max);
         let (over, known): (Vec<_>, Vec<_>) = self.shelves.iter().partition(|(_, shelf)| shelf.is_forgotten(now));
         let (wanted, others): (Vec<_>, Vec<_>) = known.into_iter().partition(|(_, shelf)| shelf.is_wanted(now));
         let mut targets: Vec<_> =
-            in_turns(wanted).into_iter().map(|(kind, shelf)| (kind, shelf, share(base))).collect();
+            in_turns(wanted).into_iter().map(|(kind, shelf)| (kind, shelf, share(kind, base))).collect();
         let mut busiest: Vec<_> = targets.iter_mut().collect();
         busiest.sort_by(|(_, one, _), (_, other, _)| other.demand_at(now).total_cmp(&one.demand_at(now)));
-        for (_, shelf, target) in busiest {
+        for (kind, shelf, target) in busiest {
             let more = shelf.target(now, self.limits).saturating_sub(base);
-            *target = target.saturating_add(share(more));
+            *target = target.saturating_add(share(kind, more));
         }
-        targets.extend(in_turns(others).into_iter().map(|(kind, shelf)| (kind, shelf, share(base))));
+        targets.extend(in_turns(others).into_iter().map(|(kind, shelf)| (kind, shelf, share(kind, base))));
         targets.extend(over.into_iter().map(|(kind, shelf)| (kind, shelf, 0)));
         targets.into_iter().map(|(kind, _, target)| (kind.clone(), target)).collect()
     }
@@ -295,6 +300,10 @@ mod tests {
 
         fn group(&self) -> char {
             self.to_ascii_lowercase()
+        }
+
+        fn weight(&self) -> u32 {
+            if *self == 'J' { 3 } else { 1 }
         }
     }
 
@@ -394,6 +403,20 @@ mod tests {
         }
         let targets = policy.targets(at(2_000)).into_iter().filter(|(_, target)| *target > 0);
         assert_eq!(targets.collect::<Vec<_>>(), [(7, 2), (50, 2), (6, 2), (5, 2), (4, 2)]);
+    }
+
+    #[test]
+    fn a_heavy_kind_counts_for_several() {
+        let mut policy = Policy::new(LIMITS);
+        for now in 0..100 {
+            policy.take(at(now * 250), &'J');
+        }
+        assert_eq!(fill(&mut policy, at(25_000)), "JJJ", "nine of ten");
+        policy.take(at(25_010), &'p');
+        assert_eq!(fill(&mut policy, at(25_010)), "-Jpp");
+        let mut policy = Policy::new(Limits { total_max: 2, ..LIMITS });
+        policy.take(at(0), &'J');
+        assert_eq!(fill(&mut policy, at(0)), "", "there is no place for one");
     }
 
     #[test]

@@ -213,6 +213,16 @@ async fn java_s_machines_begin_with_an_archive_of_our_classes() {
             let found = until_shown(&bed, &function, None).await;
             assert!(found.iter().all(|value| value[0] == first[0]), "{found:?}");
         }
+        // So has every machine that waits, once those are gone that were made before there was one.
+        until("machines that wait have it", || {
+            let waiting = crate::parked::processes(&bed, false);
+            let has_archive = |pid: &i32| {
+                let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                command.contains("/var/rapid/code")
+            };
+            !waiting.is_empty() && waiting.iter().all(has_archive)
+        })
+        .await;
         // A function's own switches may not go with it.
         function.environment = Secret::new([("JAVA_TOOL_OPTIONS".to_owned(), "-Xshare:off".to_owned())].into());
         function.release = Uuid::from_bytes([4; 16]);

@@ -308,7 +308,7 @@ fn take_two(listeners: &mut Vec<OwnedFd>) -> Option<[OwnedFd; 2]> {
     (listeners.len() >= 2).then(|| listeners.drain(..2).collect::<Vec<_>>().try_into().ok())?
 }
 
-/// Of an image that was taken, its memory too; nothing of one that was resumed.
+/// Of an image that was taken, its memory too; nothing of one that was resumed, or of who was led elsewhere.
 type Imaged = Option<(Description, Option<OwnedFd>)>;
 type ImageAnswer = oneshot::Sender<Result<Imaged, Failure>>;
 type StartAnswer = oneshot::Sender<Result<Started, StartError>>;
@@ -329,7 +329,7 @@ struct Table {
     is_gone: bool,
     starting: HashMap<u64, StartAnswer>,
     mounting: HashMap<u64, oneshot::Sender<i32>>,
-    /// Who has an image taken or resumed, and how often that was asked.
+    /// Who has a program stopped for an image or the like, and how often that was asked.
     requests: u64,
     imaging: HashMap<u64, ImageAnswer>,
     /// Told when one is gone, with the kills for memory that there were in it.
@@ -425,7 +425,7 @@ impl Spawner {
 }
 
 impl Spawner {
-    /// Has the spawner take or resume an image, by the order that is made of a number for the request.
+    /// Has the spawner stop a program for an image or the like, by the order that is made of a number for the request.
     async fn image(&self, order: impl FnOnce(u64) -> Order, memory: Option<BorrowedFd<'_>>) -> Result<Imaged, Failure> {
         let (answered, answer) = oneshot::channel();
         let request = {
@@ -480,7 +480,7 @@ impl Table {
             }
             Report::Taken { request, image } => self.imaged(request, Ok(Some((image, fds.into_iter().next())))),
             Report::Learnt { request, image } => self.imaged(request, Ok(Some((image, None)))),
-            Report::Resumed { request } => self.imaged(request, Ok(None)),
+            Report::Resumed { request } | Report::There { request } => self.imaged(request, Ok(None)),
             Report::NoImage { request, step, errno } => {
                 self.imaged(request, Err(Failure { step, source: io::Error::from_raw_os_error(errno) }));
             }

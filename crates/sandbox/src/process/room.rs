@@ -6,6 +6,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -354,6 +355,14 @@ impl Room for ProcessRoom {
             self.spawner.image(order, Some(memory.as_fd())).await.map_err(no_image)?;
             half_made.0 = None;
             Ok(process)
+        })
+    }
+
+    fn go_to<'a>(&'a self, process: ProcessId, directory: &'a Path) -> BoxFuture<'a, Result<(), ImageError>> {
+        Box::pin(async move {
+            let (token, process, directory) = (self.token, process.0, directory.to_owned());
+            let order = |request| Order::GoTo { token, request, process, directory };
+            self.spawner.image(order, None).await.map(drop).map_err(no_image)
         })
     }
 

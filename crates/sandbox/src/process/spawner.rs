@@ -223,7 +223,7 @@ struct Spawner {
     /// Whose init is dead, and whose groups are not yet removed.
     dead: Vec<Cell>,
     slots: BTreeSet<u32>,
-    /// Who takes and resumes images, by their pids, and at whose request.
+    /// Who stops programs, to take and resume images mostly, by their pids, and at whose request.
     helpers: BTreeMap<i32, u64>,
     /// It could not go back to its own namespaces.
     is_lost: bool,
@@ -266,6 +266,7 @@ enum Help {
     Take,
     Resume(Description, Vec<OwnedFd>),
     Learn(Description),
+    GoTo(PathBuf),
 }
 
 struct Cell {
@@ -355,6 +356,9 @@ impl Spawner {
             }
             Order::Resume { token, request, process, image } => {
                 return self.help(token, request, process, Help::Resume(image, fds));
+            }
+            Order::GoTo { token, request, process, directory } => {
+                return self.help(token, request, process, Help::GoTo(directory));
             }
         };
         if self.is_lost {
@@ -491,6 +495,7 @@ impl Spawner {
                 Some(memory) => image::resume(whom, memory, &image).map(|()| (Report::Resumed { request }, None)),
                 None => Err(io::Error::from(io::ErrorKind::InvalidData)).step("receive an image"),
             },
+            Help::GoTo(directory) => image::go_to(whom, &directory).map(|()| (Report::There { request }, None)),
         };
         let (report, memory) = done.unwrap_or_else(|failure| (no_image(request, failure), None));
         self.report(&report, &memory.iter().map(AsFd::as_fd).collect::<Vec<_>>())
@@ -505,7 +510,7 @@ impl Spawner {
                         && status.exit_status() != Some(0)
                     {
                         let late = io::Error::from_raw_os_error(libc::ETIMEDOUT);
-                        let failure = Failure { step: "take or resume an image in time".to_owned(), source: late };
+                        let failure = Failure { step: "stop a program in time".to_owned(), source: late };
                         self.report(&no_image(request, failure), &[])?;
                     }
                     if let Some(mut cell) = self.cells.remove(&pid.as_raw_pid()) {

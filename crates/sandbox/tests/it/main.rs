@@ -5,6 +5,7 @@
 mod attacks;
 mod bare;
 mod common;
+mod directories;
 mod egress;
 mod images;
 mod images_attacked;

@@ -189,7 +189,7 @@ public final class Bootstrap {
         Handler.load("lamplight.Bootstrap$Warm", Bootstrap.class.getClassLoader()).call(data, new Invocation(event, silent));
         File jar = new File(System.getProperty("java.home"), "lib/jrt-fs.jar"); // one that every JDK has
         try (URLClassLoader within = new URLClassLoader(new URL[] {jar.toURI().toURL()}, null)) {
-            within.getResource("META-INF/MANIFEST.MF").openStream().close();
+            within.getResourceAsStream("META-INF/MANIFEST.MF").close(); // which the loader closes too
             within.loadClass("jdk.internal.jrtfs.JrtUtils");
         } catch (ReflectiveOperationException | IOException | LinkageError | NullPointerException absent) {
             // then the first function with a jar waits for it

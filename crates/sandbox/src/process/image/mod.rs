@@ -20,6 +20,7 @@
 //! anew when it goes on. Only on x86-64.
 
 mod descriptors;
+mod go_to;
 mod layout;
 mod learn;
 mod own;
@@ -35,6 +36,7 @@ use std::path::PathBuf;
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
+pub use go_to::go_to;
 pub use learn::learn;
 pub use resume::resume;
 pub use take::take;

@@ -8,7 +8,6 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -253,13 +252,7 @@ fn has_the_same_files(main: &Tracee, head: &Head, mapped: &[Area]) -> Result<(),
 
 fn go_to(main: &Tracee, directory: &Path, instruction: u64) -> Result<(), Failure> {
     // Over what the table has named, which nobody reads any more.
-    let name = [directory.as_os_str().as_bytes(), &[0]].concat();
-    if name.len() as u64 > IMAGE_DATA_BYTES {
-        return Err(failure("go to a program's directory", libc::ENAMETOOLONG));
-    }
-    main.write(DATA_AT, &name).step("go to a program's directory")?;
-    let args = [DATA_AT, 0, 0, 0, 0, 0];
-    main.call(instruction, libc::SYS_chdir, args).step("go to a program's directory").map(drop)
+    main.go_to(instruction, directory, DATA_AT, IMAGE_DATA_BYTES).step("go to a program's directory")
 }
 
 fn be_the_thread(thread: &Tracee, head: &Thread, image: &File) -> Result<(), Failure> {

@@ -157,15 +157,19 @@ pub fn look(thread: &Tracee, areas: &[Area]) -> Result<Seen, Failure> {
         registers,
     };
     let asked = seen.ask(thread, areas);
-    // A wait until a moment is as well made anew. Whom the kernel restarts, nobody could stop a second time and know
-    // what it waits for; and of a set of descriptors it need not know that we were here.
-    let goes_on = if waits_until(&seen.registers) { &seen.registers } else { &stopped };
-    thread.set_registers(goes_on).step("let a program go on")?;
+    thread.set_registers(goes_on(&seen.registers, &stopped)).step("let a program go on")?;
     asked.map(|()| seen)
 }
 
+/// The registers with which a thread goes on that was stopped with these, and makes its syscall again from those.
+pub fn goes_on<'r>(again: &'r Registers, stopped: &'r Registers) -> &'r Registers {
+    // A wait until a moment is as well made anew. Whom the kernel restarts, nobody could stop a second time and know
+    // what it waits for; and of a set of descriptors it need not know that we were here.
+    if waits_until(again) { again } else { stopped }
+}
+
 /// The registers from which a thread makes its syscall again.
-fn waiting(thread: &Tracee, stopped: &Registers) -> Result<Registers, Failure> {
+pub fn waiting(thread: &Tracee, stopped: &Registers) -> Result<Registers, Failure> {
     let instruction = stopped.get(RIP).wrapping_sub(2);
     let answer = i32::try_from(stopped.get(RAX).wrapping_neg()).unwrap_or(0);
     let call = stopped.get(CALL);
@@ -198,6 +202,16 @@ fn waits_until(registers: &Registers) -> bool {
     SETS.contains(&call) || call == libc::SYS_futex && registers.get(RSI) & COMMAND == command
 }
 
+/// How much of that there is.
+pub const SCRATCH_BYTES: u64 = 896;
+
+/// Free memory of a thread's stack, below what its functions use: 128 bytes under the pointer too.
+pub fn scratch(registers: &Registers, areas: &[Area]) -> Result<u64, Failure> {
+    let scratch = registers.get(RSP).wrapping_sub(SCRATCH_BYTES + 128) & !15;
+    let is_there = areas.iter().any(|area| (area.start..area.end).contains(&scratch));
+    is_there.then_some(scratch).ok_or_else(|| refuse("it has no stack"))
+}
+
 impl Seen {
     /// The `syscall` by which it waits, or behind which it is.
     fn instruction(&self) -> u64 {
@@ -205,13 +219,6 @@ impl Seen {
             answer if answer == i64::from(-libc::EINTR).cast_unsigned() => self.registers.get(RIP).wrapping_sub(2),
             _ => self.registers.get(RIP),
         }
-    }
-
-    /// Free memory of its stack, below what its functions use.
-    fn scratch(&self, areas: &[Area]) -> Result<u64, Failure> {
-        let scratch = self.registers.get(RSP).wrapping_sub(1_024) & !15;
-        let is_there = areas.iter().any(|area| (area.start..area.end).contains(&scratch));
-        is_there.then_some(scratch).ok_or_else(|| refuse("it has no stack"))
     }
 
     fn answer(
@@ -229,7 +236,7 @@ impl Seen {
 
     fn ask(&mut self, thread: &Tracee, areas: &[Area]) -> Result<(), Failure> {
         const GET_TID_ADDRESS: u64 = 40;
-        let at = self.scratch(areas)?;
+        let at = scratch(&self.registers, areas)?;
         let (mut stack, mut address) = ([0; STACK_BYTES], [0; 8]);
         self.answer(thread, at, libc::SYS_sigaltstack, [0, at, 0, 0], &mut stack).step("read a program's signals")?;
         self.answer(thread, at, libc::SYS_prctl, [GET_TID_ADDRESS, at, 0, 0], &mut address)
@@ -280,7 +287,7 @@ pub fn heap_end(main: &Tracee, seen: &Seen) -> Result<u64, Failure> {
 
 /// What the program has that its main thread may ask for all: no timers, and what it does with signals.
 pub fn ask_for_all(main: &Tracee, seen: &Seen, areas: &[Area], table: &mut Table) -> Result<(), Failure> {
-    let at = seen.scratch(areas)?;
+    let at = scratch(&seen.registers, areas)?;
     for timer in [libc::ITIMER_REAL, libc::ITIMER_VIRTUAL, libc::ITIMER_PROF] {
         let mut set = [0; 32];
         seen.answer(main, at, libc::SYS_getitimer, [u64::from(timer.unsigned_abs()), at, 0, 0], &mut set)

@@ -6,7 +6,9 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, WaitOptions, WaitStatus};
@@ -222,7 +224,7 @@ impl Tracee {
         self.read(at, &mut found).is_ok() && found == INSTRUCTION
     }
 
-    /// The first `syscall` in a piece of its memory.
+    /// How far behind the begin of a piece of its memory the first `syscall` is.
     pub fn instruction_in(&self, at: u64, length: u64) -> io::Result<u64> {
         let mut code = vec![0; usize::try_from(length).unwrap_or(0)];
         self.read(at, &mut code)?;
@@ -243,6 +245,17 @@ impl Tracee {
             Ok(errno @ 1..=4_095) => Err(io::Error::from_raw_os_error(errno)),
             _ => Ok(answer),
         }
+    }
+
+    /// Makes the call that leads all threads of the process to another directory, whose name is put in memory that it does
+    /// not use.
+    pub fn go_to(&self, instruction: u64, directory: &Path, scratch: u64, scratch_bytes: u64) -> io::Result<()> {
+        let name = [directory.as_os_str().as_bytes(), &[0]].concat();
+        if name.len() as u64 > scratch_bytes {
+            return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
+        }
+        self.write(scratch, &name)?;
+        self.call(instruction, libc::SYS_chdir, [scratch, 0, 0, 0, 0, 0]).map(drop)
     }
 
     /// Lets it run until it traps, or something happens to it.
