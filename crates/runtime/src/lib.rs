@@ -40,6 +40,7 @@ mod prepare;
 mod response;
 mod runtime;
 mod scratch;
+mod shelf;
 mod snapshot;
 mod stock;
 mod telemetry;

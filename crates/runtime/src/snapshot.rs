@@ -27,28 +27,28 @@ pub async fn make(inner: &Arc<Inner>, function: &Arc<FunctionSpec>) -> Result<()
     let served = inner.languages.serve(&function.runtime).await.map_err(SnapshotError::CannotRun)?;
     let owner = Owner::new(function, None, &served);
     inner.templates.begin(&owner);
+    // Whatever comes in between lets it be tried again.
+    let _trying = Trying { inner, owner: &owner };
     let made = launch::make_for_snapshot(inner, function).await.map_err(refused)?;
     let shape = made.shape();
     let (order, orders) = mpsc::channel(1);
     order.try_send(Order::Begin).ok();
     let left = instance::run(made.body(inner, &Purpose::Snapshot, function, None, orders)).await;
     if let Some(error_type) = left.failed_by {
-        inner.templates.forget(&owner);
         return Err(SnapshotError::Function { error_type });
     }
-    let (Some(image), Some(shape)) = (left.snapshot, shape) else { return Ok(()) };
-    if inner.templates.is_closed() {
+    let (Some(image), Some(shape)) = (left.snapshot, shape) else {
+        // It would leave the same behind another time.
+        inner.templates.do_without(&owner);
         return Ok(());
-    }
-    if inner.memory.is_short() {
-        // The next may find more.
-        inner.templates.forget(&owner);
+    };
+    if inner.templates.is_closed() || inner.memory.is_short() {
         return Ok(());
     }
     let code = launch::code_of(inner, function, &served).await.map_err(refused)?;
     let template = Arc::new(inner.templates.of_snapshot(image, shape, code));
-    // What was open in it may not be there for others: then nobody begins with it.
-    if inner.stock.make_clone(&template).await.is_none() {
+    // What was open in it may not be there for others: then nobody begins with it. Or the host was short of something.
+    if inner.stock.make_clone(&template).await.is_none() && inner.stock.make_clone(&template).await.is_none() {
         return Ok(());
     }
     if inner.templates.keep(&owner, Arc::clone(&template)) {
@@ -58,6 +58,18 @@ pub async fn make(inner: &Arc<Inner>, function: &Arc<FunctionSpec>) -> Result<()
         inner.stock.forget(&Kind::Clone(template));
     }
     Ok(())
+}
+
+/// As long as a version is tried. If it is neither kept nor done without, somebody tries it again.
+struct Trying<'a> {
+    inner: &'a Inner,
+    owner: &'a Owner,
+}
+
+impl Drop for Trying<'_> {
+    fn drop(&mut self) {
+        self.inner.templates.give_up(self.owner);
+    }
 }
 
 /// Makes one again that is gone, if nobody does.
