@@ -36,6 +36,7 @@ mod launch;
 pub mod limits;
 mod logs;
 mod memory;
+mod places;
 mod prepare;
 mod response;
 mod runtime;

@@ -1,7 +1,7 @@
 //! Which versions have a template, which are being given one, and which do without: the books of `template`, without the
 //! templates' own doing.
 //!
-//! Invariant: what is being made is nobody's to take away. It ends by being kept, forgotten or done without.
+//! Invariant: what is being made is nobody's to take away. It ends by being kept, given up or done without.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -90,12 +90,7 @@ impl<T> Shelf<T> {
         }
     }
 
-    /// Lets a version be tried again.
-    pub fn forget(&mut self, owner: &Owner) {
-        self.known.remove(owner);
-    }
-
-    /// The same, if it is still being tried.
+    /// Lets a version be tried again, if it is still being tried.
     pub fn give_up(&mut self, owner: &Owner) {
         if self.known.get(owner).is_some_and(|known| matches!(known.state, State::Making)) {
             self.known.remove(owner);

@@ -15,20 +15,67 @@ use std::sync::Arc;
 
 use base::ports::{FunctionSpec, InvokeError, SnapshotError};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 
 use crate::instance::{self, Order};
+use crate::languages::Served;
 use crate::launch::{self, Purpose};
+use crate::limits;
+use crate::places::{Bounds, Place, Places};
 use crate::runtime::Inner;
 use crate::stock::Kind;
 use crate::template::Owner;
 
-/// Loads the version; fails if it does not load. A template of it there is only if it can be had.
+/// Where snapshots are made.
+pub fn places() -> Arc<Places> {
+    Places::new(Bounds {
+        busy_max: limits::SNAPSHOTS_AT_ONCE_MAX,
+        going_max: limits::SNAPSHOTS_GOING_MAX,
+        of_account_max: limits::SNAPSHOTS_OF_ACCOUNT_MAX,
+        busy_for: limits::SNAPSHOT_BUSY_FOR,
+    })
+}
+
+/// Loads the version when it is its turn; fails if it does not load. A template of it there is only if it can be had.
 pub async fn make(inner: &Arc<Inner>, function: &Arc<FunctionSpec>) -> Result<(), SnapshotError> {
     let served = inner.languages.serve(&function.runtime).await.map_err(SnapshotError::CannotRun)?;
     let owner = Owner::new(function, None, &served);
     inner.templates.begin(&owner);
     // Whatever comes in between lets it be tried again.
     let _trying = Trying { inner, owner: &owner };
+    let place = place(inner, function).await?;
+    let work = async {
+        wait_for_memory(inner, function, &served).await?;
+        load(inner, function, &served, &owner).await
+    };
+    place.busy(work).await
+}
+
+async fn place(inner: &Inner, function: &FunctionSpec) -> Result<Place, SnapshotError> {
+    let place = inner.places.take((function.world, function.account)).await;
+    place.ok_or_else(|| SnapshotError::Internal("there is no place to make it".to_owned()))
+}
+
+/// Instances come first. One that would fit into what is left all the same is not refused in the end.
+async fn wait_for_memory(inner: &Inner, function: &FunctionSpec, served: &Served) -> Result<(), SnapshotError> {
+    for _ in 0..limits::SNAPSHOT_MEMORY_TRIES_MAX {
+        if !inner.memory.is_short() {
+            return Ok(());
+        }
+        sleep(limits::SNAPSHOT_MEMORY_PAUSE).await;
+    }
+    if inner.memory.has_less_than(launch::bytes_expected(function, served)) {
+        return Err(SnapshotError::Internal("there is too little memory to load it".to_owned()));
+    }
+    Ok(())
+}
+
+async fn load(
+    inner: &Arc<Inner>,
+    function: &Arc<FunctionSpec>,
+    served: &Served,
+    owner: &Owner,
+) -> Result<(), SnapshotError> {
     let made = launch::make_for_snapshot(inner, function).await.map_err(refused)?;
     let shape = made.shape();
     let (order, orders) = mpsc::channel(1);
@@ -39,19 +86,19 @@ pub async fn make(inner: &Arc<Inner>, function: &Arc<FunctionSpec>) -> Result<()
     }
     let (Some(image), Some(shape)) = (left.snapshot, shape) else {
         // It would leave the same behind another time.
-        inner.templates.do_without(&owner);
+        inner.templates.do_without(owner);
         return Ok(());
     };
     if inner.templates.is_closed() || inner.memory.is_short() {
         return Ok(());
     }
-    let code = launch::code_of(inner, function, &served).await.map_err(refused)?;
+    let code = launch::code_of(inner, function, served).await.map_err(refused)?;
     let template = Arc::new(inner.templates.of_snapshot(image, shape, code));
     // What was open in it may not be there for others: then nobody begins with it. Or the host was short of something.
     if inner.stock.make_clone(&template).await.is_none() && inner.stock.make_clone(&template).await.is_none() {
         return Ok(());
     }
-    if inner.templates.keep(&owner, Arc::clone(&template)) {
+    if inner.templates.keep(owner, Arc::clone(&template)) {
         inner.stock.expect(&Kind::Clone(template));
     }
     for template in inner.templates.clear(inner.memory.images_max().min(inner.settings.image_bytes_max)) {
@@ -72,13 +119,19 @@ impl Drop for Trying<'_> {
     }
 }
 
-/// Makes one again that is gone, if nobody does.
+/// Makes one again that is gone, if nobody does and there is memory for it when it is its turn.
 pub async fn make_again(inner: &Arc<Inner>, function: &Arc<FunctionSpec>) {
     let Ok(served) = inner.languages.serve(&function.runtime).await else { return };
-    if inner.memory.is_short() || !inner.templates.begin(&Owner::new(function, None, &served)) {
+    let owner = Owner::new(function, None, &served);
+    if inner.memory.is_short() || !inner.templates.begin(&owner) {
         return;
     }
-    if let Err(error) = make(inner, function).await {
+    let _trying = Trying { inner, owner: &owner };
+    let Ok(place) = place(inner, function).await else { return };
+    if inner.memory.is_short() || inner.templates.is_closed() {
+        return;
+    }
+    if let Err(error) = place.busy(load(inner, function, &served, &owner)).await {
         tracing::debug!(function = function.name, ?error, "failed to make a snapshot again");
     }
 }

@@ -306,12 +306,7 @@ impl Templates {
         self.table.lock().shelf.do_without(owner);
     }
 
-    /// Lets a version be tried again.
-    pub fn forget(&self, owner: &Owner) {
-        self.table.lock().shelf.forget(owner);
-    }
-
-    /// The same, if it is still being tried.
+    /// Lets a version be tried again, if it is still being tried.
     pub fn give_up(&self, owner: &Owner) {
         self.table.lock().shelf.give_up(owner);
     }
