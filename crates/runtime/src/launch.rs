@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::books::Starting;
 use crate::code::{Lease, Prepared as Found, PreparedName};
-use crate::environment::{Beginning, Environment, Initialization, Writer};
+use crate::environment::{Beginning, Environment, Initialization, Outcome, Writer};
 use crate::frames::Prepared;
 use crate::http::{Api, Credentials, Identity};
 use crate::instance::{self, Body, Home, Left, Order, Start};
@@ -33,13 +33,13 @@ use crate::{access, http, languages, limits, template, variables};
 pub async fn launch(inner: &Arc<Inner>, starting: Starting) -> Left {
     let Starting { id, function, tenant, why, mut orders } = starting;
     if is_unwanted(&orders) {
-        return Left { orders, failure: None, snapshot: None, failed_by: None };
+        return Left { orders, failure: None, snapshot: None, outcome: Outcome::Gone };
     }
     let purpose = Purpose::Orders(id, why);
     match make(inner, &function, tenant.as_deref(), &purpose).await {
         Ok(made) if is_unwanted(&orders) => {
             made.sandbox.kill().await;
-            Left { orders, failure: None, snapshot: None, failed_by: None }
+            Left { orders, failure: None, snapshot: None, outcome: Outcome::Gone }
         }
         Ok(made) => {
             if made.lacks_prepared {
@@ -56,7 +56,7 @@ pub async fn launch(inner: &Arc<Inner>, starting: Starting) -> Left {
                 Err(_) => tracing::warn!(function = function.name, ?error, "failed to start an instance ahead"),
             }
             // Its function has not run, so it is not to blame.
-            Left { orders, failure: Some(INTERNAL.to_owned()), snapshot: None, failed_by: None }
+            Left { orders, failure: Some(INTERNAL.to_owned()), snapshot: None, outcome: Outcome::Gone }
         }
     }
 }
@@ -486,6 +486,11 @@ pub fn log_stream(function: &FunctionSpec, now: base::Timestamp, number: Uuid) -
 }
 
 impl Made {
+    /// What its programs may hold together.
+    pub fn memory_bytes_max(&self) -> u64 {
+        self.shown.as_ref().map_or(u64::MAX, |(_, limits)| limits.memory_bytes)
+    }
+
     /// What clones of it run in and with, if there can be any.
     pub fn shape(&self) -> Option<Shape> {
         let (mounts, limits) = self.shown.clone()?;

@@ -178,6 +178,12 @@ pub const SNAPSHOT_BUSY_FOR: Duration = Duration::from_secs(10);
 pub const SNAPSHOTS_GOING_MAX: usize = 32;
 pub const SNAPSHOTS_OF_ACCOUNT_MAX: usize = 16;
 
+/// How often an init is begun that is killed, nobody knows by whom, before that is the function's failure.
+pub const SNAPSHOT_KILLED_TRIES_MAX: u32 = 3;
+
+/// Who was killed by its own limit of memory has held all of it but for this at some time.
+pub const MEMORY_PEAK_SLACK_BYTES: u64 = 4 * 1024 * 1024;
+
 /// How long a version that is published waits for memory, and how often it looks.
 pub const SNAPSHOT_MEMORY_PAUSE: Duration = Duration::from_secs(1);
 pub const SNAPSHOT_MEMORY_TRIES_MAX: u32 = 10;

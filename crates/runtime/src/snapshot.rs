@@ -14,9 +14,11 @@
 use std::sync::Arc;
 
 use base::ports::{FunctionSpec, InvokeError, SnapshotError};
+use sandbox::Image;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
+use crate::environment::Outcome;
 use crate::instance::{self, Order};
 use crate::languages::Served;
 use crate::launch::{self, Purpose};
@@ -24,7 +26,7 @@ use crate::limits;
 use crate::places::{Bounds, Place, Places};
 use crate::runtime::Inner;
 use crate::stock::Kind;
-use crate::template::Owner;
+use crate::template::{Owner, Shape};
 
 /// Where snapshots are made.
 pub fn places() -> Arc<Places> {
@@ -76,15 +78,8 @@ async fn load(
     served: &Served,
     owner: &Owner,
 ) -> Result<(), SnapshotError> {
-    let made = launch::make_for_snapshot(inner, function).await.map_err(refused)?;
-    let shape = made.shape();
-    let (order, orders) = mpsc::channel(1);
-    order.try_send(Order::Begin).ok();
-    let left = instance::run(made.body(inner, &Purpose::Snapshot, function, None, orders)).await;
-    if let Some(error_type) = left.failed_by {
-        return Err(SnapshotError::Function { error_type });
-    }
-    let (Some(image), Some(shape)) = (left.snapshot, shape) else {
+    let (image, shape) = begin(inner, function).await?;
+    let (Some(image), Some(shape)) = (image, shape) else {
         // It would leave the same behind another time.
         inner.templates.do_without(owner);
         return Ok(());
@@ -105,6 +100,46 @@ async fn load(
         inner.stock.forget(&Kind::Clone(template));
     }
     Ok(())
+}
+
+/// Has it run its init, more than once if it is killed.
+async fn begin(
+    inner: &Arc<Inner>,
+    function: &Arc<FunctionSpec>,
+) -> Result<(Option<Image>, Option<Shape>), SnapshotError> {
+    for tries_left in (0..limits::SNAPSHOT_KILLED_TRIES_MAX).rev() {
+        let made = launch::make_for_snapshot(inner, function).await.map_err(refused)?;
+        let (shape, most) = (made.shape(), made.memory_bytes_max());
+        let (order, orders) = mpsc::channel(1);
+        order.try_send(Order::Begin).ok();
+        let left = instance::run(made.body(inner, &Purpose::Snapshot, function, None, orders)).await;
+        match judge(left.outcome, most, tries_left == 0) {
+            Some(Ok(())) => return Ok((left.snapshot, shape)),
+            Some(Err(error)) => return Err(error),
+            None => tracing::info!(function = function.name, "an init for a snapshot was killed; trying it again"),
+        }
+    }
+    Err(SnapshotError::Internal("it was killed".to_owned()))
+}
+
+/// What is to be said of the version after an init, or nothing: then it is tried again. Its own limit is `memory_bytes_max`;
+/// who is killed for memory and has not had all of that was killed for what all sandboxes hold together.
+fn judge(outcome: Outcome, memory_bytes_max: u64, is_last: bool) -> Option<Result<(), SnapshotError>> {
+    Some(match outcome {
+        Outcome::Loaded => Ok(()),
+        Outcome::Gone => Err(SnapshotError::Internal("its sandbox went away before it was loaded".to_owned())),
+        Outcome::Failed { error_type } => Err(SnapshotError::Function { error_type }),
+        Outcome::Killed { error_type, out_of_memory: true, memory_peak_bytes: Some(peak) } => {
+            if peak.saturating_add(limits::MEMORY_PEAK_SLACK_BYTES) >= memory_bytes_max {
+                Err(SnapshotError::Function { error_type })
+            } else {
+                Err(SnapshotError::Internal("it was killed for memory that others hold".to_owned()))
+            }
+        }
+        // It may be its own doing, every time.
+        Outcome::Killed { error_type, .. } if is_last => Err(SnapshotError::Function { error_type }),
+        Outcome::Killed { .. } => return None,
+    })
 }
 
 /// As long as a version is tried. If it is neither kept nor done without, somebody tries it again.
@@ -140,5 +175,45 @@ fn refused(error: InvokeError) -> SnapshotError {
     match error {
         InvokeError::CannotRun(why) => SnapshotError::CannotRun(why),
         error => SnapshotError::Internal(format!("{error:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn judged(outcome: Outcome, is_last: bool) -> String {
+        match judge(outcome, 640 * MIB, is_last) {
+            None => "again".to_owned(),
+            Some(Ok(())) => "loaded".to_owned(),
+            Some(Err(SnapshotError::Function { error_type })) => error_type,
+            Some(Err(SnapshotError::Internal(_))) => "internal".to_owned(),
+            Some(Err(SnapshotError::CannotRun(why))) => why,
+        }
+    }
+
+    #[test]
+    fn only_what_is_a_function_s_own_doing_is_its_failure() {
+        let killed = |out_of_memory, peak: Option<u64>| Outcome::Killed {
+            error_type: "Runtime.X".into(),
+            out_of_memory,
+            memory_peak_bytes: peak.map(|peak| peak * MIB),
+        };
+        for (outcome, first, last) in [
+            (Outcome::Loaded, "loaded", "loaded"),
+            (Outcome::Gone, "internal", "internal"),
+            (Outcome::Failed { error_type: "Runtime.X".into() }, "Runtime.X", "Runtime.X"),
+            // The kernel charges by more than a page at a time, so the most that was held may be less than the limit.
+            (killed(true, Some(639)), "Runtime.X", "Runtime.X"),
+            (killed(true, Some(640)), "Runtime.X", "Runtime.X"),
+            (killed(true, Some(300)), "internal", "internal"),
+            (killed(true, None), "again", "Runtime.X"),
+            (killed(false, Some(640)), "again", "Runtime.X"),
+        ] {
+            let said = (judged(outcome.clone(), false), judged(outcome.clone(), true));
+            assert_eq!((said.0.as_str(), said.1.as_str()), (first, last), "{outcome:?}");
+        }
     }
 }
