@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::books::Starting;
 use crate::code::{Lease, Prepared as Found, PreparedName};
-use crate::environment::{Beginning, Environment, Initialization, Writer};
+use crate::environment::{Beginning, Environment, Initialization, Outcome, Writer};
 use crate::frames::Prepared;
 use crate::home::{NoPlace, Place};
 use crate::http::{Api, Credentials, Identity};
@@ -31,13 +31,13 @@ use crate::{access, http, languages, limits, template, variables};
 pub async fn launch(inner: &Arc<Inner>, starting: Starting) -> Left {
     let Starting { id, function, tenant, why, mut orders } = starting;
     if is_unwanted(&orders) {
-        return Left { orders, failure: None, snapshot: None, failed_by: None };
+        return Left { orders, failure: None, snapshot: None, outcome: Outcome::Gone };
     }
     let purpose = Purpose::Orders(id, why);
     match make(inner, &function, tenant.as_deref(), &purpose).await {
         Ok(made) if is_unwanted(&orders) => {
             made.sandbox.kill().await;
-            Left { orders, failure: None, snapshot: None, failed_by: None }
+            Left { orders, failure: None, snapshot: None, outcome: Outcome::Gone }
         }
         Ok(made) => {
             if made.lacks_prepared {
@@ -54,7 +54,7 @@ pub async fn launch(inner: &Arc<Inner>, starting: Starting) -> Left {
                 Err(_) => tracing::warn!(function = function.name, ?error, "failed to start an instance ahead"),
             }
             // Its function has not run, so it is not to blame.
-            Left { orders, failure: Some(INTERNAL.to_owned()), snapshot: None, failed_by: None }
+            Left { orders, failure: Some(INTERNAL.to_owned()), snapshot: None, outcome: Outcome::Gone }
         }
     }
 }
@@ -93,6 +93,12 @@ pub struct Made {
     extensions: Vec<String>,
     log: Arc<LogStream>,
     held: Vec<Box<dyn std::any::Any + Send>>,
+}
+
+/// What an instance will hold, as far as anybody knows who has seen none.
+pub fn bytes_expected(function: &FunctionSpec, served: &Served) -> u64 {
+    let most = u64::from(function.memory_mb).saturating_mul(MEGABYTE);
+    served.family.bytes_guess().min(most)
 }
 
 /// A function's code and layers, unpacked.
@@ -549,6 +555,11 @@ pub fn log_stream(function: &FunctionSpec, now: base::Timestamp, number: Uuid) -
 }
 
 impl Made {
+    /// What its programs may hold together.
+    pub fn memory_bytes_max(&self) -> u64 {
+        self.shown.as_ref().map_or(u64::MAX, |(_, limits)| limits.memory_bytes)
+    }
+
     /// What clones of it run in and with, if there can be any.
     pub fn shape(&self) -> Option<Shape> {
         let (mounts, limits) = self.shown.clone()?;
@@ -566,6 +577,7 @@ impl Made {
         orders: mpsc::Receiver<Order>,
     ) -> Body {
         let parts = &inner.parts;
+        let bytes_expected = bytes_expected(function, &self.served);
         let is_clone = self.waiting.as_ref().is_some_and(|waiting| waiting.template.is_some());
         let may_have_template =
             (self.served.family == Family::Python || self.beginning == Beginning::Anew) && self.extensions.is_empty();
@@ -590,7 +602,7 @@ impl Made {
         };
         let sandbox = match *purpose {
             Purpose::Orders(id, _) => inner.memory.weighing(id, self.sandbox),
-            Purpose::Snapshot => Arc::new(self.sandbox),
+            Purpose::Snapshot => inner.memory.weighing_apart(self.sandbox, bytes_expected),
         };
         Body {
             sandbox,

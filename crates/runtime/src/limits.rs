@@ -177,6 +177,25 @@ pub const PARKED_BYTES: u64 = 10 * 1024 * 1024;
 /// Instances that are weighed each time that memory is told, of those that start or run for the first time.
 pub const WEIGHED_AT_ONCE_MAX: usize = 64;
 
+/// Snapshots that are made at once: each is an init, which takes a processor. One that is not done in this time goes on
+/// beside the next.
+pub const SNAPSHOTS_AT_ONCE_MAX: usize = 4;
+pub const SNAPSHOT_BUSY_FOR: Duration = Duration::from_secs(10);
+
+/// Inits that go on so, of all accounts and of one.
+pub const SNAPSHOTS_GOING_MAX: usize = 32;
+pub const SNAPSHOTS_OF_ACCOUNT_MAX: usize = 16;
+
+/// How often an init is begun that is killed, nobody knows by whom, before that is the function's failure.
+pub const SNAPSHOT_KILLED_TRIES_MAX: u32 = 3;
+
+/// Who was killed by its own limit of memory has held all of it but for this at some time.
+pub const MEMORY_PEAK_SLACK_BYTES: u64 = 4 * 1024 * 1024;
+
+/// How long a version that is published waits for memory, and how often it looks.
+pub const SNAPSHOT_MEMORY_PAUSE: Duration = Duration::from_secs(1);
+pub const SNAPSHOT_MEMORY_TRIES_MAX: u32 = 10;
+
 /// Versions of which is remembered that they have a template, or cannot have one.
 pub const TEMPLATES_KNOWN_MAX: usize = 1_024;
 

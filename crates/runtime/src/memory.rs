@@ -48,6 +48,28 @@ pub struct Scales {
     /// Whom to weigh next: not all at once.
     turn: Mutex<Option<InstanceId>>,
     told: Mutex<Option<Memory>>,
+    /// Instances that the dispatcher knows nothing of: those of which a snapshot is taken.
+    apart: Apart<Sandbox>,
+}
+
+/// What runs beside the dispatcher's books, and what each is expected to hold.
+struct Apart<T>(Mutex<Vec<(Weak<T>, u64)>>);
+
+impl<T> Apart<T> {
+    fn add(&self, one: &Arc<T>, bytes: u64) {
+        self.0.lock().push((Arc::downgrade(one), bytes));
+    }
+
+    /// What they are expected to take yet, beyond what the host shows of them.
+    fn unseen(&self, held_bytes: impl Fn(&T) -> Option<u64>) -> u64 {
+        let alive: Vec<_> = {
+            let mut known = self.0.lock();
+            known.retain(|(one, _)| one.strong_count() > 0);
+            known.iter().filter_map(|(one, bytes)| Some((one.upgrade()?, *bytes))).collect()
+        };
+        let unseen = alive.iter().map(|(one, bytes)| bytes.saturating_sub(held_bytes(one).unwrap_or(0)));
+        unseen.fold(0, u64::saturating_add)
+    }
 }
 
 impl Scales {
@@ -58,7 +80,19 @@ impl Scales {
             taking: Mutex::default(),
             turn: Mutex::default(),
             told: Mutex::default(),
+            apart: Apart(Mutex::default()),
         }
+    }
+
+    /// The same for one that is none of the dispatcher's, and is expected to hold so much.
+    pub fn weighing_apart(&self, sandbox: Sandbox, bytes: u64) -> Arc<Sandbox> {
+        let sandbox = Arc::new(sandbox);
+        self.apart.add(&sandbox, bytes);
+        // Whoever asks before it is told again sees it too.
+        if let Some(told) = &mut *self.told.lock() {
+            told.available_bytes = told.available_bytes.saturating_sub(bytes);
+        }
+        sandbox
     }
 
     /// An instance takes what it needs, until `is_over`.
@@ -101,6 +135,11 @@ impl Scales {
             let part = told.total_bytes.checked_div(MEMORY_SPARE_PART).unwrap_or(0);
             told.available_bytes < part.min(MEMORY_SPARE_BYTES)
         })
+    }
+
+    /// Whether less is left than this, as far as is known.
+    pub fn has_less_than(&self, bytes: u64) -> bool {
+        self.told.lock().is_some_and(|told| told.available_bytes < bytes)
     }
 
     /// What images of templates may hold together.
@@ -151,6 +190,8 @@ fn tell_once(inner: &Arc<Inner>) {
     });
     let groups = inner.memory.groups.iter().filter_map(Group::measure);
     let Some(memory) = of_this_host().map(|host| groups.chain(limited).fold(host, Memory::least)) else { return };
+    let unseen = inner.memory.apart.unseen(Sandbox::held_bytes);
+    let memory = Memory { available_bytes: memory.available_bytes.saturating_sub(unseen), ..memory };
     *inner.memory.told.lock() = Some(memory);
     let Memory { available_bytes, total_bytes } = memory;
     inner.start_all(inner.books.tell(Event::Memory { available_bytes, total_bytes, shown }));
@@ -267,6 +308,21 @@ mod tests {
         assert_eq!(of_sandboxes(256 * MIB) / MIB, 192);
         assert_eq!(left(256, 20, 92), 100 + 25);
         assert_eq!([None, Some(256 * MIB), Some(4_096 * MIB)].map(|limit| parked_max(limit, 32)), [32, 0, 12]);
+    }
+
+    #[test]
+    fn what_runs_apart_is_counted_until_the_host_shows_it() {
+        let apart = Apart(Mutex::default());
+        let (small, large) = (Arc::new(Some(30)), Arc::new(None));
+        apart.add(&small, 100);
+        apart.add(&large, 50);
+        assert_eq!(apart.unseen(|held| *held), 70 + 50);
+        apart.add(&Arc::new(Some(500)), 1_000);
+        let over = Arc::new(Some(500));
+        apart.add(&over, 100);
+        assert_eq!(apart.unseen(|held| *held), 120, "one is gone, another holds more than was expected");
+        drop(large);
+        assert_eq!(apart.unseen(|held| *held), 70);
     }
 
     #[test]

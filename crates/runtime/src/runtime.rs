@@ -22,6 +22,7 @@ use crate::code::CodeCache;
 use crate::instance::{Left, Order};
 use crate::languages::Languages;
 use crate::memory::Scales;
+use crate::places::Places;
 use crate::prepare::{self, Preparer};
 use crate::stock::{self, Kind, Stock};
 use crate::template::{self, Templates};
@@ -146,6 +147,8 @@ pub(crate) struct Inner {
     pub stock: Arc<Stock>,
     pub preparer: Preparer,
     pub templates: Templates,
+    /// Where snapshots are made.
+    pub places: Arc<Places>,
     pub books: Books,
     pub memory: Scales,
     /// Told of each instance that ends.
@@ -190,6 +193,7 @@ impl Runtime {
             stock: Stock::new(isolation, settings.network, settings.api_port, parked, &parts.spawn),
             preparer,
             templates,
+            places: snapshot::places(),
             code,
             languages: Languages::new(settings.clone(), languages_dir),
             memory: Scales::new(settings.memory_bytes),

@@ -20,7 +20,7 @@
 //! But for snapshots Python alone; on x86-64, behind walls.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering as Order};
@@ -32,7 +32,7 @@ use base::{AccountId, Region, Spawn, Uuid, World, with_causes};
 use parking_lot::Mutex;
 use sandbox::{Cpu, Image, ImageError, Limits, Mount, ProcessId, Sandbox};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::environment::Initialization;
 use crate::frames::Connection;
@@ -45,6 +45,7 @@ use crate::limits::{
 };
 use crate::logs::{Output, Written};
 use crate::runtime::{Inner, Key};
+use crate::shelf::Shelf;
 use crate::snapshot;
 use crate::stock::{Kind, WaitError, Waiting};
 use crate::worth::{Spent, Worth};
@@ -202,10 +203,29 @@ impl Owner {
             && version.as_ref().is_none_or(|version| *version == self.version)
     }
 
+    pub fn is_snapshot(&self) -> bool {
+        self.is_snapshot
+    }
+
     /// Of a version that has another release now. One that is published has one for ever.
-    fn is_before_or_after(&self, other: &Owner) -> bool {
+    pub fn is_before_or_after(&self, other: &Owner) -> bool {
         let version = |owner: &'_ Owner| (owner.scope.clone(), owner.function.clone(), owner.version.clone());
         self.release != other.release && version(self) == version(other)
+    }
+}
+
+#[cfg(test)]
+impl Owner {
+    pub fn of_test(function: &str, is_snapshot: bool) -> Owner {
+        Owner {
+            scope: (World::default(), AccountId::ZERO, Region::default()),
+            function: function.to_owned(),
+            version: "1".to_owned(),
+            release: Uuid::NIL,
+            tenant: None,
+            label: String::new(),
+            is_snapshot,
+        }
     }
 }
 
@@ -214,21 +234,11 @@ pub struct Templates {
     wishes: mpsc::Sender<Wish>,
 }
 
-#[derive(Default)]
 struct Table {
-    known: HashMap<Owner, Known>,
-    /// Known no more, and still to be cleared away.
-    over: Vec<Arc<Template>>,
+    shelf: Shelf<Template>,
     made: u64,
     /// There is none to be had here.
     is_closed: bool,
-}
-
-struct Known {
-    /// None: one is being made, or there is none.
-    template: Option<Arc<Template>>,
-    wanted: Instant,
-    is_snapshot: bool,
 }
 
 pub struct Wish {
@@ -257,16 +267,14 @@ enum TemplateError {
 impl Templates {
     pub fn new(is_wanted: bool) -> (Templates, Wishes) {
         let (wish, wishes) = mpsc::channel(EXPECTED_MAX);
-        let table = Table { is_closed: !is_wanted || !cfg!(target_arch = "x86_64"), ..Table::default() };
+        let is_closed = !is_wanted || !cfg!(target_arch = "x86_64");
+        let table = Table { shelf: Shelf::new(TEMPLATES_KNOWN_MAX), made: 0, is_closed };
         (Templates { table: Mutex::new(table), wishes: wish }, wishes)
     }
 
     /// The template of this version, if there is one.
     pub fn of(&self, function: &FunctionSpec, tenant: Option<&str>, served: &Served) -> Option<Arc<Template>> {
-        let mut table = self.table.lock();
-        let known = table.known.get_mut(&Owner::new(function, tenant, served))?;
-        known.wanted = Instant::now();
-        known.template.clone()
+        self.table.lock().shelf.of(&Owner::new(function, tenant, served))
     }
 
     /// An instance of this version has answered: others may follow.
@@ -284,7 +292,7 @@ impl Templates {
     pub fn close(&self) {
         let mut table = self.table.lock();
         table.is_closed = true;
-        let held = (std::mem::take(&mut table.known), std::mem::take(&mut table.over));
+        let held = std::mem::replace(&mut table.shelf, Shelf::new(TEMPLATES_KNOWN_MAX));
         drop(table);
         drop(held);
     }
@@ -292,22 +300,7 @@ impl Templates {
     /// Whether this version is to be tried now, which it is once.
     pub fn begin(&self, owner: &Owner) -> bool {
         let mut table = self.table.lock();
-        if table.is_closed || table.known.contains_key(owner) {
-            return false;
-        }
-        // Instances of before get no more requests.
-        let mut over: Vec<Owner> =
-            table.known.keys().filter(|other| other.is_before_or_after(owner)).cloned().collect();
-        if table.known.len() >= TEMPLATES_KNOWN_MAX {
-            over.extend(table.known.iter().min_by_key(|(_, known)| known.wanted).map(|(owner, _)| owner.clone()));
-        }
-        for other in over {
-            let known = table.known.remove(&other);
-            table.over.extend(known.and_then(|known| known.template));
-        }
-        let is_snapshot = owner.is_snapshot;
-        table.known.insert(owner.clone(), Known { template: None, wanted: Instant::now(), is_snapshot });
-        true
+        !table.is_closed && table.shelf.begin(owner)
     }
 
     fn number(&self) -> u64 {
@@ -318,21 +311,22 @@ impl Templates {
 
     /// Whether it is kept.
     pub fn keep(&self, owner: &Owner, template: Arc<Template>) -> bool {
-        let mut table = self.table.lock();
-        let known = table.known.get_mut(owner);
-        known.map(|known| known.template = Some(template)).is_some()
+        self.table.lock().shelf.keep(owner, template)
     }
 
-    /// Lets a version be tried again.
-    pub fn forget(&self, owner: &Owner) {
-        self.table.lock().known.remove(owner);
+    /// There is none to be had of this version, now or later.
+    pub fn do_without(&self, owner: &Owner) {
+        self.table.lock().shelf.do_without(owner);
+    }
+
+    /// Lets a version be tried again, if it is still being tried.
+    pub fn give_up(&self, owner: &Owner) {
+        self.table.lock().shelf.give_up(owner);
     }
 
     /// A function, or one of its versions, is deleted. Takes out its templates; one that is being made is not kept.
     pub fn forget_deleted(&self, deleted: &Deleted) -> Vec<Arc<Template>> {
-        let mut table = self.table.lock();
-        let gone = table.known.extract_if(|owner, _| owner.is_of(deleted));
-        gone.filter_map(|(_, known)| known.template).collect()
+        self.table.lock().shelf.forget(|owner| owner.is_of(deleted))
     }
 
     pub fn of_snapshot(&self, image: Image, shape: Shape, code: launch::Code) -> Template {
@@ -356,30 +350,13 @@ impl Templates {
     /// What images hold together.
     pub fn image_bytes(&self) -> u64 {
         let table = self.table.lock();
-        let templates = table.known.values().filter_map(|known| known.template.as_ref());
-        templates.fold(0, |sum: u64, template| sum.saturating_add(template.image().memory_bytes()))
+        table.shelf.templates().fold(0, |sum: u64, template| sum.saturating_add(template.image().memory_bytes()))
     }
 
     /// Takes out what is too much, and what nobody has wanted for long.
     pub fn clear(&self, bytes_max: u64) -> Vec<Arc<Template>> {
         let mut table = self.table.lock();
-        let mut gone = std::mem::take(&mut table.over);
-        let mut kept: Vec<&mut Known> = table.known.values_mut().filter(|known| known.template.is_some()).collect();
-        kept.sort_by_key(|known| std::cmp::Reverse(known.wanted));
-        let mut bytes = 0_u64;
-        for known in kept {
-            let own = known.template.as_ref().map_or(0, |template| template.image().memory_bytes());
-            bytes = bytes.saturating_add(own);
-            if bytes > bytes_max || known.wanted.elapsed() > TEMPLATE_UNWANTED_AFTER {
-                gone.extend(known.template.take());
-            }
-        }
-        // A snapshot was asked for: it is made again when it is wanted.
-        let is_snapshot = |template: &Arc<Template>| template.token().is_some();
-        if gone.iter().any(is_snapshot) {
-            table.known.retain(|_, known| known.template.is_some() || !known.is_snapshot);
-        }
-        gone
+        table.shelf.clear(bytes_max, TEMPLATE_UNWANTED_AFTER, |template| template.image().memory_bytes())
     }
 }
 
@@ -432,6 +409,7 @@ async fn grant(inner: &Arc<Inner>, wish: &Wish) {
             if is_unsupported {
                 inner.templates.close();
             }
+            inner.templates.do_without(&owner);
             tracing::debug!(function = function.name, "failed to make a template: failed to {}", with_causes(&error));
         }
     }

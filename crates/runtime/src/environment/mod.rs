@@ -52,7 +52,7 @@ pub use events::{Answer, Command, Event, Said, Source, Who};
 pub use extensions::{Ask, Invoke, Reply, Ticket};
 pub use failure::{BY_RUNTIMES, Breakage, First, error_json, kind as error_kind};
 pub use lines::{Initialization, Writer};
-pub use snapshot::Beginning;
+pub use snapshot::{Beginning, Outcome};
 
 use crate::limits::STARTS_MAX;
 use crate::telemetry::{Dropped, Told, What};
@@ -89,7 +89,9 @@ pub struct Environment {
     restored: Option<Restored>,
     /// Its runtime has said so, which it does once.
     is_loaded: bool,
-    failed_by: Option<String>,
+    /// A process of it was killed by a signal that a function has no part in as a rule.
+    killed_by: Option<Exit>,
+    outcome: Outcome,
     memory_peak_bytes: Option<u64>,
 }
 
@@ -126,7 +128,8 @@ impl Environment {
             init: None,
             restored: None,
             is_loaded: false,
-            failed_by: None,
+            killed_by: None,
+            outcome: Outcome::Gone,
             memory_peak_bytes: None,
         }
     }
@@ -176,6 +179,7 @@ impl Environment {
             Event::Said(said) => self.said(now, said, out),
             Event::Exited(exit) => {
                 self.is_runtime_alive = false;
+                self.note_exit(exit);
                 self.broke(now, Breakage::Exited(exit), out);
             }
             Event::ExtensionNotStarted { name, why, is_forbidden } => {
@@ -184,6 +188,7 @@ impl Environment {
             }
             Event::ExtensionExited { name, exit } => {
                 self.extensions.exited(&name);
+                self.note_exit(exit);
                 self.broke(now, Breakage::crash(exit), out);
             }
             Event::Asked(ticket, ask) => self.asked(now, ticket, ask, out),
@@ -471,7 +476,7 @@ impl Environment {
                 self.log(now, &report, out);
                 match phase {
                     Phase::Init if self.beginning == Beginning::Snapshot => {
-                        self.failed_by = Some(breakage.kind().to_owned());
+                        self.outcome = self.failed(&breakage);
                     }
                     Phase::Init => {}
                     Phase::Invoke => self.finish(now, Some(&breakage), out),

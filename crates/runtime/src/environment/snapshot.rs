@@ -11,10 +11,11 @@
 use std::time::Duration;
 
 use base::Timestamp;
+use sandbox::{Exit, Status};
 
 use super::failure::Breakage;
 use super::lines::{Failure, Line, Phase, Restored};
-use super::{Answer, Command, Environment, State};
+use super::{Answer, Command, Environment, SIGKILL, State};
 use crate::limits::{INIT_TIMEOUT, INIT_TIMEOUT_PROVISIONED, RESTORE_TIMEOUT};
 
 /// The error's type of a hook that was to run after a snapshot is restored.
@@ -31,6 +32,23 @@ pub enum Beginning {
     Restored(Duration),
     /// What would be a snapshot, of which there is none.
     Anew,
+}
+
+/// What the init came to of which a snapshot was to be taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its sandbox was gone before it was loaded, or it was told to end.
+    Gone,
+    Loaded,
+    Failed {
+        error_type: String,
+    },
+    /// By its own doing, by its limit of memory, or because the host had no more for all.
+    Killed {
+        error_type: String,
+        out_of_memory: bool,
+        memory_peak_bytes: Option<u64>,
+    },
 }
 
 impl Environment {
@@ -106,12 +124,31 @@ impl Environment {
     pub(super) fn wait_for_snapshot(&mut self, out: &mut Vec<Command>) {
         self.state = State::Ready;
         self.deadline = None;
+        self.outcome = Outcome::Loaded;
         out.push(Command::Snapshot);
     }
 
-    /// The type of the error by which its init failed, of which there was to be a snapshot.
-    pub fn failed_by(&self) -> Option<&str> {
-        self.failed_by.as_deref()
+    pub(super) fn note_exit(&mut self, exit: Exit) {
+        if exit.status == Status::Signal(SIGKILL) {
+            self.killed_by = Some(exit);
+        }
+    }
+
+    /// What an init came to that this ended.
+    pub(super) fn failed(&self, breakage: &Breakage) -> Outcome {
+        let error_type = breakage.kind().to_owned();
+        match self.killed_by {
+            Some(Exit { out_of_memory, .. })
+                if !matches!(breakage, Breakage::InitError { .. } | Breakage::Timeout(_)) =>
+            {
+                Outcome::Killed { error_type, out_of_memory, memory_peak_bytes: self.memory_peak_bytes }
+            }
+            _ => Outcome::Failed { error_type },
+        }
+    }
+
+    pub fn outcome(&self) -> &Outcome {
+        &self.outcome
     }
 }
 
@@ -192,18 +229,45 @@ mod tests {
     }
 
     #[test]
+    fn an_init_that_is_killed_is_told_from_one_that_fails() {
+        let killed = |out_of_memory| Exit { status: Status::Signal(SIGKILL), out_of_memory };
+        for out_of_memory in [true, false] {
+            let mut bench = Bench::beginning(Beginning::Snapshot, &[]);
+            bench.step(Event::Begin);
+            bench.environment.note_memory(Some(77));
+            bench.step(Event::Exited(killed(out_of_memory)));
+            let error_type = if out_of_memory { "Runtime.OutOfMemory" } else { "Runtime.ExitError" }.to_owned();
+            let outcome = Outcome::Killed { error_type, out_of_memory, memory_peak_bytes: Some(77) };
+            assert_eq!(bench.environment.outcome(), &outcome);
+        }
+        let mut extended = Bench::beginning(Beginning::Snapshot, &["logger"]);
+        extended.step(Event::Begin);
+        extended.step(Event::ExtensionExited { name: "logger".into(), exit: killed(true) });
+        let outcome = extended.environment.outcome();
+        assert!(
+            matches!(outcome, Outcome::Killed { error_type, .. } if error_type == "Extension.Crash"),
+            "{outcome:?}"
+        );
+    }
+
+    #[test]
     fn a_snapshot_is_taken_of_one_that_is_loaded() {
         let mut bench = Bench::beginning(Beginning::Snapshot, &[]);
         assert!(bench.step(Event::Begin).starts_with("Log INIT_START "));
         let loaded = bench.after(30_000).said(Said::Loaded);
         assert_eq!(loaded, "Log INIT_REPORT Init Duration: 30000.00 ms|Phase: init|Status: success\nSnapshot");
-        assert_eq!((bench.step(Event::Retire), bench.environment.failed_by()), ("End".to_owned(), None));
+        assert_eq!((bench.step(Event::Retire), bench.environment.outcome()), ("End".to_owned(), &Outcome::Loaded));
 
         let mut fails = Bench::beginning(Beginning::Snapshot, &[]);
         fails.step(Event::Begin);
         assert!(fails.step(exit(1)).contains("Status: error|Error Type: Runtime.ExitError"));
         assert_eq!(fails.step(Event::Cleared), "End");
-        assert_eq!(fails.environment.failed_by(), Some("Runtime.ExitError"));
+        assert_eq!(fails.environment.outcome(), &Outcome::Failed { error_type: "Runtime.ExitError".into() });
+
+        let mut gone = Bench::beginning(Beginning::Snapshot, &[]);
+        gone.step(Event::Begin);
+        assert!(gone.step(Event::Gone).ends_with("End"));
+        assert_eq!(gone.environment.outcome(), &Outcome::Gone, "nobody knows whether it loads");
 
         let mut twice = Bench::beginning(Beginning::Anew, &[]);
         twice.step(Event::Begin);

@@ -28,7 +28,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 use crate::alarm::Alarm;
-use crate::environment::{Command, Environment, Event, Said, Who};
+use crate::environment::{Command, Environment, Event, Outcome, Said, Who};
 use crate::frames::Connection;
 use crate::http::{Api, Heard};
 use crate::languages::Advice;
@@ -94,8 +94,8 @@ pub struct Left {
     pub failure: Option<String>,
     /// The snapshot that was to be taken of it, if one could be.
     pub snapshot: Option<Image>,
-    /// The error's type by which the init of that failed.
-    pub failed_by: Option<String>,
+    /// What its init came to, if a snapshot was to be taken of it.
+    pub outcome: Outcome,
 }
 
 /// AWS's word for provisioned instances whose function does not load.
@@ -246,8 +246,8 @@ pub async fn run(body: Body) -> Left {
     }
     sandbox.kill().await;
     drop(body.held);
-    let failed_by = instance.environment.failed_by().map(str::to_owned);
-    Left { orders: instance.orders, failure: instance.failure, snapshot: instance.snapshot, failed_by }
+    let outcome = instance.environment.outcome().clone();
+    Left { orders: instance.orders, failure: instance.failure, snapshot: instance.snapshot, outcome }
 }
 
 impl Instance {
