@@ -9,9 +9,9 @@ use std::time::Duration;
 use base::ports::{FunctionSpec, InvokeError, LogEvent, LogStream};
 use base::{Uuid, hex, with_causes};
 use engine::dispatch::{InstanceId, Why};
-use sandbox::{Cpu, Limits, Mount, Sandbox, Spec};
+use sandbox::{Limits, Mount, Sandbox};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::books::Starting;
 use crate::code::{Lease, Prepared as Found, PreparedName};
@@ -22,10 +22,11 @@ use crate::http::{Api, Credentials, Identity};
 use crate::instance::{self, Body, Home, Left, Order, Start};
 use crate::languages::{Advice, Family, Owner, Preparation, Served};
 use crate::limits::EXTENSION_FILES_MAX;
+use crate::room::{self, Cloned};
 use crate::runtime::{INTERNAL, Inner, Key};
-use crate::stock::{self, Held, Kind, Launch, Parked, Recipe, Waiting};
+use crate::stock::{Launch, Waiting};
 use crate::template::Shape;
-use crate::{access, http, languages, limits, template, variables};
+use crate::{access, http, languages, template, variables};
 
 /// Makes the instance and runs it to its end. An instance that cannot be made says why to who waits for it.
 pub async fn launch(inner: &Arc<Inner>, starting: Starting) -> Left {
@@ -103,10 +104,10 @@ pub fn bytes_expected(function: &FunctionSpec, served: &Served) -> u64 {
 
 /// A function's code and layers, unpacked.
 pub struct Code {
-    task: Lease,
-    opt: Option<Lease>,
+    pub task: Lease,
+    pub opt: Option<Lease>,
     /// What was prepared for its version.
-    prepared: Option<Lease>,
+    pub prepared: Option<Lease>,
 }
 
 impl Code {
@@ -163,9 +164,8 @@ async fn make(
 ) -> Result<Made, InvokeError> {
     let launch = inner.stock.launch();
     let served = inner.languages.serve(&function.runtime).await.map_err(InvokeError::CannotRun)?;
-    let number = inner.parts.chance.uuid();
-    let began = Instant::now();
-    let clone = clone(inner, function, &served, tenant, purpose).await;
+    let (number, began) = (inner.parts.chance.uuid(), Instant::now());
+    let clone = room::clone(inner, function, &served, tenant, purpose).await;
     let template = clone.as_ref().and_then(|clone| clone.runtime.as_ref()?.template.clone());
     let copied_in = clone.as_ref().map_or(Duration::ZERO, |clone| clone.copied_in);
     let cloned = Instant::now();
@@ -173,8 +173,7 @@ async fn make(
     let unpacked = Instant::now();
     let (mut code, key) = (code?, key.map_err(InvokeError::Internal)?);
     let prepared_name = prepared_name(inner, function, &served, tenant);
-    let is_wanted = code.find_prepared(inner, prepared_name.as_ref());
-    let preparation = preparation(&served, is_wanted);
+    let preparation = preparation(&served, code.find_prepared(inner, prepared_name.as_ref()));
     let log = Arc::new(log_stream(function, inner.parts.clock.now(), number));
     let (initialization, beginning) = begins(function, purpose, clone.is_some().then(|| began.elapsed()));
     let token = access::token(inner, function, template.as_deref());
@@ -185,15 +184,11 @@ async fn make(
     let extensions = code.extensions();
     let ((mut sandbox, waiting), shown) = match clone {
         Some(Cloned { sandbox, runtime, .. }) => ((sandbox, runtime), None),
-        None => fresh(inner, function, purpose, &served, &code).await?,
+        None => room::fresh(inner, function, purpose, &served, &code).await?,
     };
     locate(&sandbox, &mut start);
-    let prepared_path = code.prepared_path().map(|path| sandbox.locate(&path));
-    if let Some(path) = prepared_path.as_ref().filter(|_| served.family == Family::Java) {
-        languages::use_archive(&mut start.argv, &served, path);
-    }
-    start.prepared = Prepared { path: prepared_path, is_wanted: matches!(preparation, Preparation::Instance) };
-    let lacks_prepared = matches!(preparation, Preparation::Program(_));
+    show_prepared(&mut start, &served, code.prepared_path().map(|path| sandbox.locate(&path)));
+    start.prepared.is_wanted = matches!(preparation, Preparation::Instance);
     let mut listeners = sandbox.take_listeners().into_iter();
     let credentials = token.clone().map(|token| access::credentials(inner, token, &key, beginning));
     let mut held: Vec<Box<dyn std::any::Any + Send>> = vec![Box::new(code), Box::new(template), key.lease];
@@ -209,7 +204,7 @@ async fn make(
         waiting,
         launch,
         prepared_name,
-        lacks_prepared,
+        lacks_prepared: matches!(preparation, Preparation::Program(_)),
         initialization,
         beginning,
         copied_in,
@@ -222,21 +217,15 @@ async fn make(
     })
 }
 
-fn preparation(served: &Served, is_wanted: bool) -> Preparation {
-    if is_wanted { languages::preparation(served) } else { Preparation::Nothing }
+fn show_prepared(start: &mut Start, served: &Served, path: Option<String>) {
+    if let Some(path) = path.as_ref().filter(|_| served.family == Family::Java) {
+        languages::use_archive(&mut start.argv, served, path);
+    }
+    start.prepared.path = path;
 }
 
-/// A room for it, and what that shows and is held to.
-async fn fresh(
-    inner: &Inner,
-    function: &FunctionSpec,
-    purpose: &Purpose,
-    served: &Served,
-    code: &Code,
-) -> Result<((Sandbox, Option<Waiting>), Option<(Vec<Mount>, Limits)>), InvokeError> {
-    let spec = spec(inner, &purpose.name(), function, served, code);
-    let shown = (spec.mounts.clone(), spec.limits.clone());
-    Ok((room(inner, spec, &kind(inner, function, served)).await?, Some(shown)))
+fn preparation(served: &Served, is_wanted: bool) -> Preparation {
+    if is_wanted { languages::preparation(served) } else { Preparation::Nothing }
 }
 
 /// Where the time went, in microseconds, until now.
@@ -288,29 +277,6 @@ pub async fn unpack(inner: &Inner, function: &FunctionSpec) -> Result<Code, Invo
     unpacked.await.map_err(failed)
 }
 
-/// `suffix` tells it from other rooms of the function.
-pub fn spec(inner: &Inner, suffix: &str, function: &FunctionSpec, served: &Served, code: &Code) -> Spec {
-    let mut limits = Limits::for_memory(u64::from(function.memory_mb).saturating_mul(MEGABYTE));
-    limits.tmp_bytes = u64::from(function.tmp_mb).saturating_mul(MEGABYTE);
-    // `/tmp` is memory here and disk on AWS: a function that fills it must not be killed for that.
-    limits.memory_bytes = limits.memory_bytes.saturating_add(limits.tmp_bytes);
-    if inner.settings.is_cpu_hard {
-        limits.cpu = Cpu::Quota(limits.cpu.millis());
-    }
-    let name: String =
-        function.name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(limits::NAME_CHARS_MAX).collect();
-    let shown = [
-        (Some(code.task.path()), TASK),
-        (code.opt.as_ref().map(Lease::path), OPT),
-        (code.prepared.as_ref().map(Lease::path), PREPARED_FOLDER),
-        (served.lang_dir.as_deref(), LANG),
-        (served.runtime_dir.as_deref(), RUNTIME),
-    ];
-    let mounts =
-        shown.into_iter().filter_map(|(host, inside)| Some(Mount { host: host?.to_owned(), inside: inside.into() }));
-    Spec { mounts: mounts.collect(), ..inner.stock.spec(format!("{name}-{suffix}"), limits) }
-}
-
 /// The name of what is prepared for a version, if anything is. `tenant` is whom its instance serves alone.
 pub fn prepared_name(
     inner: &Inner,
@@ -330,136 +296,11 @@ pub fn prepared_name(
     Some(PreparedName { file, release: function.release })
 }
 
-/// What of the rooms that were made ahead would do.
-pub fn kind(inner: &Inner, function: &FunctionSpec, served: &Served) -> Kind {
-    let (family, own) = (served.family, function.environment.expose().clone());
-    let env = variables::parked(&function.runtime, family, inner.settings.api_port, served.is_relocated);
-    let mut given = env.clone();
-    given.extend(own);
-    if !family.can_wait() || languages::needs_own_process(family, &given, &env) {
-        return Kind::Room;
-    }
-    let mounts = [(&served.lang_dir, LANG), (&served.runtime_dir, RUNTIME)];
-    let mounts = mounts.into_iter().filter_map(|(host, inside)| Some((host.clone()?, inside.into())));
-    let (mut argv, mut mounts) = (argv(function, served), mounts.collect::<Vec<_>>());
-    let (must_be_led, weight) = (family.must_be_led(), family.parked_weight());
-    let recipe = |argv: &Vec<String>, mounts: &Vec<_>, archive| {
-        let (argv, env, mounts) = (argv.clone(), env.clone(), mounts.clone());
-        Kind::Runtime(Arc::new(Recipe { argv, env, mounts, must_be_led, weight, archive: Held(archive) }))
-    };
-    let without = recipe(&argv, &mounts, None);
-    let Some(archive) = archive(inner, function, served) else { return without };
-    // Those that were made before there was one.
-    inner.stock.forget(&without);
-    mounts.push((archive.path().to_owned(), PREPARED_FOLDER.into()));
-    languages::use_archive(&mut argv, served, &format!("{PREPARED_FOLDER}/{}", crate::code::PREPARED));
-    recipe(&argv, &mounts, Some(archive))
-}
-
-/// What all machines of an interpreter begin with, if it is there.
-fn archive(inner: &Inner, function: &FunctionSpec, served: &Served) -> Option<Lease> {
-    let name = (served.family == Family::Java).then(|| prepared_name(inner, function, served, None)).flatten()?;
-    match inner.code.prepared(&name) {
-        Found::Ready(archive) => Some(archive),
-        Found::Nothing | Found::Without => None,
-    }
-}
-
-/// A room in which the function is loaded.
-struct Cloned {
-    sandbox: Sandbox,
-    runtime: Option<Waiting>,
-    /// It did not wait: so long its runtime took to become a copy.
-    copied_in: Duration,
-}
-
-/// One that waits; or one that is made now, where that is quicker than to load the function, or its owner asked for snapshots.
-/// Without one the function is loaded. What is provisioned shows that to its function, and is made anew.
-async fn clone(
-    inner: &Inner,
-    function: &FunctionSpec,
-    served: &Served,
-    tenant: Option<&str>,
-    purpose: &Purpose,
-) -> Option<Cloned> {
-    if matches!(purpose, Purpose::Snapshot | Purpose::Orders(_, Why::Provisioned)) {
-        return None;
-    }
-    let template = inner.templates.of(function, tenant, served)?;
-    let runtimes = kind(inner, function, served);
-    let (Parked { sandbox, runtime }, copied_in) = match inner.stock.take_clone(&template) {
-        Some(parked) => (parked, Duration::ZERO),
-        None if function.is_snap_start || template.worth.pays(inner.stock.holds(&runtimes)) => {
-            inner.stock.make_clone(&template).await?
-        }
-        None => return None,
-    };
-    // Other versions that begin now find a runtime as before.
-    inner.stock.expect(&runtimes);
-    match sandbox.limit(template.limits.clone()) {
-        Ok(()) => Some(Cloned { sandbox, runtime, copied_in }),
-        Err(error) => {
-            tracing::warn!(%error, "failed to use a room that was made ahead; making another");
-            None
-        }
-    }
-}
-
-/// A room that was made ahead, if there is one, or a new one; and the runtime that waits in it.
-async fn room(inner: &Inner, spec: Spec, kind: &Kind) -> Result<(Sandbox, Option<Waiting>), InvokeError> {
-    if stock::fits(&spec.limits)
-        && let Some(parked) = inner.stock.take(kind)
-    {
-        match adopt(parked, &spec, kind).await {
-            Ok(room) => return Ok(room),
-            Err(error) => {
-                tracing::warn!("failed to use a room that was made ahead: {}; making another", with_causes(&error));
-            }
-        }
-    }
-    let started = timeout(limits::SANDBOX_START_TIMEOUT, inner.parts.isolation.start(spec)).await;
-    let started = started.map_err(|_| InvokeError::Internal("starting a sandbox took too long".to_owned()))?;
-    let sandbox = started.map_err(|error| {
-        InvokeError::CannotRun(format!("Lamplight failed to start a sandbox for it: failed to {}", with_causes(&error)))
-    })?;
-    Ok((sandbox, None))
-}
-
-async fn adopt(parked: Parked, spec: &Spec, kind: &Kind) -> Result<(Sandbox, Option<Waiting>), AdoptError> {
-    let Parked { sandbox, runtime } = parked;
-    let shown = match (&runtime, kind) {
-        (Some(_), Kind::Runtime(recipe)) => recipe.mounts.as_slice(),
-        _ => &[],
-    };
-    let is_shown = |mount: &&Mount| shown.iter().any(|(_, inside)| mount.inside == *inside);
-    let mounts = spec.mounts.iter().filter(|mount| !is_shown(mount)).cloned().collect();
-    sandbox.limit(spec.limits.clone())?;
-    let move_in = async {
-        sandbox.mount(mounts).await?;
-        match (&runtime, kind) {
-            (Some(runtime), Kind::Runtime(recipe)) if recipe.must_be_led => Ok(runtime.lead(&sandbox, TASK).await?),
-            _ => Ok(()),
-        }
-    };
-    timeout(limits::SANDBOX_START_TIMEOUT, move_in).await.unwrap_or(Err(AdoptError::Late))?;
-    Ok((sandbox, runtime))
-}
-
-#[derive(Debug, thiserror::Error)]
-enum AdoptError {
-    #[error("set its limits, or mount its function's code")]
-    Mount(#[from] std::io::Error),
-    #[error("lead its runtime to the function's code")]
-    Lead(#[from] sandbox::ImageError),
-    #[error("do so in time")]
-    Late,
-}
-
 pub const TASK: &str = "/var/task";
 pub const OPT: &str = "/opt";
 pub const LANG: &str = "/var/lang";
 pub const RUNTIME: &str = "/var/runtime";
-const PREPARED_FOLDER: &str = "/var/rapid";
+pub const PREPARED_FOLDER: &str = "/var/rapid";
 
 /// Every file there is an extension, whether it can be run or not. No link is followed: it would lead through the host.
 fn extensions(opt: &Path) -> Vec<String> {
@@ -474,7 +315,7 @@ fn extensions(opt: &Path) -> Vec<String> {
     names
 }
 
-const MEGABYTE: u64 = 1024 * 1024;
+pub const MEGABYTE: u64 = 1024 * 1024;
 
 impl Source<'_> {
     pub fn start(&self, api_port: u16) -> Start {
@@ -529,7 +370,7 @@ impl Source<'_> {
     }
 }
 
-fn argv(function: &FunctionSpec, served: &Served) -> Vec<String> {
+pub fn argv(function: &FunctionSpec, served: &Served) -> Vec<String> {
     let mut argv = vec![served.program.display().to_string()];
     argv.extend(served.family.arguments(function.memory_mb));
     argv.push(served.bootstrap.clone());
@@ -568,6 +409,19 @@ impl Made {
         Some(Shape { argv, env, mounts, limits, token: self.token.clone()? })
     }
 
+    fn writer(&self, function: &FunctionSpec) -> Writer {
+        Writer {
+            function_name: function.name.clone(),
+            version: function.version.clone(),
+            runtime_version: self.served.label.clone(),
+            runtime_version_arn: function.runtime_version_arn.clone(),
+            memory_mb: function.memory_mb,
+            logging: function.logging.clone(),
+            instance: self.log.name.clone(),
+            initialization: self.initialization,
+        }
+    }
+
     pub fn body(
         self,
         inner: &Arc<Inner>,
@@ -582,6 +436,7 @@ impl Made {
         let may_have_template =
             (self.served.family == Family::Python || self.beginning == Beginning::Anew) && self.extensions.is_empty();
         let wishes = may_have_template && !is_clone && !inner.templates.is_closed();
+        let writer = self.writer(function);
         let home: Box<dyn Home> = match *purpose {
             Purpose::Orders(id, _) => Box::new(Place::new(inner, id, function, tenant, self.prepared_name, wishes)),
             Purpose::Snapshot => Box::new(NoPlace),
@@ -590,16 +445,6 @@ impl Made {
             let event = LogEvent { time: parts.clock.now(), message: format!("{warning}\n") };
             parts.telemetry.log(&self.log, event);
         }
-        let writer = Writer {
-            function_name: function.name.clone(),
-            version: function.version.clone(),
-            runtime_version: self.served.label,
-            runtime_version_arn: function.runtime_version_arn.clone(),
-            memory_mb: function.memory_mb,
-            logging: function.logging.clone(),
-            instance: self.log.name.clone(),
-            initialization: self.initialization,
-        };
         let sandbox = match *purpose {
             Purpose::Orders(id, _) => inner.memory.weighing(id, self.sandbox),
             Purpose::Snapshot => inner.memory.weighing_apart(self.sandbox, bytes_expected),
@@ -634,7 +479,7 @@ impl Made {
 
 impl Purpose {
     /// Tells its sandbox from others of the function.
-    fn name(&self) -> String {
+    pub fn name(&self) -> String {
         match self {
             Purpose::Orders(id, _) => id.as_u64().to_string(),
             Purpose::Snapshot => "snapshot".to_owned(),

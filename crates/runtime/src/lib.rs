@@ -40,6 +40,7 @@ mod memory;
 mod places;
 mod prepare;
 mod response;
+mod room;
 mod runtime;
 mod scratch;
 mod shelf;

@@ -155,7 +155,7 @@ impl Drop for Place {
 mod tests {
     use std::future::pending;
 
-    use tokio::task::{JoinHandle, yield_now};
+    use tokio::task::{JoinSet, yield_now};
     use tokio::time::sleep;
 
     use super::*;
@@ -182,9 +182,10 @@ mod tests {
         }
 
         /// It never ends by itself.
-        async fn begin(&self, world: u32, name: &'static str) -> JoinHandle<()> {
+        async fn begin(&self, world: u32, name: &'static str) -> JoinSet<()> {
             let (places, began) = (Arc::clone(&self.places), Arc::clone(&self.began));
-            let task = tokio::spawn(async move {
+            let mut task = JoinSet::new();
+            task.spawn(async move {
                 let place = places.take(account(world)).await.unwrap();
                 began.lock().push(name);
                 place.busy(pending()).await
@@ -193,9 +194,8 @@ mod tests {
             task
         }
 
-        async fn end(&self, task: JoinHandle<()>) {
-            task.abort();
-            task.await.unwrap_err();
+        async fn end(&self, mut task: JoinSet<()>) {
+            task.shutdown().await;
             yield_now().await;
         }
 

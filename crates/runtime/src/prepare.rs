@@ -22,6 +22,7 @@ use crate::code::{CodeCache, Lease, Prepared, PreparedName};
 use crate::languages::{self, Family, PREPARED_BYTES_MAX, Preparation, Recipe, Sees, Served};
 use crate::launch;
 use crate::limits::{AHEAD_CPU_MILLIS, EXPECTED_MAX, HANDOVERS_MAX};
+use crate::room;
 use crate::runtime::Inner;
 
 pub struct Preparer {
@@ -118,7 +119,7 @@ pub fn run(inner: Weak<Inner>, mut expected: Expected, spawn: &Arc<dyn Spawn>) {
 
 async fn prepare(inner: &Inner, function: &FunctionSpec) {
     if let Ok(served) = inner.languages.serve(&function.runtime).await {
-        inner.stock.expect(&launch::kind(inner, function, &served));
+        inner.stock.expect(&room::kind(inner, function, &served));
     }
     if let Err(error) = inner.code.code(function.code).await {
         tracing::debug!(function = function.name, "failed to {}", with_causes(&error));
@@ -155,7 +156,7 @@ async fn keep_compiled(inner: &Inner, function: &FunctionSpec) {
     };
     match inner.code.prepare(&name, make).await {
         // Machines that are parked from now on begin with it.
-        Ok(_) if served.family == Family::Java => inner.stock.expect(&launch::kind(inner, function, &served)),
+        Ok(_) if served.family == Family::Java => inner.stock.expect(&room::kind(inner, function, &served)),
         Ok(_) => {}
         Err(error) => tracing::debug!("failed to {}", with_causes(&error)),
     }

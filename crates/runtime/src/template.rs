@@ -44,6 +44,7 @@ use crate::limits::{
     TEMPLATE_UNWANTED_AFTER, TEMPLATES_KNOWN_MAX,
 };
 use crate::logs::{Output, Written};
+use crate::room;
 use crate::runtime::{Inner, Key};
 use crate::shelf::Shelf;
 use crate::snapshot;
@@ -386,7 +387,7 @@ pub fn run(inner: Weak<Inner>, mut wishes: Wishes, spawn: &Arc<dyn Spawn>) {
 async fn grant(inner: &Arc<Inner>, wish: &Wish) {
     let Wish { function, tenant } = wish;
     let Ok(served) = inner.languages.serve(&function.runtime).await else { return };
-    let Kind::Runtime(recipe) = launch::kind(inner, function, &served) else { return };
+    let Kind::Runtime(recipe) = room::kind(inner, function, &served) else { return };
     if served.family != Family::Python || inner.memory.is_short() {
         return;
     }
@@ -434,7 +435,7 @@ async fn make(
     let env = Source { function, served, code: &code, key: &key, log: &log, initialization, token: None }
         .start(inner.settings.api_port)
         .env;
-    let spec = launch::spec(inner, "template", function, served, &code);
+    let spec = room::spec(inner, "template", function, served, &code);
     let (mounts, limits) = (spec.mounts.clone(), spec.limits.clone());
     let spec = sandbox::Spec { limits: Limits { cpu: Cpu::Weight(AHEAD_CPU_MILLIS), ..limits.clone() }, ..spec };
     let mut sandbox = inner.parts.isolation.start(spec).await?;

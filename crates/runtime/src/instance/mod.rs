@@ -479,14 +479,7 @@ impl Instance {
                 self.transport.invoke(*call, deadline);
             }
             Command::Reply(ticket, reply) => self.transport.reply(ticket, reply),
-            Command::Signal(who, signal) => {
-                // It may be asked to end where it was stopped.
-                self.wake();
-                let process = self.processes.of(&who);
-                if let Some(Err(error)) = process.map(|process| self.sandbox.signal(process, signal)) {
-                    tracing::debug!(%error, "failed to signal a program");
-                }
-            }
+            Command::Signal(who, signal) => self.signal(&who, signal),
             Command::Answer(answer) => self.caller.answer(answer, self.environment.is_ending()),
             Command::Log(message) => {
                 self.telemetry.log(&self.log, LogEvent { time: self.clock.now(), message });
@@ -516,6 +509,15 @@ impl Instance {
                 self.is_over = true;
                 self.answer_held();
             }
+        }
+    }
+
+    fn signal(&mut self, who: &Who, signal: i32) {
+        // It may be asked to end where it was stopped.
+        self.wake();
+        let process = self.processes.of(who);
+        if let Some(Err(error)) = process.map(|process| self.sandbox.signal(process, signal)) {
+            tracing::debug!(%error, "failed to signal a program");
         }
     }
 
