@@ -265,7 +265,7 @@ impl House {
 enum Help {
     Take,
     Resume(Description, Vec<OwnedFd>),
-    Learn(Description),
+    Learn(Description, Vec<OwnedFd>),
 }
 
 struct Cell {
@@ -350,7 +350,7 @@ impl Spawner {
             }
             Order::Take { token, request, process } => return self.help(token, request, process, Help::Take),
             Order::Learn { token, request, process, image } => {
-                return self.help(token, request, process, Help::Learn(image));
+                return self.help(token, request, process, Help::Learn(image, fds));
             }
             Order::Resume { token, request, process, image } => {
                 return self.help(token, request, process, Help::Resume(image, fds));
@@ -473,13 +473,17 @@ impl Spawner {
     }
 
     fn be_helper(&self, request: u64, whom: Whom, help: Help) -> io::Result<()> {
+        let memory = |fds: Vec<OwnedFd>| {
+            fds.into_iter().next().ok_or(io::Error::from(io::ErrorKind::InvalidData)).step("receive an image")
+        };
         let done = match help {
             Help::Take => image::take(whom).map(|(image, memory)| (Report::Taken { request, image }, Some(memory))),
-            Help::Learn(image) => image::learn(whom, image).map(|image| (Report::Learnt { request, image }, None)),
-            Help::Resume(image, memory) => match memory.first() {
-                Some(memory) => image::resume(whom, memory, &image).map(|()| (Report::Resumed { request }, None)),
-                None => Err(io::Error::from(io::ErrorKind::InvalidData)).step("receive an image"),
-            },
+            Help::Learn(image, fds) => memory(fds)
+                .and_then(|memory| image::learn(whom, &memory, image))
+                .map(|image| (Report::Learnt { request, image }, None)),
+            Help::Resume(image, fds) => memory(fds)
+                .and_then(|memory| image::resume(whom, &memory, &image))
+                .map(|()| (Report::Resumed { request }, None)),
         };
         let (report, memory) = done.unwrap_or_else(|failure| (no_image(request, failure), None));
         self.report(&report, &memory.iter().map(AsFd::as_fd).collect::<Vec<_>>())

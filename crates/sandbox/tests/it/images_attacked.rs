@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sandbox::testing::Fault;
-use sandbox::{Image, ImageError, Isolation, Mount, Program, RunError, Settings, Spec};
+use sandbox::{Image, ImageError, Isolation, Mount, Program, RunError, Sandbox, Settings, Spec};
 
 use crate::common::{Named, OnTokio, exit, isolation, public_folder, shell, soon, spec, succeeded};
 use crate::images::{self, python, resume, resume_in, room, take, template, waiting, works_here};
@@ -97,6 +97,7 @@ async fn hostile_programs_gain_nothing() {
         ("pipe-twice", NotResumed),
         ("counter-twice", Refused),
         ("waits-on-closed", Refused),
+        ("named-as-image", Refused),
         ("memory", NotResumed),
         ("writes", NotResumed),
         ("twice", Refused),
@@ -149,6 +150,41 @@ async fn hostile_programs_become_nobody_else() {
         }
         is_well(&isolation).await;
     }
+}
+
+async fn room_with(isolation: &Isolation, folder: &Path) -> Sandbox {
+    soon(isolation.start(with(folder))).await.unwrap()
+}
+
+fn errno(error: &ImageError) -> Option<i32> {
+    match error {
+        ImageError::Step { source, .. } => source.raw_os_error(),
+        ImageError::Run(_) => None,
+    }
+}
+
+/// What a program calls an image, or makes of its own, takes nobody's time.
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_programs_teach_nothing() {
+    if !works_here() {
+        return;
+    }
+    let folder = public_folder();
+    build(folder.path());
+    let (isolation, _) = isolation().await;
+    let other = template(room_with(&isolation, folder.path()).await, hostile("named-as-image")).await;
+    let image = take(&template(room(&isolation).await, python("")).await).await.unwrap();
+    let begun = Instant::now();
+    soon(other.sandbox.learn(&image, other.process)).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(5));
+
+    let first = template(room_with(&isolation, folder.path()).await, hostile("grows-image")).await;
+    let image = take(&first).await.unwrap();
+    let mut clone = resume_in(room_with(&isolation, folder.path()).await, &image, waiting()).await.unwrap();
+    soon(clone.sandbox.learn(&image, clone.process)).await.unwrap();
+    assert_eq!(clone.say("x").await, "fine");
+    let error = soon(clone.sandbox.learn(&image, clone.process)).await.unwrap_err();
+    assert_eq!(errno(&error), Some(libc::EOPNOTSUPP), "{error:?}");
 }
 
 /// An image is for those who are given the same, and there is none behind no walls.

@@ -3,6 +3,7 @@
 //! The text is the kernel's, but names and number of the mappings are the program's to choose.
 
 use std::io;
+use std::os::fd::AsFd;
 
 use crate::limits::{IMAGE_DATA_BYTES, IMAGE_MAPPINGS_MAX};
 use crate::process::step::Failure;
@@ -49,6 +50,25 @@ impl Area {
     /// Of the kernel, and movable: its clock and its way in.
     pub fn is_system(&self) -> bool {
         self.name.starts_with("[vvar") || self.name == "[vdso]"
+    }
+}
+
+/// A file as lists of mappings tell of it. Its name there is for anybody to choose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    device: String,
+    inode: u64,
+}
+
+impl Identity {
+    pub fn of(file: impl AsFd) -> io::Result<Identity> {
+        let stat = rustix::fs::fstat(file)?;
+        let (major, minor) = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
+        Ok(Identity { device: format!("{major:02x}:{minor:02x}"), inode: stat.st_ino })
+    }
+
+    pub fn is_of(&self, area: &Area) -> bool {
+        area.inode == self.inode && area.device == self.device
     }
 }
 

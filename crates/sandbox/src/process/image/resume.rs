@@ -38,7 +38,7 @@ pub fn resume(whom: Whom, image: &OwnedFd, description: &Description) -> Result<
     let instruction = move_in(&main, &head, whom.process, description.threads_from)?;
     let others = make_threads(&main, &head)?;
     let areas = be_the_process(&main, &head, whom, description, instruction)?;
-    write_ahead(&main, &areas, description)?;
+    write_ahead(&main, &areas, image, description)?;
     let memory = File::from(image.try_clone().step("open an image")?);
     let all: Vec<&Tracee> = [&main].into_iter().chain(&others).collect();
     for (thread, head) in all.iter().zip(&head.threads) {
