@@ -97,6 +97,7 @@ async fn hostile_programs_gain_nothing() {
         ("pipe-twice", NotResumed),
         ("counter-twice", Refused),
         ("waits-on-closed", Refused),
+        ("waits-on-thousands", Refused),
         ("named-as-image", Refused),
         ("memory", NotResumed),
         ("writes", NotResumed),
@@ -185,6 +186,67 @@ async fn hostile_programs_teach_nothing() {
     assert_eq!(clone.say("x").await, "fine");
     let error = soon(clone.sandbox.learn(&image, clone.process)).await.unwrap_err();
     assert_eq!(errno(&error), Some(libc::EOPNOTSUPP), "{error:?}");
+}
+
+/// Nobody reads to its end what a program has made long.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_kernel_tells_of_a_program_is_bounded() {
+    if !works_here() {
+        return;
+    }
+    let folder = public_folder();
+    build(folder.path());
+    let (isolation, _) = isolation().await;
+    for name in ["waits-on-thousands", "many"] {
+        let running = template(room_with(&isolation, folder.path()).await, hostile(name)).await;
+        let error = take(&running).await.unwrap_err();
+        assert_eq!(errno(&error), Some(libc::EFBIG), "{name}: {error:?}");
+    }
+}
+
+/// Programs that hold up whoever takes an image of them are not served all at once, and are in no clone's way.
+#[tokio::test(flavor = "multi_thread")]
+async fn few_are_held_up_at_once() {
+    if !works_here() {
+        return;
+    }
+    const STUCK: usize = 10;
+    const MOST: usize = 4;
+    let folder = public_folder();
+    build(folder.path());
+    let (named, settings) = Named::make();
+    let (isolation, _) = sandbox::processes(settings, Arc::new(OnTokio)).await.unwrap();
+    let image = take(&template(room(&isolation).await, python("")).await).await.unwrap();
+    eventually("nobody is left", || named.processes().len() == 1).await;
+    let mut stuck = Vec::new();
+    for _ in 0..STUCK {
+        stuck.push(Arc::new(template(room_with(&isolation, folder.path()).await, hostile("stuck")).await));
+    }
+    let idle = named.processes().len();
+    let takes: Vec<_> = stuck
+        .iter()
+        .map(|running| {
+            let running = Arc::clone(running);
+            #[expect(clippy::disallowed_methods, reason = "this is where tasks start")]
+            tokio::spawn(async move { running.sandbox.take(running.process).await.map(drop) })
+        })
+        .collect();
+    eventually("some are held up", || named.processes().len() >= idle + MOST).await;
+    // Orders are obeyed one after the other: those before this one have been.
+    let begun = Instant::now();
+    let mut clone = resume(room(&isolation).await, &image).await.unwrap();
+    assert_eq!(clone.say("len(kept)").await, "20000");
+    eventually("few are held up", || named.processes().len() == idle + 1 + MOST).await;
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    for running in &stuck {
+        soon(running.sandbox.kill()).await;
+    }
+    for taken in takes {
+        assert!(soon(taken).await.unwrap().is_err());
+    }
+    drop((stuck, clone));
+    is_well(&isolation).await;
+    eventually("nobody is left", || named.processes().len() == 1).await;
 }
 
 /// An image is for those who are given the same, and there is none behind no walls.

@@ -92,6 +92,10 @@ pub fn parse(text: &str) -> io::Result<Vec<Area>> {
                 last.has_pages |= swapped.trim() != NOTHING;
             }
         } else if let Some(area) = parse_line(line) {
+            // And one that nobody can move.
+            if areas.len() > IMAGE_MAPPINGS_MAX {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
             areas.push(area);
         }
     }
@@ -139,7 +143,12 @@ pub struct Table {
 }
 
 impl Table {
+    /// One more than there is room for is kept, so that there is no table then, and none after that.
     pub fn call(&mut self, number: libc::c_long, args: &[u64], answer: u64) {
+        const CALLS_MAX: u64 = (LOW_END - TABLE_AT) / size_of::<[u64; 8]>() as u64;
+        if self.calls.len() as u64 > CALLS_MAX {
+            return;
+        }
         let mut entry = [0; 8];
         let words = [number.cast_unsigned()].into_iter().chain(args.iter().copied());
         entry.iter_mut().take(7).zip(words).for_each(|(to, from)| *to = from);
@@ -214,7 +223,7 @@ mod tests {
         assert_eq!(words(&table.bytes().unwrap()), [libc::SYS_munmap as u64, 1, 2, 0, 0, 0, 0, 3]);
         assert_eq!((table.put(b"/usr\0").unwrap(), table.put(b"x").unwrap()), (DATA_AT, DATA_AT + 8));
         (0..70_000).for_each(|_| table.call(libc::SYS_munmap, &[], 0));
-        assert!(table.bytes().is_err());
+        assert!(table.bytes().is_err() && table.calls.len() < 65_000);
         assert!(table.put(&[0; IMAGE_DATA_BYTES as usize]).is_err());
     }
 }

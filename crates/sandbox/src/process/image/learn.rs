@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::OFlags;
 
-use crate::limits::{IMAGE_BYTES_MAX, IMAGE_WRITTEN_BYTES_MAX, IMAGE_WRITTEN_MAX};
+use crate::limits::{IMAGE_BYTES_MAX, IMAGE_MAPPINGS_BYTES_MAX, IMAGE_WRITTEN_BYTES_MAX, IMAGE_WRITTEN_MAX};
 use crate::process::image::layout::{self, Area, Identity, PAGE};
 use crate::process::image::take::resident;
 use crate::process::image::trace::{Process, Tracee};
@@ -22,7 +22,7 @@ fn shows(memory: &Identity, area: &Area) -> bool {
 pub fn learn(whom: Whom, memory: &OwnedFd, image: Description) -> Result<Description, Failure> {
     let memory = Identity::of(memory).step("open an image")?;
     let process = Process::find(whom)?;
-    let areas = layout::parse(&process.read("maps").step("read a program's mappings")?);
+    let areas = layout::parse(&process.read_up_to(IMAGE_MAPPINGS_BYTES_MAX, "maps").step("read a program's mappings")?);
     let mut areas = areas.step("read a program's mappings")?;
     areas.retain(|area| shows(&memory, area));
     if areas.iter().map(Area::bytes).fold(0, u64::saturating_add) > IMAGE_BYTES_MAX {

@@ -14,7 +14,7 @@ use std::path::Path;
 
 use rustix::process::{Pid, Signal};
 
-use crate::limits::IMAGE_DATA_BYTES;
+use crate::limits::{IMAGE_DATA_BYTES, IMAGE_MAPPINGS_BYTES_MAX};
 use crate::process::image::layout::{self, Area, DATA_AT, LOW_END, PAGE, RUNNER_AT, SYSTEM_AT, TABLE_AT};
 use crate::process::image::learn::write_ahead;
 use crate::process::image::take::system;
@@ -75,7 +75,7 @@ fn begin(process: Process) -> Result<Tracee, Failure> {
 }
 
 fn mappings(tracee: &Tracee) -> Result<Vec<Area>, Failure> {
-    let text = tracee.process.read("maps").step("read a program's mappings")?;
+    let text = tracee.process.read_up_to(IMAGE_MAPPINGS_BYTES_MAX, "maps").step("read a program's mappings")?;
     layout::parse(&text).step("read a program's mappings")
 }
 
