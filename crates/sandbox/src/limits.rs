@@ -81,5 +81,13 @@ pub const IMAGE_NUMBERS_MAX: u32 = 2_000;
 /// What a pipe of a program's own may hold: a byte, where it is a lock.
 pub const IMAGE_PIPE_BYTES_MAX: usize = 512;
 
+/// Programs that run and are looked at at once, to take an image of them or learn from them, and those that become one.
+/// Each of the former may take as long as one may, and an image's memory meanwhile.
+pub const IMAGE_LOOKS_MAX: usize = 4;
+pub const IMAGE_RESUMES_MAX: usize = 32;
+
+/// Who waits for either.
+pub const IMAGE_WAITING_MAX: usize = 256;
+
 /// How long taking an image or becoming one may last, on a busy host.
 pub const IMAGE_SECONDS_MAX: u32 = 10;
