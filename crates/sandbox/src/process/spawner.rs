@@ -478,6 +478,8 @@ impl Spawner {
                 #[cfg(feature = "testing")]
                 crate::process::step::fault::plan_helper(self.settings.fault);
                 sys::end_after(IMAGE_SECONDS_MAX);
+                // If memory is short, none of ours is to die before it, and the image that it copies goes with it.
+                let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
                 let is_tied = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).is_ok();
                 let whom = Whom { init, process: asked.process };
                 let has_told = is_tied && {

@@ -242,6 +242,12 @@ async fn few_are_held_up_at_once() {
         clone
     });
     let clone = clone.await.expect("nobody holds it up");
+    // Should memory be short, they are the ones to die, and what they have copied goes with them.
+    let first_to_die = |pid: &u32| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj"));
+        text.is_ok_and(|text| text.trim() == "1000")
+    };
+    assert_eq!(named.processes().iter().filter(|pid| first_to_die(pid)).count(), MOST);
     for running in &stuck {
         soon(running.sandbox.kill()).await;
     }
