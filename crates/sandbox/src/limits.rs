@@ -47,6 +47,18 @@ pub const PASTA_WORDS_BYTES_MAX: usize = 2_048;
 /// Mappings of a program of which an image is taken: a Python with everything has some hundreds.
 pub const IMAGE_MAPPINGS_MAX: usize = 4_096;
 
+/// What the kernel tells of those mappings, each with some twenty lines. A program can have more of them, and long names.
+pub const IMAGE_MAPPINGS_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// What it tells of anything else of a program, such as one descriptor: a set that waits on three hundred others.
+pub const IMAGE_TEXT_BYTES_MAX: u64 = 32 * 1024;
+
+/// And of all sockets of a sandbox, of some seven thousand.
+pub const IMAGE_SOCKETS_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Names in a directory of the kernel's on a program: its threads or its descriptors, which have limits of their own.
+pub const IMAGE_NAMES_MAX: usize = 1_024;
+
 /// Names of files and the like in an image.
 pub const IMAGE_DATA_BYTES: u64 = 64 * 1024;
 
@@ -68,6 +80,14 @@ pub const IMAGE_NUMBERS_MAX: u32 = 2_000;
 
 /// What a pipe of a program's own may hold: a byte, where it is a lock.
 pub const IMAGE_PIPE_BYTES_MAX: usize = 512;
+
+/// Programs that run and are looked at at once, to take an image of them or learn from them, and those that become one.
+/// Each of the former may take as long as one may, and an image's memory meanwhile.
+pub const IMAGE_LOOKS_MAX: usize = 4;
+pub const IMAGE_RESUMES_MAX: usize = 32;
+
+/// Who waits for either.
+pub const IMAGE_WAITING_MAX: usize = 256;
 
 /// How long taking an image or becoming one may last, on a busy host.
 pub const IMAGE_SECONDS_MAX: u32 = 10;

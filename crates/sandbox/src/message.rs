@@ -44,7 +44,7 @@ pub enum Order {
         request: u64,
         process: u32,
     },
-    /// Look which pages of its image a clone has written.
+    /// Look which pages of its image, which comes along, a clone has written.
     Learn {
         token: u64,
         request: u64,

@@ -12,6 +12,7 @@ mod egress;
 mod enter;
 mod etc;
 mod forwarding;
+mod helpers;
 pub mod image;
 mod init;
 mod interface;

@@ -331,7 +331,8 @@ impl Room for ProcessRoom {
         Box::pin(async move {
             let (description, memory) = &*image.0;
             let (token, process, image) = (self.token, process.0, description.clone());
-            let learnt = self.spawner.image(|request| Order::Learn { token, request, process, image }, None).await;
+            let order = |request| Order::Learn { token, request, process, image };
+            let learnt = self.spawner.image(order, Some(memory.as_fd())).await;
             let Some((description, _)) = learnt.map_err(no_image)? else { return Err(no_answer()) };
             Ok(Image(Arc::new((description, Arc::clone(memory)))))
         })

@@ -23,7 +23,8 @@ use crate::message::{self, Order, Report, Took};
 use crate::process::bare::{self, Bare};
 use crate::process::cgroup::{Controller, Group, Trees};
 use crate::process::enter::{self, write_proc};
-use crate::process::image::{self, Description, Whom};
+use crate::process::helpers::{Asked, Help, Helpers, no_image};
+use crate::process::image::Whom;
 use crate::process::init::{self, Entry};
 use crate::process::network::{Networks, Outside};
 use crate::process::step::{Failure, Laps, Step};
@@ -99,7 +100,7 @@ fn begin(socket: &OwnedFd) -> Result<(Spawner, Features), Failure> {
         cells,
         dead,
         slots,
-        helpers: BTreeMap::new(),
+        helpers: Helpers::default(),
         is_lost: false,
         server,
     };
@@ -223,8 +224,8 @@ struct Spawner {
     /// Whose init is dead, and whose groups are not yet removed.
     dead: Vec<Cell>,
     slots: BTreeSet<u32>,
-    /// Who stops programs, to take and resume images mostly, by their pids, and at whose request.
-    helpers: BTreeMap<i32, u64>,
+    /// Who takes and resumes images.
+    helpers: Helpers,
     /// It could not go back to its own namespaces.
     is_lost: bool,
     #[cfg_attr(not(feature = "testing"), expect(dead_code, reason = "tests have it killed"))]
@@ -259,14 +260,6 @@ impl House {
             House::Bare(_) => Ok(()),
         }
     }
-}
-
-/// What a helper is for.
-enum Help {
-    Take,
-    Resume(Description, Vec<OwnedFd>),
-    Learn(Description),
-    GoTo(PathBuf),
 }
 
 struct Cell {
@@ -332,6 +325,7 @@ impl Spawner {
                 self.collect()?;
             }
             self.bury()?;
+            self.help_next()?;
             if orders {
                 let Some((order, fds)) = message::receive(&self.socket, RecvFlags::empty())? else { return Ok(()) };
                 self.obey(order, fds)?;
@@ -350,15 +344,17 @@ impl Spawner {
                 let errno = self.mount(token, &mounts).err().map_or(0, |failure| failure.errno());
                 Report::Mounted { token, errno }
             }
-            Order::Take { token, request, process } => return self.help(token, request, process, Help::Take),
+            Order::Take { token, request, process } => {
+                return self.help(Asked { token, request, process, help: Help::Take });
+            }
             Order::Learn { token, request, process, image } => {
-                return self.help(token, request, process, Help::Learn(image));
+                return self.help(Asked { token, request, process, help: Help::Learn(image, fds) });
             }
             Order::Resume { token, request, process, image } => {
-                return self.help(token, request, process, Help::Resume(image, fds));
+                return self.help(Asked { token, request, process, help: Help::Resume(image, fds) });
             }
             Order::GoTo { token, request, process, directory } => {
-                return self.help(token, request, process, Help::GoTo(directory));
+                return self.help(Asked { token, request, process, help: Help::GoTo(directory) });
             }
         };
         if self.is_lost {
@@ -465,40 +461,49 @@ impl Spawner {
         home.and(attached)
     }
 
+    fn help(&mut self, asked: Asked) -> io::Result<()> {
+        let request = asked.request;
+        if self.helpers.ask(asked) {
+            return self.help_next();
+        }
+        let busy = io::Error::from_raw_os_error(libc::EBUSY);
+        self.report(&no_image(request, Failure { step: "find a helper for an image".to_owned(), source: busy }), &[])
+    }
+
+    /// Begins what there is room for.
+    fn help_next(&mut self) -> io::Result<()> {
+        while let Some(asked) = self.helpers.next() {
+            self.begin_to_help(asked)?;
+        }
+        Ok(())
+    }
+
     /// Has a helper do what may take long with a program that nobody trusts. It answers the server itself.
-    fn help(&mut self, token: u64, request: u64, process: u32, help: Help) -> io::Result<()> {
-        let cell = self.cells.iter().find(|(_, cell)| cell.token == token && cell.files.is_some());
+    fn begin_to_help(&mut self, asked: Asked) -> io::Result<()> {
+        let cell = self.cells.iter().find(|(_, cell)| cell.token == asked.token && cell.files.is_some());
         let init = cell.and_then(|(init, _)| Pid::from_raw(*init));
         let init = init.ok_or(io::Error::from_raw_os_error(libc::ESRCH)).step("find the sandbox");
         match init.and_then(|init| Ok((sys::fork(&self.alone).step("start a helper")?, init))) {
             Ok((Some(helper), _)) => {
-                self.helpers.insert(helper.as_raw_pid(), request);
+                self.helpers.has_begun(helper, &asked);
                 Ok(())
             }
             Ok((None, init)) => {
                 #[cfg(feature = "testing")]
                 crate::process::step::fault::plan_helper(self.settings.fault);
                 sys::end_after(IMAGE_SECONDS_MAX);
+                // If memory is short, none of ours is to die before it, and the image that it copies goes with it.
+                let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
                 let is_tied = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).is_ok();
-                let has_told = is_tied && self.be_helper(request, Whom { init, process }, help).is_ok();
+                let whom = Whom { init, process: asked.process };
+                let has_told = is_tied && {
+                    let (report, memory) = asked.help.give(asked.request, whom);
+                    self.report(&report, &memory.iter().map(AsFd::as_fd).collect::<Vec<_>>()).is_ok()
+                };
                 std::process::exit(i32::from(!has_told))
             }
-            Err(failure) => self.report(&no_image(request, failure), &[]),
+            Err(failure) => self.report(&no_image(asked.request, failure), &[]),
         }
-    }
-
-    fn be_helper(&self, request: u64, whom: Whom, help: Help) -> io::Result<()> {
-        let done = match help {
-            Help::Take => image::take(whom).map(|(image, memory)| (Report::Taken { request, image }, Some(memory))),
-            Help::Learn(image) => image::learn(whom, image).map(|image| (Report::Learnt { request, image }, None)),
-            Help::Resume(image, memory) => match memory.first() {
-                Some(memory) => image::resume(whom, memory, &image).map(|()| (Report::Resumed { request }, None)),
-                None => Err(io::Error::from(io::ErrorKind::InvalidData)).step("receive an image"),
-            },
-            Help::GoTo(directory) => image::go_to(whom, &directory).map(|()| (Report::There { request }, None)),
-        };
-        let (report, memory) = done.unwrap_or_else(|failure| (no_image(request, failure), None));
-        self.report(&report, &memory.iter().map(AsFd::as_fd).collect::<Vec<_>>())
     }
 
     /// Takes note of the dead.
@@ -506,7 +511,7 @@ impl Spawner {
         loop {
             match rustix::process::wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) => {
-                    if let Some(request) = self.helpers.remove(&pid.as_raw_pid())
+                    if let Some(request) = self.helpers.has_ended(pid)
                         && status.exit_status() != Some(0)
                     {
                         let late = io::Error::from_raw_os_error(libc::ETIMEDOUT);
@@ -556,7 +561,7 @@ impl Spawner {
 
     /// Kills every sandbox and gives all back.
     fn end(&mut self) {
-        for helper in self.helpers.keys().filter_map(|pid| Pid::from_raw(*pid)) {
+        for helper in self.helpers.pids() {
             let _ = rustix::process::kill_process(helper, Signal::KILL);
         }
         for cell in self.cells.values() {
@@ -584,10 +589,6 @@ impl Spawner {
         }
         self.trees.release();
     }
-}
-
-fn no_image(request: u64, failure: Failure) -> Report {
-    Report::NoImage { request, errno: failure.errno(), step: failure.step }
 }
 
 /// A directory of the host, ready to be attached inside.

@@ -36,10 +36,19 @@ static void try_all(void) {
 }
 static void *spin(void *_) { for (;;) try_all(); }
 static void caught(int _) { try_all(); }
+// Of the image, in a clone: it makes that larger than any image is when it is asked.
+static char *grows;
 static void wait_for_ever(void) {
     char byte;
     write(4, "ready\n", 6);
-    for (;;) if (read(3, &byte, 1) == 1) { try_all(); write(4, "fine\n", 5); }
+    for (;;) if (read(3, &byte, 1) == 1) { try_all(); write(4, grows && mremap(grows, 4096, 1ul << 30, MREMAP_MAYMOVE) == MAP_FAILED ? "lost\n" : "fine\n", 5); }
+}
+
+// One set of descriptors that waits on thousands: each of many under each of a few numbers.
+static void watch_thousands(void) {
+    int set = epoll_create1(0), counters[200];
+    for (int n = 0; n < 200; n++) counters[n] = eventfd(0, 0);
+    for (int number = 220; number < 240; number++) for (int n = 0; n < 200; n++) { dup2(counters[n], number); epoll_ctl(set, EPOLL_CTL_ADD, number, &(struct epoll_event){EPOLLIN}); }
 }
 
 static void *waits(void *_) { for (;;) pause(); }
@@ -66,6 +75,9 @@ int main(int argc, char **argv) {
     if (!strcmp(is, "pipe-twice")) { int both[2]; pipe(both); dup(both[0]); }
     if (!strcmp(is, "counter-twice")) dup(eventfd(7, 0));
     if (!strcmp(is, "waits-on-closed")) { int both[2], set = epoll_create1(0); pipe(both); epoll_ctl(set, EPOLL_CTL_ADD, both[0], &(struct epoll_event){EPOLLIN}); dup(both[0]); close(both[0]); open("/dev/null", O_RDONLY); }
+    if (!strcmp(is, "waits-on-thousands")) watch_thousands();
+    if (!strcmp(is, "named-as-image")) { int fd = memfd_create("image", 0); ftruncate(fd, 1l << 45); mmap(NULL, 1ul << 45, 3, MAP_PRIVATE | MAP_NORESERVE, fd, 0); close(fd); }
+    if (!strcmp(is, "grows-image")) { int fd = open("/var/task/hostile", O_RDONLY); grows = mmap(NULL, 4096, 3, MAP_PRIVATE, fd, 0); grows[0] = 1; close(fd); }
     if (!strcmp(is, "memory")) memfd_create("/var/task/hostile", 0);
     if (!strcmp(is, "writes")) dup2(open("/proc/self/comm", O_RDWR), 9);
     if (!strcmp(is, "twice")) dup(open("/var/task/hostile", O_RDONLY));

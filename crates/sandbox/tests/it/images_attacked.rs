@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sandbox::testing::Fault;
-use sandbox::{Image, ImageError, Isolation, Mount, Program, RunError, Settings, Spec};
+use sandbox::{Image, ImageError, Isolation, Mount, Program, RunError, Sandbox, Settings, Spec};
 
 use crate::common::{Named, OnTokio, exit, isolation, public_folder, shell, soon, spec, succeeded};
 use crate::images::{self, python, resume, resume_in, room, take, template, waiting, works_here};
@@ -97,6 +97,8 @@ async fn hostile_programs_gain_nothing() {
         ("pipe-twice", NotResumed),
         ("counter-twice", Refused),
         ("waits-on-closed", Refused),
+        ("waits-on-thousands", Refused),
+        ("named-as-image", Refused),
         ("memory", NotResumed),
         ("writes", NotResumed),
         ("twice", Refused),
@@ -149,6 +151,124 @@ async fn hostile_programs_become_nobody_else() {
         }
         is_well(&isolation).await;
     }
+}
+
+/// Half of what a helper has.
+const PROMPT: Duration = Duration::from_secs(5);
+
+async fn room_with(isolation: &Isolation, folder: &Path) -> Sandbox {
+    soon(isolation.start(with(folder))).await.unwrap()
+}
+
+fn errno(error: &ImageError) -> Option<i32> {
+    match error {
+        ImageError::Step { source, .. } => source.raw_os_error(),
+        ImageError::Run(_) => None,
+    }
+}
+
+/// What a program calls an image, or makes of its own, takes nobody's time.
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_programs_teach_nothing() {
+    if !works_here() {
+        return;
+    }
+    let folder = public_folder();
+    build(folder.path());
+    let (isolation, _) = isolation().await;
+    let other = template(room_with(&isolation, folder.path()).await, hostile("named-as-image")).await;
+    let image = take(&template(room(&isolation).await, python("")).await).await.unwrap();
+    let learnt = tokio::time::timeout(PROMPT, other.sandbox.learn(&image, other.process)).await;
+    learnt.expect("it is not looked through").unwrap();
+
+    let first = template(room_with(&isolation, folder.path()).await, hostile("grows-image")).await;
+    let image = take(&first).await.unwrap();
+    let mut clone = resume_in(room_with(&isolation, folder.path()).await, &image, waiting()).await.unwrap();
+    soon(clone.sandbox.learn(&image, clone.process)).await.unwrap();
+    assert_eq!(clone.say("x").await, "fine");
+    let error = soon(clone.sandbox.learn(&image, clone.process)).await.unwrap_err();
+    assert_eq!(errno(&error), Some(libc::EOPNOTSUPP), "{error:?}");
+}
+
+/// Nobody reads to its end what a program has made long.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_kernel_tells_of_a_program_is_bounded() {
+    if !works_here() {
+        return;
+    }
+    let folder = public_folder();
+    build(folder.path());
+    let (isolation, _) = isolation().await;
+    for name in ["waits-on-thousands", "many"] {
+        let running = template(room_with(&isolation, folder.path()).await, hostile(name)).await;
+        let error = take(&running).await.unwrap_err();
+        assert_eq!(errno(&error), Some(libc::EFBIG), "{name}: {error:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn few_are_held_up_at_once() {
+    if works_here() {
+        hold_up(None).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn few_are_held_up_at_once_without_root() {
+    if works_here() {
+        hold_up(rustix::process::geteuid().is_root().then_some(65_534)).await;
+    }
+}
+
+/// Programs that hold up whoever takes an image of them are not served all at once, and are in no clone's way.
+async fn hold_up(as_user: Option<u32>) {
+    const STUCK: usize = 10;
+    const MOST: usize = 4;
+    let folder = public_folder();
+    build(folder.path());
+    let (named, settings) = Named::make();
+    let settings = Settings { as_user, ..settings };
+    let (isolation, _) = sandbox::processes(settings, Arc::new(OnTokio)).await.unwrap();
+    let alone = named.processes().len();
+    let image = take(&template(room(&isolation).await, python("")).await).await.unwrap();
+    eventually("nobody is left", || named.processes().len() == alone).await;
+    let mut stuck = Vec::new();
+    for _ in 0..STUCK {
+        stuck.push(Arc::new(template(room_with(&isolation, folder.path()).await, hostile("stuck")).await));
+    }
+    let idle = named.processes().len();
+    let takes: Vec<_> = stuck
+        .iter()
+        .map(|running| {
+            let running = Arc::clone(running);
+            #[expect(clippy::disallowed_methods, reason = "this is where tasks start")]
+            tokio::spawn(async move { running.sandbox.take(running.process).await.map(drop) })
+        })
+        .collect();
+    eventually("some are held up", || named.processes().len() >= idle + MOST).await;
+    // Orders are obeyed one after the other: those before this one have been.
+    let clone = tokio::time::timeout(PROMPT, async {
+        let mut clone = resume(room(&isolation).await, &image).await.unwrap();
+        assert_eq!(clone.say("len(kept)").await, "20000");
+        eventually("few are held up", || named.processes().len() == idle + 1 + MOST).await;
+        clone
+    });
+    let clone = clone.await.expect("nobody holds it up");
+    // Should memory be short, they are the ones to die, and what they have copied goes with them.
+    let first_to_die = |pid: &u32| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj"));
+        text.is_ok_and(|text| text.trim() == "1000")
+    };
+    assert_eq!(named.processes().iter().filter(|pid| first_to_die(pid)).count(), MOST);
+    for running in &stuck {
+        soon(running.sandbox.kill()).await;
+    }
+    for taken in takes {
+        assert!(soon(taken).await.unwrap().is_err());
+    }
+    drop((stuck, clone));
+    is_well(&isolation).await;
+    eventually("nobody is left", || named.processes().len() == alone).await;
 }
 
 /// An image is for those who are given the same, and there is none behind no walls.

@@ -47,10 +47,13 @@ pub struct Opened {
 
 impl Descriptors {
     pub fn read(process: &Process) -> Result<Descriptors, Failure> {
+        let numbers = process.names_in("fd").step("list a program's descriptors")?;
+        // Not so many either, then. What is told of each is bounded.
+        let low = |number: u32| u16::try_from(number).ok().filter(|number| *number < IMAGE_AT);
+        let numbers: Option<Vec<u16>> = numbers.into_iter().map(low).collect();
+        let numbers = numbers.ok_or_else(|| refuse("it has descriptors of too high numbers"))?;
         let mut told = Vec::new();
-        for number in process.names_in("fd").step("list a program's descriptors")? {
-            let number = u16::try_from(number).ok().filter(|number| *number < IMAGE_AT);
-            let number = number.ok_or_else(|| refuse("it has descriptors of too high numbers"))?;
+        for number in numbers {
             told.push(Told::read(process, number).step("read a program's descriptors")?);
         }
         let mut read = Descriptors { given: Vec::new(), closed: Vec::new(), reopened: Vec::new(), own: Vec::new() };

@@ -3,6 +3,7 @@
 //! The text is the kernel's, but names and number of the mappings are the program's to choose.
 
 use std::io;
+use std::os::fd::AsFd;
 
 use crate::limits::{IMAGE_DATA_BYTES, IMAGE_MAPPINGS_MAX};
 use crate::process::step::Failure;
@@ -52,6 +53,25 @@ impl Area {
     }
 }
 
+/// A file as lists of mappings tell of it. Its name there is for anybody to choose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    device: String,
+    inode: u64,
+}
+
+impl Identity {
+    pub fn of(file: impl AsFd) -> io::Result<Identity> {
+        let stat = rustix::fs::fstat(file)?;
+        let (major, minor) = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
+        Ok(Identity { device: format!("{major:02x}:{minor:02x}"), inode: stat.st_ino })
+    }
+
+    pub fn is_of(&self, area: &Area) -> bool {
+        area.inode == self.inode && area.device == self.device
+    }
+}
+
 /// How much of a mapping is in memory, if none is.
 const NOTHING: &str = "0 kB";
 
@@ -72,6 +92,10 @@ pub fn parse(text: &str) -> io::Result<Vec<Area>> {
                 last.has_pages |= swapped.trim() != NOTHING;
             }
         } else if let Some(area) = parse_line(line) {
+            // And one that nobody can move.
+            if areas.len() > IMAGE_MAPPINGS_MAX {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
             areas.push(area);
         }
     }
@@ -119,7 +143,12 @@ pub struct Table {
 }
 
 impl Table {
+    /// One more than there is room for is kept, so that there is no table then, and none after that.
     pub fn call(&mut self, number: libc::c_long, args: &[u64], answer: u64) {
+        const CALLS_MAX: u64 = (LOW_END - TABLE_AT) / size_of::<[u64; 8]>() as u64;
+        if self.calls.len() as u64 > CALLS_MAX {
+            return;
+        }
         let mut entry = [0; 8];
         let words = [number.cast_unsigned()].into_iter().chain(args.iter().copied());
         entry.iter_mut().take(7).zip(words).for_each(|(to, from)| *to = from);
@@ -194,7 +223,7 @@ mod tests {
         assert_eq!(words(&table.bytes().unwrap()), [libc::SYS_munmap as u64, 1, 2, 0, 0, 0, 0, 3]);
         assert_eq!((table.put(b"/usr\0").unwrap(), table.put(b"x").unwrap()), (DATA_AT, DATA_AT + 8));
         (0..70_000).for_each(|_| table.call(libc::SYS_munmap, &[], 0));
-        assert!(table.bytes().is_err());
+        assert!(table.bytes().is_err() && table.calls.len() < 65_000);
         assert!(table.put(&[0; IMAGE_DATA_BYTES as usize]).is_err());
     }
 }

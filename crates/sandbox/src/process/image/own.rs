@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use rustix::fs::OFlags;
 use rustix::pipe::{PipeFlags, SpliceFlags};
 
-use crate::limits::IMAGE_PIPE_BYTES_MAX;
+use crate::limits::{IMAGE_PIPE_BYTES_MAX, IMAGE_SOCKETS_BYTES_MAX};
 use crate::process::image::layout::Table;
 use crate::process::image::trace::Process;
 use crate::process::image::{IMAGE_AT, refuse};
@@ -64,7 +64,7 @@ pub enum Own {
 /// Takes out of these what is the program's own.
 pub fn find(process: &Process, told: &mut Vec<Told>) -> Result<Vec<Own>, Failure> {
     let (mut found, mut others, mut pipes) = (Vec::new(), Vec::new(), Vec::new());
-    let connected = connections(process);
+    let connected = connections(process).step("list a program's connections")?;
     for one in told.drain(..) {
         match one.link.as_slice() {
             b"anon_inode:[eventfd]" => found.push(Own::Counter(one)),
@@ -110,9 +110,17 @@ fn contents(process: &Process, pipe: &Told) -> io::Result<Vec<u8>> {
 }
 
 /// What leads to a TCP connection of its network. Who listens has none.
-fn connections(process: &Process) -> BTreeSet<Vec<u8>> {
-    let lists = ["net/tcp", "net/tcp6"].map(|name| process.read(name).unwrap_or_default());
-    lists.iter().flat_map(|list| list.lines().filter_map(connection)).map(String::into_bytes).collect()
+fn connections(process: &Process) -> io::Result<BTreeSet<Vec<u8>>> {
+    let mut found = BTreeSet::new();
+    for name in ["net/tcp", "net/tcp6"] {
+        let list = match process.read_up_to(IMAGE_SOCKETS_BYTES_MAX, name) {
+            Err(error) if error.raw_os_error() == Some(libc::EFBIG) => return Err(error),
+            // A kernel may have no such network.
+            list => list.unwrap_or_default(),
+        };
+        found.extend(list.lines().filter_map(connection).map(String::into_bytes));
+    }
+    Ok(found)
 }
 
 /// Of a line on a socket of the network.
@@ -202,7 +210,7 @@ impl Own {
         Ok(())
     }
 
-    /// When all descriptors are there: what a set waits on.
+    /// When all descriptors are there: what a set waits on. All of them together are as many as the table has room for.
     pub fn fill(&self, process: &Process, table: &mut Table) -> Result<(), Failure> {
         let Own::Set(told) = self else { return Ok(()) };
         for line in told.text.lines().filter(|line| line.starts_with("tfd:")) {

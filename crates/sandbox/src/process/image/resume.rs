@@ -13,7 +13,7 @@ use std::path::Path;
 
 use rustix::process::{Pid, Signal};
 
-use crate::limits::IMAGE_DATA_BYTES;
+use crate::limits::{IMAGE_DATA_BYTES, IMAGE_MAPPINGS_BYTES_MAX};
 use crate::process::image::layout::{self, Area, DATA_AT, LOW_END, PAGE, RUNNER_AT, SYSTEM_AT, TABLE_AT};
 use crate::process::image::learn::write_ahead;
 use crate::process::image::take::system;
@@ -37,7 +37,7 @@ pub fn resume(whom: Whom, image: &OwnedFd, description: &Description) -> Result<
     let instruction = move_in(&main, &head, whom.process, description.threads_from)?;
     let others = make_threads(&main, &head)?;
     let areas = be_the_process(&main, &head, whom, description, instruction)?;
-    write_ahead(&main, &areas, description)?;
+    write_ahead(&main, &areas, image, description)?;
     let memory = File::from(image.try_clone().step("open an image")?);
     let all: Vec<&Tracee> = [&main].into_iter().chain(&others).collect();
     for (thread, head) in all.iter().zip(&head.threads) {
@@ -74,7 +74,7 @@ fn begin(process: Process) -> Result<Tracee, Failure> {
 }
 
 fn mappings(tracee: &Tracee) -> Result<Vec<Area>, Failure> {
-    let text = tracee.process.read("maps").step("read a program's mappings")?;
+    let text = tracee.process.read_up_to(IMAGE_MAPPINGS_BYTES_MAX, "maps").step("read a program's mappings")?;
     layout::parse(&text).step("read a program's mappings")
 }
 

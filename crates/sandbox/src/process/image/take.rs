@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 
 use rustix::fs::{MemfdFlags, OFlags, SealFlags};
 
-use crate::limits::{IMAGE_ADDRESSES_MAX, IMAGE_BYTES_MAX};
+use crate::limits::{IMAGE_ADDRESSES_MAX, IMAGE_BYTES_MAX, IMAGE_MAPPINGS_BYTES_MAX};
 use crate::process::image::descriptors::Descriptors;
 use crate::process::image::layout::{
     self, Area, DATA_AT, HIGH_END, LOW_END, PAGE, RUNNER_AT, SYSTEM_AT, TABLE_AT, Table,
@@ -44,7 +44,8 @@ pub fn take(whom: Whom) -> Result<(Description, OwnedFd), Failure> {
 fn read(held: &Held, whom: Whom) -> Result<(Description, OwnedFd), Failure> {
     let Some(main) = held.threads.first() else { return Err(refuse("it has no threads")) };
     is_alone(held, &main.process, whom)?;
-    let areas = layout::parse(&main.process.read("smaps").step("read a program's mappings")?);
+    let areas =
+        layout::parse(&main.process.read_up_to(IMAGE_MAPPINGS_BYTES_MAX, "smaps").step("read a program's mappings")?);
     let mut areas = areas.step("read a program's mappings")?;
     // What it has of the image with which it began is its own.
     areas.iter_mut().filter(|area| is_of_an_image(area)).for_each(|area| area.inode = 0);

@@ -13,6 +13,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, WaitOptions, WaitStatus};
 
+use crate::limits::{IMAGE_NAMES_MAX, IMAGE_TEXT_BYTES_MAX};
 use crate::process::image::Whom;
 use crate::process::image::layout::{bytes, words};
 use crate::process::step::{Failure, Step};
@@ -100,9 +101,17 @@ impl Process {
     }
 
     pub fn read(&self, name: &str) -> io::Result<String> {
+        self.read_up_to(IMAGE_TEXT_BYTES_MAX, name)
+    }
+
+    /// Fails of what is longer, which is the program's doing.
+    pub fn read_up_to(&self, most: u64, name: &str) -> io::Result<String> {
         let mut text = Vec::new();
-        self.file(name, OFlags::RDONLY)?.read_to_end(&mut text)?;
-        Ok(String::from_utf8_lossy(&text).into_owned())
+        self.file(name, OFlags::RDONLY)?.take(most.saturating_add(1)).read_to_end(&mut text)?;
+        if text.len() as u64 > most {
+            return Err(io::Error::from_raw_os_error(libc::EFBIG));
+        }
+        Ok(String::from_utf8(text).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
     }
 
     pub fn link(&self, name: &str) -> io::Result<Vec<u8>> {
@@ -119,6 +128,9 @@ impl Process {
         let mut names = Vec::new();
         for entry in rustix::fs::Dir::read_from(&folder)? {
             names.extend(entry?.file_name().to_str().ok().and_then(|name| name.parse::<u32>().ok()));
+            if names.len() > IMAGE_NAMES_MAX {
+                return Err(io::Error::from_raw_os_error(libc::EFBIG));
+            }
         }
         names.sort_unstable();
         Ok(names)
@@ -266,5 +278,20 @@ impl Tracee {
 
     pub fn let_go(&self) -> io::Result<()> {
         sys::trace(self.process.pid, Trace::Detach)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_read_of_a_program_than_was_asked_for() {
+        let own = Process::open(rustix::process::getpid()).unwrap();
+        let text = own.read("comm").unwrap();
+        let bytes = text.len() as u64;
+        assert_eq!(own.read_up_to(bytes, "comm").unwrap(), text);
+        let error = own.read_up_to(bytes - 1, "comm").unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EFBIG));
     }
 }
