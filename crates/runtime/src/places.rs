@@ -155,7 +155,7 @@ impl Drop for Place {
 mod tests {
     use std::future::pending;
 
-    use tokio::task::{JoinHandle, yield_now};
+    use tokio::task::{JoinHandle, spawn, yield_now};
     use tokio::time::sleep;
 
     use super::*;
@@ -184,7 +184,7 @@ mod tests {
         /// It never ends by itself.
         async fn begin(&self, world: u32, name: &'static str) -> JoinHandle<()> {
             let (places, began) = (Arc::clone(&self.places), Arc::clone(&self.began));
-            let task = tokio::spawn(async move {
+            let task = spawn(async move {
                 let place = places.take(account(world)).await.unwrap();
                 began.lock().push(name);
                 place.busy(pending()).await
