@@ -32,7 +32,8 @@ pub trait Invoke: Send + Sync {
     /// The function may be asked for soon: what can be made ready ahead of that, may be. It does not wait.
     fn expect(&self, function: Arc<FunctionSpec>);
 
-    /// Loads a version under SnapStart, and makes the snapshot that its instances begin with. It may take minutes.
+    /// Loads a version under SnapStart, and makes the snapshot that its instances begin with, when it is its turn. It may take minutes.
+    /// Dropping the future ends what it has begun.
     fn snapshot(&self, function: Arc<FunctionSpec>) -> BoxFuture<'_, Result<(), SnapshotError>>;
 
     /// From now on exactly these instances are kept ready. What was wanted before and is not any more, goes.

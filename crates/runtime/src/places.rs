@@ -184,6 +184,7 @@ mod tests {
         /// It never ends by itself.
         async fn begin(&self, world: u32, name: &'static str) -> JoinHandle<()> {
             let (places, began) = (Arc::clone(&self.places), Arc::clone(&self.began));
+            #[expect(clippy::disallowed_methods, reason = "a test starts tasks as the server's `Spawn` would")]
             let task = spawn(async move {
                 let place = places.take(account(world)).await.unwrap();
                 began.lock().push(name);
