@@ -35,7 +35,8 @@ pub trait Invoke: Send + Sync {
     /// Nobody will ask for it again: what was made ahead of its calls goes. Those that run are not touched.
     fn forget(&self, _deleted: Deleted) {}
 
-    /// Loads a version under SnapStart, and makes the snapshot that its instances begin with. It may take minutes.
+    /// Loads a version under SnapStart, and makes the snapshot that its instances begin with, when it is its turn. It may take minutes.
+    /// Dropping the future ends what it has begun.
     fn snapshot(&self, function: Arc<FunctionSpec>) -> BoxFuture<'_, Result<(), SnapshotError>>;
 
     /// From now on exactly these instances are kept ready. What was wanted before and is not any more, goes.

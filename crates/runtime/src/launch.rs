@@ -97,9 +97,9 @@ pub struct Made {
 }
 
 /// What an instance will hold, as far as anybody knows who has seen none.
-pub fn bytes_expected(function: &FunctionSpec, served: &Served) -> u64 {
+pub fn bytes_expected(function: &FunctionSpec, family: Family) -> u64 {
     let most = u64::from(function.memory_mb).saturating_mul(MEGABYTE);
-    served.family.bytes_guess().min(most)
+    family.bytes_guess().min(most)
 }
 
 /// A function's code and layers, unpacked.
@@ -431,7 +431,6 @@ impl Made {
         orders: mpsc::Receiver<Order>,
     ) -> Body {
         let parts = &inner.parts;
-        let bytes_expected = bytes_expected(function, &self.served);
         let is_clone = self.waiting.as_ref().is_some_and(|waiting| waiting.template.is_some());
         let may_have_template =
             (self.served.family == Family::Python || self.beginning == Beginning::Anew) && self.extensions.is_empty();
@@ -447,7 +446,9 @@ impl Made {
         }
         let sandbox = match *purpose {
             Purpose::Orders(id, _) => inner.memory.weighing(id, self.sandbox),
-            Purpose::Snapshot => inner.memory.weighing_apart(self.sandbox, bytes_expected),
+            Purpose::Snapshot => {
+                inner.memory.weighing_apart(self.sandbox, bytes_expected(function, self.served.family))
+            }
         };
         Body {
             sandbox,

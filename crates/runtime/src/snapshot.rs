@@ -8,6 +8,9 @@
 //! operator who wants nothing made ahead) the version is as good as published: its instances run all of its init when they
 //! would be restored.
 //!
+//! Snapshots are made in `places`, in turns and within bounds, beside the dispatcher's books; `memory` tells it what they are
+//! expected to take. An init that somebody else has ended says nothing of its function.
+//!
 //! Images are gone with the process, and those that nobody wants sooner. The first instance that answers without one
 //! has it made again, off everybody's path.
 
@@ -66,7 +69,7 @@ async fn wait_for_memory(inner: &Inner, function: &FunctionSpec, served: &Served
         }
         sleep(limits::SNAPSHOT_MEMORY_PAUSE).await;
     }
-    if inner.memory.has_less_than(launch::bytes_expected(function, served)) {
+    if inner.memory.has_less_than(launch::bytes_expected(function, served.family)) {
         return Err(SnapshotError::Internal("there is too little memory to load it".to_owned()));
     }
     Ok(())

@@ -15,7 +15,7 @@
 //! function, or its version, a template is deleted.
 //!
 //! Invariants: a template is of one release of one tenant's function, under one interpreter. Each version is tried once.
-//! Images are bounded together; the one that was wanted longest ago goes first.
+//! Images are bounded together; the one that was wanted longest ago goes first. `shelf` keeps that.
 //!
 //! But for snapshots Python alone; on x86-64, behind walls.
 

@@ -6,15 +6,19 @@
 //!
 //! Invariant: a version's row comes with the version, and goes with it or with its snapshot.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use base::ports::SnapshotError;
 use base::{AwsError, Uuid};
 use serde::{Deserialize, Serialize};
 use store::{Batch, Change, Record, Row, Scope, Table};
-use tokio::sync::Semaphore;
+use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::errors;
@@ -25,13 +29,15 @@ use super::settings::Settings;
 use super::version;
 use crate::{Ctx, Post};
 
-/// Snapshots that are made at once: each is the init of a function, which takes a processor.
-const AT_ONCE_MAX: usize = 4;
 /// Rows read in one step.
 const STEP: usize = 256;
 /// How long to wait before what the server failed in is tried again, and how often it is.
 const REST: Duration = Duration::from_secs(1);
 const TRIES_MAX: usize = 3;
+/// How long to wait at most before the store is asked again to settle one.
+const REST_MAX: Duration = Duration::from_secs(60);
+
+const GIVEN_UP: &str = "Lamplight failed to make its snapshot; the server's log has more.";
 
 type Key = (Uuid, u64);
 
@@ -105,25 +111,28 @@ pub async fn check_active(ctx: &Ctx, resolved: &Resolved) -> Result<(), AwsError
 
 struct Studio {
     post: Post,
-    at_work: Mutex<HashSet<(Scope, Key)>>,
-    places: Semaphore,
+    /// What is in work, each with what tells it that its row has changed.
+    at_work: Mutex<HashMap<Place, Arc<Notify>>>,
 }
 
-/// Has what is due made, for ever.
+type Place = (Scope, Key);
+
+/// Has what is due made, for ever. Whoever runs functions knows how much of it at once.
 pub async fn run(post: Post) {
-    let mut hints = SNAPSHOTS.watch_all(&post.cloud.store).of_puts();
-    let studio = Arc::new(Studio { post, at_work: Mutex::default(), places: Semaphore::new(AT_ONCE_MAX) });
+    let mut hints = SNAPSHOTS.watch_all(&post.cloud.store);
+    let studio = Arc::new(Studio { post, at_work: Mutex::default() });
     let mut change = Change::Many;
     loop {
         match change {
             Change::Many => {
+                studio.at_work().values().for_each(|news| news.notify_one());
                 while let Err(error) = studio.look_everywhere().await {
                     tracing::error!(%error, "failed to look for snapshots that are due");
                     sleep(REST).await;
                 }
             }
             Change::Keys(keys) => {
-                keys.iter().filter_map(|key| SNAPSHOTS.parse_key(key).ok()).for_each(|key| studio.begin(key));
+                keys.iter().filter_map(|key| SNAPSHOTS.parse_key(key).ok()).for_each(|place| studio.begin(place));
             }
         }
         change = hints.changed().await;
@@ -143,50 +152,96 @@ impl Studio {
         }
     }
 
-    /// Begins with one, unless it is being made.
-    fn begin(self: &Arc<Self>, place: (Scope, Key)) {
-        let mut at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
-        if !at_work.insert(place.clone()) {
-            return;
-        }
+    fn at_work(&self) -> MutexGuard<'_, HashMap<Place, Arc<Notify>>> {
+        self.at_work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins with one; if it is being made, it looks whether it is still wanted.
+    fn begin(self: &Arc<Self>, place: Place) {
+        let news = match self.at_work().entry(place.clone()) {
+            Entry::Occupied(entry) => return entry.get().notify_one(),
+            Entry::Vacant(entry) => Arc::clone(entry.insert(Arc::default())),
+        };
         let studio = Arc::clone(self);
         let work = async move {
             let _done = Done { studio: &studio, place: &place };
-            studio.make(&place).await;
+            if let Some(ctx) = studio.post.context(&place.0, studio.post.chance.uuid()) {
+                make(&ctx, &place, &news).await;
+            }
         };
         self.post.spawn.spawn("snapshot", Box::pin(work));
-    }
-
-    async fn make(&self, place: &(Scope, Key)) {
-        // Never closed.
-        let _place = self.places.acquire().await.ok();
-        let Some(ctx) = self.post.context(&place.0, self.post.chance.uuid()) else { return };
-        for tries_left in (0..TRIES_MAX).rev() {
-            match attempt(&ctx, place, tries_left == 0).await {
-                Ok(()) => return,
-                Err(error) => tracing::error!(%error, "failed to make the snapshot of a version"),
-            }
-            sleep(REST).await;
-        }
     }
 }
 
 /// Takes what was worked on off the list, however that ends.
 struct Done<'a> {
     studio: &'a Studio,
-    place: &'a (Scope, Key),
+    place: &'a Place,
 }
 
 impl Drop for Done<'_> {
     fn drop(&mut self) {
-        self.studio.at_work.lock().unwrap_or_else(PoisonError::into_inner).remove(self.place);
+        self.studio.at_work().remove(self.place);
+    }
+}
+
+/// Tries a few times, and settles the version whatever it failed by.
+async fn make(ctx: &Ctx, place: &Place, news: &Notify) {
+    for tries_left in (0..TRIES_MAX).rev() {
+        let attempted = CatchPanic(Box::pin(attempt(ctx, place, tries_left == 0, news))).await;
+        match attempted.unwrap_or_else(|| Err(AwsError::internal("a panic"))) {
+            Ok(()) => return,
+            Err(error) => tracing::error!(%error, "failed to make the snapshot of a version"),
+        }
+        sleep(REST).await;
+    }
+    let mut rest = REST;
+    while let Err(error) = give_up(ctx, place).await {
+        tracing::error!(%error, "failed to settle a version that has no snapshot");
+        sleep(rest).await;
+        rest = rest.saturating_mul(2).min(REST_MAX);
+    }
+}
+
+/// A future's output, or `None` when it panicked. It has nothing in common with others but what does not poison.
+struct CatchPanic<F>(F);
+
+impl<F: Future + Unpin> Future for CatchPanic<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut self.0).poll(cx))) {
+            Ok(poll) => poll.map(Some),
+            Err(_) => Poll::Ready(None),
+        }
+    }
+}
+
+async fn find(ctx: &Ctx, (scope, key): &Place) -> Result<Option<Snapshot>, store::Error> {
+    let found: Option<Row<Key, Snapshot>> = SNAPSHOTS.get(&ctx.cloud.store, scope, *key).await?;
+    Ok(found.map(|row| row.value).filter(|due| due.failure.is_none()))
+}
+
+async fn give_up(ctx: &Ctx, place: &Place) -> Result<(), AwsError> {
+    let Some(due) = find(ctx, place).await? else { return Ok(()) };
+    tracing::error!(function = due.function, version = place.1.1, "gave up the snapshot of a version");
+    settle(ctx, &place.0, place.1, due, Some(GIVEN_UP.to_owned())).await
+}
+
+/// Returns when nobody waits for it any more: its version is gone.
+async fn unwanted(ctx: &Ctx, place: &Place, news: &Notify) {
+    loop {
+        news.notified().await;
+        if let Ok(None) = find(ctx, place).await {
+            return;
+        }
     }
 }
 
 /// Makes the snapshot that is due, and settles its version. An error is the server's; the last one settles it too.
-async fn attempt(ctx: &Ctx, (scope, key): &(Scope, Key), is_last: bool) -> Result<(), AwsError> {
-    let found: Option<Row<Key, Snapshot>> = SNAPSHOTS.get(&ctx.cloud.store, scope, *key).await?;
-    let Some(due) = found.map(|row| row.value).filter(|due| due.failure.is_none()) else { return Ok(()) };
+async fn attempt(ctx: &Ctx, place: &Place, is_last: bool, news: &Notify) -> Result<(), AwsError> {
+    let (scope, key) = place;
+    let Some(due) = find(ctx, place).await? else { return Ok(()) };
     let number = key.1.to_string();
     let asked = FunctionRef::parse(ctx, "PublishVersion", &due.function, Some(&number))?;
     let resolved = match function::resolve(ctx, &asked).await {
@@ -197,7 +252,12 @@ async fn attempt(ctx: &Ctx, (scope, key): &(Scope, Key), is_last: bool) -> Resul
         Err(error) => return Err(error),
     };
     let spec = ctx.cloud.specs.of(ctx, &resolved).await?;
-    let failure = match ctx.cloud.functions.snapshot(spec).await {
+    let made = tokio::select! {
+        made = ctx.cloud.functions.snapshot(spec) => made,
+        // Its init ends with it.
+        () = unwanted(ctx, place, news) => return Ok(()),
+    };
+    let failure = match made {
         Ok(()) => None,
         Err(SnapshotError::Function { error_type }) => {
             tracing::info!(function = due.function, version = number, error_type, "a version does not load");
@@ -210,7 +270,7 @@ async fn attempt(ctx: &Ctx, (scope, key): &(Scope, Key), is_last: bool) -> Resul
         }
         Err(SnapshotError::Internal(why)) if is_last => {
             tracing::error!(function = due.function, version = number, why, "gave up the snapshot of a version");
-            Some("Lamplight failed to make its snapshot; the server's log has more.".to_owned())
+            Some(GIVEN_UP.to_owned())
         }
         Err(SnapshotError::Internal(why)) => return Err(AwsError::internal(why)),
     };
@@ -251,9 +311,24 @@ mod tests {
     use crate::lambda::settings::SnapStart;
     use crate::lambda::version::VERSIONS;
 
-    /// Makes snapshots as it is told.
-    #[derive(Default)]
-    struct Maker(Mutex<VecDeque<Result<(), SnapshotError>>>);
+    /// Makes snapshots as it is told: what is told of one, or a panic, or nothing for ever.
+    struct Maker {
+        told: Mutex<VecDeque<Told>>,
+        /// Who waits for ever; each has this.
+        waiting: Arc<Notify>,
+    }
+
+    enum Told {
+        Made(Result<(), SnapshotError>),
+        Panic,
+        Never,
+    }
+
+    impl From<Result<(), SnapshotError>> for Told {
+        fn from(made: Result<(), SnapshotError>) -> Told {
+            Told::Made(made)
+        }
+    }
 
     impl Invoke for Maker {
         fn invoke(&self, _: Arc<FunctionSpec>, _: Call) -> BoxFuture<'_, Result<Invoked, InvokeError>> {
@@ -264,8 +339,19 @@ mod tests {
 
         fn snapshot(&self, spec: Arc<FunctionSpec>) -> BoxFuture<'_, Result<(), SnapshotError>> {
             assert!(spec.is_snap_start && spec.version == "1");
-            let made = self.0.lock().unwrap().pop_front().expect("nobody asks for more");
-            Box::pin(async { made })
+            let told = self.told.lock().unwrap().pop_front().expect("nobody asks for more");
+            let waiting = Arc::clone(&self.waiting);
+            Box::pin(async move {
+                match told {
+                    Told::Made(made) => made,
+                    Told::Panic => panic!("as it was told"),
+                    Told::Never => {
+                        waiting.notify_one();
+                        let _held = waiting;
+                        std::future::pending().await
+                    }
+                }
+            })
         }
 
         fn provide(&self, _: Vec<Provision>) {}
@@ -278,6 +364,7 @@ mod tests {
     struct Bed {
         ctx: Ctx,
         function: Function,
+        waiting: Arc<Notify>,
         _dir: tempfile::TempDir,
     }
 
@@ -285,9 +372,11 @@ mod tests {
 
     impl Bed {
         /// With one version, of which a snapshot is due.
-        async fn new(made: impl IntoIterator<Item = Result<(), SnapshotError>>) -> Bed {
+        async fn new<T: Into<Told>>(told: impl IntoIterator<Item = T>) -> Bed {
             let dir = tempfile::tempdir().unwrap();
-            let maker = Arc::new(Maker(Mutex::new(made.into_iter().collect())));
+            let waiting = Arc::new(Notify::new());
+            let told = Mutex::new(told.into_iter().map(Into::into).collect());
+            let maker = Arc::new(Maker { told, waiting: Arc::clone(&waiting) });
             let ctx = testing::ctx(dir.path(), Arc::new(SystemClock), maker).await;
             let mut function = function::testing::function();
             function.latest.settings.snap_start = SnapStart { apply_on: "PublishedVersions".into() };
@@ -296,7 +385,7 @@ mod tests {
                 Batch::new().put(&FUNCTIONS, &scope, "f", &function).put(&VERSIONS, &scope, KEY, &function.latest);
             let batch = expect(&ctx, batch, &function, 1, &function.latest);
             ctx.cloud.store.commit(batch).await.unwrap();
-            Bed { ctx, function, _dir: dir }
+            Bed { ctx, function, waiting, _dir: dir }
         }
 
         async fn look(&self) -> Snap {
@@ -304,7 +393,11 @@ mod tests {
         }
 
         async fn attempt(&self, is_last: bool) -> Result<(), AwsError> {
-            attempt(&self.ctx, &(self.ctx.scope(), KEY), is_last).await
+            attempt(&self.ctx, &self.place(), is_last, &Notify::new()).await
+        }
+
+        fn place(&self) -> Place {
+            (self.ctx.scope(), KEY)
         }
 
         async fn refusal(&self) -> Option<String> {
@@ -341,6 +434,36 @@ mod tests {
             assert_eq!(bed.refusal().await.is_some(), is_failed);
             bed.attempt(false).await.unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn whatever_goes_wrong_no_version_stays_pending() {
+        let bed = Bed::new([Told::Panic, Told::Panic, Told::Panic]).await;
+        make(&bed.ctx, &bed.place(), &Notify::new()).await;
+        assert_eq!(bed.look().await, Snap::Failed(GIVEN_UP.to_owned()));
+
+        let bed = Bed::new([Told::Panic, Told::Made(Ok(()))]).await;
+        make(&bed.ctx, &bed.place(), &Notify::new()).await;
+        assert_eq!(bed.look().await, Snap::On, "it is tried again");
+    }
+
+    #[tokio::test]
+    async fn what_nobody_wants_any_more_is_made_no_longer() {
+        let bed = Bed::new([Told::Never]).await;
+        let (place, news) = (bed.place(), Notify::new());
+        let held = Arc::strong_count(&bed.waiting);
+        let making = make(&bed.ctx, &place, &news);
+        let deleting = async {
+            bed.waiting.notified().await;
+            assert!(Arc::strong_count(&bed.waiting) > held);
+            // A change that leaves it wanted.
+            news.notify_one();
+            tokio::task::yield_now().await;
+            bed.ctx.cloud.store.commit(Batch::new().delete(&SNAPSHOTS, &place.0, KEY)).await.unwrap();
+            news.notify_one();
+        };
+        tokio::join!(making, deleting);
+        assert_eq!(Arc::strong_count(&bed.waiting), held, "its init is gone with it");
     }
 
     #[tokio::test]
