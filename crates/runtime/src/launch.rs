@@ -344,7 +344,7 @@ async fn clone(
     }
     let template = inner.templates.of(function, tenant, served)?;
     let Parked { sandbox, runtime } = match inner.stock.take_clone(&template) {
-        None if function.is_snap_start => inner.stock.make_clone(&template).await?,
+        None if function.is_snap_start => inner.stock.make_clone(&template).await.ok()?,
         parked => parked?,
     };
     // Other versions that begin now find a runtime as before.

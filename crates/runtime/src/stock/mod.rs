@@ -19,7 +19,7 @@ use std::task::{Context, Waker};
 
 use base::{Spawn, with_causes};
 use parking_lot::Mutex;
-use sandbox::{Cpu, Isolation, Limits as RoomLimits, Mount, Network, ProcessId, Sandbox, Spec};
+use sandbox::{Cpu, ImageError, Isolation, Limits as RoomLimits, Mount, Network, ProcessId, Sandbox, Spec};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -120,9 +120,22 @@ enum ParkError {
     #[error(transparent)]
     Wait(#[from] WaitError),
     #[error("begin where its template is")]
-    Image(#[from] sandbox::ImageError),
+    Image(#[from] ImageError),
     #[error("do so in time")]
     Late,
+}
+
+/// There is no copy of a template.
+pub struct Unmade {
+    /// The image is to blame, and not the host or the moment.
+    pub is_lasting: bool,
+}
+
+impl ParkError {
+    fn is_lasting(&self) -> bool {
+        let ParkError::Image(ImageError::Step { source, .. }) = self else { return false };
+        source.kind() != std::io::ErrorKind::OutOfMemory
+    }
 }
 
 /// Why no runtime waits.
@@ -318,14 +331,14 @@ impl Stock {
     }
 
     /// A copy of this template, made now.
-    pub async fn make_clone(&self, template: &Arc<Template>) -> Option<Parked> {
+    pub async fn make_clone(&self, template: &Arc<Template>) -> Result<Parked, Unmade> {
         let spec = self.spec(format!("clone-{}", self.number()), template.limits.clone());
         let made = timeout(SANDBOX_START_TIMEOUT, self.park_clone(spec, template)).await;
         match made.unwrap_or(Err(ParkError::Late)) {
-            Ok(parked) => Some(parked),
+            Ok(parked) => Ok(parked),
             Err(error) => {
                 tracing::warn!("failed to restore a snapshot: failed to {}", with_causes(&error));
-                None
+                Err(Unmade { is_lasting: error.is_lasting() })
             }
         }
     }
@@ -465,4 +478,22 @@ impl Parked {
 pub fn fits(limits: &RoomLimits) -> bool {
     let parked = RoomLimits::for_memory(PARK_MEMORY_BYTES);
     (limits.tmp_bytes, limits.tmp_inodes) == (parked.tmp_bytes, parked.tmp_inodes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn an_image_that_does_not_fit_is_to_blame_for_good() {
+        let step = |kind: io::ErrorKind| {
+            ParkError::Image(ImageError::Step { step: "accept the program".into(), source: kind.into() })
+        };
+        assert!(step(io::ErrorKind::InvalidData).is_lasting());
+        assert!(!step(io::ErrorKind::OutOfMemory).is_lasting());
+        assert!(!ParkError::Late.is_lasting());
+        assert!(!ParkError::Wait(WaitError::Silent).is_lasting());
+    }
 }
