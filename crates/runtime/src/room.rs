@@ -112,7 +112,7 @@ pub async fn clone(
     let (Parked { sandbox, runtime }, copied_in) = match inner.stock.take_clone(&template) {
         Some(parked) => (parked, Duration::ZERO),
         None if function.is_snap_start || template.worth.pays(inner.stock.holds(&runtimes)) => {
-            inner.stock.make_clone(&template).await?
+            inner.stock.make_clone(&template).await.ok()?
         }
         None => return None,
     };

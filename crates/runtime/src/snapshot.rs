@@ -93,7 +93,12 @@ async fn load(
     let code = launch::code_of(inner, function, served).await.map_err(refused)?;
     let template = Arc::new(inner.templates.of_snapshot(image, shape, code));
     // What was open in it may not be there for others: then nobody begins with it. Or the host was short of something.
-    if inner.stock.make_clone(&template).await.is_none() && inner.stock.make_clone(&template).await.is_none() {
+    if inner.stock.make_clone(&template).await.is_err()
+        && let Err(unmade) = inner.stock.make_clone(&template).await
+    {
+        if unmade.is_lasting {
+            inner.templates.do_without(owner);
+        }
         return Ok(());
     }
     if inner.templates.keep(owner, Arc::clone(&template)) {

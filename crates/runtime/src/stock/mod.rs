@@ -173,6 +173,19 @@ enum ParkError {
     Late,
 }
 
+/// There is no copy of a template.
+pub struct Unmade {
+    /// The image is to blame, and not the host or the moment.
+    pub is_lasting: bool,
+}
+
+impl ParkError {
+    fn is_lasting(&self) -> bool {
+        let ParkError::Image(ImageError::Step { source, .. }) = self else { return false };
+        source.kind() != std::io::ErrorKind::OutOfMemory
+    }
+}
+
 /// Why no runtime waits.
 #[derive(Debug, thiserror::Error)]
 pub enum WaitError {
@@ -369,18 +382,18 @@ impl Stock {
     }
 
     /// A copy of this template, made now; and how long that took, but for its room.
-    pub async fn make_clone(&self, template: &Arc<Template>) -> Option<(Parked, Duration)> {
+    pub async fn make_clone(&self, template: &Arc<Template>) -> Result<(Parked, Duration), Unmade> {
         let spec = self.spec(format!("clone-{}", self.number()), template.limits.clone());
         let made = timeout(SANDBOX_START_TIMEOUT, self.park_clone(spec, template)).await;
         match made.unwrap_or(Err(ParkError::Late)) {
-            Ok(made) => Some(made),
+            Ok(made) => Ok(made),
             Err(error) => {
                 template.worth.failed();
                 tracing::warn!(
                     "failed to begin with a template; loading the function: failed to {}",
                     with_causes(&error)
                 );
-                None
+                Err(Unmade { is_lasting: error.is_lasting() })
             }
         }
     }
@@ -550,4 +563,22 @@ impl Parked {
 pub fn fits(limits: &RoomLimits) -> bool {
     let parked = RoomLimits::for_memory(PARK_MEMORY_BYTES);
     (limits.tmp_bytes, limits.tmp_inodes) == (parked.tmp_bytes, parked.tmp_inodes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn an_image_that_does_not_fit_is_to_blame_for_good() {
+        let step = |kind: io::ErrorKind| {
+            ParkError::Image(ImageError::Step { step: "accept the program".into(), source: kind.into() })
+        };
+        assert!(step(io::ErrorKind::InvalidData).is_lasting());
+        assert!(!step(io::ErrorKind::OutOfMemory).is_lasting());
+        assert!(!ParkError::Late.is_lasting());
+        assert!(!ParkError::Wait(WaitError::Silent).is_lasting());
+    }
 }
