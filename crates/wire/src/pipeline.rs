@@ -18,7 +18,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use base::ports::Authority;
-use base::{AccountId, AwsError, BoxFuture, Chance, Clock, Cx, Fault, RequestId};
+use base::{AccountId, AwsError, BoxFuture, CatchPanic, Chance, Clock, Cx, Fault, RequestId};
 use bytes::BytesMut;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
@@ -32,7 +32,7 @@ use crate::metrics::{Labels, Metrics};
 use crate::registry::Output;
 use crate::route::{self, Route, Router};
 use crate::schema::{Model, Operation, Protocol, validate};
-use crate::server::{CatchPanic, Counts, Peer, Reply, Serve, Unserved};
+use crate::server::{Counts, Peer, Reply, Serve, Unserved};
 use crate::sigv4::{self, AuthError, Family, Head, Payload, Streaming, chunked};
 use crate::{Blob, Value, limits, protocol};
 

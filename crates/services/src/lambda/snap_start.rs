@@ -8,14 +8,11 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use base::ports::SnapshotError;
-use base::{AwsError, Uuid};
+use base::{AwsError, CatchPanic, Uuid};
 use serde::{Deserialize, Serialize};
 use store::{Batch, Change, Record, Row, Scope, Table};
 use tokio::sync::Notify;
@@ -200,20 +197,6 @@ async fn make(ctx: &Ctx, place: &Place, news: &Notify) {
         tracing::error!(%error, "failed to settle a version that has no snapshot");
         sleep(rest).await;
         rest = rest.saturating_mul(2).min(REST_MAX);
-    }
-}
-
-/// A future's output, or `None` when it panicked. It has nothing in common with others but what does not poison.
-struct CatchPanic<F>(F);
-
-impl<F: Future + Unpin> Future for CatchPanic<F> {
-    type Output = Option<F::Output>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut self.0).poll(cx))) {
-            Ok(poll) => poll.map(Some),
-            Err(_) => Poll::Ready(None),
-        }
     }
 }
 

@@ -4,14 +4,13 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use base::{BoxFuture, Spawn};
+use base::{BoxFuture, CatchPanic, Spawn};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
@@ -234,6 +233,7 @@ impl Drop for Whole {
     }
 }
 
+/// A task that owns state does not run inside a request, so one that panics leaves nothing half-done behind.
 async fn serve_whole(serve: Arc<dyn Serve>, request: Request<Incoming>, peer: Peer) -> Response<Reply> {
     let serving = serve.clone().serve(request, peer);
     CatchPanic(serving).await.unwrap_or_else(|| serve.refuse(Unserved::Panicked))
@@ -241,21 +241,6 @@ async fn serve_whole(serve: Arc<dyn Serve>, request: Request<Incoming>, peer: Pe
 
 fn depart(response: Response<Reply>, flight: Flight) -> Response<Departing> {
     response.map(|reply| Departing::new(reply, flight))
-}
-
-/// `None` when the future panicked. What it shared with others is behind locks that do not poison, and a task that
-/// owns state does not run inside a request, so a half-done request leaves nothing half-done behind.
-pub(crate) struct CatchPanic<F>(pub F);
-
-impl<F: Future + Unpin> Future for CatchPanic<F> {
-    type Output = Option<F::Output>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut self.0).poll(cx))) {
-            Ok(poll) => poll.map(Some),
-            Err(_) => Poll::Ready(None),
-        }
-    }
 }
 
 enum Verdict {

@@ -32,7 +32,6 @@ use tokio_util::task::TaskTracker;
 
 use crate::limits::{self, Limits};
 
-pub(crate) use connection::CatchPanic;
 pub use connection::Peer;
 pub use reply::{Reply, Source};
 pub use tasks::Tasks;
