@@ -24,7 +24,7 @@ use crate::languages::Languages;
 use crate::memory::Scales;
 use crate::places::Places;
 use crate::prepare::{self, Preparer};
-use crate::stock::{self, Kind, Stock};
+use crate::stock::{self, Stock};
 use crate::template::{self, Templates};
 use crate::{launch, limits, memory, snapshot};
 
@@ -248,9 +248,7 @@ impl Invoke for Runtime {
         let inner = Arc::clone(&self.0);
         // An image is large: nobody waits until it is given back.
         let forget = async move {
-            for template in inner.templates.forget_deleted(&deleted) {
-                inner.stock.forget(&Kind::Clone(template));
-            }
+            inner.stock.forget_clones(inner.templates.forget_deleted(&deleted));
         };
         self.0.parts.spawn.spawn("a deleted function's templates", Box::pin(forget));
     }

@@ -4,8 +4,8 @@
 //! ready an image of its runtime is taken, which becomes the version's template. Unlike other templates it was asked for, so
 //! nothing is watched: what the function drew by chance while it was loaded, all of its instances have.
 //!
-//! Where no image can be had (several threads, other processes, open files or sockets, something in `/tmp`, no walls, an
-//! operator who wants nothing made ahead) the version is as good as published: its instances run all of its init when they
+//! Where no image can be had (other processes, files that are written, sockets but hung-up connections, something in `/tmp`, no
+//! walls, an operator who wants nothing made ahead) the version is as good as published: its instances run all of its init when they
 //! would be restored.
 //!
 //! Snapshots are made in `places`, in turns and within bounds, beside the dispatcher's books; `memory` tells it what they are
@@ -29,7 +29,7 @@ use crate::limits;
 use crate::places::{Bounds, Place, Places};
 use crate::runtime::Inner;
 use crate::stock::Kind;
-use crate::template::{Owner, Shape};
+use crate::template::{self, Owner, Shape};
 
 /// Where snapshots are made.
 pub fn places() -> Arc<Places> {
@@ -104,9 +104,7 @@ async fn load(
     if inner.templates.keep(owner, Arc::clone(&template)) {
         inner.stock.expect(&Kind::Clone(template));
     }
-    for template in inner.templates.clear(inner.memory.images_max().min(inner.settings.image_bytes_max)) {
-        inner.stock.forget(&Kind::Clone(template));
-    }
+    template::clear(inner);
     Ok(())
 }
 

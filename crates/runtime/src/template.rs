@@ -355,10 +355,16 @@ impl Templates {
     }
 
     /// Takes out what is too much, and what nobody has wanted for long.
-    pub fn clear(&self, bytes_max: u64) -> Vec<Arc<Template>> {
+    fn clear(&self, bytes_max: u64) -> Vec<Arc<Template>> {
         let mut table = self.table.lock();
         table.shelf.clear(bytes_max, TEMPLATE_UNWANTED_AFTER, |template| template.image().memory_bytes())
     }
+}
+
+/// Has those go that are too much, with the clones that wait.
+pub fn clear(inner: &Inner) {
+    let bytes_max = inner.memory.images_max().min(inner.settings.image_bytes_max);
+    inner.stock.forget_clones(inner.templates.clear(bytes_max));
 }
 
 /// Makes the templates that are wished for, one after the other, until the runtime is no more.
@@ -376,9 +382,7 @@ pub fn run(inner: Weak<Inner>, mut wishes: Wishes, spawn: &Arc<dyn Spawn>) {
             } else {
                 grant(&inner, &wish).await;
             }
-            for template in inner.templates.clear(inner.memory.images_max().min(inner.settings.image_bytes_max)) {
-                inner.stock.forget(&Kind::Clone(template));
-            }
+            clear(&inner);
         }
     };
     spawn.spawn("templates", Box::pin(task));

@@ -166,6 +166,11 @@ impl Environment {
         self.memory_peak_bytes = peak_bytes;
     }
 
+    /// As it was told last.
+    pub fn memory_peak_bytes(&self) -> Option<u64> {
+        self.memory_peak_bytes
+    }
+
     /// Takes one event and adds what is to be done about it, in order.
     pub fn step(&mut self, now: Timestamp, event: Event, out: &mut Vec<Command>) {
         match event {

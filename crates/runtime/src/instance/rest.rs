@@ -23,7 +23,8 @@ impl Instance {
         match self.ask.take() {
             Some((ask, handed)) => {
                 self.is_ready = true;
-                let bytes = self.sandbox.memory_peak_bytes();
+                // Asked when the invocation ended, if it began at all.
+                let bytes = self.environment.memory_peak_bytes().or_else(|| self.sandbox.memory_peak_bytes());
                 self.home.free(ask, Freed { wall: handed.elapsed(), bytes, is_spent: self.is_outdated });
             }
             None if self.environment.is_ready() => self.ready(),

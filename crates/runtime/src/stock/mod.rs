@@ -302,6 +302,11 @@ impl Stock {
         self.poked.notify_one();
     }
 
+    /// Of templates that are no more.
+    pub fn forget_clones(&self, gone: Vec<Arc<Template>>) {
+        gone.into_iter().for_each(|template| self.forget(&Kind::Clone(template)));
+    }
+
     /// Holds nothing any more.
     pub fn close(&self) {
         let mut table = self.table.lock();
