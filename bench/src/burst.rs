@@ -34,6 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const SETTLED: Duration = Duration::from_millis(1500);
 const LOOK_EACH: Duration = Duration::from_millis(250);
 const LOOKS_MAX: usize = 400;
+/// As long as an instance is kept, and as long again: clones that were called look like those that wait.
+const LOOKS_ALIKE: usize = 8;
 
 #[derive(Debug, Clone, Copy)]
 struct Figures {
@@ -158,7 +160,7 @@ impl Entry {
             let sandboxes = sandboxes::of(&self.lamp)?;
             let is_idle = sandboxes.iter().all(|sandbox| !sandbox.is_instance);
             alike = if is_idle && sandboxes.len() == before { alike + 1 } else { 0 };
-            if alike == 4 {
+            if alike == LOOKS_ALIKE {
                 return Ok(sandboxes.len());
             }
             before = sandboxes.len();

@@ -1,8 +1,8 @@
 //! What a server's sandboxes cost, seen from outside: which processes there are in each, and what they hold.
 //!
 //! A sandbox is a child of the process that makes them, which is the server's own program run again, with all that it has
-//! started. One that shows code is an instance;
-//! one that shows none is held ready.
+//! started. One that shows code is an instance, and one that shows none is held ready; so is a clone of a template, which has
+//! its code before anybody calls it, and is told by the name of its control group.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,6 +13,9 @@ use crate::peer::Peer;
 
 /// Where a function's code is, within its sandbox.
 const CODE: &str = "root/var/task";
+
+/// How the name of a clone's group begins, also when it has been called.
+const CLONE: &str = "/clone-";
 
 #[derive(Debug, Clone)]
 pub struct Sandbox {
@@ -54,6 +57,7 @@ impl Sandbox {
                 fs::read_dir(format!("/proc/{pid}/{CODE}")).is_ok_and(|mut files| files.next().is_some());
             left.extend(children.get(&pid).into_iter().flatten());
         }
+        sandbox.is_instance &= !fs::read_to_string(format!("/proc/{pid}/cgroup"))?.contains(CLONE);
         Ok(sandbox)
     }
 }

@@ -133,6 +133,7 @@ impl Books {
         let mut starting = Vec::new();
         let mut ledger = self.ledger.lock();
         work(&mut ledger, &mut starting);
+        self.cores.run_many(ledger.dispatch.runs_many());
         let next = ledger.dispatch.next_wakeup();
         let is_nearer = next.is_some_and(|next| ledger.alarm.is_none_or(|alarm| next < alarm));
         if is_nearer {

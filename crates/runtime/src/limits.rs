@@ -114,8 +114,12 @@ pub const PARK_MEMORY_BYTES: u64 = 1024 * 1024 * 1024;
 pub const MEMORY_TOLD_EVERY: Duration = Duration::from_secs(1);
 pub const MEMORY_TOLD_EVERY_IN_HASTE: Duration = Duration::from_millis(100);
 
+/// How often it is looked at what an instance takes of a processor: a call of the kernel.
+pub const CPU_LOOKED_AT_EVERY: Duration = Duration::from_millis(50);
+
 /// How often it is looked at whether cores have anything left, while somebody asks; and what is too long ago to compare with.
 pub const CORES_LOOKED_AT_EVERY: Duration = Duration::from_millis(100);
+pub const CORES_GLANCED_AT_EVERY: Duration = Duration::from_millis(1);
 pub const CORES_SEEN_MAX: Duration = Duration::from_secs(1);
 
 /// How often it is looked at whether an init computes, and what share of that time it must have had of a processor, as

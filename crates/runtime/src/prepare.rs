@@ -179,6 +179,7 @@ async fn compile(
         shown.into_iter().filter_map(|(host, inside)| Some(Mount { host: host?.into(), inside: inside.into() }));
     let limits = Limits { cpu: Cpu::Weight(AHEAD_CPU_MILLIS), ..Limits::for_memory(recipe.memory_bytes) };
     let spec = Spec {
+        is_ahead: false,
         name: "prepare".to_owned(),
         mounts: mounts.collect(),
         limits,

@@ -20,8 +20,6 @@ use crate::{limits, variables};
 pub fn spec(inner: &Inner, suffix: &str, function: &FunctionSpec, served: &Served, code: &Code) -> Spec {
     let mut limits = Limits::for_memory(u64::from(function.memory_mb).saturating_mul(MEGABYTE));
     limits.tmp_bytes = u64::from(function.tmp_mb).saturating_mul(MEGABYTE);
-    // `/tmp` is memory here and disk on AWS: a function that fills it must not be killed for that.
-    limits.memory_bytes = limits.memory_bytes.saturating_add(limits.tmp_bytes);
     if inner.settings.is_cpu_hard {
         limits.cpu = Cpu::Quota(limits.cpu.millis());
     }

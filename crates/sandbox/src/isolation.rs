@@ -85,6 +85,9 @@ pub(crate) trait Room: Send + Sync {
     fn memory_peak_bytes(&self) -> Option<u64> {
         None
     }
+    fn cpu_time(&self) -> Option<Duration> {
+        None
+    }
     fn held_bytes(&self) -> Option<u64> {
         None
     }
@@ -195,6 +198,11 @@ impl Sandbox {
     /// after each invocation.
     pub fn memory_peak_bytes(&self) -> Option<u64> {
         self.room.memory_peak_bytes()
+    }
+
+    /// What it has had of processors so far, where the host counts that. As cheap.
+    pub fn cpu_time(&self) -> Option<Duration> {
+        self.room.cpu_time()
     }
 
     /// What it holds now and gives back when it ends, where the host counts it: not what it has read of files. Two files,

@@ -1,5 +1,13 @@
 //! Every bound of this crate, with its reason.
 
+use std::time::Duration;
+
+/// How often it is looked at what a sandbox holds besides its `/tmp`: soon while that changes by so much, later and later while
+/// it does not.
+pub const HELD_LOOKED_AT_EVERY: Duration = Duration::from_millis(10);
+pub const HELD_LOOKED_AT_EVERY_MAX: Duration = Duration::from_millis(160);
+pub const HELD_CHANGE_BYTES: u64 = 1024 * 1024;
+
 /// Programs of one sandbox that run, or have exited without anybody taking the event: a runtime and ten extensions,
 /// several times over.
 pub const PROGRAMS_MAX: usize = 64;

@@ -22,6 +22,8 @@ pub struct Spec {
     /// Ports of 127.0.0.1 inside the sandbox on which the *host* listens. The sockets come with the `Sandbox` and work
     /// in the host's own event loop; nobody else can reach them.
     pub listen: Vec<u16>,
+    /// Made ahead, for nobody yet: it is held to the limits that it is given when it is somebody's.
+    pub is_ahead: bool,
 }
 
 impl Spec {
@@ -33,6 +35,7 @@ impl Spec {
             limits: Limits::for_memory(memory_bytes),
             network: Network::Loopback,
             listen: Vec::new(),
+            is_ahead: false,
         }
     }
 }
@@ -49,7 +52,7 @@ pub struct Mount {
 
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Limits {
-    /// All that the sandbox's processes hold, `/tmp` included: it is memory.
+    /// All that the sandbox's processes hold. What is in `/tmp` does not count, also where that is memory.
     pub memory_bytes: u64,
     pub cpu: Cpu,
     /// Processes and threads together, our init not counted. AWS allows 1,024.

@@ -205,8 +205,7 @@ impl Dispatch {
             return;
         }
         let pool = self.instances[instance].pool;
-        let function = self.pools[pool].function;
-        self.functions[function].wall.add(freed.wall);
+        self.learn_time(pool, freed);
         if let Some(bytes) = freed.bytes {
             self.peaked(instance, bytes);
         }

@@ -137,6 +137,8 @@ pub enum Event {
 pub struct Freed {
     /// From hand-over to end.
     pub wall: Duration,
+    /// The thousandths of its time that one like it has a processor, if that was measured.
+    pub cpu_millis: Option<u32>,
     /// The most that the instance has held at once, if it was measured: what another one may need.
     pub bytes: Option<u64>,
     /// It is of no more use.
@@ -203,9 +205,9 @@ pub struct Settings {
     pub waiting_max: usize,
     /// An invocation is short if it takes no longer.
     pub short_max: Duration,
-    /// So many short invocations at once make asks wait, while cores are full. Twice the cores: more only take the CPU
+    /// Of the host. Twice as many short invocations at once make asks wait, while cores are full: more only take the CPU
     /// from each other.
-    pub runnable_max: usize,
+    pub cores: usize,
     /// Of the host's memory, what instances must leave free.
     pub spare_percent: u32,
     /// Whether `shown` tells of all that take what they need, until their first invocation is over. If not, they count
@@ -279,10 +281,10 @@ impl Settings {
             instances_max: 10_000,
             growth: Rate { burst: 1_000, per_second: 100 },
             requests_per_unit: 10,
-            wait_max: Duration::from_millis(20),
+            wait_max: Duration::from_millis(100),
             waiting_max: 1_000,
             short_max: Duration::from_millis(20),
-            runnable_max: cores.saturating_mul(2),
+            cores,
             spare_percent: 10,
             are_weighed: false,
             keep_alive: KeepAlive { policy: Policy::Predictive, keep: Duration::from_secs(600) },

@@ -111,7 +111,7 @@ impl Model {
             growth: GROWTH,
             requests_per_unit: PER_UNIT,
             keep_alive: KeepAlive { policy, keep: Duration::from_secs(600) },
-            runnable_max: 2,
+            cores: 1,
             // Where there is a place for everybody, nobody is kept waiting.
             places: Places {
                 most: places,
@@ -281,7 +281,8 @@ impl Model {
                 let seen = self.instances.get_mut(&instance).unwrap();
                 seen.leases.remove(&ask);
                 (seen.is_ready, seen.starts_until) = (true, None);
-                let freed = Freed { wall: Duration::from_millis(wall), bytes: Some(wall << 26), is_spent };
+                let freed =
+                    Freed { wall: Duration::from_millis(wall), cpu_millis: None, bytes: Some(wall << 26), is_spent };
                 self.event(Event::Free { instance, ask, freed });
             }
             Step::Ended { instance, failed } if !ids.is_empty() => {

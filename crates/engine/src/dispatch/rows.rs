@@ -38,7 +38,9 @@ pub struct Function {
     pub requests: Bucket,
     pub growth: Bucket,
     pub arrivals: Arrivals,
-    pub wall: Estimate,
+    /// What an invocation takes by itself, and whether it waits for something most of that time.
+    pub own_time: Estimate,
+    pub waits: bool,
     pub cold: Estimate,
     pub bytes: Estimate,
     /// When it was last taken to hold less, since none of it had fitted.
@@ -211,7 +213,8 @@ impl Dispatch {
             requests: Bucket::default(),
             growth: Bucket::default(),
             arrivals: Arrivals::default(),
-            wall: Estimate::default(),
+            own_time: Estimate::default(),
+            waits: false,
             cold: Estimate::default(),
             bytes: Estimate::default(),
             faded: None,

@@ -75,7 +75,8 @@ impl Bench {
             "free" | "spent" => {
                 let wall = Duration::from_millis(words.get(3).map_or(100, |wall| wall.parse().unwrap()));
                 let bytes = words.get(4).map(|mib| mib.parse::<u64>().unwrap() * MIB);
-                let freed = Freed { wall, bytes, is_spent: words[0] == "spent" };
+                let cpu_millis = words.get(5).map(|millis| millis.parse().unwrap());
+                let freed = Freed { wall, cpu_millis, bytes, is_spent: words[0] == "spent" };
                 Event::Free { instance: self.instances[&number(1)], ask: AskId(number(2)), freed }
             }
             "ended" => {
@@ -472,7 +473,7 @@ fn short_invocations_wait_for_each_other() {
              ask 7 f
              ask 8 slow -> start 4 for 8
              free 2 5 1 -> lend 2 to 6
-             after 20 -> lend 1 to 7
+             after 100 -> lend 1 to 7
              ask 9 f
              free 2 6 1
              free 3 4 1 -> lend 3 to 9"
@@ -486,15 +487,28 @@ fn short_invocations_wait_for_each_other() {
              ask 6 f
              ask 7 f shared 3 -> throttle 7 by Concurrency
              ask 8 f
-             after 20 -> lend 1 to 6, throttle 8 by Concurrency"
+             after 100 -> lend 1 to 6, throttle 8 by Concurrency"
         ),
     );
     check(settings(), &format!("{prelude}\nask 6 f\ndrain -> throttle 6 by Concurrency, end 1"));
     // Whoever runs waits for something else than the CPU.
     check(settings(), &format!("{prelude}\ncores free\nask 6 f -> lend 1 to 6"));
     // It would wait for longer than for a new one.
-    let line: String = (6..45).map(|ask| format!("ask {ask} f shared 50\n")).collect();
-    check(settings(), &format!("{prelude}\n{line}ask 45 f shared 50 -> lend 1 to 45"));
+    let line: String = (6..105).map(|ask| format!("ask {ask} f shared 200\n")).collect();
+    check(settings(), &format!("{prelude}\n{line}ask 105 f shared 200 -> lend 1 to 105"));
+    // Two at once take twice as long on a full core, and are no longer ones for that.
+    let turns: String = (6..60)
+        .map(|ask| {
+            let (instance, before) = (if ask % 2 == 0 { 3 } else { 2 }, ask - 2);
+            format!("ask {ask} f\nfree {instance} {before} 30 -> lend {instance} to {ask}\n")
+        })
+        .collect();
+    check(settings(), &format!("{prelude}\n{turns}"));
+    // It slept.
+    for (cpu, expected) in [(100, ""), (20, " -> lend 1 to 7")] {
+        check(settings(), &format!("{prelude}\nfree 2 5 10 1 {cpu}\nask 6 f -> lend 2 to 6\nask 7 f{expected}"));
+    }
+    check(settings(), &format!("{prelude}\nask 6 f\nfree 3 4 900 -> lend 3 to 6\nask 7 f -> lend 1 to 7"));
 }
 
 #[test]

@@ -4,6 +4,10 @@
 //! run: the ask is served sooner by who is nearly done. It counts as running meanwhile, waits no longer than a cold
 //! start of its function would take, and gets another instance when its time is over. Cores that have something left
 //! say that invocations wait for something else: then nobody waits for them.
+//!
+//! What is short is so by the time that an invocation would take alone: many at once on full cores take many times as long,
+//! and must not be taken for long ones because they are many. And it is short by what it takes of a processor: one that
+//! sleeps while others keep the cores full is served by no core any sooner.
 
 use std::time::Duration;
 
@@ -11,7 +15,11 @@ use base::Timestamp;
 
 use super::rows::{Function, Lease, Pool};
 use super::table::Id;
-use super::{Alarm, Command, Dispatch, InstanceId, PoolId, Reason};
+use super::{Alarm, Command, Dispatch, Freed, InstanceId, PoolId, Reason};
+
+/// An invocation that has a processor for fewer thousandths of its time waits for something else. One that computes has to
+/// share, and has it for a tenth: with others of its kind, other functions, and the server that hands it its events.
+const COMPUTES_FROM: u32 = 40;
 
 pub struct Waiter {
     lease: Lease,
@@ -19,8 +27,26 @@ pub struct Waiter {
 }
 
 impl Dispatch {
+    /// Whether an invocation takes little of a processor, and nothing else.
     pub(super) fn is_short(&self, function: Id<Function>) -> bool {
-        self.functions[function].wall.get().is_some_and(|wall| wall <= self.settings.short_max)
+        let row = &self.functions[function];
+        !row.waits && row.own_time.get().is_some_and(|time| time <= self.settings.short_max)
+    }
+
+    /// Learns from an invocation that ended just now.
+    pub(super) fn learn_time(&mut self, pool: PoolId, freed: Freed) {
+        let at_once = self.pools[pool].busy.saturating_add(1);
+        let is_crowd = self.are_cores_full && at_once > self.settings.cores;
+        let function = &mut self.functions[self.pools[pool].function];
+        let shared = |wall: Duration| {
+            let [at_once, cores] = [at_once, self.settings.cores].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+            wall.saturating_mul(cores).checked_div(at_once).unwrap_or(wall)
+        };
+        function.own_time.add(if is_crowd { shared(freed.wall) } else { freed.wall });
+        // Of few at once, hardly anybody has to wait for the CPU so long.
+        if let Some(millis) = freed.cpu_millis.filter(|_| at_once <= self.settings.cores.saturating_mul(2)) {
+            function.waits = millis < COMPUTES_FROM;
+        }
     }
 
     /// Whether an ask does better to wait.
@@ -29,29 +55,38 @@ impl Dispatch {
         lease.is_short
             && self.is_crowded()
             && row.waiting.len() < self.settings.waiting_max
-            && self.expected(row).is_some_and(|wait| wait < self.patience(row.function))
+            && self.expected(row).is_some_and(|wait| wait < self.patience(row))
     }
 
     fn is_crowded(&self) -> bool {
-        self.are_cores_full && self.short_running >= self.settings.runnable_max
+        self.are_cores_full && self.runs_many()
+    }
+
+    /// Whether as many short invocations run as keep the cores at work.
+    pub fn runs_many(&self) -> bool {
+        self.short_running >= self.settings.cores.saturating_mul(2)
     }
 
     /// How long one more would wait, if somebody is at work.
     fn expected(&self, row: &Pool) -> Option<Duration> {
         let places = u32::try_from(row.waiting.len()).unwrap_or(u32::MAX).saturating_add(1);
-        let wall = self.functions[row.function].wall.get().unwrap_or_default();
-        wall.saturating_mul(places).checked_div(u32::try_from(row.busy).unwrap_or(u32::MAX))
+        let time = self.functions[row.function].own_time.get().unwrap_or_default();
+        let at_work = row.busy.min(self.settings.cores);
+        time.saturating_mul(places).checked_div(u32::try_from(at_work).unwrap_or(u32::MAX))
     }
 
-    /// As long as a start would take now, which gets half of a core at most where twice the cores are wanted.
-    fn patience(&self, function: Id<Function>) -> Duration {
-        let cold = self.functions[function].cold.get().unwrap_or_default();
-        self.settings.wait_max.min(cold.saturating_mul(2))
+    /// As long as a start would take now: it gets no more of the cores than each of those that run or wait already.
+    fn patience(&self, row: &Pool) -> Duration {
+        let cold = self.functions[row.function].cold.get().unwrap_or_default();
+        let [at_once, cores] = [self.short_running.saturating_add(row.waiting.len()), self.settings.cores]
+            .map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+        let start = cold.saturating_mul(at_once).checked_div(cores).unwrap_or(cold);
+        self.settings.wait_max.min(start.max(cold.saturating_mul(2)))
     }
 
     pub(super) fn wait(&mut self, now: Timestamp, pool: PoolId, lease: Lease) {
         self.count(pool, lease);
-        let until = now.plus(self.patience(self.pools[pool].function));
+        let until = now.plus(self.patience(&self.pools[pool]));
         let row = &mut self.pools[pool];
         if row.waiting.is_empty() {
             self.alarms.insert((until, Alarm::Waiting(pool)));

@@ -10,6 +10,7 @@
 
 mod advise;
 mod caller;
+mod cpu;
 mod prepared;
 mod programs;
 mod progress;
@@ -40,6 +41,7 @@ use crate::telemetry::{Relay, Sent};
 use crate::template::Template;
 use crate::trace;
 use caller::Caller;
+use cpu::CpuMeter;
 use prepared::Preparing;
 use programs::Processes;
 use progress::Progress;
@@ -138,6 +140,7 @@ struct Instance {
     launch: Option<Launch>,
     /// Of its first init.
     progress: Progress,
+    cpu: CpuMeter,
     transport: Transport,
     orders: mpsc::Receiver<Order>,
     home: Box<dyn Home>,
@@ -212,6 +215,7 @@ pub async fn run(body: Body) -> Left {
         template,
         launch: Some(body.launch),
         progress: Progress::default(),
+        cpu: CpuMeter::default(),
         transport: Transport::new(body.api),
         orders: body.orders,
         home: body.home,

@@ -3,7 +3,7 @@
 use base::with_causes;
 use engine::dispatch::Freed;
 use sandbox::Image;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{INIT_FAILURE, Instance};
 use crate::environment::{Event, Who};
@@ -25,7 +25,9 @@ impl Instance {
                 self.is_ready = true;
                 // Asked when the invocation ended, if it began at all.
                 let bytes = self.environment.memory_peak_bytes().or_else(|| self.sandbox.memory_peak_bytes());
-                self.home.free(ask, Freed { wall: handed.elapsed(), bytes, is_spent: self.is_outdated });
+                let wall = handed.elapsed();
+                let cpu_millis = self.cpu.count(Instant::now(), wall, || self.sandbox.cpu_time());
+                self.home.free(ask, Freed { wall, cpu_millis, bytes, is_spent: self.is_outdated });
             }
             None if self.environment.is_ready() => self.ready(),
             // It broke while it was idle, and what is provisioned is to be ready: another one will be.

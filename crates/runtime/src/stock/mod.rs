@@ -236,7 +236,7 @@ impl Stock {
     pub fn spec(&self, name: String, limits: RoomLimits) -> Spec {
         // The Runtime API also where the runtime speaks frames: an extension within it may not.
         let listen = vec![self.api_port, RUNTIME_API_PORT];
-        Spec { name, mounts: Vec::new(), limits, network: self.network, listen }
+        Spec { name, mounts: Vec::new(), limits, network: self.network, listen, is_ahead: false }
     }
 
     /// An instance is being started.
@@ -412,7 +412,8 @@ impl Stock {
         let number = self.number();
         // Whoever is asked for goes first.
         let limits = RoomLimits { cpu: Cpu::Weight(AHEAD_CPU_MILLIS), ..RoomLimits::for_memory(PARK_MEMORY_BYTES) };
-        let mut spec = self.spec(format!("parked-{number}"), limits);
+        let what = if matches!(kind, Kind::Clone(_)) { "clone" } else { "parked" };
+        let mut spec = Spec { is_ahead: true, ..self.spec(format!("{what}-{number}"), limits) };
         let recipe = match kind {
             Kind::Room => return Ok(Parked { sandbox: self.isolation.start(spec).await?, runtime: None }),
             Kind::Runtime(recipe) => recipe,
@@ -431,7 +432,7 @@ impl Stock {
 
     async fn park_clone(&self, spec: Spec, template: &Arc<Template>) -> Result<(Parked, Duration), ParkError> {
         let limits = RoomLimits { cpu: spec.limits.cpu, ..template.limits.clone() };
-        let spec = Spec { mounts: template.mounts.clone(), limits, ..spec };
+        let spec = Spec { mounts: template.mounts.clone(), limits, is_ahead: true, ..spec };
         let began = Instant::now();
         let sandbox = self.isolation.start(spec).await?;
         let room = began.elapsed();

@@ -10,7 +10,7 @@
 //! and v2 freezes, which is the faster of the two.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::isolation::{Freezing, Usage};
+use crate::process::Kind;
 use crate::spec::{Cpu, Limits};
 
 const PREFIX: &str = "lamplight-";
@@ -149,7 +150,7 @@ impl Trees {
     }
 
     /// A group for one sandbox, with its limits.
-    pub fn group(&self, name: &str, limits: &Limits) -> io::Result<Group> {
+    pub fn group(&self, name: &str, limits: &Limits, kind: Kind) -> io::Result<Group> {
         let mut group = Group { places: Vec::with_capacity(self.places.len()) };
         for tree in &self.places {
             let path = tree.path.join(name);
@@ -159,7 +160,7 @@ impl Trees {
             }
             group.places.push(Place { version: tree.version, controllers: tree.controllers.clone(), path });
         }
-        if let Err(error) = group.set(limits, true) {
+        if let Err(error) = group.set(limits, kind, true) {
             group.remove();
             return Err(error);
         }
@@ -169,9 +170,7 @@ impl Trees {
     /// The group in which all of them are. With a limit of memory, what is too much ends one of them, and nobody else.
     pub fn of_all(&self, memory_bytes: Option<u64>) -> io::Result<Group> {
         let all = Group { places: self.places.clone() };
-        if let (Some(bytes), Some(place)) = (memory_bytes, all.place(Controller::Memory)) {
-            limit_memory(place, bytes)?;
-        }
+        memory_bytes.map_or(Ok(()), |bytes| all.limit_memory(bytes))?;
         Ok(all)
     }
 
@@ -187,6 +186,28 @@ impl Trees {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Group {
     places: Vec<Place>,
+}
+
+/// What the kernel counts of a group.
+#[derive(Debug, Clone, Copy)]
+pub enum Count {
+    Memory,
+    MemoryPeak,
+    CpuNanos,
+}
+
+/// Where a count is told.
+pub struct Source {
+    pub path: PathBuf,
+    key: &'static str,
+    factor: u64,
+}
+
+impl Source {
+    pub fn number(&self, text: &str) -> Option<u64> {
+        let number = text.lines().find_map(|line| line.strip_prefix(self.key)?.trim().parse::<u64>().ok())?;
+        number.checked_mul(self.factor)
+    }
 }
 
 /// How a child gets into its groups.
@@ -220,14 +241,16 @@ impl Group {
         self.places.iter().find(|place| place.controllers.contains(&controller))
     }
 
-    pub fn limit(&self, limits: &Limits) -> io::Result<()> {
-        self.set(limits, false)
+    pub fn limit(&self, limits: &Limits, kind: Kind) -> io::Result<()> {
+        self.set(limits, kind, false)
     }
 
-    fn set(&self, limits: &Limits, is_new: bool) -> io::Result<()> {
-        if let Some(place) = self.place(Controller::Memory) {
-            limit_memory(place, limits.memory_bytes)?;
-        }
+    pub fn limit_memory(&self, bytes: u64) -> io::Result<()> {
+        self.place(Controller::Memory).map_or(Ok(()), |place| limit_memory(place, bytes))
+    }
+
+    fn set(&self, limits: &Limits, kind: Kind, is_new: bool) -> io::Result<()> {
+        self.limit_memory(kind.memory_bytes(limits))?;
         if let Some(place) = self.place(Controller::Cpu) {
             limit_cpu(place, limits.cpu, is_new)?;
         }
@@ -248,37 +271,38 @@ impl Group {
     }
 
     pub fn usage(&self) -> Usage {
-        let mut usage = Usage { out_of_memory: self.out_of_memory(), ..Usage::default() };
-        if let Some(place) = self.place(Controller::Memory) {
-            let (now, peak) = match place.version {
-                Version::V1 => ("memory.usage_in_bytes", "memory.max_usage_in_bytes"),
-                Version::V2 => ("memory.current", "memory.peak"),
-            };
-            usage.memory_bytes = place.number(now);
-            usage.memory_peak_bytes = place.number(peak);
+        let count = |count| {
+            let source = self.source(count)?;
+            source.number(&fs::read_to_string(&source.path).ok()?)
+        };
+        Usage {
+            memory_bytes: count(Count::Memory),
+            memory_peak_bytes: count(Count::MemoryPeak),
+            cpu: count(Count::CpuNanos).map(Duration::from_nanos),
+            processes: self.place(Controller::Pids).and_then(|place| place.number("pids.current")),
+            out_of_memory: self.out_of_memory(),
         }
-        if let Some(place) = self.place(Controller::Cpuacct) {
-            usage.cpu = match place.version {
-                Version::V1 => place.number("cpuacct.usage").map(Duration::from_nanos),
-                Version::V2 => place.field("cpu.stat", "usage_usec ").map(Duration::from_micros),
-            };
-        }
-        usage.processes = self.place(Controller::Pids).and_then(|place| place.number("pids.current"));
-        usage
+    }
+
+    pub fn source(&self, count: Count) -> Option<Source> {
+        let controller = match count {
+            Count::Memory | Count::MemoryPeak => Controller::Memory,
+            Count::CpuNanos => Controller::Cpuacct,
+        };
+        let place = self.place(controller)?;
+        let (file, key, factor) = match (count, place.version) {
+            (Count::Memory, Version::V1) => ("memory.usage_in_bytes", "", 1),
+            (Count::Memory, Version::V2) => ("memory.current", "", 1),
+            (Count::MemoryPeak, Version::V1) => ("memory.max_usage_in_bytes", "", 1),
+            (Count::MemoryPeak, Version::V2) => ("memory.peak", "", 1),
+            (Count::CpuNanos, Version::V1) => ("cpuacct.usage", "", 1),
+            (Count::CpuNanos, Version::V2) => ("cpu.stat", "usage_usec ", 1_000),
+        };
+        Some(Source { path: place.path.join(file), key, factor })
     }
 
     pub fn held_bytes(&self) -> Option<u64> {
         self.place(Controller::Memory)?.held_bytes()
-    }
-
-    /// What says how much memory was held at most, open to be read again and again.
-    pub fn open_memory_peak(&self) -> Option<File> {
-        let place = self.place(Controller::Memory)?;
-        let name = match place.version {
-            Version::V1 => "memory.max_usage_in_bytes",
-            Version::V2 => "memory.peak",
-        };
-        File::open(place.path.join(name)).ok()
     }
 
     /// How often the kernel has killed here for memory.
@@ -586,7 +610,7 @@ mod tests {
         let group = Group { places: vec![place] };
         let mut limits = Limits::for_memory(128 * 1024 * 1024);
         limits.cpu = Cpu::Quota(72);
-        group.limit(&limits).unwrap();
+        group.limit(&limits, Kind::Bare).unwrap();
         let read = |file: &str| fs::read_to_string(path.join(file)).unwrap();
         assert_eq!(read("memory.max"), "134217728");
         assert_eq!(read("memory.swap.max"), "0");

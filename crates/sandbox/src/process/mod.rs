@@ -12,11 +12,14 @@ mod egress;
 mod enter;
 mod etc;
 mod forwarding;
+mod gauges;
+mod held;
 mod helpers;
 pub mod image;
 mod init;
 mod interface;
 mod landlock;
+mod lent;
 mod names;
 mod netlink;
 mod network;
@@ -117,6 +120,16 @@ impl Default for Settings {
 pub enum Kind {
     Confined,
     Bare,
+}
+
+impl Kind {
+    /// All that the kernel lets a sandbox hold: `/tmp` too, where that is memory (`held`).
+    fn memory_bytes(self, limits: &Limits) -> u64 {
+        match self {
+            Kind::Confined => limits.memory_bytes.saturating_add(limits.tmp_bytes),
+            Kind::Bare => limits.memory_bytes,
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -225,8 +238,7 @@ impl Processes {
             Some(folder) => places(&wanted, folder, &listeners).map_err(listen)?,
             None => Places::default(),
         };
-        let room =
-            ProcessRoom::open(token, started, self.kind, wanted.limits, places, gone, spawner, &*self.spawn).await?;
+        let room = ProcessRoom::open(token, started, self.kind, &wanted, places, gone, spawner, &*self.spawn).await?;
         log_steps(&wanted.name, took, born.saturating_duration_since(began), born.elapsed());
         Ok((Box::new(room), listeners))
     }
@@ -528,7 +540,7 @@ fn rlimits(limits: &Limits, kind: Kind, has_memory_group: bool) -> message::Rlim
     message::Rlimits {
         open_files: limits.open_files,
         processes: (kind == Kind::Confined).then_some(PROCESSES),
-        data_bytes: (!has_memory_group).then_some(limits.memory_bytes),
+        data_bytes: (!has_memory_group).then_some(kind.memory_bytes(limits)),
     }
 }
 

@@ -1,14 +1,14 @@
 //! One sandbox from the server's side: commands to its init, news from it, and the kernel's handles on the rest.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
+use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use base::{BoxFuture, Spawn};
 use parking_lot::Mutex;
@@ -23,11 +23,13 @@ use crate::isolation::{
 use crate::limits::{GRANT_NUMBER_MAX, GRANTS_MAX, MOUNTS_MAX, PROGRAMS_MAX};
 use crate::message::{self, Command, News, Number, Order};
 use crate::places::Places;
-use crate::process::cgroup::Group;
+use crate::process::cgroup::{Count, Group};
+use crate::process::gauges::Gauges;
+use crate::process::held::Held;
 use crate::process::image::IMAGE_AT;
 use crate::process::step::{Failure, Step};
 use crate::process::{Kind, Spawner, Started, is_mountable, next, rlimits, transmit};
-use crate::spec::{Grant, Limits, Mount, Program};
+use crate::spec::{Grant, Limits, Mount, Program, Spec};
 use crate::sys;
 
 pub struct ProcessRoom {
@@ -47,9 +49,8 @@ struct Inner {
     /// The init's pidfd.
     init: OwnedFd,
     group: Group,
-    /// Opened when it is first asked for: a server asks after each invocation, and opening it anew each time would cost
-    /// more than the rest of what the server does then.
-    memory_peak: OnceLock<Option<File>>,
+    gauges: Gauges,
+    held: Held,
     next: AtomicU64,
     waiting: Mutex<Waiting>,
 }
@@ -66,6 +67,8 @@ struct Waiting {
     outstanding: usize,
     /// Kills for memory that an exit has told of already.
     out_of_memory: u64,
+    /// Those by us.
+    killed: u64,
 }
 
 impl ProcessRoom {
@@ -75,7 +78,7 @@ impl ProcessRoom {
         token: u64,
         started: Started,
         kind: Kind,
-        limits: Limits,
+        spec: &Spec,
         places: Places,
         gone: watch::Receiver<Option<u64>>,
         spawner: Arc<Spawner>,
@@ -88,7 +91,8 @@ impl ProcessRoom {
             control,
             init,
             group,
-            memory_peak: OnceLock::new(),
+            gauges: Gauges::default(),
+            held: Held::default(),
             next: AtomicU64::new(1),
             waiting: Mutex::default(),
         };
@@ -101,7 +105,7 @@ impl ProcessRoom {
             inner,
             events,
             gone,
-            limits: Mutex::new(limits),
+            limits: Mutex::new(spec.limits.clone()),
             kind,
             places: Mutex::new(places),
             spawner,
@@ -114,6 +118,9 @@ impl ProcessRoom {
             Ok(_) => return Err(step(io::ErrorKind::UnexpectedEof.into())),
             Err(error) => return Err(step(error)),
         }
+        if !spec.is_ahead {
+            room.hold(&spec.limits);
+        }
         let (inner, gone) = (Arc::clone(&room.inner), room.gone.clone());
         spawn.spawn("sandbox", Box::pin(listen(inner, tell, gone)));
         Ok(room)
@@ -122,8 +129,15 @@ impl ProcessRoom {
 
 /// Passes on what the init says until it is gone, and then that everything is.
 async fn listen(inner: Arc<Inner>, tell: mpsc::Sender<Event>, mut gone: watch::Receiver<Option<u64>>) {
-    while let Ok(Some((news, fds))) = next::<News>(&inner.control).await {
-        inner.take(news, fds, &tell);
+    loop {
+        tokio::select! {
+            news = next::<News>(&inner.control) => {
+                let Ok(Some((news, fds))) = news else { break };
+                inner.held.has_changed();
+                inner.take(news, fds, &tell);
+            }
+            () = inner.held.due() => inner.hold(),
+        }
     }
     // Whatever the init said last, nobody may live on after this.
     inner.kill();
@@ -136,6 +150,7 @@ async fn listen(inner: Arc<Inner>, tell: mpsc::Sender<Event>, mut gone: watch::R
         waiting.sockets.clear();
         std::mem::take(&mut waiting.running)
     };
+    let out_of_memory = out_of_memory.saturating_add(inner.waiting.lock().killed);
     let exit = Exit { status: Status::Signal(libc::SIGKILL), out_of_memory: inner.is_news(out_of_memory) };
     for process in running {
         let _ = tell.try_send(Event::Exited { process, exit });
@@ -179,7 +194,7 @@ impl Inner {
             News::Exited { process, code, signal } => {
                 let status = signal.map_or(Status::Code(code.unwrap_or(0)), Status::Signal);
                 let process = ProcessId(process);
-                let out_of_memory = self.is_news(self.group.out_of_memory().unwrap_or(0));
+                let out_of_memory = self.is_news(self.out_of_memory().unwrap_or(0));
                 // An init that tells more than it was asked to start is not believed.
                 if self.waiting.lock().running.remove(&process) {
                     let _ = tell.try_send(Event::Exited { process, exit: Exit { status, out_of_memory } });
@@ -214,6 +229,40 @@ impl Inner {
     fn is_news(&self, count: u64) -> bool {
         let mut waiting = self.waiting.lock();
         std::mem::replace(&mut waiting.out_of_memory, count) < count
+    }
+
+    fn freeze(&self, frozen: bool) -> io::Result<Freezing> {
+        let freezing = self.group.freeze(frozen)?;
+        self.held.stands_still(frozen);
+        Ok(freezing)
+    }
+
+    /// Kills its programs if they hold too much, and says why when their exits are told.
+    fn hold(&self) {
+        if !self.held.look(&self.group, &self.gauges, || self.tmp()) {
+            return;
+        }
+        let running = {
+            let mut waiting = self.waiting.lock();
+            waiting.killed = waiting.killed.saturating_add(1);
+            waiting.running.clone()
+        };
+        for ProcessId(process) in running {
+            // A full socket is emptied soon, and this is looked at again.
+            let _ = message::send(&self.control, &Command::Signal { process, signal: libc::SIGKILL }, &[]);
+        }
+    }
+
+    /// How often somebody was killed here for memory, by the kernel or by us.
+    fn out_of_memory(&self) -> Option<u64> {
+        Some(self.group.out_of_memory()?.saturating_add(self.waiting.lock().killed))
+    }
+
+    /// Where the server finds its `/tmp`.
+    fn tmp(&self) -> Option<PathBuf> {
+        let about = fs::read_to_string(format!("/proc/self/fdinfo/{}", self.init.as_raw_fd())).ok()?;
+        let pid: u32 = about.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())?;
+        Some(PathBuf::from(format!("/proc/{pid}/root/tmp")))
     }
 
     /// The kernel kills the whole pid namespace with its init; frozen tasks of v1 die when they thaw.
@@ -271,6 +320,13 @@ impl ProcessRoom {
             }
         }
         program
+    }
+
+    /// Without walls `/tmp` is a folder of the host's, and there is nothing to tell apart.
+    fn hold(&self, limits: &Limits) {
+        if self.kind == Kind::Confined {
+            self.inner.held.to(limits);
+        }
     }
 
     /// A program; if it is to become an image, it stops before its first instruction.
@@ -391,7 +447,7 @@ impl Room for ProcessRoom {
             let (request, answer) = self.inner.question(|waiting| &mut waiting.clears)?;
             transmit(&self.inner.control, &Command::Clear { request }, &[]).await?;
             // Who is frozen cannot die.
-            self.inner.group.freeze(false)?;
+            self.inner.freeze(false)?;
             answer.await.map_err(gone)
         })
     }
@@ -421,29 +477,30 @@ impl Room for ProcessRoom {
     }
 
     fn limit(&self, limits: Limits) -> io::Result<()> {
-        self.inner.group.limit(&limits)?;
+        self.inner.group.limit(&limits, self.kind)?;
+        self.hold(&limits);
         *self.limits.lock() = limits;
         Ok(())
     }
 
     fn freeze(&self) -> io::Result<Freezing> {
-        self.inner.group.freeze(true)
+        self.inner.freeze(true)
     }
 
     fn thaw(&self) -> io::Result<()> {
-        self.inner.group.freeze(false).map(|_| ())
+        self.inner.freeze(false).map(|_| ())
     }
 
     fn usage(&self) -> io::Result<Usage> {
-        Ok(self.inner.group.usage())
+        Ok(Usage { out_of_memory: self.inner.out_of_memory(), ..self.inner.group.usage() })
     }
 
     fn memory_peak_bytes(&self) -> Option<u64> {
-        let file = self.inner.memory_peak.get_or_init(|| self.inner.group.open_memory_peak()).as_ref()?;
-        // A number of 64 bits and the end of its line are shorter.
-        let mut text = [0; 24];
-        let count = file.read_at(&mut text, 0).ok()?;
-        std::str::from_utf8(text.get(..count)?).ok()?.trim().parse().ok()
+        self.inner.gauges.read(&self.inner.group, Count::MemoryPeak)
+    }
+
+    fn cpu_time(&self) -> Option<Duration> {
+        self.inner.gauges.read(&self.inner.group, Count::CpuNanos).map(Duration::from_nanos)
     }
 
     fn held_bytes(&self) -> Option<u64> {

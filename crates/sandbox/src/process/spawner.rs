@@ -17,11 +17,11 @@ use rustix::net::RecvFlags;
 use rustix::process::{DumpableBehavior, Gid, Pid, Resource, Rlimit, Signal, Uid, WaitOptions};
 use rustix::thread::{CapabilitySet, UnshareFlags};
 
-use crate::features::{EGRESS, Features};
+use crate::features::Features;
 use crate::limits::IMAGE_SECONDS_MAX;
 use crate::message::{self, Order, Report, Took};
 use crate::process::bare::{self, Bare};
-use crate::process::cgroup::{Controller, Group, Trees};
+use crate::process::cgroup::{Group, Trees};
 use crate::process::enter::{self, write_proc};
 use crate::process::helpers::{Asked, Help, Helpers, no_image};
 use crate::process::image::Whom;
@@ -29,7 +29,7 @@ use crate::process::init::{self, Entry};
 use crate::process::network::{Networks, Outside};
 use crate::process::step::{Failure, Laps, Step};
 use crate::process::template::{Template, attach, clone_tree, seal};
-use crate::process::{Kind, Settings, nft};
+use crate::process::{Kind, Settings, lent};
 use crate::spec::{Mount, Spec};
 use crate::sys::{self, Alone};
 
@@ -83,7 +83,7 @@ fn begin(socket: &OwnedFd) -> Result<(Spawner, Features), Failure> {
     let all = trees.of_all(settings.memory_bytes).step("limit the memory of all sandboxes")?;
     let (house, features) = match kind {
         Kind::Confined => confined(&alone, is_root, &trees, &settings)?,
-        Kind::Bare => (House::Bare(Bare::begin()?), features_of_bare(is_root, &trees)),
+        Kind::Bare => (House::Bare(Bare::begin()?), lent::of_bare(is_root, &trees)),
     };
     let children = sys::signal_fd(libc::SIGCHLD).step("listen for exits")?;
     let socket = socket.try_clone().step("keep the socket")?;
@@ -119,7 +119,7 @@ fn confined(alone: &Alone, is_root: bool, trees: &Trees, settings: &Settings) ->
     };
     let template = Template::build(alone, is_root)?;
     let landlock = sys::landlock_abi();
-    let features = features(is_root, trees, landlock.as_ref().err(), networks.no_egress());
+    let features = lent::of_confined(is_root, trees, landlock.as_ref().err(), networks.no_egress());
     Ok((House::Confined { networks, template, wants_landlock: landlock.is_ok() }, features))
 }
 
@@ -159,56 +159,6 @@ fn own_user_namespace(alone: &Alone) -> Result<(), Failure> {
     sys::unshare(alone, UnshareFlags::NEWNS).step("make a mount namespace")
 }
 
-/// What control groups do, with walls and without.
-fn features_of_groups(is_root: bool, trees: &Trees) -> Features {
-    let mut features = Features { is_root, list: Vec::new() };
-    let delegate = "run lamp as root, or as a service whose cgroup is delegated (systemd: Delegate=yes)";
-    let missing = |controller| {
-        let found = trees.missing.iter().find(|(missing, _)| *missing == controller);
-        found.map(|(_, why)| why.clone())
-    };
-    features.add("memory limit", missing(Controller::Memory), delegate);
-    features.add("CPU share", missing(Controller::Cpu), delegate);
-    features.add("process limit", missing(Controller::Pids), delegate);
-    features.add("freezing", missing(Controller::Freezer), delegate);
-    features
-}
-
-fn features_of_bare(is_root: bool, trees: &Trees) -> Features {
-    let mut features = features_of_groups(is_root, trees);
-    let off = Some("the operator has turned it off".to_owned());
-    features.add("isolation", off, "start lamp without --isolation none");
-    features.add(EGRESS, None, "");
-    features
-}
-
-fn features(is_root: bool, trees: &Trees, no_landlock: Option<&io::Error>, no_egress: Option<&str>) -> Features {
-    let mut features = features_of_groups(is_root, trees);
-    let not_root = (!is_root).then(|| "lamp does not run as root".to_owned());
-    features.add("uid for each sandbox", not_root, "run lamp as root, if functions do not trust each other");
-    let no_landlock = no_landlock.map(|error| format!("the kernel refuses: {error}"));
-    features.add("landlock", no_landlock, "boot a kernel with CONFIG_SECURITY_LANDLOCK and landlock in its lsm= list");
-    let remedy = if is_root {
-        "a kernel with nftables, and leave to forward packets (or `sysctl -w net.ipv4.ip_forward=1`)"
-    } else {
-        "install pasta (in Debian the package passt) on a kernel with nftables, and let users open /dev/net/tun; or run \
-         lamp as root"
-    };
-    features.add(EGRESS, no_egress.map(str::to_owned), remedy);
-    // The spawner is in the network whose packets these are.
-    if no_egress.is_none() {
-        let chains = nft::chains_that_drop().unwrap_or_default();
-        let dropped = (!chains.is_empty()).then(|| {
-            let chains = chains.join(", ");
-            format!("this host's firewall drops forwarded packets that none of its rules accepts: chain {chains}")
-        });
-        let remedy =
-            "if functions do not reach the internet: iptables -I FORWARD -i 'lmp+' -j ACCEPT, and the same with -o";
-        features.add("forwarding", dropped, remedy);
-    }
-    features
-}
-
 struct Spawner {
     alone: Alone,
     socket: OwnedFd,
@@ -239,6 +189,13 @@ enum House {
 }
 
 impl House {
+    fn kind(&self) -> Kind {
+        match self {
+            House::Confined { .. } => Kind::Confined,
+            House::Bare(_) => Kind::Bare,
+        }
+    }
+
     fn networks(&self) -> Option<&Networks> {
         match self {
             House::Confined { networks, .. } => Some(networks),
@@ -369,7 +326,7 @@ impl Spawner {
         crate::process::step::fault::plan(self.settings.fault, token, self.server);
         let mut laps = Laps::begin();
         let slot = (0..).find(|slot| !self.slots.contains(slot)).unwrap_or(u32::MAX);
-        let group = self.trees.group(&format!("{}-{slot}", spec.name), &spec.limits);
+        let group = self.trees.group(&format!("{}-{slot}", spec.name), &spec.limits, self.house.kind());
         let group = group.map_err(Failure::of("make control groups"))?;
         let groups = laps.lap();
         let prepared = self.prepare(spec, group.clone(), slot, &mut laps);
