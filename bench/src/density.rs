@@ -23,6 +23,8 @@ use crate::server::{private_mb, rss_mb};
 const INSTANCES: usize = 5;
 /// Until what can be prepared is, and until what is idle stands still.
 const SETTLED: Duration = Duration::from_millis(1500);
+const LOOK_EACH: Duration = Duration::from_millis(250);
+const LOOKS_MAX: usize = 40;
 /// Functions that are never called.
 const UNCALLED: [usize; 2] = [1_000, 10_000];
 
@@ -72,9 +74,7 @@ fn instances(functions: &[Function]) -> Result<()> {
             answer.check().with_context(|| format!("invoke {}", function.name))?;
         }
         std::thread::sleep(SETTLED);
-        // One that was held ready before may be an instance now.
-        let mut idle = others(&lamp, &instances)?;
-        idle.retain(|sandbox| sandbox.is_instance);
+        let idle = idle(&lamp, &instances)?;
         if idle.len() != INSTANCES {
             bail!(
                 "look at {INSTANCES} instances of {}: {} are seen; does this program run as root?",
@@ -96,6 +96,20 @@ fn instances(functions: &[Function]) -> Result<()> {
         instances.extend(pids(&idle));
     }
     Ok(())
+}
+
+/// Instances but for those that are known. One that was held ready before may be an instance now; and where a template is being
+/// made, it looks like one for a while.
+fn idle(lamp: &Peer, known: &[u32]) -> Result<Vec<Sandbox>> {
+    for _ in 0..LOOKS_MAX {
+        let mut idle = others(lamp, known)?;
+        idle.retain(|sandbox| sandbox.is_instance);
+        if idle.len() <= INSTANCES {
+            return Ok(idle);
+        }
+        std::thread::sleep(LOOK_EACH);
+    }
+    bail!("wait for templates to be made: they still are")
 }
 
 fn pids(sandboxes: &[Sandbox]) -> Vec<u32> {

@@ -206,7 +206,7 @@ impl<'a> Host<'a> {
                 let Some(found) = self.instances.get_mut(&instance) else { return };
                 found.is_busy = false;
                 self.idle_bytes += found.bytes;
-                let freed = Freed { wall, cpu_millis: None, bytes: Some(found.bytes), is_spent: false };
+                let freed = Freed { wall, cpu: None, bytes: Some(found.bytes), is_spent: false };
                 self.step(Event::Free { instance, ask, freed });
             }
             Later::Gone(instance) => {

@@ -205,7 +205,7 @@ impl Dispatch {
             return;
         }
         let pool = self.instances[instance].pool;
-        self.learn_time(pool, freed);
+        self.learn_time(now, pool, freed);
         if let Some(bytes) = freed.bytes {
             self.peaked(instance, bytes);
         }

@@ -132,13 +132,21 @@ pub enum Event {
     Tick,
 }
 
+/// Of the time that an instance's invocations took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CpuShare {
+    pub thousandths: u32,
+    /// It is of those since then: that long ago.
+    pub over: Duration,
+}
+
 /// What is known of an invocation that is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Freed {
     /// From hand-over to end.
     pub wall: Duration,
-    /// The thousandths of its time that one like it has a processor, if that was measured.
-    pub cpu_millis: Option<u32>,
+    /// What those of its instance have of a processor, if that was measured.
+    pub cpu: Option<CpuShare>,
     /// The most that the instance has held at once, if it was measured: what another one may need.
     pub bytes: Option<u64>,
     /// It is of no more use.

@@ -281,8 +281,7 @@ impl Model {
                 let seen = self.instances.get_mut(&instance).unwrap();
                 seen.leases.remove(&ask);
                 (seen.is_ready, seen.starts_until) = (true, None);
-                let freed =
-                    Freed { wall: Duration::from_millis(wall), cpu_millis: None, bytes: Some(wall << 26), is_spent };
+                let freed = Freed { wall: Duration::from_millis(wall), cpu: None, bytes: Some(wall << 26), is_spent };
                 self.event(Event::Free { instance, ask, freed });
             }
             Step::Ended { instance, failed } if !ids.is_empty() => {

@@ -71,6 +71,8 @@ pub struct Pool {
     pub alive: usize,
     /// Slots that are lent.
     pub busy: usize,
+    /// When more than keep the cores at work ran last.
+    pub crowded: Option<Timestamp>,
     /// On-demand instances with a free slot, the last used at the end.
     pub open: VecDeque<InstanceId>,
     /// Provisioned ones.
@@ -171,6 +173,7 @@ impl Dispatch {
             instances: 0,
             alive: 0,
             busy: 0,
+            crowded: None,
             open: VecDeque::new(),
             open_provisioned: VecDeque::new(),
             waiting: VecDeque::new(),

@@ -122,7 +122,7 @@ impl Host {
                 Later::Free(instance, ask) => {
                     let bytes = self.held[&instance];
                     let freed =
-                        Freed { wall: Duration::from_millis(1), cpu_millis: None, bytes: Some(bytes), is_spent: false };
+                        Freed { wall: Duration::from_millis(1), cpu: None, bytes: Some(bytes), is_spent: false };
                     self.event(Event::Ready { instance });
                     self.event(Event::Free { instance, ask, freed });
                     self.event(Event::Weighed { instance, bytes });

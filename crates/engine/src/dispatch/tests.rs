@@ -75,8 +75,9 @@ impl Bench {
             "free" | "spent" => {
                 let wall = Duration::from_millis(words.get(3).map_or(100, |wall| wall.parse().unwrap()));
                 let bytes = words.get(4).map(|mib| mib.parse::<u64>().unwrap() * MIB);
-                let cpu_millis = words.get(5).map(|millis| millis.parse().unwrap());
-                let freed = Freed { wall, cpu_millis, bytes, is_spent: words[0] == "spent" };
+                let thousandths = words.get(5).map(|count| count.parse().unwrap());
+                let cpu = thousandths.map(|thousandths| CpuShare { thousandths, over: Duration::from_millis(50) });
+                let freed = Freed { wall, cpu, bytes, is_spent: words[0] == "spent" };
                 Event::Free { instance: self.instances[&number(1)], ask: AskId(number(2)), freed }
             }
             "ended" => {
@@ -506,7 +507,10 @@ fn short_invocations_wait_for_each_other() {
     check(settings(), &format!("{prelude}\n{turns}"));
     // It slept.
     for (cpu, expected) in [(100, ""), (20, " -> lend 1 to 7")] {
-        check(settings(), &format!("{prelude}\nfree 2 5 10 1 {cpu}\nask 6 f -> lend 2 to 6\nask 7 f{expected}"));
+        check(
+            settings(),
+            &format!("{prelude}\nafter 60\nfree 2 5 10 1 {cpu}\nask 6 f -> lend 2 to 6\nask 7 f{expected}"),
+        );
     }
     check(settings(), &format!("{prelude}\nask 6 f\nfree 3 4 900 -> lend 3 to 6\nask 7 f -> lend 1 to 7"));
 }

@@ -34,19 +34,24 @@ impl Dispatch {
     }
 
     /// Learns from an invocation that ended just now.
-    pub(super) fn learn_time(&mut self, pool: PoolId, freed: Freed) {
-        let at_once = self.pools[pool].busy.saturating_add(1);
-        let is_crowd = self.are_cores_full && at_once > self.settings.cores;
-        let function = &mut self.functions[self.pools[pool].function];
-        let shared = |wall: Duration| {
-            let [at_once, cores] = [at_once, self.settings.cores].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
-            wall.saturating_mul(cores).checked_div(at_once).unwrap_or(wall)
-        };
-        function.own_time.add(if is_crowd { shared(freed.wall) } else { freed.wall });
-        // Of few at once, hardly anybody has to wait for the CPU so long.
-        if let Some(millis) = freed.cpu_millis.filter(|_| at_once <= self.settings.cores.saturating_mul(2)) {
-            function.waits = millis < COMPUTES_FROM;
+    pub(super) fn learn_time(&mut self, now: Timestamp, pool: PoolId, freed: Freed) {
+        let cores = self.settings.cores;
+        let row = &mut self.pools[pool];
+        let at_once = row.busy.saturating_add(1);
+        if at_once > cores.saturating_mul(2) {
+            row.crowded = Some(now);
         }
+        // Among many, hardly anybody has a processor for long, whatever it does.
+        let calm = row.crowded.map(|crowded| now.since(crowded));
+        let share = freed.cpu.filter(|share| calm.is_none_or(|calm| calm > share.over));
+        let function = &mut self.functions[row.function];
+        if let Some(share) = share {
+            function.waits = share.thousandths < COMPUTES_FROM;
+        }
+        let is_shared = self.are_cores_full && at_once > cores;
+        let [at_once, cores] = [at_once, cores].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+        let own = freed.wall.saturating_mul(cores).checked_div(at_once).filter(|_| is_shared);
+        function.own_time.add(own.unwrap_or(freed.wall));
     }
 
     /// Whether an ask does better to wait.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use engine::dispatch::CpuShare;
 use tokio::time::Instant;
 
 use crate::limits::CPU_LOOKED_AT_EVERY;
@@ -15,18 +16,19 @@ pub struct CpuMeter {
 }
 
 impl CpuMeter {
-    /// An invocation is over. If it is time to look, and `used` tells: so many thousandths of the time of those since the
-    /// last look were on a processor.
-    pub fn count(&mut self, now: Instant, wall: Duration, used: impl FnOnce() -> Option<Duration>) -> Option<u32> {
+    /// An invocation is over. If it is time to look, and `used` tells: what those since the last look had.
+    pub fn count(&mut self, now: Instant, wall: Duration, used: impl FnOnce() -> Option<Duration>) -> Option<CpuShare> {
         self.wall = self.wall.saturating_add(wall);
         if self.last.is_some_and(|(then, _)| now.saturating_duration_since(then) < CPU_LOOKED_AT_EVERY) {
             return None;
         }
         let used = used()?;
         let wall = std::mem::take(&mut self.wall);
-        let (_, before) = self.last.replace((now, used))?;
-        let millis = used.saturating_sub(before).as_nanos().saturating_mul(1_000).checked_div(wall.as_nanos())?;
-        u32::try_from(millis).ok()
+        let (then, before) = self.last.replace((now, used))?;
+        let thousandths = used.saturating_sub(before).as_nanos().saturating_mul(1_000).checked_div(wall.as_nanos())?;
+        // The first of them may have begun before, and lasted.
+        let over = now.saturating_duration_since(then).max(wall);
+        Some(CpuShare { thousandths: u32::try_from(thousandths).ok()?, over })
     }
 }
 
@@ -46,8 +48,9 @@ mod tests {
         assert_eq!(over(0, Some(90_000)), None, "the first had all of init");
         assert_eq!(over(10, Some(0)), None, "nobody looks");
         assert_eq!(over(20, Some(0)), None);
-        assert_eq!(over(60, Some(93_000)), Some(100));
+        let share = |thousandths, millis| Some(CpuShare { thousandths, over: Duration::from_millis(millis) });
+        assert_eq!(over(60, Some(93_000)), share(100, 60));
         assert_eq!(over(120, None), None, "the host does not tell");
-        assert_eq!(over(121, Some(97_000)), Some(200));
+        assert_eq!(over(121, Some(97_000)), share(200, 61));
     }
 }

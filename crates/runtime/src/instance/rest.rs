@@ -26,8 +26,8 @@ impl Instance {
                 // Asked when the invocation ended, if it began at all.
                 let bytes = self.environment.memory_peak_bytes().or_else(|| self.sandbox.memory_peak_bytes());
                 let wall = handed.elapsed();
-                let cpu_millis = self.cpu.count(Instant::now(), wall, || self.sandbox.cpu_time());
-                self.home.free(ask, Freed { wall, cpu_millis, bytes, is_spent: self.is_outdated });
+                let cpu = self.cpu.count(Instant::now(), wall, || self.sandbox.cpu_time());
+                self.home.free(ask, Freed { wall, cpu, bytes, is_spent: self.is_outdated });
             }
             None if self.environment.is_ready() => self.ready(),
             // It broke while it was idle, and what is provisioned is to be ready: another one will be.
