@@ -114,7 +114,7 @@ pub const PARK_MEMORY_BYTES: u64 = 1024 * 1024 * 1024;
 pub const MEMORY_TOLD_EVERY: Duration = Duration::from_secs(1);
 pub const MEMORY_TOLD_EVERY_IN_HASTE: Duration = Duration::from_millis(100);
 
-/// How often it is looked at what an instance takes of a processor: a call of the kernel.
+/// After how much time of invocations it is looked at what an instance has had of a processor: a call of the kernel.
 pub const CPU_LOOKED_AT_EVERY: Duration = Duration::from_millis(50);
 
 /// How often it is looked at whether cores have anything left, while somebody asks; and what is too long ago to compare with.

@@ -13,7 +13,7 @@ impl Estimate {
         self.add_count(u64::try_from(sample.as_micros()).unwrap_or(u64::MAX));
     }
 
-    fn add_count(&mut self, sample: u64) {
+    pub fn add_count(&mut self, sample: u64) {
         self.0 = Some(match self.0 {
             Some(mean) if sample >= mean => mean.saturating_add(sample.saturating_sub(mean).div_ceil(WEIGHT)),
             _ => self.lower(sample),

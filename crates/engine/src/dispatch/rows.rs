@@ -38,9 +38,9 @@ pub struct Function {
     pub requests: Bucket,
     pub growth: Bucket,
     pub arrivals: Arrivals,
-    /// What an invocation takes by itself, and whether it waits for something most of that time.
+    /// What an invocation takes by itself, and for how many thousandths of that it has a processor.
     pub own_time: Estimate,
-    pub waits: bool,
+    pub share: Estimate,
     pub cold: Estimate,
     pub bytes: Estimate,
     /// When it was last taken to hold less, since none of it had fitted.
@@ -217,7 +217,7 @@ impl Dispatch {
             growth: Bucket::default(),
             arrivals: Arrivals::default(),
             own_time: Estimate::default(),
-            waits: false,
+            share: Estimate::default(),
             cold: Estimate::default(),
             bytes: Estimate::default(),
             faded: None,

@@ -19,7 +19,7 @@ use super::{Alarm, Command, Dispatch, Freed, InstanceId, PoolId, Reason};
 
 /// An invocation that has a processor for fewer thousandths of its time waits for something else. One that computes has to
 /// share, and has it for a tenth: with others of its kind, other functions, and the server that hands it its events.
-const COMPUTES_FROM: u32 = 40;
+const COMPUTES_FROM: u64 = 40;
 
 pub struct Waiter {
     lease: Lease,
@@ -30,7 +30,8 @@ impl Dispatch {
     /// Whether an invocation takes little of a processor, and nothing else.
     pub(super) fn is_short(&self, function: Id<Function>) -> bool {
         let row = &self.functions[function];
-        !row.waits && row.own_time.get().is_some_and(|time| time <= self.settings.short_max)
+        let computes = row.share.count().is_none_or(|thousandths| thousandths >= COMPUTES_FROM);
+        computes && row.own_time.get().is_some_and(|time| time <= self.settings.short_max)
     }
 
     /// Learns from an invocation that ended just now.
@@ -46,7 +47,7 @@ impl Dispatch {
         let share = freed.cpu.filter(|share| calm.is_none_or(|calm| calm > share.over));
         let function = &mut self.functions[row.function];
         if let Some(share) = share {
-            function.waits = share.thousandths < COMPUTES_FROM;
+            function.share.add_count(share.thousandths.into());
         }
         let is_shared = self.are_cores_full && at_once > cores;
         let [at_once, cores] = [at_once, cores].map(|count| u32::try_from(count).unwrap_or(u32::MAX));

@@ -19,16 +19,15 @@ impl CpuMeter {
     /// An invocation is over. If it is time to look, and `used` tells: what those since the last look had.
     pub fn count(&mut self, now: Instant, wall: Duration, used: impl FnOnce() -> Option<Duration>) -> Option<CpuShare> {
         self.wall = self.wall.saturating_add(wall);
-        if self.last.is_some_and(|(then, _)| now.saturating_duration_since(then) < CPU_LOOKED_AT_EVERY) {
+        // Of a few short ones, how long they took to wake up would say more than what they do.
+        if self.last.is_some() && self.wall < CPU_LOOKED_AT_EVERY {
             return None;
         }
         let used = used()?;
         let wall = std::mem::take(&mut self.wall);
         let (then, before) = self.last.replace((now, used))?;
         let thousandths = used.saturating_sub(before).as_nanos().saturating_mul(1_000).checked_div(wall.as_nanos())?;
-        // The first of them may have begun before, and lasted.
-        let over = now.saturating_duration_since(then).max(wall);
-        Some(CpuShare { thousandths: u32::try_from(thousandths).ok()?, over })
+        Some(CpuShare { thousandths: u32::try_from(thousandths).ok()?, over: now.saturating_duration_since(then) })
     }
 }
 
@@ -41,16 +40,18 @@ mod tests {
         let began = Instant::now();
         let mut meter = CpuMeter::default();
         let mut over = |at, used_micros: Option<u64>| {
-            meter.count(began + Duration::from_millis(at), Duration::from_millis(10), || {
+            meter.count(began + Duration::from_millis(at), Duration::from_millis(20), || {
                 used_micros.map(Duration::from_micros)
             })
         };
-        assert_eq!(over(0, Some(90_000)), None, "the first had all of init");
-        assert_eq!(over(10, Some(0)), None, "nobody looks");
-        assert_eq!(over(20, Some(0)), None);
         let share = |thousandths, millis| Some(CpuShare { thousandths, over: Duration::from_millis(millis) });
-        assert_eq!(over(60, Some(93_000)), share(100, 60));
-        assert_eq!(over(120, None), None, "the host does not tell");
-        assert_eq!(over(121, Some(97_000)), share(200, 61));
+        assert_eq!(over(0, Some(90_000)), None, "the first had all of init");
+        assert_eq!(over(100, Some(0)), None, "too little to judge by");
+        assert_eq!(over(200, Some(0)), None);
+        assert_eq!(over(260, Some(96_000)), share(100, 260));
+        assert_eq!(over(280, None), None);
+        assert_eq!(over(300, None), None);
+        assert_eq!(over(320, None), None, "the host does not tell");
+        assert_eq!(over(360, Some(112_000)), share(200, 100));
     }
 }
