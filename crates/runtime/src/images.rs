@@ -102,16 +102,19 @@ impl Images {
 
     /// An instance could not begin with its image.
     pub fn failed(&self, owner: &Owner, error: &ParkError) {
-        tracing::warn!(
-            "failed to begin with the image of a runtime that waits; starting runtimes instead for now: failed to {}",
-            with_causes(error)
-        );
-        self.do_without(owner);
+        // Of many at once the first says so.
+        if self.do_without(owner) {
+            tracing::warn!(
+                "failed to begin with the image of a runtime that waits; starting runtimes instead for now: failed to {}",
+                with_causes(error)
+            );
+        }
     }
 
-    fn do_without(&self, owner: &Owner) {
+    /// Whether there was one.
+    fn do_without(&self, owner: &Owner) -> bool {
         let gone = self.table.lock().books.do_without(owner, Instant::now());
-        drop(gone);
+        gone.is_some()
     }
 
     fn keep(&self, owner: &Owner, image: Image) {
@@ -199,7 +202,7 @@ async fn grant(inner: &Inner, owner: &Owner) {
             );
             match error {
                 TakeError::Image(error) if error.is_unsupported() => inner.images.close(),
-                _ => inner.images.do_without(owner),
+                _ => _ = inner.images.do_without(owner),
             }
         }
     }

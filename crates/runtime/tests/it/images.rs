@@ -1,6 +1,9 @@
 //! Instances that begin with the image of a runtime that waited: whose they are, and that no function can tell.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use base::ports::FunctionSpec;
@@ -151,5 +154,64 @@ def handler(event, context):
             expected.as_object().unwrap().iter().filter(|(name, _)| !matches!(name.as_str(), "place" | "programs"));
         let different: Vec<_> = same.filter(|(name, value)| found[name.as_str()] != **value).collect();
         assert!(different.is_empty(), "{different:?}: {found}");
+    }
+}
+
+/// What has such names of a folder, and all below.
+fn copy(from: &Path, to: &Path, is_wanted: &dyn Fn(&str) -> bool) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        let (kind, name) = (entry.file_type().unwrap(), entry.file_name().into_string().unwrap());
+        let (from, to) = (entry.path(), to.join(&name));
+        if !is_wanted(&name) || matches!(name.as_str(), "site-packages" | "test" | "__pycache__") {
+            continue;
+        }
+        if kind.is_dir() {
+            copy(&from, &to, &|_| true);
+        } else if kind.is_symlink() {
+            symlink(fs::read_link(&from).unwrap(), &to).unwrap();
+        } else if fs::hard_link(&from, &to).is_err() {
+            fs::copy(&from, &to).unwrap();
+        }
+    }
+}
+
+/// Puts another file with the same content in the place of each program and library.
+fn replace_programs(folder: &Path) {
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let (kind, path) = (entry.file_type().unwrap(), entry.path());
+        let is_program = path.to_string_lossy().contains(".so") || folder.ends_with("bin");
+        if kind.is_dir() {
+            replace_programs(&path);
+        } else if kind.is_file() && is_program {
+            fs::copy(&path, path.with_extension("new")).unwrap();
+            fs::rename(path.with_extension("new"), &path).unwrap();
+        }
+    }
+}
+
+/// The interpreter is replaced: what an image has mapped of it is not there any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_cannot_begin_as_a_copy_starts_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let (cache, sdks, own) = (dir.path().join("cache"), dir.path().join("sdks"), dir.path().join("own"));
+    let offer = runtime::survey(&runtime::Settings::new(cache, sdks), &["python3.13"]).pop().unwrap();
+    let runtime::Serving::By { interpreter, .. } = offer.serving else { panic!("{offer:?}") };
+    // No more of a folder that others share, such as /usr.
+    for part in ["bin", "lib"] {
+        copy(&interpreter.prefix.join(part), &own.join(part), &|name| name.contains("python3"));
+    }
+    let bed = Bed::with(|settings| {
+        (settings.parked_per_kind, settings.parked_max) = (1, 1);
+        settings.interpreters.insert("python3.13".to_owned(), own.clone());
+    });
+    let bed = bed.await;
+    let function = function(&bed, "one", 0).await;
+    copies(&bed, &function, "{}").await;
+    replace_programs(&own);
+    for _ in 0..2 {
+        let found = at_once(&bed, &function, "{}", None).await;
+        assert_eq!(places(&found).len(), AT_ONCE, "{found:?}");
     }
 }
