@@ -1,5 +1,5 @@
 //! Images of runtimes that wait for their function: what a start begins with where nothing is parked, instead of an
-//! interpreter's own start. A burst empties what is parked in no time; becoming a copy takes a tenth of what a start does.
+//! interpreter's own start. A burst empties what is parked in no time; becoming a copy takes a third of what a start does.
 //!
 //! Nothing of any function is in such an image, only the interpreter and our bootstrap, booted for that and nothing else.
 //! Its copies have the layout of their memory in common and the seed of hashes, so each account in a region has its own, and a
