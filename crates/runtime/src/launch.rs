@@ -22,7 +22,7 @@ use crate::http::{Api, Credentials, Identity};
 use crate::instance::{self, Body, Home, Left, Order, Start};
 use crate::languages::{Advice, Family, Owner, Preparation, Served};
 use crate::limits::EXTENSION_FILES_MAX;
-use crate::room::{self, Cloned};
+use crate::room::{self, Room};
 use crate::runtime::{INTERNAL, Inner, Key};
 use crate::stock::{Launch, Waiting};
 use crate::template::Shape;
@@ -167,7 +167,6 @@ async fn make(
     let (number, began) = (inner.parts.chance.uuid(), Instant::now());
     let clone = room::clone(inner, function, &served, tenant, purpose).await;
     let template = clone.as_ref().and_then(|clone| clone.runtime.as_ref()?.template.clone());
-    let copied_in = clone.as_ref().map_or(Duration::ZERO, |clone| clone.copied_in);
     let cloned = Instant::now();
     let (code, key) = tokio::join!(unpack(inner, function), access::key(inner, function, number, template.as_deref()));
     let unpacked = Instant::now();
@@ -182,10 +181,11 @@ async fn make(
         Source { function, served: &served, code: &code, key: &key, log: &log, initialization, token: asks }
             .start(inner.settings.api_port);
     let extensions = code.extensions();
-    let ((mut sandbox, waiting), shown) = match clone {
-        Some(Cloned { sandbox, runtime, .. }) => ((sandbox, runtime), None),
-        None => room::fresh(inner, function, purpose, &served, &code).await?,
+    let (room, shown) = match clone {
+        Some(room) => (room, None),
+        None => room::fresh(inner, function, tenant, purpose, &served, &code).await?,
     };
+    let Room { mut sandbox, runtime: waiting, copied_in } = room;
     locate(&sandbox, &mut start);
     show_prepared(&mut start, &served, code.prepared_path().map(|path| sandbox.locate(&path)));
     start.prepared.is_wanted = matches!(preparation, Preparation::Instance);
@@ -196,7 +196,7 @@ async fn make(
         held.push(inner.parts.host.serve_api(function, number, listener));
     }
     let api = runtime_api(inner, function, listeners.next(), !start.is_framed, credentials)?;
-    log_steps(function, waiting.as_ref(), [began, cloned, unpacked]);
+    log_steps(function, waiting.as_ref(), copied_in, [began, cloned, unpacked]);
     Ok(Made {
         sandbox,
         served,
@@ -229,9 +229,15 @@ fn preparation(served: &Served, is_wanted: bool) -> Preparation {
 }
 
 /// Where the time went, in microseconds, until now.
-fn log_steps(function: &FunctionSpec, waiting: Option<&Waiting>, [began, cloned, unpacked]: [Instant; 3]) {
+fn log_steps(function: &FunctionSpec, waiting: Option<&Waiting>, copied_in: Duration, at: [Instant; 3]) {
+    let [began, cloned, unpacked] = at;
     let name = &function.name;
-    let from = waiting.map_or("program", |it| if it.template.is_some() { "clone" } else { "parked runtime" });
+    let from = match waiting {
+        None => "program",
+        Some(waiting) if waiting.template.is_some() => "clone",
+        Some(_) if copied_in > Duration::ZERO => "copy of a runtime",
+        Some(_) => "parked runtime",
+    };
     let micros = |from: Instant, to: Instant| to.saturating_duration_since(from).as_micros();
     let (copy, code, room) = (micros(began, cloned), micros(cloned, unpacked), micros(unpacked, Instant::now()));
     tracing::debug!(name, from, copy, code, room, "an instance was made");

@@ -31,6 +31,7 @@ mod environment;
 mod frames;
 mod home;
 mod http;
+mod images;
 mod instance;
 mod languages;
 mod launch;

@@ -156,9 +156,29 @@ pub const PARKED_LOOKED_AT_EVERY: Duration = Duration::from_secs(10);
 /// How long making rooms ahead waits for instances that are being started.
 pub const PARK_AFTER_LAUNCH_MAX: Duration = Duration::from_millis(100);
 
-/// What images of templates hold together; their clones share it. Of a small machine or limit, that part at most.
+/// What images hold together; their clones share it. Of a small machine or limit, that part at most.
 pub const IMAGES_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 pub const IMAGES_PART_MAX: u64 = 32;
+
+/// Of that, what images of runtimes that wait may hold: one is some megabytes, and each account has its own.
+pub const IMAGES_OF_WAITING_PART: u64 = 4;
+
+/// Accounts of which is known that they could use one, or have one; each of AWS's runtimes counts.
+pub const IMAGES_KNOWN_MAX: usize = 64;
+
+/// So many starts of an account that find nothing parked, within such a time, make it worth to have an image.
+pub const IMAGE_MISSES: u32 = 3;
+pub const IMAGE_MISSES_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long one is kept that nobody wants, and any: then its account's seed of hashes is another.
+pub const IMAGE_UNWANTED_AFTER: Duration = Duration::from_secs(600);
+pub const IMAGE_KEPT_MAX: Duration = Duration::from_secs(3_600);
+
+/// How long it is not tried again where it failed.
+pub const IMAGE_RESTS_FOR: Duration = Duration::from_secs(600);
+
+/// How often it is looked at whether any is to go, while there are some.
+pub const IMAGES_LOOKED_AT_EVERY: Duration = Duration::from_secs(60);
 
 /// With less of the memory to spare, no template is made: a gigabyte, or of a small machine or limit a quarter.
 pub const MEMORY_SPARE_BYTES: u64 = 1024 * 1024 * 1024;

@@ -142,7 +142,7 @@ impl Scales {
         self.told.lock().is_some_and(|told| told.available_bytes < bytes)
     }
 
-    /// What images of templates may hold together.
+    /// What images may hold together.
     pub fn images_max(&self) -> u64 {
         let total = self.told.lock().map_or(u64::MAX, |told| told.total_bytes);
         total.checked_div(IMAGES_PART_MAX).unwrap_or(0).min(IMAGES_BYTES_MAX)
@@ -181,7 +181,7 @@ pub fn tell(inner: &Arc<Inner>) {
 fn tell_once(inner: &Arc<Inner>) {
     let shown = inner.memory.shown();
     let limited = inner.memory.limit_bytes.map(|limit| {
-        let own = own_bytes().saturating_add(inner.templates.image_bytes());
+        let own = own_bytes().saturating_add(inner.templates.image_bytes()).saturating_add(inner.images.bytes());
         let sandboxes = inner.parts.isolation.held_bytes().unwrap_or_else(|| {
             let parked = u64::from(inner.stock.parked()).saturating_mul(PARKED_BYTES);
             inner.books.held_bytes().saturating_add(parked)

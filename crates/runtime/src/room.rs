@@ -1,4 +1,4 @@
-//! Where an instance runs: a clone's room, one that was made ahead, or a new one.
+//! Where an instance runs: a clone's room, one that was made ahead, or a new one, in which a runtime begins as a copy if it can.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,9 +7,10 @@ use base::ports::{FunctionSpec, InvokeError};
 use base::with_causes;
 use engine::dispatch::Why;
 use sandbox::{Cpu, Limits, Mount, Sandbox, Spec};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::code::{Lease, Prepared as Found};
+use crate::images::{self, Owner};
 use crate::languages::{self, Family, Served};
 use crate::launch::{Code, LANG, MEGABYTE, OPT, PREPARED_FOLDER, Purpose, RUNTIME, TASK, argv, prepared_name};
 use crate::runtime::Inner;
@@ -72,28 +73,32 @@ fn archive(inner: &Inner, function: &FunctionSpec, served: &Served) -> Option<Le
     }
 }
 
-/// A room for it, and what that shows and is held to.
-pub async fn fresh(
-    inner: &Inner,
-    function: &FunctionSpec,
-    purpose: &Purpose,
-    served: &Served,
-    code: &Code,
-) -> Result<((Sandbox, Option<Waiting>), Option<(Vec<Mount>, Limits)>), InvokeError> {
-    let spec = spec(inner, &purpose.name(), function, served, code);
-    let shown = (spec.mounts.clone(), spec.limits.clone());
-    Ok((room(inner, spec, &kind(inner, function, served)).await?, Some(shown)))
-}
-
-/// A room in which the function is loaded.
-pub struct Cloned {
+/// A room, and the runtime in it if there is one: it waits for its function, or is a copy that has loaded it.
+pub struct Room {
     pub sandbox: Sandbox,
     pub runtime: Option<Waiting>,
     /// It did not wait: so long its runtime took to become a copy.
     pub copied_in: Duration,
 }
 
-/// One that waits; or one that is made now, where that is quicker than to load the function, or its owner asked for snapshots.
+/// A room for it, and what that shows and is held to.
+pub async fn fresh(
+    inner: &Inner,
+    function: &FunctionSpec,
+    tenant: Option<&str>,
+    purpose: &Purpose,
+    served: &Served,
+    code: &Code,
+) -> Result<(Room, Option<(Vec<Mount>, Limits)>), InvokeError> {
+    let spec = spec(inner, &purpose.name(), function, served, code);
+    let shown = (spec.mounts.clone(), spec.limits.clone());
+    let kind = kind(inner, function, served);
+    let owner = Owner::new(function, tenant, served, &kind);
+    Ok((room(inner, spec, &kind, owner.as_ref()).await?, Some(shown)))
+}
+
+/// A room in which the function is loaded: one that waits; or one that is made now, where that is quicker than to load the
+/// function, or its owner asked for snapshots.
 /// Without one the function is loaded. What is provisioned shows that to its function, and is made anew.
 pub async fn clone(
     inner: &Inner,
@@ -101,7 +106,7 @@ pub async fn clone(
     served: &Served,
     tenant: Option<&str>,
     purpose: &Purpose,
-) -> Option<Cloned> {
+) -> Option<Room> {
     if matches!(purpose, Purpose::Snapshot | Purpose::Orders(_, Why::Provisioned)) {
         return None;
     }
@@ -117,7 +122,7 @@ pub async fn clone(
     // Other versions that begin now find a runtime as before.
     inner.stock.expect(&runtimes);
     match sandbox.limit(template.limits.clone()) {
-        Ok(()) => Some(Cloned { sandbox, runtime, copied_in }),
+        Ok(()) => Some(Room { sandbox, runtime, copied_in }),
         Err(error) => {
             tracing::warn!(%error, "failed to use a room that was made ahead; making another");
             None
@@ -125,24 +130,50 @@ pub async fn clone(
     }
 }
 
-/// A room that was made ahead, if there is one, or a new one; and the runtime that waits in it.
-async fn room(inner: &Inner, spec: Spec, kind: &Kind) -> Result<(Sandbox, Option<Waiting>), InvokeError> {
-    if stock::fits(&spec.limits)
-        && let Some(parked) = inner.stock.take(kind)
-    {
-        match adopt(parked, &spec, kind).await {
-            Ok(room) => return Ok(room),
-            Err(error) => {
-                tracing::warn!("failed to use a room that was made ahead: {}; making another", with_causes(&error));
+/// A room that was made ahead, if there is one, or a new one. A runtime waits in it, or becomes a copy there of one that does, if
+/// its owner has an image of that.
+async fn room(inner: &Inner, spec: Spec, kind: &Kind, owner: Option<&Owner>) -> Result<Room, InvokeError> {
+    let copied_in = Duration::ZERO;
+    let (sandbox, runtime) = match made_ahead(inner, &spec, kind).await {
+        Some((sandbox, Some(runtime))) => return Ok(Room { sandbox, runtime: Some(runtime), copied_in }),
+        found => {
+            owner.into_iter().for_each(|owner| inner.images.want(owner));
+            match found {
+                Some(room) => room,
+                None => (start(inner, spec.clone()).await?, None),
             }
         }
+    };
+    // One may have been made meanwhile.
+    let Some((owner, image)) = owner.and_then(|owner| Some((owner, inner.images.of(owner)?))) else {
+        return Ok(Room { sandbox, runtime, copied_in });
+    };
+    let began = Instant::now();
+    match images::begin(owner, &image, &sandbox).await {
+        Ok(runtime) => Ok(Room { sandbox, runtime: Some(runtime), copied_in: began.elapsed() }),
+        Err(error) => {
+            inner.images.failed(owner, &error);
+            // That one is gone.
+            Ok(Room { sandbox: start(inner, spec).await?, runtime: None, copied_in })
+        }
     }
+}
+
+async fn made_ahead(inner: &Inner, spec: &Spec, kind: &Kind) -> Option<(Sandbox, Option<Waiting>)> {
+    let parked = if stock::fits(&spec.limits) { inner.stock.take(kind) } else { None }?;
+    let adopted = adopt(parked, spec, kind).await;
+    let failed = |error: &AdoptError| {
+        tracing::warn!("failed to use a room that was made ahead: {}; making another", with_causes(error));
+    };
+    adopted.inspect_err(failed).ok()
+}
+
+async fn start(inner: &Inner, spec: Spec) -> Result<Sandbox, InvokeError> {
     let started = timeout(limits::SANDBOX_START_TIMEOUT, inner.parts.isolation.start(spec)).await;
     let started = started.map_err(|_| InvokeError::Internal("starting a sandbox took too long".to_owned()))?;
-    let sandbox = started.map_err(|error| {
+    started.map_err(|error| {
         InvokeError::CannotRun(format!("Lamplight failed to start a sandbox for it: failed to {}", with_causes(&error)))
-    })?;
-    Ok((sandbox, None))
+    })
 }
 
 async fn adopt(parked: Parked, spec: &Spec, kind: &Kind) -> Result<(Sandbox, Option<Waiting>), AdoptError> {

@@ -19,6 +19,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::books::{self, Books, Starting};
 use crate::code::CodeCache;
+use crate::images::{self, Images};
 use crate::instance::{Left, Order};
 use crate::languages::Languages;
 use crate::memory::Scales;
@@ -53,7 +54,7 @@ pub struct Settings {
     pub parked_per_kind: u32,
     /// Those of all kinds together, unless one kind alone may be more.
     pub parked_max: u32,
-    /// What images of templates may hold together.
+    /// What images of templates, and of runtimes that wait, may hold together.
     pub image_bytes_max: u64,
     /// The port of 127.0.0.1 at which functions find the platform's own API.
     pub api_port: u16,
@@ -147,6 +148,7 @@ pub(crate) struct Inner {
     pub stock: Arc<Stock>,
     pub preparer: Preparer,
     pub templates: Templates,
+    pub images: Images,
     /// Where snapshots are made.
     pub places: Arc<Places>,
     pub books: Books,
@@ -188,11 +190,13 @@ impl Runtime {
         let isolation = parts.isolation.clone();
         let (preparer, expected) = Preparer::new();
         let (templates, wishes) = Templates::new(settings.makes_ahead());
+        let (images, wishes_for_images) = Images::new(settings.makes_ahead());
         let books = Books::new(dispatch_settings(&settings, &isolation), parts.clock.now());
         let inner = Arc::new(Inner {
             stock: Stock::new(isolation, settings.network, settings.api_port, parked, &parts.spawn),
             preparer,
             templates,
+            images,
             places: snapshot::places(),
             code,
             languages: Languages::new(settings.clone(), languages_dir),
@@ -204,6 +208,7 @@ impl Runtime {
         });
         prepare::run(Arc::downgrade(&inner), expected, &inner.parts.spawn);
         template::run(Arc::downgrade(&inner), wishes, &inner.parts.spawn);
+        images::run(Arc::downgrade(&inner), wishes_for_images, &inner.parts.spawn);
         memory::tell(&inner);
         books::keep_time(Arc::downgrade(&inner), inner.books.nearer(), &*inner.parts.spawn);
         Ok(Arc::new(Runtime(inner)))
@@ -213,6 +218,7 @@ impl Runtime {
     /// die with the process anyway.
     pub async fn drain(&self) {
         self.0.templates.close();
+        self.0.images.close();
         self.0.stock.close();
         self.0.start_all(self.0.books.tell(Event::Drain));
         loop {

@@ -364,7 +364,7 @@ impl Templates {
 /// Has those go that are too much, with the clones that wait.
 pub fn clear(inner: &Inner) {
     let bytes_max = inner.memory.images_max().min(inner.settings.image_bytes_max);
-    inner.stock.forget_clones(inner.templates.clear(bytes_max));
+    inner.stock.forget_clones(inner.templates.clear(bytes_max.saturating_sub(inner.images.bytes())));
 }
 
 /// Makes the templates that are wished for, one after the other, until the runtime is no more.
@@ -409,9 +409,7 @@ async fn grant(inner: &Arc<Inner>, wish: &Wish) {
             }
         }
         Err(error) => {
-            let is_unsupported = matches!(&error, TemplateError::Image(ImageError::Step { source, .. })
-                if source.kind() == io::ErrorKind::Unsupported && source.raw_os_error().is_none());
-            if is_unsupported {
+            if matches!(&error, TemplateError::Image(error) if error.is_unsupported()) {
                 inner.templates.close();
             }
             inner.templates.do_without(&owner);

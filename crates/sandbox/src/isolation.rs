@@ -340,6 +340,12 @@ impl ImageError {
     fn unsupported() -> ImageError {
         ImageError::Step { step: "take an image without walls".to_owned(), source: io::ErrorKind::Unsupported.into() }
     }
+
+    /// Whether there are no images here at all, of whatever program.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self, ImageError::Step { source, .. }
+            if source.kind() == io::ErrorKind::Unsupported && source.raw_os_error().is_none())
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

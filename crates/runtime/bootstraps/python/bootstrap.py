@@ -256,7 +256,8 @@ def _hook_failed(post, raised, kind, status):
 
 
 def _renew():
-    """Makes anew what the interpreter's library drew by chance or asked the machine, for it is that of the snapshot."""
+    """Makes anew what the interpreter's library drew by chance or asked the machine, for it is that of whom this process is a copy
+    of: of a snapshot, or of a runtime that waited for a function."""
     random = sys.modules.get("random")
     if random is not None:
         random._inst.seed()
@@ -1211,6 +1212,10 @@ def _connect():
     told = from_json(frames.receive()[2])
     variables = told["env"]
     _take_environment(variables)
+    _renew()
+    logging = sys.modules.get("logging")
+    if logging is not None:  # it tells how long ago the runtime began, which may have waited for hours
+        logging._startTime = time.time_ns() if type(logging._startTime) is int else time.time()
     if "prepared" in told:
         frames.rejects = not _use_prepared(told["prepared"])
     frames.watch = told.get("template")

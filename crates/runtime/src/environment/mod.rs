@@ -81,7 +81,7 @@ pub struct Environment {
     is_last: bool,
     /// How often the environment was started.
     starts: u32,
-    /// Before its first init its runtime became a copy of one that has loaded the function, which is a part of that.
+    /// Before its first init its runtime became a copy of one that was there, which is a part of that.
     copied_in: Duration,
     /// Of the first init, until an invocation's report tells it.
     init: Option<Duration>,

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use base::{Spawn, with_causes};
 use parking_lot::Mutex;
-use sandbox::{Cpu, ImageError, Isolation, Limits as RoomLimits, Mount, Network, ProcessId, Sandbox, Spec};
+use sandbox::{Cpu, Image, ImageError, Isolation, Limits as RoomLimits, Mount, Network, ProcessId, Sandbox, Spec};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -162,12 +162,12 @@ struct Table {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum ParkError {
+pub enum ParkError {
     #[error("start a room")]
     Start(#[from] sandbox::StartError),
     #[error(transparent)]
     Wait(#[from] WaitError),
-    #[error("stop a program, or make it begin where its template is")]
+    #[error("stop a program, or make it begin where an image is")]
     Image(#[from] ImageError),
     #[error("do so in time")]
     Late,
@@ -436,14 +436,11 @@ impl Stock {
         let began = Instant::now();
         let sandbox = self.isolation.start(spec).await?;
         let room = began.elapsed();
-        let mut output = Output::default();
-        let (program, connection) = template.start().runtime(&mut output).map_err(WaitError::Pipes)?;
-        let connection = connection.ok_or(WaitError::Silent)?;
-        let process = sandbox.resume(&template.image(), program).await?;
+        let runtime = Waiting::begin(&sandbox, &template.start(), &template.image()).await?;
+        let runtime = Waiting { template: Some(Arc::clone(template)), ..runtime };
         let copy = began.elapsed().saturating_sub(room);
         template.worth.made(room, copy);
-        let template = Some(Arc::clone(template));
-        Ok((Parked { sandbox, runtime: Some(Waiting { process, connection, output, template }) }, copy))
+        Ok((Parked { sandbox, runtime: Some(runtime) }, copy))
     }
 }
 
@@ -537,6 +534,15 @@ impl Waiting {
         } else {
             Err(WaitError::Silent)
         }
+    }
+
+    /// Has one begin in a room where an image is: that of a runtime that waits, or of a template.
+    pub async fn begin(sandbox: &Sandbox, start: &Start, image: &Image) -> Result<Waiting, ParkError> {
+        let mut output = Output::default();
+        let (program, connection) = start.runtime(&mut output).map_err(WaitError::Pipes)?;
+        let connection = connection.ok_or(WaitError::Silent)?;
+        let process = sandbox.resume(image, program).await?;
+        Ok(Waiting { process, connection, output, template: None })
     }
 
     /// Leads it to another folder.

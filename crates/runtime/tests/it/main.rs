@@ -8,6 +8,7 @@ mod clones;
 mod crashes;
 mod custom;
 mod extensions;
+mod images;
 mod instances;
 mod managed;
 mod parked;

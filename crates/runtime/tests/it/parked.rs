@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::bed::Bed;
 
 /// All that a program can learn of the process that it is in, but for what differs from instance to instance.
-const PYTHON: &str = r#"
+pub const PYTHON: &str = r#"
 import os, resource, signal, sys, threading
 def link(path):
     try:
@@ -69,7 +69,7 @@ fn java() -> Vec<u8> {
 }
 
 /// What of the environment is another for each instance.
-const EVENT: &str = r#"{"own": ["AWS_LAMBDA_LOG_STREAM_NAME", "_X_AMZN_TRACE_ID", "AWS_ACCESS_KEY_ID"]}"#;
+pub const EVENT: &str = r#"{"own": ["AWS_LAMBDA_LOG_STREAM_NAME", "_X_AMZN_TRACE_ID", "AWS_ACCESS_KEY_ID"]}"#;
 
 /// The processes of this bed that wait for a function, or also those that have one.
 pub fn processes(bed: &Bed, has_function: bool) -> Vec<i32> {
