@@ -270,20 +270,7 @@ impl Model {
                 self.event(Event::Ready { instance });
             }
             Step::Waits(pick) if !ids.is_empty() => self.waits(ids[pick.index(ids.len())]),
-            Step::Free { lease, wall, is_spent } => {
-                let leases = self.instances.iter();
-                let leases: Vec<(InstanceId, AskId)> =
-                    leases.flat_map(|(id, seen)| seen.leases.keys().map(|ask| (*id, *ask))).collect();
-                if leases.is_empty() {
-                    return;
-                }
-                let (instance, ask) = leases[lease.index(leases.len())];
-                let seen = self.instances.get_mut(&instance).unwrap();
-                seen.leases.remove(&ask);
-                (seen.is_ready, seen.starts_until) = (true, None);
-                let freed = Freed { wall: Duration::from_millis(wall), cpu: None, bytes: Some(wall << 26), is_spent };
-                self.event(Event::Free { instance, ask, freed });
-            }
+            Step::Free { lease, wall, is_spent } => self.free(lease, wall, is_spent),
             Step::Ended { instance, failed } if !ids.is_empty() => {
                 self.end(ids[instance.index(ids.len())], failed);
             }
@@ -308,6 +295,24 @@ impl Model {
             Step::After(micros) => self.pass(Duration::from_micros(micros)),
             Step::Ready(_) | Step::Waits(_) | Step::Ended { .. } | Step::Weighed(..) => {}
         }
+    }
+
+    fn free(&mut self, lease: Index, wall: u64, is_spent: bool) {
+        let leases = self.instances.iter();
+        let leases: Vec<(InstanceId, AskId)> =
+            leases.flat_map(|(id, seen)| seen.leases.keys().map(|ask| (*id, *ask))).collect();
+        if leases.is_empty() {
+            return;
+        }
+        let (instance, ask) = leases[lease.index(leases.len())];
+        let seen = self.instances.get_mut(&instance).unwrap();
+        seen.leases.remove(&ask);
+        (seen.is_ready, seen.starts_until) = (true, None);
+        // Some compute, and some wait.
+        let share = CpuShare { thousandths: (wall * 37 % 100) as u32, over: Duration::from_millis(wall) };
+        let cpu = (wall % 3 > 0).then_some(share);
+        let freed = Freed { wall: Duration::from_millis(wall), cpu, bytes: Some(wall << 26), is_spent };
+        self.event(Event::Free { instance, ask, freed });
     }
 
     fn waits(&mut self, instance: InstanceId) {
