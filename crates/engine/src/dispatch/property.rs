@@ -310,7 +310,7 @@ impl Model {
         (seen.is_ready, seen.starts_until) = (true, None);
         // Some compute, and some wait.
         let share = CpuShare { thousandths: (wall * 37 % 100) as u32, over: Duration::from_millis(wall) };
-        let cpu = (wall % 3 > 0).then_some(share);
+        let cpu = (!wall.is_multiple_of(3)).then_some(share);
         let freed = Freed { wall: Duration::from_millis(wall), cpu, bytes: Some(wall << 26), is_spent };
         self.event(Event::Free { instance, ask, freed });
     }
