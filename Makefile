@@ -20,7 +20,7 @@ tools: ## Install the clients that the end-to-end tests drive
 test: ## Every check: format, lint, unit, property, kill and end-to-end tests
 	cargo xtask test
 
-torture: ## The same tests at full length; some ten minutes
+torture: ## The same tests at full length; most of an hour
 	cargo xtask torture
 
 fuzz: ## A minute of fuzzing for each parser of outside bytes (needs nightly and cargo-fuzz)

@@ -36,10 +36,13 @@ impl Reply {
     }
 }
 
-/// Connections that nobody uses at the moment.
+/// Servers close connections that nobody uses for longer than this, or twice as long.
+const UNUSED_MAX: Duration = Duration::from_secs(50);
+
+/// Connections that nobody uses at the moment, and since when.
 struct Pool {
     port: u16,
-    free: Mutex<Vec<TcpStream>>,
+    free: Mutex<Vec<(TcpStream, Instant)>>,
 }
 
 /// Makes `calls`, which are in the order in which they are due, over as many connections as that takes; `opened` of them
@@ -50,7 +53,7 @@ pub fn play(port: u16, calls: Vec<Call>, opened: usize, patience: Duration) -> R
         let pool = Arc::new(Pool { port, free: Mutex::new(Vec::new()) });
         for _ in 0..opened {
             let stream = connect(port).await?;
-            pool.free.lock().await.push(stream);
+            pool.free.lock().await.push((stream, now()));
         }
         let mut replies = Vec::with_capacity(calls.len());
         let mut tasks = JoinSet::new();
@@ -117,13 +120,13 @@ fn now() -> Instant {
 impl Pool {
     async fn send(&self, request: &[u8]) -> Result<Answer> {
         let free = self.free.lock().await.pop();
-        let mut stream = match free {
-            Some(stream) => stream,
+        let mut stream = match free.filter(|(_, since)| since.elapsed() < UNUSED_MAX) {
+            Some((stream, _)) => stream,
             None => connect(self.port).await?,
         };
         let answer = exchange(&mut stream, request).await?;
         if answer.stays {
-            self.free.lock().await.push(stream);
+            self.free.lock().await.push((stream, now()));
         }
         Ok(answer)
     }

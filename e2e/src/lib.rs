@@ -133,12 +133,22 @@ pub fn wait_for<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
 
 /// Sends a request to the API, on a connection of its own, and gives all of its answer.
 pub fn send(lamp: &Lamp, method: &str, path: &str, body: &str) -> String {
+    answer(ask(lamp, method, path, body))
+}
+
+/// Sends it, and leaves it to the caller to wait.
+pub fn ask(lamp: &Lamp, method: &str, path: &str, body: &str) -> TcpStream {
     let mut stream = lamp.connect();
     let length = body.len();
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
     );
     stream.write_all(request.as_bytes()).expect("send the request");
+    stream
+}
+
+/// Waits for the answer to what was asked.
+pub fn answer(mut stream: TcpStream) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("read the answer");
     answer

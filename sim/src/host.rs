@@ -9,7 +9,7 @@ use std::time::Duration;
 use base::ports::Concurrency;
 use base::{AccountId, Region, Timestamp, Uuid, World};
 use engine::dispatch::{
-    AskId, Command, Dispatch, Event, Freed, InstanceId, KeepAlive, PoolId, Settings, Shape, Wanted, Why,
+    AskId, Command, Dispatch, Event, Freed, InstanceId, KeepAlive, PoolId, Settings, Shape, Told, Wanted, Why,
 };
 
 use crate::Plan;
@@ -188,7 +188,8 @@ impl<'a> Host<'a> {
     fn tell(&mut self) {
         if let Some(total_bytes) = self.total_bytes {
             let available_bytes = total_bytes.saturating_sub(self.used_bytes);
-            self.step(Event::Memory { available_bytes, total_bytes, shown: Vec::new() });
+            let told = Told { since: self.now, available_bytes, free_bytes: available_bytes, total_bytes };
+            self.step(Event::Memory { told, shown: Vec::new() });
         }
     }
 
@@ -206,7 +207,7 @@ impl<'a> Host<'a> {
                 let Some(found) = self.instances.get_mut(&instance) else { return };
                 found.is_busy = false;
                 self.idle_bytes += found.bytes;
-                let freed = Freed { wall, cpu: None, bytes: Some(found.bytes), is_spent: false };
+                let freed = Freed { wall, bytes: Some(found.bytes), ..Freed::default() };
                 self.step(Event::Free { instance, ask, freed });
             }
             Later::Gone(instance) => {

@@ -9,6 +9,7 @@ mod conformance;
 mod functions;
 mod gen_models;
 mod suites;
+mod tests;
 #[cfg(test)]
 mod tidy;
 mod tools;
@@ -21,7 +22,7 @@ tasks:
                                (all services that have one, if none is named); --check only compares
   tools [--slow]               install what the end-to-end tests need; --slow: also what only the long ones wait for
   test                         every check that CI runs
-  torture                      the long forms of the tests; some ten minutes
+  torture                      the long forms of the tests; most of an hour
   fuzz                         a minute for each parser of outside bytes
   conformance LOCALSTACK [--services NAMES] [--section NAME] [--match TEXT] [--all] [--json]
                                LocalStack's test-suite, recorded on AWS, against this lamp; docs/conformance.md

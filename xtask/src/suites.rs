@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::tools;
+use crate::{tests, tools};
 
 /// A suite: its name, and what it runs.
 type Suite = (&'static str, fn() -> Result<()>);
@@ -17,9 +17,9 @@ const TEST: &[Suite] = &[
     ("lint", || cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"])),
     ("build", || cargo(&["build", "--workspace", "--all-targets", "--quiet"])),
     ("tools", tools::run),
-    ("unit and property", || cargo(&["test", "--workspace", "--exclude", "e2e", "--quiet"])),
+    ("unit and property", || tests::call(&["--workspace", "--exclude", "e2e"])),
     ("keystone", keystone),
-    ("end to end", || cargo(&["test", "--package", "e2e", "--quiet"])),
+    ("end to end", || tests::call(&["--package", "e2e"])),
 ];
 
 /// The long forms of the tests that `test` runs short.
@@ -27,7 +27,9 @@ const TORTURE: &[Suite] = &[
     ("build", || cargo(&["build", "--workspace", "--all-targets", "--quiet"])),
     ("tools", tools::with_slow),
     ("keystone", keystone),
-    ("torture", || call_long(&["test", "--workspace", "--", "--nocapture"])),
+    ("unit and property", || call_long(&["test", "--workspace", "--exclude", "e2e", "--", "--nocapture"])),
+    // One after the other: floods of thousands would be each other's neighbours.
+    ("end to end", || call_long(&["test", "--package", "e2e", "--", "--nocapture", "--test-threads", "1"])),
 ];
 
 /// Every operation of every service in every protocol, both ways, against botocore.

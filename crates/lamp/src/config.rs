@@ -30,9 +30,9 @@ pub enum ConfigError {
     Name(String),
     #[error("admit the origin {0:?}: an origin is `scheme://host` or `scheme://host:port`, without a path")]
     Origin(String),
-    #[error("run {wanted} invocations at once: concurrency is from 1 to {max}")]
+    #[error("run {wanted} invocations at once: --concurrency (functions.concurrency) is from 1 to {max}")]
     Concurrency { wanted: u32, max: u32 },
-    #[error("keep within the memory that is configured: it is {least_mb}MB at least")]
+    #[error("keep within the memory that is configured: --memory (functions.memory) is {least_mb}MB at least")]
     Memory { least_mb: u64 },
     #[error(
         "understand {0:?} under [runtimes]: it takes a runtime and the folder that has its bin, such as \
@@ -316,7 +316,7 @@ mod tests {
         assert!(told("functions.concurrency = 0").contains("from 1 to 10000"));
         assert!(told("functions.keep_alive = '10'").contains("such as 90s, 10m or 1h"));
         assert!(told("functions.memory = '4'").contains("such as 512MB or 4GB"));
-        assert!(told("functions.memory = '255MB'").contains("it is 256MB at least"));
+        assert!(told("functions.memory = '255MB'").contains("--memory (functions.memory) is 256MB at least"));
         assert!(told("functions.allowed_networks = ['10.0.0.1/8']").contains("write 10.0.0.0/8"));
         assert!(told("functions.isolation = 'docker'").contains("expected one of `auto`, `process`, `strict`, `none`"));
         for bad in ["cobol = '/usr'", "'python3.13' = 1", "python3.13.1 = '/usr'", "'provided.al2' = '/usr'"] {

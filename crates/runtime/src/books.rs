@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use base::ports::{Call, FunctionSpec, InvokeError, Provided, Provision, ProvisionId};
 use base::{Spawn, Timestamp};
-use engine::dispatch::{AskId, Command, Dispatch, Event, Freed, InstanceId, PoolId, Settings, Shape, Wanted, Why};
+use engine::dispatch::{
+    AskId, Command, Dispatch, Event, Freed, InstanceId, PoolId, Reason, Settings, Shape, Wanted, Why,
+};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
@@ -17,6 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::cores::Cores;
 use crate::instance::{Order, Reply};
 use crate::languages::Family;
+use crate::limits::REFUSALS_TOLD_EVERY;
 use crate::runtime::Inner;
 
 pub struct Books {
@@ -39,6 +42,8 @@ struct Ledger {
     /// Of a step; kept for its room.
     commands: Vec<Command>,
     alarm: Option<Timestamp>,
+    /// Invocations that this host has no room for since the operator was told, and when that was.
+    refusals: (u64, Option<Instant>),
 }
 
 struct Asked {
@@ -68,8 +73,14 @@ impl Books {
             asks: 0,
             commands: Vec::new(),
             alarm: None,
+            refusals: (0, None),
         };
-        Books { ledger: Mutex::new(ledger), cores: Cores::default(), nearer: Arc::new(Notify::new()) }
+        Books { ledger: Mutex::new(ledger), cores: Cores::new(settings.cores), nearer: Arc::new(Notify::new()) }
+    }
+
+    /// The time by which it is decided.
+    pub fn now(&self) -> Timestamp {
+        self.ledger.lock().now()
     }
 
     /// Gives an invocation to an instance, now or in a moment, or answers why to none.
@@ -187,6 +198,20 @@ impl Ledger {
         }
     }
 
+    /// Callers are told no more of it than on AWS; the operator can do something.
+    fn note_refusal(&mut self) {
+        let (count, told) = &mut self.refusals;
+        *count = count.saturating_add(1);
+        if told.is_none_or(|told| told.elapsed() >= REFUSALS_TOLD_EVERY) {
+            tracing::warn!(
+                refused = *count,
+                "this host has no memory for another instance: give functions more (--memory, or a larger host), or let \
+                 fewer run at once"
+            );
+            self.refusals = (0, Some(Instant::now()));
+        }
+    }
+
     /// `asked` is what the event asks for; it is taken when that is answered.
     fn step(&mut self, event: Event, asked: &mut Option<Asked>, starting: &mut Vec<Starting>) {
         let mut commands = std::mem::take(&mut self.commands);
@@ -206,6 +231,9 @@ impl Ledger {
                     starting.extend(self.start(instance, pool, found, why));
                 }
                 Command::Throttle { ask, reason } => {
+                    if reason == Reason::Host {
+                        self.note_refusal();
+                    }
                     if let Some(Asked { reply, .. }) = self.take(ask, own, asked) {
                         reply.send(Err(InvokeError::Throttled(reason.as_str()))).ok();
                     }

@@ -5,7 +5,6 @@
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -14,7 +13,6 @@ use tokio::time::Instant;
 use crate::limits::{CORES_GLANCED_AT_EVERY, CORES_LOOKED_AT_EVERY, CORES_SEEN_MAX};
 
 pub struct Cores {
-    /// How many there are: what says so reads files.
     count: usize,
     last: Mutex<Last>,
     run_many: AtomicBool,
@@ -34,14 +32,11 @@ struct Seen {
     idle: Duration,
 }
 
-impl Default for Cores {
-    fn default() -> Cores {
-        let count = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+impl Cores {
+    pub fn new(count: usize) -> Cores {
         Cores { count, last: Mutex::default(), run_many: AtomicBool::default() }
     }
-}
 
-impl Cores {
     /// Whether as many short invocations run as the cores carry.
     pub fn run_many(&self, do_they: bool) {
         self.run_many.store(do_they, Ordering::Relaxed);
@@ -100,7 +95,13 @@ fn runnable(loadavg: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
+
+    fn cores() -> Cores {
+        Cores::new(thread::available_parallelism().unwrap().get())
+    }
 
     #[test]
     fn cores_are_full_when_hardly_any_was_idle() {
@@ -131,16 +132,16 @@ mod tests {
         for bad in ["", "0.1 0.2 0.3", "0.1 0.2 0.3 5 7", "0.1 0.2 0.3 -1/7 9"] {
             assert_eq!(runnable(bad), None, "{bad}");
         }
-        let cores = Cores::default();
+        let cores = cores();
         assert_eq!((cores.look(), cores.look()), (Some(false), None));
     }
 
     #[test]
     fn a_burst_is_seen_at_once() {
-        let cores = Cores::default();
+        let cores = cores();
         assert_eq!(cores.look(), Some(false));
         let is_over = AtomicBool::new(false);
-        let count = thread::available_parallelism().unwrap().get() * 2 + 2;
+        let count = cores.count * 2 + 2;
         let seen = thread::scope(|scope| {
             for _ in 0..count {
                 scope.spawn(|| {
@@ -150,16 +151,14 @@ mod tests {
                 });
             }
             thread::sleep(Duration::from_millis(5));
-            let unasked = cores.look();
             cores.run_many(true);
             let seen = (0..50).any(|_| {
                 thread::sleep(Duration::from_millis(1));
                 cores.look() == Some(true)
             });
             is_over.store(true, Ordering::Relaxed);
-            (unasked.is_none(), seen)
+            seen
         });
-        // It may have been a tenth of a second on a busy host, which has looked for certain then.
-        assert!(seen.1, "{seen:?}");
+        assert!(seen);
     }
 }

@@ -110,7 +110,10 @@ pub const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(20);
 /// What a room may hold while it is parked; its function's limit comes with the function.
 pub const PARK_MEMORY_BYTES: u64 = 1024 * 1024 * 1024;
 
-/// How often the dispatcher is told what memory the host has; in haste while instances are being started.
+/// How often the log says that invocations are refused for want of memory.
+pub const REFUSALS_TOLD_EVERY: Duration = Duration::from_secs(10);
+
+/// How often the dispatcher is told what memory the host has; in haste while instances are being started, or it is short.
 pub const MEMORY_TOLD_EVERY: Duration = Duration::from_secs(1);
 pub const MEMORY_TOLD_EVERY_IN_HASTE: Duration = Duration::from_millis(100);
 

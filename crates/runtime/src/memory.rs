@@ -13,20 +13,22 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
-use engine::dispatch::{Event, InstanceId};
+use engine::dispatch::{Event, InstanceId, Told};
 use parking_lot::Mutex;
 use sandbox::Sandbox;
 use tokio::time::sleep;
 
 use crate::limits::{
     IMAGES_BYTES_MAX, IMAGES_PART_MAX, MEMORY_SPARE_BYTES, MEMORY_SPARE_PART, MEMORY_TOLD_EVERY,
-    MEMORY_TOLD_EVERY_IN_HASTE, PARKED_BYTES, SERVER_BYTES_MIN, SERVER_PART, SPARE_PERCENT, WEIGHED_AT_ONCE_MAX,
+    MEMORY_TOLD_EVERY_IN_HASTE, PARKED_BYTES, SERVER_BYTES_MIN, SERVER_PART, WEIGHED_AT_ONCE_MAX,
 };
 use crate::runtime::Inner;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
     pub available_bytes: u64,
+    /// Of that, what can be taken before the kernel kills for it.
+    pub free_bytes: u64,
     pub total_bytes: u64,
 }
 
@@ -170,7 +172,8 @@ pub fn tell(inner: &Arc<Inner>) {
         loop {
             let Some(alive) = inner.upgrade() else { return };
             tell_once(&alive);
-            let pause = if alive.stock.is_launching() { MEMORY_TOLD_EVERY_IN_HASTE } else { MEMORY_TOLD_EVERY };
+            let is_in_haste = alive.stock.is_launching() || alive.memory.is_short();
+            let pause = if is_in_haste { MEMORY_TOLD_EVERY_IN_HASTE } else { MEMORY_TOLD_EVERY };
             drop(alive);
             sleep(pause).await;
         }
@@ -179,6 +182,7 @@ pub fn tell(inner: &Arc<Inner>) {
 }
 
 fn tell_once(inner: &Arc<Inner>) {
+    let since = inner.books.now();
     let shown = inner.memory.shown();
     let limited = inner.memory.limit_bytes.map(|limit| {
         let own = own_bytes().saturating_add(inner.templates.image_bytes()).saturating_add(inner.images.bytes());
@@ -191,17 +195,21 @@ fn tell_once(inner: &Arc<Inner>) {
     let groups = inner.memory.groups.iter().filter_map(Group::measure);
     let Some(memory) = of_this_host().map(|host| groups.chain(limited).fold(host, Memory::least)) else { return };
     let unseen = inner.memory.apart.unseen(Sandbox::held_bytes);
-    let memory = Memory { available_bytes: memory.available_bytes.saturating_sub(unseen), ..memory };
-    *inner.memory.told.lock() = Some(memory);
-    let Memory { available_bytes, total_bytes } = memory;
-    inner.start_all(inner.books.tell(Event::Memory { available_bytes, total_bytes, shown }));
+    let [available_bytes, free_bytes] =
+        [memory.available_bytes, memory.free_bytes].map(|bytes| bytes.saturating_sub(unseen));
+    let total_bytes = memory.total_bytes;
+    *inner.memory.told.lock() = Some(Memory { available_bytes, free_bytes, total_bytes });
+    let told = Told { since, available_bytes, free_bytes, total_bytes };
+    inner.start_all(inner.books.tell(Event::Memory { told, shown }));
 }
 
-/// What a limit leaves. What sandboxes may hold together is less than all of it, and the spare part comes out of the rest.
+/// What a limit leaves. What sandboxes may hold together is less than all of it, and a part of that stays free: the kernel kills
+/// where it is full, and some grow before that is told.
 fn within(limit_bytes: u64, own_bytes: u64, sandboxes_bytes: u64) -> Memory {
-    let spare = limit_bytes.saturating_mul(SPARE_PERCENT.into()).checked_div(100).unwrap_or(0);
-    let most = limit_bytes.saturating_sub(own_bytes).min(of_sandboxes(limit_bytes).saturating_add(spare));
-    Memory { available_bytes: most.saturating_sub(sandboxes_bytes), total_bytes: limit_bytes }
+    let of_sandboxes = of_sandboxes(limit_bytes);
+    let most = limit_bytes.saturating_sub(own_bytes).min(of_sandboxes);
+    let [available_bytes, free_bytes] = [most, of_sandboxes].map(|most| most.saturating_sub(sandboxes_bytes));
+    Memory { available_bytes, free_bytes, total_bytes: of_sandboxes }
 }
 
 /// What this process holds that no file backs.
@@ -211,9 +219,14 @@ fn own_bytes() -> u64 {
 }
 
 impl Memory {
+    fn bounded(available_bytes: u64, total_bytes: u64) -> Memory {
+        Memory { available_bytes, free_bytes: available_bytes, total_bytes }
+    }
+
     fn least(self, other: Memory) -> Memory {
         Memory {
             available_bytes: self.available_bytes.min(other.available_bytes),
+            free_bytes: self.free_bytes.min(other.free_bytes),
             total_bytes: self.total_bytes.min(other.total_bytes),
         }
     }
@@ -225,7 +238,7 @@ fn of_this_host() -> Option<Memory> {
 
 fn of_host(text: &str) -> Option<Memory> {
     let bytes = |name| Some(field(text, name)?.saturating_mul(1024));
-    Some(Memory { available_bytes: bytes("MemAvailable:")?, total_bytes: bytes("MemTotal:")? })
+    Some(Memory::bounded(bytes("MemAvailable:")?, bytes("MemTotal:")?))
 }
 
 /// The number behind a name at the start of a line.
@@ -269,7 +282,7 @@ impl Group {
         };
         let files = files("inactive").saturating_add(files("active"));
         let held = number(&self.usage)?.saturating_sub(files);
-        Some(Memory { available_bytes: limit.saturating_sub(held), total_bytes: limit })
+        Some(Memory::bounded(limit.saturating_sub(held), limit))
     }
 }
 
@@ -280,7 +293,7 @@ mod tests {
     #[test]
     fn the_least_of_host_and_groups_counts() {
         let host = of_host("MemTotal:       1000 kB\nMemFree:  1 kB\nMemAvailable:    600 kB\n").unwrap();
-        assert_eq!(host, Memory { available_bytes: 614_400, total_bytes: 1_024_000 });
+        assert_eq!(host, Memory::bounded(614_400, 1_024_000));
         let dir = tempfile::tempdir().unwrap();
         let group = Group {
             limit: dir.path().join("limit"),
@@ -293,20 +306,21 @@ mod tests {
         fs::write(&group.stat, "anon 10\ninactive_file 70\nactive_file 30\n").unwrap();
         assert_eq!(group.measure(), None, "it has no limit");
         fs::write(&group.limit, "900\n").unwrap();
-        assert_eq!(group.measure(), Some(Memory { available_bytes: 500, total_bytes: 900 }));
-        assert_eq!(host.least(group.measure().unwrap()), Memory { available_bytes: 500, total_bytes: 900 });
+        assert_eq!(group.measure(), Some(Memory::bounded(500, 900)));
+        assert_eq!(host.least(group.measure().unwrap()), Memory::bounded(500, 900));
     }
 
     #[test]
     fn a_limit_is_for_the_server_and_all_that_it_runs() {
         const MIB: u64 = 1 << 20;
         let left = |limit, own, sandboxes| within(limit * MIB, own * MIB, sandboxes * MIB).available_bytes / MIB;
-        assert_eq!(left(4_096, 40, 1_000), 3_056);
+        assert_eq!(left(4_096, 40, 1_000), 2_840);
         assert_eq!(left(4_096, 40, 4_090), 0);
         // Of a small one the server keeps a larger part.
         assert_eq!(of_sandboxes(4_096 * MIB) / MIB, 3_840);
         assert_eq!(of_sandboxes(256 * MIB) / MIB, 192);
-        assert_eq!(left(256, 20, 92), 100 + 25);
+        assert_eq!(left(256, 20, 92), 100);
+        assert_eq!(left(256, 80, 92), 84, "the server has more than its part");
         assert_eq!([None, Some(256 * MIB), Some(4_096 * MIB)].map(|limit| parked_max(limit, 32)), [32, 0, 12]);
     }
 

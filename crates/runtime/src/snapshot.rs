@@ -21,7 +21,7 @@ use sandbox::Image;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use crate::environment::Outcome;
+use crate::environment::{Outcome, had_all};
 use crate::instance::{self, Order};
 use crate::languages::Served;
 use crate::launch::{self, Purpose};
@@ -136,7 +136,7 @@ fn judge(outcome: Outcome, memory_bytes_max: u64, is_last: bool) -> Option<Resul
         Outcome::Gone => Err(SnapshotError::Internal("its sandbox went away before it was loaded".to_owned())),
         Outcome::Failed { error_type } => Err(SnapshotError::Function { error_type }),
         Outcome::Killed { error_type, out_of_memory: true, memory_peak_bytes: Some(peak) } => {
-            if peak.saturating_add(limits::MEMORY_PEAK_SLACK_BYTES) >= memory_bytes_max {
+            if had_all(peak, memory_bytes_max) {
                 Err(SnapshotError::Function { error_type })
             } else {
                 Err(SnapshotError::Internal("it was killed for memory that others hold".to_owned()))

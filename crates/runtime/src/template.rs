@@ -22,7 +22,6 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering as Order};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -497,11 +496,7 @@ pub async fn take(sandbox: &Sandbox, process: ProcessId) -> Result<Image, ImageE
     let mut tries = 0..TEMPLATE_TRIES_MAX;
     loop {
         match sandbox.take(process).await {
-            Err(ImageError::Step { source, .. })
-                if source.kind() == io::ErrorKind::WouldBlock && tries.next().is_some() =>
-            {
-                sleep(PAUSE).await;
-            }
+            Err(error) if error.is_too_soon() && tries.next().is_some() => sleep(PAUSE).await,
             taken => return taken,
         }
     }

@@ -341,6 +341,11 @@ impl ImageError {
         ImageError::Step { step: "take an image without walls".to_owned(), source: io::ErrorKind::Unsupported.into() }
     }
 
+    /// Whether who was asked for did not wait yet, and soon may.
+    pub fn is_too_soon(&self) -> bool {
+        matches!(self, ImageError::Step { source, .. } if source.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// Whether there are no images here at all, of whatever program.
     pub fn is_unsupported(&self) -> bool {
         matches!(self, ImageError::Step { source, .. }

@@ -1,12 +1,11 @@
-//! How many run at once, counted by the functions themselves and not by the server (Q5, Q6).
+//! How many run at once, counted by the functions themselves and not by the server (Q4 to Q6).
 
-use std::io::Write;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use e2e::{Lamp, invoke, make_python, send, wait_for};
+use e2e::{Lamp, answer, ask, invoke, make_python, send, wait_for};
 
 /// Answers when it ran, in nanoseconds of the machine's clock.
 const FUNCTION: &str = "
@@ -60,14 +59,18 @@ fn most_at_once(spans: &[(u64, u64)]) -> usize {
     running.max().unwrap_or(0).try_into().unwrap()
 }
 
-/// Calls again and again, from so many callers, until so many answers are there; what was answered with 200.
+/// Calls again and again, from so many callers, until so many answers are there, of which enough are not refusals: these come fast
+/// where starts are slow. What was answered with 200.
 fn storm(lamp: &Lamp, function: &str, callers: usize, answers: usize, event: &str) -> Vec<(u64, u64)> {
-    let answered = AtomicUsize::new(0);
+    const RAN_MIN: usize = 60;
+    let (answered, ran) = (AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         let caller = || {
             let mut spans = Vec::new();
-            while answered.fetch_add(1, Ordering::Relaxed) < answers {
-                spans.extend(span(&invoke(lamp, function, event)));
+            while answered.fetch_add(1, Ordering::Relaxed) < answers || ran.load(Ordering::Relaxed) < RAN_MIN {
+                let span = span(&invoke(lamp, function, event));
+                ran.fetch_add(usize::from(span.is_some()), Ordering::Relaxed);
+                spans.extend(span);
             }
             spans
         };
@@ -97,7 +100,7 @@ fn is_exact(lamp: &Lamp, function: &str) -> bool {
 fn no_more_run_than_are_reserved() {
     let dir = tempfile::tempdir().unwrap();
     let lamp = Lamp::start();
-    make_python(&lamp, "reserved", 128, 3, &code(dir.path()));
+    make_python(&lamp, "reserved", 128, 60, &code(dir.path()));
     reserve(&lamp, "reserved");
     let answers = if is_full_run() { 100_000 } else { 3_000 };
     let spans = storm(&lamp, "reserved", 100, answers, r#"{"seconds": 0.15}"#);
@@ -119,7 +122,7 @@ fn no_more_run_than_the_account_may() {
     let dir = tempfile::tempdir().unwrap();
     let lamp = Lamp::start_with(&["--concurrency", &LIMIT.to_string()]);
     let code = code(dir.path());
-    ["a", "b"].iter().for_each(|name| make_python(&lamp, name, 128, 3, &code));
+    ["a", "b"].iter().for_each(|name| make_python(&lamp, name, 128, 60, &code));
     let answers = if is_full_run() { 50_000 } else { 1_000 };
     let spans: Vec<_> = std::thread::scope(|scope| {
         let storms = ["a", "b"].map(|name| {
@@ -131,19 +134,64 @@ fn no_more_run_than_the_account_may() {
     assert_eq!(most_at_once(&spans), LIMIT, "of {} that ran", spans.len());
 }
 
+/// One function is called by thousands at once, another one again and again meanwhile.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "how much is allowed goes by the time that passes")]
+fn a_flood_grows_as_lambda_lets_it_and_no_other_function_is_refused() {
+    const GROWS: &str = r#""Reason":"FunctionInvocationRateLimitExceeded""#;
+    const STACK_BYTES: usize = 128 * 1024;
+    // As long as it is asked, no instance is free again.
+    let (callers, held) = if is_full_run() { (5_000, 6) } else { (60, 2) };
+    let dir = tempfile::tempdir().unwrap();
+    let lamp = Lamp::start_with(&["--concurrency", "10000"]);
+    let code = code(dir.path());
+    ["flood", "quiet"].iter().for_each(|name| make_python(&lamp, name, 128, 90, &code));
+    let is_over = AtomicBool::new(false);
+    let event = format!(r#"{{"seconds": {held}}}"#);
+    let began = Instant::now();
+    let call = || (ask_patiently(&lamp, "flood", &event), began.elapsed());
+    let (answers, quiet) = std::thread::scope(|scope| {
+        let quiet = scope.spawn(|| {
+            let mut answers = Vec::new();
+            while !is_over.load(Ordering::Relaxed) {
+                answers.push(invoke(&lamp, "quiet", r#"{"seconds": 0}"#));
+            }
+            answers
+        });
+        let start = |_| std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, call).unwrap();
+        let calls: Vec<_> = (0..callers).map(start).collect();
+        let answers: Vec<_> = calls.into_iter().map(|call| call.join()).collect();
+        is_over.store(true, Ordering::Relaxed);
+        (answers.into_iter().map(Result::unwrap).collect::<Vec<_>>(), quiet.join().unwrap())
+    });
+    let (ran, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|(answer, _)| span(answer).is_some());
+    assert!(refused.iter().all(|(answer, _)| answer.contains(GROWS)), "{refused:?}");
+    // Who is refused is told at once, up to the last.
+    let asked_for = refused.iter().map(|(_, told)| *told).max().unwrap_or_default();
+    let (ran, allowed) = (ran.len(), 1_000 + (asked_for.as_secs_f64() * 100.0).ceil() as usize);
+    println!("{callers} callers in {} ms: {ran} ran, {allowed} may", asked_for.as_millis());
+    assert!(ran >= callers.min(1_000) && ran <= allowed, "{ran} ran, {allowed} may");
+    let refused = quiet.iter().find(|answer| span(answer).is_none());
+    assert!(refused.is_none() && quiet.len() > 1, "{} calls, {refused:?}", quiet.len());
+}
+
 /// A caller that does not wait for the answer.
-fn asked(lamp: &Lamp) -> TcpStream {
-    let mut stream = lamp.connect();
-    let head = "POST /2015-03-31/functions/counted/invocations HTTP/1.1\r\nHost: localhost\r\n";
-    let request = format!("{head}Content-Length: 16\r\n\r\n{{\"seconds\": 0.3}}");
-    stream.write_all(request.as_bytes()).unwrap();
-    stream
+fn asked(lamp: &Lamp, function: &str, event: &str) -> TcpStream {
+    ask(lamp, "POST", &format!("/2015-03-31/functions/{function}/invocations"), event)
+}
+
+/// A caller that waits for as long as a thousand starts take.
+fn ask_patiently(lamp: &Lamp, function: &str, event: &str) -> String {
+    let stream = asked(lamp, function, event);
+    stream.set_read_timeout(Some(Duration::from_secs(300))).unwrap();
+    answer(stream)
 }
 
 /// Time-outs, crashes, callers that hang up, and a server that is killed: nothing stays counted, nothing is uncounted
 /// twice.
 #[test]
 fn the_counter_is_exact_when_all_is_over() {
+    const SHORT: &str = r#"{"seconds": 0.3}"#;
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let mut lamp = Lamp::start_on(&data, &[]);
@@ -157,12 +205,12 @@ fn the_counter_is_exact_when_all_is_over() {
                 }
             }
             for _ in 0..5 {
-                scope.spawn(|| drop(asked(&lamp)));
+                scope.spawn(|| drop(asked(&lamp, "counted", SHORT)));
             }
         });
         wait_for(&format!("round {round}: all are free"), || is_exact(&lamp, "counted").then_some(()));
         if round % 3 == 1 {
-            let running: Vec<_> = (0..RESERVED).map(|_| asked(&lamp)).collect();
+            let running: Vec<_> = (0..RESERVED).map(|_| asked(&lamp, "counted", SHORT)).collect();
             std::thread::sleep(Duration::from_millis(100));
             lamp.kill();
             drop(running);

@@ -2,7 +2,6 @@
 //! runs nor when it has stopped, and its memory stays what it was.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +9,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
-use e2e::{Lamp, client, clients, python, run, wait_for};
+use e2e::{Lamp, client, clients, python, run, send, wait_for};
 use serde_json::{Value, json};
 
 /// Its import is harmless, so that each release of it gets a template.
@@ -45,12 +44,7 @@ const FIRST_ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
 const GROWTH_KB_MAX: u64 = 24 * 1024;
 
 fn ask(lamp: &Lamp, method: &str, path: &str, body: &str) -> String {
-    let mut stream = lamp.connect();
-    let length = body.len();
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}");
-    stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).expect("send the request");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("read the answer");
+    let answer = send(lamp, method, path, body);
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     answer.split_once("\r\n\r\n").expect("a head and a body").1.to_owned()
 }

@@ -1,8 +1,9 @@
 //! Functions that write without end: the server's memory does not grow, and others are served meanwhile.
 
 use std::path::Path;
+use std::time::Duration;
 
-use e2e::{Lamp, invoke, make_python};
+use e2e::{Lamp, answer, ask, invoke, make_python};
 
 /// Writes so many MB in lines of a hundred bytes, or in one.
 const FUNCTION: &str = "
@@ -21,6 +22,8 @@ fn megabytes() -> [(bool, usize); 2] {
     if std::env::var_os("LAMP_TORTURE").is_some() { [(true, 6_000), (false, 1_000)] } else { [(true, 8), (false, 80)] }
 }
 
+const TIMEOUT: Duration = Duration::from_secs(900);
+
 /// What the server may grow by, for any flood.
 const GROWTH_KB_MAX: u64 = 64 * 1024;
 
@@ -30,14 +33,20 @@ fn memory_kb(lamp: &Lamp, key: &str) -> u64 {
     line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().expect("it is a number")
 }
 
+/// It may take as long as the function may.
+fn flood(lamp: &Lamp, event: &str) -> String {
+    let stream = ask(lamp, "POST", "/2015-03-31/functions/flood/invocations", event);
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+    answer(stream)
+}
+
 #[test]
 fn a_flood_of_output_costs_the_server_no_memory() {
     let dir = tempfile::tempdir().unwrap();
     let code = dir.path().join("app.py");
     std::fs::write(&code, FUNCTION).unwrap();
     let lamp = Lamp::start_logging(&dir.path().join("data"), &["--log-level", "info"], Path::new("/dev/null"));
-    make_python(&lamp, "flood", 512, 900, &code);
-    make_python(&lamp, "victim", 512, 900, &code);
+    ["flood", "victim"].iter().for_each(|name| make_python(&lamp, name, 512, TIMEOUT.as_secs() as u32, &code));
     let little = r#"{"lines": true, "megabytes": 1}"#;
     for function in ["flood", "victim"] {
         let answer = invoke(&lamp, function, little);
@@ -47,7 +56,7 @@ fn a_flood_of_output_costs_the_server_no_memory() {
     for (lines, megabytes) in megabytes() {
         let event = format!(r#"{{"lines": {lines}, "megabytes": {megabytes}}}"#);
         std::thread::scope(|scope| {
-            let flood = scope.spawn(|| invoke(&lamp, "flood", &event));
+            let flood = scope.spawn(|| flood(&lamp, &event));
             let mut served = 0;
             while !flood.is_finished() {
                 let answer = invoke(&lamp, "victim", r#"{"lines": true, "megabytes": 0}"#);

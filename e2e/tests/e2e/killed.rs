@@ -5,7 +5,7 @@
 //! function's program executed.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::TcpStream;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -174,10 +174,7 @@ impl Steps {
 }
 
 fn ask(lamp: &Lamp) -> TcpStream {
-    let mut stream = lamp.connect();
-    let request = "POST /2015-03-31/functions/probe/invocations HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}";
-    stream.write_all(request.as_bytes()).expect("send the request");
-    stream
+    e2e::ask(lamp, "POST", "/2015-03-31/functions/probe/invocations", "{}")
 }
 
 /// The answer, if there is one.

@@ -25,7 +25,7 @@ impl Dispatch {
         self.warmed(instance);
         self.instances[instance].rested = now;
         if !self.settings.are_weighed || self.instances[instance].is_idle() {
-            self.taken(instance);
+            self.taken(now, instance);
         }
         self.settle(now, instance, out);
     }
@@ -33,8 +33,8 @@ impl Dispatch {
     /// Its init is over.
     pub(super) fn warmed(&mut self, instance: InstanceId) {
         self.give_place_back(instance);
-        let row = &mut self.instances[instance];
-        row.state = State::Ready;
+        self.change(instance, |row| row.state = State::Ready);
+        let row = &self.instances[instance];
         if row.is_provisioned
             && let Some(provision) = &mut self.versions[self.pools[row.pool].version].provision
         {
@@ -102,8 +102,8 @@ impl Dispatch {
         }
         row.warm = None;
         let is_needed = row.alive == 0 && self.functions[row.function].busy == 0;
-        if is_needed && !self.is_draining && self.is_current(pool) && self.may_grow(now, pool) && self.has_plenty(pool)
-        {
+        let may_start = self.alive < self.settings.instances_max && self.may_grow(now, pool) && self.has_plenty(pool);
+        if is_needed && !self.is_draining && self.is_current(pool) && may_start {
             let instance = self.queue(now, pool, Why::Expected);
             self.instances[instance].until = Some(warm.until);
         }
@@ -170,7 +170,8 @@ impl Dispatch {
             return;
         }
         self.memory.leaves(row);
-        row.state = State::Ending;
+        self.change(instance, |row| row.state = State::Ending);
+        let row = &mut self.instances[instance];
         if let Some(queued) = row.queued.take() {
             self.memory.order.remove(&(queued, instance));
         }

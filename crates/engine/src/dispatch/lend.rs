@@ -28,7 +28,9 @@ impl Dispatch {
         self.functions[function].arrivals.asked(now);
         let is_short = self.is_short(function);
         let mut lease = Lease { ask: ask.ask, budget, is_provisioned: true, is_short };
-        if let Some(instance) = self.take_provisioned(now, pool, ask.is_async) {
+        if let Some(instance) = self.take_provisioned(now, pool, ask.is_async)
+            && self.may_load(now, instance, out)
+        {
             self.lend(instance, lease);
             return out.push(Command::Lend { ask: ask.ask, instance });
         }
@@ -58,7 +60,9 @@ impl Dispatch {
         lease: Lease,
         out: &mut Vec<Command>,
     ) -> Result<(), Reason> {
-        if let Some(instance) = self.pools[pool].open.back().copied() {
+        if let Some(instance) = self.pools[pool].open.back().copied()
+            && self.may_load(now, instance, out)
+        {
             self.lend(instance, lease);
             out.push(Command::Lend { ask: lease.ask, instance });
             return Ok(());
@@ -74,8 +78,8 @@ impl Dispatch {
         if !self.may_grow(now, pool) {
             return Err(too_fast);
         }
-        if !self.make_room(now, pool, out) {
-            return Err(Reason::Concurrency);
+        if !self.may_queue(now, pool, out) {
+            return Err(Reason::Host);
         }
         let instance = self.queue(now, pool, Why::Asked);
         self.lend(instance, lease);
@@ -124,9 +128,11 @@ impl Dispatch {
 
     /// Lends a slot, and counts it.
     pub(super) fn lend(&mut self, instance: InstanceId, lease: Lease) {
-        let row = &mut self.instances[instance];
-        row.leases.push(lease);
-        row.until = None;
+        self.change(instance, |row| {
+            row.leases.push(lease);
+            row.until = None;
+        });
+        let row = &self.instances[instance];
         let (pool, is_full) = (row.pool, !row.has_room(self.pools[row.pool].shape.slots));
         let is_provisioned = row.is_provisioned;
         let row = &mut self.pools[pool];
@@ -182,9 +188,10 @@ impl Dispatch {
 
     /// Takes back what an instance had of an ask. Whether it had it.
     pub(super) fn take_back(&mut self, now: Timestamp, instance: InstanceId, ask: AskId) -> bool {
-        let Some(row) = self.instances.find_mut(instance) else { return false };
+        let Some(row) = self.instances.find(instance) else { return false };
+        let pool = row.pool;
         let Some(at) = row.leases.iter().position(|lease| lease.ask == ask) else { return false };
-        let (pool, lease) = (row.pool, row.leases.swap_remove(at));
+        let lease = self.change(instance, |row| row.leases.swap_remove(at));
         self.unlend(pool, lease);
         let function = &mut self.functions[self.pools[pool].function];
         if function.busy == 0 {
@@ -211,10 +218,11 @@ impl Dispatch {
         }
         let row = &mut self.instances[instance];
         row.is_spent |= freed.is_spent || !self.pools[pool].shape.is_kept;
+        row.is_cold = freed.is_cold && row.leases.is_empty();
         if row.state == State::Starting {
             self.warmed(instance);
         }
-        self.taken(instance);
+        self.taken(now, instance);
         self.settle(now, instance, out);
     }
 

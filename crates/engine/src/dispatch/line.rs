@@ -8,7 +8,11 @@
 //! Places that are held for long keep those waiting that hold some, since more at once would only make all slow, but not a
 //! share that holds none: for each of them such a share gets one more, up to as many again.
 //!
-//! A share's first waits no longer than one turn of the others. A step costs the logarithm of how much waits.
+//! Shares are of groups (accounts), which take turns first: the turns of a group's shares lie as far behind each other as if
+//! it was served alone among all groups, so that many shares gain it nothing.
+//!
+//! A share's first waits no longer than one turn of the others of its group, nor a group's than one of each other group. A step
+//! costs the logarithm of how much waits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
@@ -24,7 +28,14 @@ pub struct Places {
     pub long_max: usize,
 }
 
-pub struct Line<K, T> {
+/// What has turns of its own.
+pub trait Turns: Hash + Eq + Clone {
+    type Group: Ord + Copy;
+
+    fn group(&self) -> Self::Group;
+}
+
+pub struct Line<K: Turns, T> {
     places: Places,
     /// Those with somebody in line, or with a place.
     shares: Table<Share<K, T>>,
@@ -33,8 +44,17 @@ pub struct Line<K, T> {
     ahead: Lane<K, T>,
     /// Places that are held for long.
     long: usize,
-    /// Counts whoever comes, and whoever gets a place.
-    turns: u64,
+    /// Counts whoever comes.
+    numbers: u64,
+    /// The last turn that anybody had, and the last that a group's shares have had or will have. Groups that have shares.
+    turn: u64,
+    groups: BTreeMap<K::Group, Group>,
+}
+
+#[derive(Default)]
+struct Group {
+    shares: usize,
+    turn: u64,
 }
 
 /// Shares with somebody in line, the next one first, and the places that are taken.
@@ -60,7 +80,7 @@ pub struct Ticket<K, T> {
     is_long: bool,
 }
 
-impl<K: Hash + Eq + Clone, T: Copy> Line<K, T> {
+impl<K: Turns, T: Copy> Line<K, T> {
     pub fn new(places: Places) -> Line<K, T> {
         let lane = || Lane { next: BTreeSet::new(), taken: 0 };
         Line {
@@ -70,18 +90,24 @@ impl<K: Hash + Eq + Clone, T: Copy> Line<K, T> {
             asked: lane(),
             ahead: lane(),
             long: 0,
-            turns: 0,
+            numbers: 0,
+            turn: 0,
+            groups: BTreeMap::new(),
         }
     }
 
     /// Puts somebody in line; `is_ahead` if nobody waits for it.
     pub fn enter(&mut self, key: K, is_ahead: bool, who: T) -> Ticket<K, T> {
-        let number = self.turn();
+        self.numbers = self.numbers.saturating_add(1);
+        let number = self.numbers;
         let name = (key, is_ahead);
         let share = match self.names.get(&name) {
             Some(share) => share,
             None => {
-                let row = Share { name: name.clone(), waiting: BTreeMap::new(), held: 0, turn: number };
+                let turn = self.next_turn(name.0.group());
+                let group = self.groups.entry(name.0.group()).or_default();
+                group.shares = group.shares.saturating_add(1);
+                let row = Share { name: name.clone(), waiting: BTreeMap::new(), held: 0, turn };
                 let share = self.shares.add(row);
                 self.names.insert(name, share);
                 share
@@ -100,26 +126,54 @@ impl<K: Hash + Eq + Clone, T: Copy> Line<K, T> {
         });
     }
 
-    /// Hands out a place, if there is one for anybody.
-    pub fn next(&mut self) -> Option<T> {
+    /// Who may have a place now, the first first: so many at most, one of each share.
+    pub fn candidates(&self, most: usize) -> Vec<T> {
+        let waiting =
+            self.next_shares(most).into_iter().filter_map(|share| self.shares[share].waiting.first_key_value());
+        waiting.map(|(_, who)| *who).collect()
+    }
+
+    /// Gives one of them its place.
+    pub fn take(&mut self, ticket: Ticket<K, T>) {
+        let row = &self.shares[ticket.share];
+        let group = row.name.0.group();
+        self.turn = self.turn.max(row.turn);
+        let turn = self.next_turn(group);
+        self.change(ticket.share, |row| {
+            row.held = row.held.saturating_add(1);
+            row.turn = turn;
+            row.waiting.remove(&ticket.number);
+        });
+    }
+
+    /// Lets others come first, up to one turn of theirs: one of the candidates cannot use its place yet.
+    pub fn postpone(&mut self, ticket: Ticket<K, T>) {
+        let turn = self.next_turn(self.shares[ticket.share].name.0.group());
+        self.change(ticket.share, |row| row.turn = turn);
+    }
+
+    fn next_shares(&self, most: usize) -> Vec<Id<Share<K, T>>> {
+        // Where there is no place for who holds none, there is none for anybody.
+        if !self.is_free(false) {
+            return Vec::new();
+        }
+        let ahead = if self.ahead.taken < self.places.ahead_max { most } else { 0 };
+        let ahead = self.ahead.next.iter().take(ahead);
+        let mut next: Vec<_> = self.asked.next.iter().take(most).chain(ahead).collect();
+        next.sort_unstable();
+        let next = next.into_iter().filter(|(holds, ..)| self.is_free(*holds)).take(most);
+        next.map(|(.., share)| *share).collect()
+    }
+
+    /// Whether there is a place for a share that holds some, or none.
+    fn is_free(&self, holds: bool) -> bool {
         let Places { most, long_max, .. } = self.places;
         let taken = self.asked.taken.saturating_add(self.ahead.taken);
-        let ahead = self.ahead.next.first().filter(|_| self.ahead.taken < self.places.ahead_max);
-        let (holds, _, share) = self.asked.next.first().into_iter().chain(ahead).min().copied()?;
-        let is_free = if holds {
+        if holds {
             self.long < long_max && taken.saturating_add(1) < most
         } else {
             taken < most.saturating_add(self.long.min(most))
-        };
-        if !is_free {
-            return None;
         }
-        let turn = self.turn();
-        self.change(share, |row| {
-            row.held = row.held.saturating_add(1);
-            row.turn = turn;
-            row.waiting.pop_first().map(|(_, who)| who)
-        })
     }
 
     /// It has its place for long.
@@ -142,15 +196,18 @@ impl<K: Hash + Eq + Clone, T: Copy> Line<K, T> {
     pub fn is_empty(&self) -> bool {
         let is_empty = |lane: &Lane<K, T>| lane.next.is_empty() && lane.taken == 0;
         self.shares.len() == 0
+            && self.groups.is_empty()
             && self.names.len() == 0
             && self.long == 0
             && is_empty(&self.asked)
             && is_empty(&self.ahead)
     }
 
-    fn turn(&mut self) -> u64 {
-        self.turns = self.turns.saturating_add(1);
-        self.turns
+    /// Behind all turns of its own group, and not before anybody's that is over.
+    fn next_turn(&mut self, group: K::Group) -> u64 {
+        let group = self.groups.entry(group).or_default();
+        group.turn = group.turn.max(self.turn).saturating_add(1);
+        group.turn
     }
 
     /// Changes a share, and what follows from it. One that is nothing any more goes.
@@ -167,6 +224,13 @@ impl<K: Hash + Eq + Clone, T: Copy> Line<K, T> {
             && let Some(row) = self.shares.remove(share)
         {
             self.names.remove(&row.name);
+            let group = row.name.0.group();
+            if let Some(left) = self.groups.get_mut(&group) {
+                left.shares = left.shares.saturating_sub(1);
+                if left.shares == 0 {
+                    self.groups.remove(&group);
+                }
+            }
         }
         result
     }
@@ -203,6 +267,32 @@ mod tests {
 
     const PLACES: Places = Places { most: 4, ahead_max: 2, long_max: 1 };
 
+    impl Turns for char {
+        /// Capitals are another's.
+        type Group = bool;
+
+        fn group(&self) -> bool {
+            self.is_uppercase()
+        }
+    }
+
+    impl Turns for u8 {
+        type Group = ();
+
+        fn group(&self) {}
+    }
+
+    impl<K: Turns, T: Copy> Line<K, T> {
+        /// Hands out a place, if there is one for anybody.
+        fn next(&mut self) -> Option<T> {
+            let share = *self.next_shares(1).first()?;
+            let (number, who) = self.shares[share].waiting.first_key_value().map(|(number, who)| (*number, *who))?;
+            assert!(self.candidates(1).len() == 1);
+            self.take(Ticket { share, number, is_long: false });
+            Some(who)
+        }
+    }
+
     /// Who gets a place now, in order. Everybody is named by a share and a number.
     fn hand_out(line: &mut Line<char, (char, u32)>) -> Vec<(char, u32)> {
         std::iter::from_fn(|| line.next()).collect()
@@ -227,6 +317,40 @@ mod tests {
         assert_eq!(hand_out(&mut line), [('c', 1)]);
         line.give_back(floods[2]);
         assert_eq!(hand_out(&mut line), [('a', 5)]);
+    }
+
+    #[test]
+    fn many_shares_gain_a_group_nothing() {
+        let mut line = Line::new(Places { most: 2, ahead_max: 1, long_max: 1 });
+        let enter = |line: &mut Line<_, _>, keys: &str| -> BTreeMap<_, _> {
+            keys.chars().map(|key| (key, line.enter(key, false, (key, 0)))).collect()
+        };
+        let mut tickets = enter(&mut line, "abcdefghijklmnopqrstuvwxyz");
+        assert_eq!(hand_out(&mut line), [('a', 0), ('b', 0)]);
+        tickets.extend(enter(&mut line, "ABC"));
+        let mut served = "a".to_owned();
+        while served.len() < 8 {
+            line.give_back(tickets[&served.chars().next_back().unwrap()]);
+            served.extend(hand_out(&mut line).iter().map(|(key, _)| key));
+        }
+        assert_eq!(served, "acAdBeCf", "each in turn");
+    }
+
+    #[test]
+    fn who_cannot_use_a_place_lets_others_pass() {
+        let mut line = Line::new(PLACES);
+        let tickets: Vec<_> = "abcdef".chars().map(|key| line.enter(key, false, key)).collect();
+        line.enter('g', true, 'g');
+        assert_eq!(line.candidates(3), ['a', 'b', 'c']);
+        line.postpone(tickets[0]);
+        line.postpone(tickets[1]);
+        assert_eq!(line.candidates(9), ['c', 'd', 'e', 'f', 'g', 'a', 'b']);
+        for at in [3, 0, 2, 4] {
+            line.take(tickets[at]);
+        }
+        assert_eq!(line.candidates(9), [], "all places are taken");
+        line.give_back(tickets[3]);
+        assert_eq!(line.candidates(9), ['f', 'g', 'b']);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! The shell tells what the host has free, from time to time. Between two tellings the machine counts on: what the host
 //! does not show yet of an instance will be taken, up to what such instances take at most; and one that was told to end
-//! will give back what it holds. That is weighed when it stands still, since what it held at most is long given back,
+//! will give back what it holds: nobody else goes for who needs that, but it starts only where there is memory for both, or
+//! when the other is gone. That is weighed when it stands still, since what it held at most is long given back,
 //! and what it read of files is the host's to take.
 
 use std::collections::BTreeSet;
@@ -27,21 +28,35 @@ impl Instance {
 /// What an instance has not taken so long after it got its first invocation, it will not take soon.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
+/// What a host was found to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Told {
+    /// When it was begun to look. What happened since then may be seen, or not.
+    pub since: Timestamp,
+    pub available_bytes: u64,
+    /// What can be taken before the kernel kills for it: less, where instances have a limit together.
+    pub free_bytes: u64,
+    pub total_bytes: u64,
+}
+
 #[derive(Default)]
 pub struct Memory {
     /// What was told last, and what must stay free of it. Before that there is no bound.
     available: Option<u64>,
     spare: u64,
+    /// By how much more the kernel lets instances take, or less.
+    beyond: i128,
     /// What all instances together may hold.
     most: Option<u64>,
     /// What the host does not show yet: of instances that take what they need, and of those that had done so after the
     /// last telling. What it has shown of them is counted by the host alone.
     pub taking: u64,
     pub fresh: u64,
+    fresh_ones: BTreeSet<InstanceId>,
     /// Of those told to end.
     leaving: u64,
-    /// Counts the tellings.
-    pub telling: u64,
+    /// Of those that may have to go.
+    idle: u64,
     /// Idle instances that may have to go, the least worth in front. One that became worth more since stands where it
     /// was, and one that runs again too, so that an invocation on a warm instance leaves all this alone.
     pub order: BTreeSet<((u64, u64), InstanceId)>,
@@ -67,16 +82,19 @@ impl Memory {
         free.saturating_sub(taken)
     }
 
-    fn is_fresh(&self, row: &Instance) -> bool {
-        !row.is_taking && row.taken_at_telling == self.telling
+    /// What instances may take before anything was given back by who was told to end. Half of the spare part may be lent for
+    /// that; the other half is for what nobody foresees.
+    fn free(&self) -> i128 {
+        let promised = i128::from(self.leaving).saturating_sub((self.spare / 2).into());
+        self.room().saturating_sub(promised).saturating_add(self.beyond)
     }
 
-    pub fn leaves(&mut self, row: &Instance) {
+    pub fn leaves(&mut self, row: &mut Instance) {
         self.leaving = self.leaving.saturating_add(row.bytes);
         let unseen = row.unseen();
         if row.is_taking {
             self.taking = self.taking.saturating_sub(unseen);
-        } else if self.is_fresh(row) {
+        } else if row.fresh.take().is_some() {
             self.fresh = self.fresh.saturating_sub(unseen);
         } else {
             return;
@@ -90,43 +108,37 @@ impl Memory {
         let sum = match row.state {
             State::Ending => return,
             State::Queued | State::Starting | State::Ready if row.is_taking => &mut self.taking,
-            State::Queued | State::Starting | State::Ready if self.is_fresh(row) => &mut self.fresh,
+            State::Queued | State::Starting | State::Ready if row.fresh.is_some() => &mut self.fresh,
             State::Queued | State::Starting | State::Ready => return,
         };
         *sum = sum.saturating_sub(before).saturating_add(row.unseen());
     }
 
+    /// If it was told again since its end was near, this is counted twice, until it is told next: the spare part is there.
     pub fn left(&mut self, bytes: u64) {
         self.leaving = self.leaving.saturating_sub(bytes);
         self.available = self.available.map(|available| available.saturating_add(bytes));
     }
 
     #[cfg(test)]
-    pub fn leaving(&self) -> u64 {
-        self.leaving
+    pub fn sums(&self) -> [u64; 4] {
+        [self.taking, self.fresh, self.leaving, self.idle]
     }
 
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
-        self.taking == 0 && self.fresh == 0 && self.leaving == 0 && self.order.is_empty()
+        self.sums() == [0; 4] && self.order.is_empty()
     }
 }
 
 impl Dispatch {
-    pub(super) fn told(
-        &mut self,
-        now: Timestamp,
-        available: u64,
-        total: u64,
-        shown: &[(InstanceId, u64)],
-        out: &mut Vec<Command>,
-    ) {
-        let spare = u128::from(total).saturating_mul(self.settings.spare_percent.into()) / 100;
-        self.memory.available = Some(available);
+    pub(super) fn told(&mut self, now: Timestamp, told: Told, shown: &[(InstanceId, u64)], out: &mut Vec<Command>) {
+        let spare = u128::from(told.total_bytes).saturating_mul(self.settings.spare_percent.into()) / 100;
+        self.memory.available = Some(told.available_bytes);
+        self.memory.beyond = i128::from(told.free_bytes).saturating_sub(told.available_bytes.into());
         self.memory.spare = u64::try_from(spare).unwrap_or(u64::MAX);
-        self.memory.most = Some(total.saturating_sub(self.memory.spare));
-        self.memory.fresh = 0;
-        self.memory.telling = self.memory.telling.saturating_add(1);
+        self.memory.most = Some(told.total_bytes.saturating_sub(self.memory.spare));
+        self.shows_fresh(told.since);
         for (instance, bytes) in shown {
             let Some(row) = self.instances.find_mut(*instance) else { continue };
             if row.is_taking && row.state != State::Ending {
@@ -138,28 +150,54 @@ impl Dispatch {
                 self.memory.recount(&self.instances[*instance], before);
                 if is_long_ready {
                     self.weigh(*instance, *bytes);
-                    self.taken(*instance);
+                    self.taken(told.since, *instance);
                 }
             }
         }
         while self.memory.room() < 0 && self.shed(now, out) {}
     }
 
-    /// An instance has taken what it holds: the host shows it when it tells next.
-    pub(super) fn taken(&mut self, instance: InstanceId) {
+    /// The host shows what was taken before.
+    fn shows_fresh(&mut self, before: Timestamp) {
+        self.memory.fresh = 0;
+        let mut still = std::mem::take(&mut self.memory.fresh_ones);
+        still.retain(|instance| {
+            let Some(row) = self.instances.find_mut(*instance) else { return false };
+            row.fresh = row.fresh.filter(|taken| *taken > before);
+            if row.fresh.is_some() {
+                self.memory.fresh = self.memory.fresh.saturating_add(row.unseen());
+            }
+            row.fresh.is_some()
+        });
+        self.memory.fresh_ones = still;
+    }
+
+    /// Changes what decides whether an instance may have to go, and what is gained by that.
+    pub(super) fn change<R>(&mut self, instance: InstanceId, change: impl FnOnce(&mut Instance) -> R) -> R {
         let row = &mut self.instances[instance];
-        if std::mem::replace(&mut row.is_taking, false) {
-            row.taken_at_telling = self.memory.telling;
+        let before = row.gain();
+        let result = change(row);
+        self.memory.idle = self.memory.idle.saturating_sub(before).saturating_add(row.gain());
+        result
+    }
+
+    /// An instance has taken what it holds: the host shows it when it tells next.
+    pub(super) fn taken(&mut self, now: Timestamp, instance: InstanceId) {
+        if self.change(instance, |row| std::mem::replace(&mut row.is_taking, false)) {
+            let row = &mut self.instances[instance];
             self.memory.taking = self.memory.taking.saturating_sub(row.unseen());
-            self.memory.fresh = self.memory.fresh.saturating_add(row.unseen());
+            if self.memory.available.is_some() {
+                row.fresh = Some(now);
+                self.memory.fresh_ones.insert(instance);
+                self.memory.fresh = self.memory.fresh.saturating_add(row.unseen());
+            }
         }
     }
 
     /// What an instance holds is known better.
     fn weigh(&mut self, instance: InstanceId, bytes: u64) {
-        let row = &mut self.instances[instance];
-        let before = row.unseen();
-        row.bytes = bytes;
+        let before = self.instances[instance].unseen();
+        self.change(instance, |row| row.bytes = bytes);
         self.memory.recount(&self.instances[instance], before);
     }
 
@@ -176,7 +214,12 @@ impl Dispatch {
         // What it gives back was settled when it was told to end, and one that was called meanwhile holds more soon.
         let Some(row) = self.instances.find_mut(instance).filter(|row| row.is_idle()) else { return };
         row.is_weighed = true;
-        let is_provisioned = row.is_provisioned;
+        let (pool, is_provisioned) = (row.pool, row.is_provisioned);
+        // Of one that nobody has called yet it is all that is known.
+        let known = &mut self.functions[self.pools[pool].function].bytes;
+        if known.count().is_none_or(|known| known < bytes) {
+            known.add_peak(bytes);
+        }
         self.weigh(instance, bytes);
         if !is_provisioned {
             self.rank(now, instance);
@@ -227,31 +270,70 @@ impl Dispatch {
         rows.fold(0, |sum: u64, row| sum.saturating_add(row.bytes))
     }
 
+    /// Whether there is memory for an instance to be lent. One that broke takes as much as a new one.
+    pub(super) fn may_load(&mut self, now: Timestamp, instance: InstanceId, out: &mut Vec<Command>) -> bool {
+        let row = &self.instances[instance];
+        if !row.is_cold {
+            return true;
+        }
+        let (pool, before, was_fresh) = (row.pool, row.unseen(), row.fresh.is_some());
+        // It does not make room for itself.
+        self.change(instance, |row| row.is_taking = true);
+        let fits = self.make_room(now, pool, out);
+        let bytes = self.bytes_of(pool);
+        if !fits {
+            self.change(instance, |row| row.is_taking = false);
+            let row = &self.instances[instance];
+            if row.may_go() && row.queued.is_none() {
+                self.rank(now, instance);
+            }
+            return false;
+        }
+        let row = &mut self.instances[instance];
+        (row.is_cold, row.fresh, row.shown, row.bytes) = (false, None, 0, bytes);
+        if was_fresh {
+            self.memory.fresh = self.memory.fresh.saturating_sub(before);
+        }
+        self.memory.taking = self.memory.taking.saturating_add(bytes);
+        true
+    }
+
     /// Whether one more of these fits without that another goes.
-    pub(super) fn has_room(&self, pool: PoolId) -> bool {
-        self.alive < self.settings.instances_max && self.memory.room() >= i128::from(self.bytes_of(pool))
+    fn has_room(&self, pool: PoolId) -> bool {
+        self.memory.room() >= i128::from(self.bytes_of(pool))
+    }
+
+    /// Whether one more of these fits beside those that were told to end and are there still.
+    pub(super) fn has_free(&self, pool: PoolId) -> bool {
+        self.memory.leaving == 0 || self.memory.free() >= i128::from(self.bytes_of(pool))
     }
 
     /// Whether one more of these fits where memory is not short: what is started ahead into a full host goes before it
     /// is asked for.
     pub(super) fn has_plenty(&self, pool: PoolId) -> bool {
-        let ahead = i128::from(self.bytes_of(pool)).saturating_add(self.memory.spare.into());
-        self.alive < self.settings.instances_max && self.memory.room() >= ahead
+        self.memory.room() >= i128::from(self.bytes_of(pool)).saturating_add(self.memory.spare.into())
+    }
+
+    /// Whether one more of these may get in line. Of too many instances, an idle one goes for it; for its memory none
+    /// does before it is its turn.
+    pub(super) fn may_queue(&mut self, now: Timestamp, pool: PoolId, out: &mut Vec<Command>) -> bool {
+        while self.alive >= self.settings.instances_max {
+            if !self.shed(now, out) {
+                return false;
+            }
+        }
+        // What those hold that start is not known yet.
+        let may = self.would_fit(pool, self.memory.taking);
+        if !may {
+            self.fade(now, pool);
+        }
+        may
     }
 
     /// Lets idle instances go until one more of these fits. Whether it does.
     pub(super) fn make_room(&mut self, now: Timestamp, pool: PoolId, out: &mut Vec<Command>) -> bool {
-        if self.has_room(pool) {
-            return true;
-        }
-        if self.alive < self.settings.instances_max && !self.would_fit(pool) {
-            // Nobody goes for one that does not fit even so. What its function is taken to hold may be of long ago: it is
-            // taken for less as time goes by, not by how often it is asked for.
-            let function = &mut self.functions[self.pools[pool].function];
-            if function.faded.is_none_or(|faded| now.since(faded) >= FADES_EVERY) {
-                function.faded = Some(now);
-                function.bytes.fade();
-            }
+        // Nobody goes for one that does not fit even so.
+        if !self.would_fit(pool, 0) {
             return false;
         }
         while !self.has_room(pool) {
@@ -262,12 +344,20 @@ impl Dispatch {
         true
     }
 
-    /// Whether one more of these would fit if all that is idle went.
-    fn would_fit(&self, pool: PoolId) -> bool {
-        let idle = self.memory.order.iter().filter_map(|(_, instance)| self.instances.find(*instance));
-        let idle =
-            idle.filter(|row| row.is_idle() && !row.is_provisioned).map(|row| i128::from(row.bytes)).sum::<i128>();
-        self.memory.room().saturating_add(idle) >= i128::from(self.bytes_of(pool))
+    /// Whether one more of these fits, or would if all that is idle went, and there was so much more.
+    fn would_fit(&self, pool: PoolId, more: u64) -> bool {
+        let room = self.memory.room().saturating_add(more.into()).saturating_add(self.memory.idle.into());
+        room >= i128::from(self.bytes_of(pool))
+    }
+
+    /// One was refused. What its function is taken to hold may be of long ago: it is taken for less as time goes by, not by
+    /// how often it is asked for.
+    pub(super) fn fade(&mut self, now: Timestamp, pool: PoolId) {
+        let function = &mut self.functions[self.pools[pool].function];
+        if function.faded.is_none_or(|faded| now.since(faded) >= FADES_EVERY) {
+            function.faded = Some(now);
+            function.bytes.fade();
+        }
     }
 
     /// No instance can hold more than there is.
@@ -280,7 +370,7 @@ impl Dispatch {
         while let Some((queued, instance)) = self.memory.order.pop_first() {
             let row = &mut self.instances[instance];
             row.queued = None;
-            if !row.is_idle() || row.is_provisioned {
+            if !row.may_go() {
                 continue;
             }
             if row.rank > queued {

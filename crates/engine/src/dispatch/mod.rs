@@ -56,8 +56,9 @@ use base::{AccountId, Region, Timestamp, Uuid, World};
 pub use bucket::Rate;
 pub use keep::{KeepAlive, Policy};
 pub use line::Places;
+pub use memory::Told;
 pub use provisioned::Provided;
-use rows::{Account, Function, FunctionName, Instance, Pool, State, Turns, Version};
+use rows::{Account, Function, FunctionName, Instance, Pool, Starter, State, Version};
 use table::{Id, Names, Table};
 
 /// An instance, from `Start` to `Ended`.
@@ -121,7 +122,7 @@ pub enum Event {
     Provide { pool: PoolId, count: u32 },
     /// What the host has, and what it has no more because of instances that take what they need: they start, or run for the
     /// first time.
-    Memory { available_bytes: u64, total_bytes: u64, shown: Vec<(InstanceId, u64)> },
+    Memory { told: Told, shown: Vec<(InstanceId, u64)> },
     /// An idle instance stands still, and holds so much that no other one shares: what the host gets back when it ends.
     Weighed { instance: InstanceId, bytes: u64 },
     /// Whether the host's cores are all at work.
@@ -151,6 +152,8 @@ pub struct Freed {
     pub bytes: Option<u64>,
     /// It is of no more use.
     pub is_spent: bool,
+    /// Its next invocation loads the function again, and takes as much as a new one would.
+    pub is_cold: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,6 +197,8 @@ pub enum Why {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     Concurrency,
+    /// This host has no memory for it, or as many instances as it may. AWS has no such reason: callers are told the one above.
+    Host,
     ReservedConcurrency,
     Rate,
     ReservedRate,
@@ -213,8 +218,7 @@ pub struct Settings {
     pub waiting_max: usize,
     /// An invocation is short if it takes no longer.
     pub short_max: Duration,
-    /// Of the host. Twice as many short invocations at once make asks wait, while cores are full: more only take the CPU
-    /// from each other.
+    /// Of the host.
     pub cores: usize,
     /// Of the host's memory, what instances must leave free.
     pub spare_percent: u32,
@@ -230,6 +234,8 @@ pub struct Settings {
     /// From when on one that starts takes long, and how long it keeps others from starting at most.
     pub long_after: Duration,
     pub place_max: Duration,
+    /// How long one whose turn it is waits for what is not known yet of those that start, or not given back yet.
+    pub memory_wait_max: Duration,
     /// The pauses before another start where a provisioned instance failed, at first and at most.
     pub retry_first: Duration,
     pub retry_max: Duration,
@@ -268,7 +274,7 @@ pub struct Dispatch {
     are_cores_full: bool,
     memory: memory::Memory,
     /// Instances that are to be started.
-    line: line::Line<Turns, InstanceId>,
+    line: line::Line<Starter, InstanceId>,
     is_draining: bool,
 }
 
@@ -276,6 +282,7 @@ pub struct Dispatch {
 enum Alarm {
     Idle(InstanceId),
     Place(InstanceId),
+    Memory,
     Waiting(PoolId),
     Warm(PoolId),
     Provide(Id<Version>),
@@ -301,9 +308,15 @@ impl Settings {
             places: Places { most: cores.saturating_mul(4), ahead_max: cores, long_max: cores },
             long_after: Duration::from_millis(150),
             place_max: Duration::from_secs(15),
+            memory_wait_max: Duration::from_secs(3),
             retry_first: Duration::from_secs(1),
             retry_max: Duration::from_secs(300),
         }
+    }
+
+    /// So many short invocations at once make asks wait, while cores are full: more only take the CPU from each other.
+    pub fn crowd(&self) -> usize {
+        self.cores.saturating_mul(2)
     }
 }
 
@@ -312,7 +325,7 @@ impl Reason {
     /// as they call it.
     pub fn as_str(self) -> &'static str {
         match self {
-            Reason::Concurrency => "ConcurrentInvocationLimitExceeded",
+            Reason::Concurrency | Reason::Host => "ConcurrentInvocationLimitExceeded",
             Reason::ReservedConcurrency => "ReservedFunctionConcurrentInvocationLimitExceeded",
             Reason::Rate => "FunctionInvocationRateLimitExceeded",
             Reason::ReservedRate => "ReservedFunctionInvocationRateLimitExceeded",
@@ -353,9 +366,7 @@ impl Dispatch {
             Event::Free { instance, ask, freed } => self.free(now, instance, ask, freed, out),
             Event::Ended { instance, failure } => self.ended(now, instance, failure, out),
             Event::Provide { pool, count } => self.provide(now, pool, count, out),
-            Event::Memory { available_bytes, total_bytes, shown } => {
-                self.told(now, available_bytes, total_bytes, &shown, out);
-            }
+            Event::Memory { told, shown } => self.told(now, told, &shown, out),
             Event::Weighed { instance, bytes } => self.weighed(now, instance, bytes),
             Event::Cores { are_full } => self.are_cores_full = are_full,
             Event::Drain => self.drain(now, out),
@@ -382,6 +393,8 @@ impl Dispatch {
         match alarm {
             Alarm::Idle(instance) => self.idle_long(now, instance, out),
             Alarm::Place(instance) => self.takes_long(now, instance),
+            // Who is in line is looked at in each step.
+            Alarm::Memory => {}
             Alarm::Waiting(pool) => self.waited_long(now, pool, out),
             Alarm::Warm(pool) => self.warm(now, pool, out),
             Alarm::Provide(version) => self.reconcile(now, version, out),

@@ -81,6 +81,11 @@ impl Provision {
             None => self.lost_at = Some(now),
         }
     }
+
+    /// There is no memory for another one just now.
+    pub fn pause(&mut self, now: Timestamp, settings: &Settings) {
+        self.retry_at = self.retry_at.max(now.plus(settings.retry_first));
+    }
 }
 
 impl Dispatch {
@@ -130,7 +135,7 @@ impl Dispatch {
                 provision.retry_at
             } else if !self.may_grow(now, pool) {
                 self.functions[self.pools[pool].function].growth.has_at(self.settings.growth)
-            } else if !self.make_room(now, pool, out) {
+            } else if !self.may_queue(now, pool, out) {
                 now.plus(self.settings.retry_first)
             } else {
                 let instance = self.queue(now, pool, Why::Provisioned);

@@ -9,7 +9,7 @@ use super::arrivals::Arrivals;
 use super::bucket::Bucket;
 use super::estimate::Estimate;
 use super::keep::Warm;
-use super::line::Ticket;
+use super::line::{Ticket, Turns};
 use super::provisioned::Provision;
 use super::table::Id;
 use super::waiting::Waiter;
@@ -93,6 +93,8 @@ pub struct Instance {
     pub is_provisioned: bool,
     /// It gets no more invocations.
     pub is_spent: bool,
+    /// It broke, and holds little until it is called again.
+    pub is_cold: bool,
     /// What it holds, as far as is known, and whether that was weighed while it stood still.
     pub bytes: u64,
     pub is_weighed: bool,
@@ -114,8 +116,10 @@ pub struct Instance {
     /// When it was ready, and then when it had nothing to do any more.
     pub rested: Timestamp,
     pub queued: Option<(u64, u64)>,
-    /// Which telling of the host's memory was the last before it had taken what it holds.
-    pub taken_at_telling: u64,
+    /// How long it waits for memory, since it was its turn and there was none.
+    pub waits_until: Option<Timestamp>,
+    /// When it had taken what it holds, until the host shows that.
+    pub fresh: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,10 +132,22 @@ pub enum State {
     Ending,
 }
 
-/// Who takes turns in starting: a function, or one tenant's of it.
-pub type Turns = Id<Function>;
+/// Who takes turns in starting: a function, among those of its account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Starter {
+    pub account: Id<Account>,
+    pub function: Id<Function>,
+}
 
-pub type Turn = Ticket<Turns, InstanceId>;
+impl Turns for Starter {
+    type Group = Id<Account>;
+
+    fn group(&self) -> Id<Account> {
+        self.account
+    }
+}
+
+pub type Turn = Ticket<Starter, InstanceId>;
 
 /// A slot that is lent, and how it is counted.
 #[derive(Debug, Clone, Copy)]
@@ -151,6 +167,16 @@ pub enum Budget {
 impl Instance {
     pub fn is_idle(&self) -> bool {
         self.state == State::Ready && self.leases.is_empty()
+    }
+
+    /// Whether it is there for others to have its memory.
+    pub fn may_go(&self) -> bool {
+        self.is_idle() && !self.is_provisioned && !self.is_taking
+    }
+
+    /// What others have of it then.
+    pub fn gain(&self) -> u64 {
+        if self.may_go() { self.bytes } else { 0 }
     }
 }
 

@@ -114,15 +114,16 @@ impl Host {
             while told <= at {
                 self.now = told;
                 let available_bytes = self.total.saturating_sub(self.held.values().sum());
-                self.event(Event::Memory { available_bytes, total_bytes: self.total, shown: Vec::new() });
+                let (free_bytes, total_bytes) = (available_bytes, self.total);
+                let seen = Told { since: self.now, available_bytes, free_bytes, total_bytes };
+                self.event(Event::Memory { told: seen, shown: Vec::new() });
                 told = told.plus(Duration::from_secs(1));
             }
             self.now = at;
             match later {
                 Later::Free(instance, ask) => {
                     let bytes = self.held[&instance];
-                    let freed =
-                        Freed { wall: Duration::from_millis(1), cpu: None, bytes: Some(bytes), is_spent: false };
+                    let freed = Freed { wall: Duration::from_millis(1), bytes: Some(bytes), ..Freed::default() };
                     self.event(Event::Ready { instance });
                     self.event(Event::Free { instance, ask, freed });
                     self.event(Event::Weighed { instance, bytes });

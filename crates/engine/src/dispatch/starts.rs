@@ -1,31 +1,45 @@
 //! How instances are started: each is put in line first, and started when it gets a place.
 //!
-//! It counts from the beginning, as an instance and with what it will hold. As long as it is in line nothing has been
-//! done for it: whoever asked for it takes another instance of its pool that becomes free sooner, and then, or when
-//! nobody wants it any more, it is dropped as if it had never been. It keeps its place until its init is over, or waits for
-//! something else than the CPU, or has taken so long that others must not wait for it.
+//! It counts as an instance from the beginning, and with what it will hold from its turn on: where more are in line than
+//! there is memory for, those that came first start, and it is known by then what such ones hold. As long as it is in
+//! line nothing has been done for it: whoever asked for it takes another instance of its pool that becomes free sooner,
+//! and then, or when nobody wants it any more, it is dropped as if it had never been. It keeps its place until its init is
+//! over, or waits for something else than the CPU, or has taken so long that others must not wait for it.
 
 use base::Timestamp;
 
-use super::rows::{Instance, Lease, State};
-use super::{Alarm, Command, Dispatch, InstanceId, PoolId, Why};
+use super::rows::{Instance, Lease, Starter, State};
+use super::{Alarm, AskId, Command, Dispatch, InstanceId, PoolId, Reason, Why};
+
+/// Of those that wait for memory, so many functions' are looked at in one step at most.
+const LOOKED_AT_ONCE: usize = 8;
+
+impl Instance {
+    /// What it is started for.
+    fn why(&self) -> Why {
+        match (self.leases.is_empty(), self.is_provisioned) {
+            (false, _) => Why::Asked,
+            (true, true) => Why::Provisioned,
+            (true, false) => Why::Expected,
+        }
+    }
+}
 
 impl Dispatch {
     pub(super) fn may_grow(&self, now: Timestamp, pool: PoolId) -> bool {
         self.functions[self.pools[pool].function].growth.has(now, self.settings.growth)
     }
 
-    /// A new instance, for which there is room.
+    /// A new instance, which may be.
     pub(super) fn queue(&mut self, now: Timestamp, pool: PoolId, why: Why) -> InstanceId {
-        let bytes = self.bytes_of(pool);
-        let is_guest = !self.has_plenty(pool);
         let instance = self.instances.add(Instance {
             pool,
             state: State::Queued,
             leases: Vec::new(),
             is_provisioned: why == Why::Provisioned,
             is_spent: false,
-            bytes,
+            is_cold: false,
+            bytes: 0,
             is_weighed: false,
             is_taking: true,
             shown: 0,
@@ -34,12 +48,12 @@ impl Dispatch {
             until: None,
             alarm: None,
             rank: (0, 0),
-            is_guest,
+            is_guest: false,
             rested: now,
             queued: None,
-            taken_at_telling: 0,
+            waits_until: None,
+            fresh: None,
         });
-        self.memory.taking = self.memory.taking.saturating_add(bytes);
         self.alive = self.alive.saturating_add(1);
         let row = &mut self.pools[pool];
         row.instances = row.instances.saturating_add(1);
@@ -50,26 +64,92 @@ impl Dispatch {
             Why::Provisioned => {}
         }
         self.functions[row.function].growth.take(now, self.settings.growth);
-        let turns = row.function;
-        self.instances[instance].ticket = Some(self.line.enter(turns, why != Why::Asked, instance));
+        let starter = Starter { account: row.account, function: row.function };
+        self.instances[instance].ticket = Some(self.line.enter(starter, why != Why::Asked, instance));
         instance
     }
 
-    /// Starts those whose turn it is.
+    /// Starts those whose turn it is, if there is memory for them. Who waits for memory lets the others pass.
     pub(super) fn start_next(&mut self, now: Timestamp, out: &mut Vec<Command>) {
-        while let Some(instance) = self.line.next() {
-            let row = &mut self.instances[instance];
-            (row.state, row.started) = (State::Starting, now);
-            let (pool, ask) = (row.pool, row.leases.first().map(|lease| lease.ask));
-            let why = match (ask, row.is_provisioned) {
-                (Some(_), _) => Why::Asked,
-                (None, true) => Why::Provisioned,
-                (None, false) => Why::Expected,
-            };
-            self.alarms.insert((now.plus(self.settings.long_after), Alarm::Place(instance)));
-            self.out_of_line(pool, instance);
-            out.push(Command::Start { instance, pool, ask, why });
+        loop {
+            let candidates = self.line.candidates(LOOKED_AT_ONCE);
+            if candidates.iter().any(|instance| self.starts_or_ends(now, *instance, out)) {
+                continue;
+            }
+            // Those behind them have a look in the next step.
+            if candidates.len() == LOOKED_AT_ONCE {
+                for instance in candidates {
+                    if let Some(ticket) = self.instances[instance].ticket {
+                        self.line.postpone(ticket);
+                    }
+                }
+            }
+            return;
         }
+    }
+
+    /// Whether one whose turn it is waits for memory no longer.
+    fn starts_or_ends(&mut self, now: Timestamp, instance: InstanceId, out: &mut Vec<Command>) -> bool {
+        let row = &self.instances[instance];
+        let (pool, why) = (row.pool, row.why());
+        let has_memory = match why {
+            Why::Expected => self.has_plenty(pool),
+            Why::Asked | Why::Provisioned => self.make_room(now, pool, out),
+        };
+        // Of those that start it is soon known what they hold, and that may be less than what they are taken to hold.
+        let is_soon_told =
+            if has_memory { !self.has_free(pool) } else { why != Why::Expected && self.memory.taking > 0 };
+        if is_soon_told && self.may_wait_for_memory(now, instance) {
+            return false;
+        }
+        if has_memory {
+            self.start(now, instance, why, out);
+        } else {
+            self.refuse(now, instance, out);
+        }
+        true
+    }
+
+    fn start(&mut self, now: Timestamp, instance: InstanceId, why: Why, out: &mut Vec<Command>) {
+        if let Some(ticket) = self.instances[instance].ticket {
+            self.line.take(ticket);
+        }
+        let pool = self.instances[instance].pool;
+        let (bytes, is_guest) = (self.bytes_of(pool), !self.has_plenty(pool));
+        self.memory.taking = self.memory.taking.saturating_add(bytes);
+        let row = &mut self.instances[instance];
+        (row.state, row.started, row.bytes, row.is_guest) = (State::Starting, now, bytes, is_guest);
+        let ask = row.leases.first().map(|lease| lease.ask);
+        self.alarms.insert((now.plus(self.settings.long_after), Alarm::Place(instance)));
+        self.out_of_line(pool, instance);
+        out.push(Command::Start { instance, pool, ask, why });
+    }
+
+    /// Whether it has not waited for memory for long.
+    fn may_wait_for_memory(&mut self, now: Timestamp, instance: InstanceId) -> bool {
+        let row = &mut self.instances[instance];
+        let until = *row.waits_until.get_or_insert_with(|| now.plus(self.settings.memory_wait_max));
+        if until > now {
+            self.alarms.insert((until, Alarm::Memory));
+        }
+        until > now
+    }
+
+    /// Drops one whose turn it is, for want of memory. Whoever asked for it is told so.
+    fn refuse(&mut self, now: Timestamp, instance: InstanceId, out: &mut Vec<Command>) {
+        let row = &self.instances[instance];
+        let (pool, is_provisioned) = (row.pool, row.is_provisioned);
+        let asks: Vec<AskId> = row.leases.iter().map(|lease| lease.ask).collect();
+        for ask in asks {
+            self.take_back(now, instance, ask);
+            out.push(Command::Throttle { ask, reason: Reason::Host });
+        }
+        self.fade(now, pool);
+        let version = self.pools[pool].version;
+        if is_provisioned && let Some(provision) = &mut self.versions[version].provision {
+            provision.pause(now, &self.settings);
+        }
+        self.end(now, instance, out);
     }
 
     /// One that still starts keeps its place, with less right to it, and in the end not even that.
@@ -102,7 +182,6 @@ impl Dispatch {
         if let Some(ticket) = row.ticket {
             self.line.leave(ticket);
         }
-        self.memory.taking = self.memory.taking.saturating_sub(row.unseen());
         self.alive = self.alive.saturating_sub(1);
         self.out_of_line(row.pool, instance);
         let pool = &mut self.pools[row.pool];
@@ -132,6 +211,7 @@ impl Dispatch {
         let (pool, is_provisioned) = (row.pool, row.is_provisioned);
         let slots = self.pools[pool].shape.slots;
         while self.instances[instance].has_room(slots)
+            && !self.instances[instance].is_cold
             && let Some(queued) = self.pools[pool].queued.front().copied()
         {
             let leases = std::mem::take(&mut self.instances[queued].leases);

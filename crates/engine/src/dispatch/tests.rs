@@ -11,6 +11,10 @@ struct Bench {
     instances: BTreeMap<u64, InstanceId>,
     pools: BTreeMap<String, PoolId>,
     shape: Shape,
+    /// What the kernel lets instances take, if that is not more than they will.
+    free_bytes: Option<u64>,
+    /// How long it takes to look what memory there is.
+    looking: Duration,
 }
 
 const MIB: u64 = 1 << 20;
@@ -31,6 +35,8 @@ impl Bench {
             instances: BTreeMap::new(),
             pools: BTreeMap::new(),
             shape: Shape { slots: 1, bytes: 100 * MIB, is_kept: true },
+            free_bytes: None,
+            looking: Duration::ZERO,
         }
     }
 
@@ -72,12 +78,12 @@ impl Bench {
             }
             "waits" => Event::Waits { instance: self.instances[&number(1)] },
             "ready" => Event::Ready { instance: self.instances[&number(1)] },
-            "free" | "spent" => {
+            "free" | "spent" | "broke" => {
                 let wall = Duration::from_millis(words.get(3).map_or(100, |wall| wall.parse().unwrap()));
                 let bytes = words.get(4).map(|mib| mib.parse::<u64>().unwrap() * MIB);
                 let thousandths = words.get(5).map(|count| count.parse().unwrap());
                 let cpu = thousandths.map(|thousandths| CpuShare { thousandths, over: Duration::from_millis(50) });
-                let freed = Freed { wall, cpu, bytes, is_spent: words[0] == "spent" };
+                let freed = Freed { wall, cpu, bytes, is_spent: words[0] == "spent", is_cold: words[0] == "broke" };
                 Event::Free { instance: self.instances[&number(1)], ask: AskId(number(2)), freed }
             }
             "ended" => {
@@ -89,7 +95,15 @@ impl Bench {
                 // Then pairs of an instance that starts, and what of it the host shows.
                 let numbers: Vec<u64> = (3..words.len()).map(number).collect();
                 let shown = numbers.chunks(2).map(|pair| (self.instances[&pair[0]], pair[1] * MIB)).collect();
-                Event::Memory { available_bytes: number(1) * MIB, total_bytes: number(2) * MIB, shown }
+                let available_bytes = number(1) * MIB;
+                let free_bytes = self.free_bytes.unwrap_or(available_bytes + 1_000 * MIB);
+                let told = Told {
+                    since: self.now.minus(self.looking),
+                    available_bytes,
+                    free_bytes,
+                    total_bytes: number(2) * MIB,
+                };
+                Event::Memory { told, shown }
             }
             "weighed" => Event::Weighed { instance: self.instances[&number(1)], bytes: number(2) * MIB },
             "cores" => Event::Cores { are_full: words[1] == "full" },
@@ -277,7 +291,7 @@ fn a_full_server_ends_what_was_idle_longest() {
         Settings { instances_max: 2, ..settings() },
         "ask 1 a -> start 1 for 1
          ask 2 b -> start 2 for 2
-         ask 3 c -> throttle 3 by Concurrency, forget c
+         ask 3 c -> throttle 3 by Host, forget c
          free 2 2
          free 1 1
          ask 4 b -> lend 2 to 4
@@ -297,11 +311,13 @@ fn a_tenth_of_the_memory_stays_free() {
          ask 1 f -> start 1 for 1
          ask 2 f -> start 2 for 2
          ask 3 f -> start 3 for 3
-         ask 4 f -> throttle 4 by Concurrency
+         ask 4 f
+         after 3000 -> throttle 4 by Host
          free 1 1
          ask 5 g -> end 1, start 4 for 5
          ended 1
-         ask 6 g -> throttle 6 by Concurrency
+         ask 6 g
+         after 3000 -> throttle 6 by Host
          free 2 2 100 10
          ready 3
          ready 4
@@ -311,7 +327,7 @@ fn a_tenth_of_the_memory_stays_free() {
          memory 95 1000 -> end 2
          ended 2
          memory 105 1000
-         ask 8 f -> throttle 8 by Concurrency",
+         ask 8 f -> throttle 8 by Host",
     );
 }
 
@@ -323,14 +339,15 @@ fn what_the_host_shows_of_one_that_starts_is_not_counted_twice() {
          ask 1 f -> start 1 for 1
          memory 220 1000 1 80
          ask 2 g -> start 2 for 2
-         ask 3 g -> throttle 3 by Concurrency
+         ask 3 g
+         after 3000 -> throttle 3 by Host
          ready 1
          ready 2
          ended 1 -> forget f
          memory 200 1000
          ask 4 f -> start 3 for 4
          memory 150 1000 3 150
-         ask 5 f -> throttle 5 by Concurrency
+         ask 5 f -> throttle 5 by Host
          ended 3 -> forget f
          ask 6 f -> start 4 for 6",
     );
@@ -344,14 +361,11 @@ fn one_that_runs_for_the_first_time_has_not_taken_all_yet() {
          memory 290 1000 1 10
          ask 2 g -> start 2 for 2
          memory 290 1000 1 10
-         ask 3 h -> throttle 3 by Concurrency, forget h
+         ask 3 h
          memory 210 1000 1 90
-         ask 3 h -> throttle 3 by Concurrency, forget h
          memory 290 1000 1 10
-         ask 3 h -> throttle 3 by Concurrency, forget h
          after 1000
-         memory 310 1000 1 10
-         ask 5 h -> start 3 for 5
+         memory 310 1000 1 10 -> start 3 for 3
          ended 3 -> forget h
          free 1 1 100 90
          memory 300 1000
@@ -393,7 +407,8 @@ fn what_ends_gives_back_what_it_held_when_it_stood_still() {
          ended 2
          ended 3 -> forget f
          ask 8 k -> start 8 for 8
-         ask 9 l -> throttle 9 by Concurrency, forget l",
+         ask 9 l
+         after 3000 -> throttle 9 by Host, forget l",
     );
 }
 
@@ -427,15 +442,15 @@ fn nobody_goes_for_one_that_does_not_fit_even_so() {
          free 2 2 100 600
          ended 2 -> forget f
          memory 420 1000
-         ask 3 f -> throttle 3 by Concurrency, forget f
+         ask 3 f -> throttle 3 by Host, forget f
          ask 4 g -> lend 1 to 4
          free 1 4
-         ask 5 f -> throttle 5 by Concurrency, forget f
-         ask 6 f -> throttle 6 by Concurrency, forget f
+         ask 5 f -> throttle 5 by Host, forget f
+         ask 6 f -> throttle 6 by Host, forget f
          after 1000
-         ask 7 f -> throttle 7 by Concurrency, forget f
+         ask 7 f -> throttle 7 by Host, forget f
          after 1000
-         ask 8 f -> throttle 8 by Concurrency, forget f
+         ask 8 f -> throttle 8 by Host, forget f
          after 1000
          ask 9 f -> end 1, start 3 for 9",
     );
@@ -488,7 +503,7 @@ fn short_invocations_wait_for_each_other() {
              ask 6 f
              ask 7 f shared 3 -> throttle 7 by Concurrency
              ask 8 f
-             after 100 -> lend 1 to 6, throttle 8 by Concurrency"
+             after 100 -> lend 1 to 6, throttle 8 by Host"
         ),
     );
     check(settings(), &format!("{prelude}\nask 6 f\ndrain -> throttle 6 by Concurrency, end 1"));

@@ -21,6 +21,12 @@ use super::{Alarm, Command, Dispatch, Freed, InstanceId, PoolId, Reason};
 /// share, and has it for a tenth: with others of its kind, other functions, and the server that hands it its events.
 const COMPUTES_FROM: u64 = 40;
 
+/// So many times as long, shared by so many.
+fn times(time: Duration, count: usize, sharing: usize) -> Option<Duration> {
+    let [count, sharing] = [count, sharing].map(|number| u32::try_from(number).unwrap_or(u32::MAX));
+    time.saturating_mul(count).checked_div(sharing)
+}
+
 pub struct Waiter {
     lease: Lease,
     until: Timestamp,
@@ -36,10 +42,10 @@ impl Dispatch {
 
     /// Learns from an invocation that ended just now.
     pub(super) fn learn_time(&mut self, now: Timestamp, pool: PoolId, freed: Freed) {
-        let cores = self.settings.cores;
+        let (cores, crowd) = (self.settings.cores, self.settings.crowd());
         let row = &mut self.pools[pool];
         let at_once = row.busy.saturating_add(1);
-        if at_once > cores.saturating_mul(2) {
+        if at_once > crowd {
             row.crowded = Some(now);
         }
         // Among many, hardly anybody has a processor for long, whatever it does.
@@ -50,8 +56,7 @@ impl Dispatch {
             function.share.add_count(share.thousandths.into());
         }
         let is_shared = self.are_cores_full && at_once > cores;
-        let [at_once, cores] = [at_once, cores].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
-        let own = freed.wall.saturating_mul(cores).checked_div(at_once).filter(|_| is_shared);
+        let own = if is_shared { times(freed.wall, cores, at_once) } else { None };
         function.own_time.add(own.unwrap_or(freed.wall));
     }
 
@@ -70,24 +75,20 @@ impl Dispatch {
 
     /// Whether as many short invocations run as keep the cores at work.
     pub fn runs_many(&self) -> bool {
-        self.short_running >= self.settings.cores.saturating_mul(2)
+        self.short_running >= self.settings.crowd()
     }
 
     /// How long one more would wait, if somebody is at work.
     fn expected(&self, row: &Pool) -> Option<Duration> {
-        let places = u32::try_from(row.waiting.len()).unwrap_or(u32::MAX).saturating_add(1);
         let time = self.functions[row.function].own_time.get().unwrap_or_default();
-        let at_work = row.busy.min(self.settings.cores);
-        time.saturating_mul(places).checked_div(u32::try_from(at_work).unwrap_or(u32::MAX))
+        times(time, row.waiting.len().saturating_add(1), row.busy.min(self.settings.cores))
     }
 
-    /// As long as a start would take now: it gets no more of the cores than each of those that run or wait already.
+    /// As long as a start would take now: it gets no more of the cores than each of the crowd that runs or waits already.
     fn patience(&self, row: &Pool) -> Duration {
         let cold = self.functions[row.function].cold.get().unwrap_or_default();
-        let [at_once, cores] = [self.short_running.saturating_add(row.waiting.len()), self.settings.cores]
-            .map(|count| u32::try_from(count).unwrap_or(u32::MAX));
-        let start = cold.saturating_mul(at_once).checked_div(cores).unwrap_or(cold);
-        self.settings.wait_max.min(start.max(cold.saturating_mul(2)))
+        let at_once = self.short_running.saturating_add(row.waiting.len());
+        self.settings.wait_max.min(times(cold, at_once, self.settings.cores).unwrap_or(cold))
     }
 
     pub(super) fn wait(&mut self, now: Timestamp, pool: PoolId, lease: Lease) {
@@ -108,6 +109,7 @@ impl Dispatch {
         // Of too many at once, this one is left aside: the next that is free will do.
         let is_left_out = |dispatch: &Dispatch| dispatch.is_crowded() && dispatch.pools[pool].busy > 0;
         while self.instances[instance].has_room(slots)
+            && !self.instances[instance].is_cold
             && !is_left_out(self)
             && let Some(waiter) = self.pools[pool].waiting.pop_front()
         {

@@ -488,8 +488,10 @@ def test_background_work_goes_on_with_the_next_event(command, name):
     with start(command, name, code) as function:
         function.init()
         assert function.invoke(None).value == 0
-        values = [function.invoke(None).value for _ in range(5)]
-        assert values[-1] >= 1, values
+        # Five calls can be over before the first timer is due.
+        until = time.monotonic() + 10
+        while function.invoke(None).value == 0:
+            assert time.monotonic() < until, "no timer fired in ten seconds of calls"
 
 
 def test_without_a_host_there_is_no_process(command, name):

@@ -52,7 +52,7 @@ pub use events::{Answer, Command, Event, Said, Source, Who};
 pub use extensions::{Ask, Invoke, Reply, Ticket};
 pub use failure::{BY_RUNTIMES, Breakage, First, error_json, kind as error_kind};
 pub use lines::{Initialization, Writer};
-pub use snapshot::{Beginning, Outcome};
+pub use snapshot::{Beginning, Outcome, had_all};
 
 use crate::limits::STARTS_MAX;
 use crate::telemetry::{Dropped, Told, What};

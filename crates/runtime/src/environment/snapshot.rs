@@ -16,10 +16,16 @@ use sandbox::{Exit, Status};
 use super::failure::Breakage;
 use super::lines::{Failure, Line, Phase, Restored};
 use super::{Answer, Command, Environment, SIGKILL, State};
-use crate::limits::{INIT_TIMEOUT, INIT_TIMEOUT_PROVISIONED, RESTORE_TIMEOUT};
+use crate::limits::{INIT_TIMEOUT, INIT_TIMEOUT_PROVISIONED, MEMORY_PEAK_SLACK_BYTES, RESTORE_TIMEOUT};
 
 /// The error's type of a hook that was to run after a snapshot is restored.
 const AFTER_RESTORE: &str = "Runtime.AfterRestoreError";
+
+/// Whether one that was killed for memory has held all that it may at some time. If not, it was killed for what all
+/// sandboxes hold together.
+pub fn had_all(peak_bytes: u64, own_bytes: u64) -> bool {
+    peak_bytes.saturating_add(MEMORY_PEAK_SLACK_BYTES) >= own_bytes
+}
 
 /// What an environment's life begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,6 +138,13 @@ impl Environment {
         if exit.status == Status::Signal(SIGKILL) {
             self.killed_by = Some(exit);
         }
+    }
+
+    /// Whether the kernel killed a process of it for memory, and not at its own limit: others hold what all may together.
+    pub fn is_killed_for_others(&self) -> bool {
+        let own = u64::from(self.writer.memory_mb).saturating_mul(1024 * 1024);
+        let peak = self.memory_peak_bytes.unwrap_or(u64::MAX);
+        self.killed_by.is_some_and(|exit| exit.out_of_memory) && !had_all(peak, own)
     }
 
     /// What an init came to that this ended.

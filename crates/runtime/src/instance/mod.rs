@@ -447,6 +447,15 @@ impl Instance {
             Who::Extension(name) => Event::ExtensionExited { name, exit },
         };
         self.step(event).await;
+        if exit.out_of_memory && self.environment.is_killed_for_others() {
+            let (group, stream) = (&self.log.group, &self.log.name);
+            tracing::warn!(
+                group,
+                stream,
+                "an instance was killed within its own limit, since all of them hold as much as they may together: give \
+                 functions more memory (--memory, or a larger host), or let fewer run at once"
+            );
+        }
     }
 
     /// Steps the environment, and carries out its commands and what follows from them.

@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout};
 use super::{INIT_FAILURE, Instance};
 use crate::environment::{Event, Who};
 use crate::limits::SANDBOX_START_TIMEOUT;
+use crate::runtime::INTERNAL;
 use crate::template;
 
 impl Instance {
@@ -27,7 +28,10 @@ impl Instance {
                 let bytes = self.environment.memory_peak_bytes().or_else(|| self.sandbox.memory_peak_bytes());
                 let wall = handed.elapsed();
                 let cpu = self.cpu.count(Instant::now(), wall, || self.sandbox.cpu_time());
-                self.home.free(ask, Freed { wall, cpu, bytes, is_spent: self.is_outdated });
+                self.home.free(
+                    ask,
+                    Freed { wall, cpu, bytes, is_spent: self.is_outdated, is_cold: !self.environment.is_ready() },
+                );
             }
             None if self.environment.is_ready() => self.ready(),
             // It broke while it was idle, and what is provisioned is to be ready: another one will be.
@@ -35,7 +39,8 @@ impl Instance {
             // It is cold again, and waits for who calls it.
             None if self.is_ready => {}
             None => {
-                self.failure = Some(INIT_FAILURE.to_owned());
+                let is_its_own = !self.environment.is_killed_for_others();
+                self.failure = Some(if is_its_own { INIT_FAILURE } else { INTERNAL }.to_owned());
                 return Some(self.retire());
             }
         }

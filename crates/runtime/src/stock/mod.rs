@@ -551,10 +551,7 @@ impl Waiting {
         loop {
             match sandbox.go_to(self.process, Path::new(folder)).await {
                 // It is on its way to wait.
-                Err(ImageError::Step { source, .. })
-                    if source.kind() == std::io::ErrorKind::WouldBlock
-                        && give_up.is_some_and(|give_up| Instant::now() < give_up) =>
-                {
+                Err(error) if error.is_too_soon() && give_up.is_some_and(|give_up| Instant::now() < give_up) => {
                     sleep(LEAD_AGAIN_AFTER).await;
                 }
                 other => return other,

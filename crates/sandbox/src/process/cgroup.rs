@@ -2,12 +2,14 @@
 //! counts.
 //!
 //! Everything of one spawner lies below one directory, `lamplight-<pid namespace>-<pid>-<start time>`, under the group
-//! that the server itself is in, so that limits set from outside hold for its sandboxes too. What a spawner that died
-//! hard has left is found by that name and swept by the next.
+//! that the server itself is in, so that limits set from outside hold for its sandboxes too; on v2, where that group may be
+//! divided (`claim`). What a spawner that died hard has left is found by that name and swept by the next.
 //!
 //! On v1 a process joins by writing `0` into `tasks` *itself*: any other way of moving one waits some 10 ms for a grace
 //! period of the whole machine. On v2 it is born inside (`CLONE_INTO_CGROUP`). Where both trees are mounted, v1 limits
 //! and v2 freezes, which is the faster of the two.
+
+mod claim;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -71,33 +73,21 @@ impl Place {
     }
 
     fn number(&self, file: &str) -> Option<u64> {
-        self.read(file).ok()?.trim().parse().ok()
+        self.field(file, "")
     }
 
-    /// The number after `key` in a file of one pair a line.
     fn field(&self, file: &str, key: &str) -> Option<u64> {
-        let text = self.read(file).ok()?;
-        text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
+        number_after(&self.read(file).ok()?, key)
     }
 
     fn write(&self, file: &str, value: impl ToString) -> io::Result<()> {
         fs::write(self.path.join(file), value.to_string())
     }
+}
 
-    /// What of its memory nobody else gets before it ends: all but files, which the kernel reads again when it must.
-    /// `/tmp` is not of those.
-    fn held_bytes(&self) -> Option<u64> {
-        let (usage, prefix) = match self.version {
-            Version::V1 => ("memory.usage_in_bytes", "total_"),
-            Version::V2 => ("memory.current", ""),
-        };
-        let (usage, stat) = (self.number(usage)?, self.read("memory.stat").ok()?);
-        let files = |kind: &str| {
-            let key = format!("{prefix}{kind}_file ");
-            stat.lines().find_map(|line| line.strip_prefix(&key)?.trim().parse::<u64>().ok()).unwrap_or(0)
-        };
-        Some(usage.saturating_sub(files("active")).saturating_sub(files("inactive")))
-    }
+/// The number after `key` in a text of one pair a line; of one that is a number alone, behind nothing.
+fn number_after(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
 }
 
 /// What the host lends one spawner: a directory of its own in each tree.
@@ -113,21 +103,22 @@ impl Trees {
     pub fn claim(server: u32) -> io::Result<Trees> {
         let name = own_name()?;
         let mut trees = Trees { places: Vec::new(), missing: Vec::new() };
-        let mut refused = Vec::new();
-        for own in mounted()? {
+        let mut withheld = Vec::new();
+        for own in claim::mounted()? {
             sweep(&own.path);
-            match claim_place(&own, &name, server) {
-                Ok(place) => trees.places.push(place),
-                Err(error) => refused.push((own, error)),
+            match claim::claim(&own, &name, server) {
+                Ok(claimed) => {
+                    trees.places.push(claimed.place);
+                    withheld.extend(claimed.withheld);
+                }
+                Err(error) => withheld.extend(claim::all_of(&own, &error)),
             }
         }
         trees.prefer_v2();
         let held: BTreeSet<Controller> = trees.places.iter().flat_map(|place| place.controllers.clone()).collect();
         for (controller, name) in Controller::ALL.iter().filter(|(controller, _)| !held.contains(controller)) {
-            let why = match refused.iter().find(|(own, _)| own.controllers.contains(controller)) {
-                Some((own, error)) => format!("{}: {error}", own.path.display()),
-                None => format!("no group of ours has the controller {name}"),
-            };
+            let why = withheld.iter().find(|(withheld, _)| withheld == controller);
+            let why = why.map_or_else(|| format!("no group of ours has the controller {name}"), |(_, why)| why.clone());
             trees.missing.push((*controller, why));
         }
         Ok(trees)
@@ -205,8 +196,7 @@ pub struct Source {
 
 impl Source {
     pub fn number(&self, text: &str) -> Option<u64> {
-        let number = text.lines().find_map(|line| line.strip_prefix(self.key)?.trim().parse::<u64>().ok())?;
-        number.checked_mul(self.factor)
+        number_after(text, self.key)?.checked_mul(self.factor)
     }
 }
 
@@ -271,17 +261,18 @@ impl Group {
     }
 
     pub fn usage(&self) -> Usage {
-        let count = |count| {
-            let source = self.source(count)?;
-            source.number(&fs::read_to_string(&source.path).ok()?)
-        };
         Usage {
-            memory_bytes: count(Count::Memory),
-            memory_peak_bytes: count(Count::MemoryPeak),
-            cpu: count(Count::CpuNanos).map(Duration::from_nanos),
+            memory_bytes: self.count(Count::Memory),
+            memory_peak_bytes: self.count(Count::MemoryPeak),
+            cpu: self.count(Count::CpuNanos).map(Duration::from_nanos),
             processes: self.place(Controller::Pids).and_then(|place| place.number("pids.current")),
             out_of_memory: self.out_of_memory(),
         }
+    }
+
+    fn count(&self, count: Count) -> Option<u64> {
+        let source = self.source(count)?;
+        source.number(&fs::read_to_string(&source.path).ok()?)
     }
 
     pub fn source(&self, count: Count) -> Option<Source> {
@@ -301,8 +292,17 @@ impl Group {
         Some(Source { path: place.path.join(file), key, factor })
     }
 
+    /// What of its memory nobody else gets before it ends: all but files, which the kernel reads again when it must.
+    /// `/tmp` is not of those.
     pub fn held_bytes(&self) -> Option<u64> {
-        self.place(Controller::Memory)?.held_bytes()
+        let place = self.place(Controller::Memory)?;
+        let (usage, stat) = (self.count(Count::Memory)?, place.read("memory.stat").ok()?);
+        let keys = match place.version {
+            Version::V1 => ["total_active_file ", "total_inactive_file "],
+            Version::V2 => ["active_file ", "inactive_file "],
+        };
+        let files = keys.map(|key| number_after(&stat, key).unwrap_or(0));
+        Some(files.into_iter().fold(usage, u64::saturating_sub))
     }
 
     /// How often the kernel has killed here for memory.
@@ -328,7 +328,7 @@ impl Group {
 fn limit_memory(place: &Place, bytes: u64) -> io::Result<()> {
     if place.version == Version::V2 {
         place.write("memory.max", bytes)?;
-        // One process of many would be a riddle; AWS kills the environment.
+        // Not all of them: the sandbox's init lives on, and tells who was killed.
         let _ = place.write("memory.oom.group", 0);
         return optional(place.write("memory.swap.max", 0));
     }
@@ -371,121 +371,6 @@ fn limit_cpu(place: &Place, cpu: Cpu, is_new: bool) -> io::Result<()> {
     }
     let quota = quota.map_or("max".to_owned(), |quota| quota.to_string());
     optional(place.write("cpu.max", format!("{quota} {QUOTA_PERIOD_US}")))
-}
-
-/// The groups in which this process is, where they are mounted: one a tree.
-fn mounted() -> io::Result<Vec<Place>> {
-    let own = fs::read_to_string("/proc/self/cgroup")?;
-    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-    Ok(parse_mounted(&own, &mounts))
-}
-
-fn parse_mounted(own: &str, mounts: &str) -> Vec<Place> {
-    let mut places: Vec<Place> = Vec::new();
-    for mount in mounts.lines() {
-        // 36 25 0:30 /root /mount/point options - type source super,options
-        let Some((before, after)) = mount.split_once(" - ") else { continue };
-        let mut before = before.split(' ').skip(3);
-        let (Some(root), Some(point)) = (before.next(), before.next()) else { continue };
-        let mut after = after.split(' ');
-        let (Some(kind), _, Some(options)) = (after.next(), after.next(), after.next()) else { continue };
-        let options: BTreeSet<&str> = options.split(',').collect();
-        let found = own.lines().find_map(|line| {
-            let mut parts = line.splitn(3, ':').skip(1);
-            let (controllers, path) = (parts.next()?, parts.next()?);
-            let is_here = match kind {
-                "cgroup2" => controllers.is_empty(),
-                "cgroup" => !controllers.is_empty() && controllers.split(',').all(|name| options.contains(name)),
-                _ => false,
-            };
-            is_here.then_some((controllers, path))
-        });
-        let Some((controllers, path)) = found else { continue };
-        let version = if kind == "cgroup2" { Version::V2 } else { Version::V1 };
-        let controllers: Vec<Controller> = controllers.split(',').filter_map(Controller::named).collect();
-        if version == Version::V1 && controllers.is_empty() {
-            continue;
-        }
-        // A container may see only a part of the tree, from `root` on.
-        let below = path.strip_prefix(root).unwrap_or(path).trim_start_matches('/');
-        let place = Place { version, controllers, path: Path::new(point).join(below) };
-        if !places.iter().any(|known| known.path == place.path) {
-            places.push(place);
-        }
-    }
-    places
-}
-
-fn claim_place(own: &Place, name: &str, server: u32) -> io::Result<Place> {
-    match own.version {
-        Version::V1 => {
-            let path = own.path.join(name);
-            fs::create_dir(&path)?;
-            let place = Place { version: Version::V1, controllers: own.controllers.clone(), path };
-            if place.controllers.contains(&Controller::Cpu) {
-                // All sandboxes together weigh as much as the machine has processors.
-                let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
-                optional(place.write("cpu.shares", (processors * 1_024).min(262_144)))?;
-            }
-            Ok(place)
-        }
-        Version::V2 => claim_v2(own, name, server),
-    }
-}
-
-/// Below our own group where its controllers may be passed on; else at the top, which is only for the owner of the
-/// machine; else a group without limits, which can still freeze and count.
-fn claim_v2(own: &Place, name: &str, server: u32) -> io::Result<Place> {
-    // A spawner that replaces another begins in the leaf into which the server stepped aside.
-    let own = if own.path.ends_with(LEAF) { own.path.parent().unwrap_or(&own.path) } else { &own.path };
-    let top = own.ancestors().take_while(|path| path.join(CONTROLLERS).exists()).last().unwrap_or(own);
-    let wanted = available(top);
-    let passes_on = |path: &Path| available(path) == wanted && pass_on(path, &wanted).is_ok();
-    // A group that passes controllers on has no processes of its own: ours step aside.
-    let own_does = passes_on(own) || (own != top && step_aside(own, server).is_ok() && passes_on(own));
-    let home = if !own_does && rustix::process::geteuid().is_root() && passes_on(top) { top } else { own };
-    sweep(home);
-    let path = home.join(name);
-    fs::create_dir(&path)?;
-    let mut held = Vec::new();
-    if available(&path) == wanted && pass_on(&path, &wanted).is_ok() {
-        held.extend(wanted.iter().filter_map(|name| Controller::named(name)));
-    }
-    // Every group of v2 counts its time and can be frozen, whatever controllers it has.
-    held.extend([Controller::Cpuacct, Controller::Freezer]);
-    Ok(Place { version: Version::V2, controllers: held, path })
-}
-
-/// A leaf of the server's own group, for the server itself.
-const LEAF: &str = "lamplight-server";
-const CONTROLLERS: &str = "cgroup.controllers";
-
-/// Which of the controllers that limit are to be had in a group.
-fn available(path: &Path) -> Vec<&'static str> {
-    let text = fs::read_to_string(path.join(CONTROLLERS)).unwrap_or_default();
-    let has = |name: &&str| text.split_whitespace().any(|has| has == *name);
-    ["memory", "cpu", "pids"].into_iter().filter(has).collect()
-}
-
-fn pass_on(path: &Path, controllers: &[&str]) -> io::Result<()> {
-    if controllers.is_empty() {
-        return Ok(());
-    }
-    let enable: Vec<String> = controllers.iter().map(|name| format!("+{name}")).collect();
-    fs::write(path.join("cgroup.subtree_control"), enable.join(" "))
-}
-
-/// Moves the server and this process into a leaf of their group.
-fn step_aside(path: &Path, server: u32) -> io::Result<()> {
-    let leaf = path.join(LEAF);
-    match fs::create_dir(&leaf) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    for pid in [server, std::process::id()] {
-        fs::write(leaf.join("cgroup.procs"), pid.to_string())?;
-    }
-    Ok(())
 }
 
 fn pid_namespace() -> io::Result<u64> {
@@ -545,52 +430,7 @@ fn sweep_tree(path: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn own_groups_are_found_in_both_trees_and_in_containers() {
-        let own = "4:memory:/docker/abc/inner\n3:cpu,cpuacct:/\n1:name=systemd:/x\n0::/user.slice\n";
-        let mounts = "30 25 0:26 /docker/abc /cg/memory rw - cgroup cgroup rw,memory\n\
-                      31 25 0:27 / /cg/cpu rw - cgroup cgroup rw,cpu,cpuacct\n\
-                      32 25 0:28 / /cg/systemd rw - cgroup cgroup rw,name=systemd\n\
-                      33 25 0:29 / /cg/unified rw shared:4 - cgroup2 cgroup2 rw\n\
-                      34 25 8:1 / / rw - ext4 /dev/vda rw\n";
-        let found: Vec<_> = parse_mounted(own, mounts)
-            .into_iter()
-            .map(|place| (place.version, place.path.display().to_string(), place.controllers))
-            .collect();
-        assert_eq!(
-            found,
-            [
-                (Version::V1, "/cg/memory/inner".to_owned(), vec![Controller::Memory]),
-                (Version::V1, "/cg/cpu/".to_owned(), vec![Controller::Cpu, Controller::Cpuacct]),
-                (Version::V2, "/cg/unified/user.slice".to_owned(), vec![]),
-            ]
-        );
-    }
-
-    #[test]
-    fn a_v2_group_is_claimed_where_controllers_may_be_passed_on() {
-        let folder = tempfile::tempdir().unwrap();
-        let own = folder.path().join("own");
-        fs::create_dir(&own).unwrap();
-        for path in [folder.path(), &own] {
-            fs::write(path.join(CONTROLLERS), "cpuset cpu io memory pids").unwrap();
-        }
-        let claim = |path: &Path, name: &str| {
-            // The kernel would put the file there with the group.
-            let place = Place { version: Version::V2, controllers: Vec::new(), path: path.to_owned() };
-            claim_v2(&place, name, std::process::id()).unwrap()
-        };
-        assert_eq!(claim(&own, "lamplight-a").path, own.join("lamplight-a"));
-        assert_eq!(fs::read_to_string(own.join("cgroup.subtree_control")).unwrap(), "+memory +cpu +pids");
-        assert_eq!(claim(&own.join(LEAF), "lamplight-b").path, own.join("lamplight-b"));
-        // What is not passed on to us is to be had at the top, or not at all.
-        fs::write(own.join(CONTROLLERS), "pids").unwrap();
-        let place = claim(&own, "lamplight-c");
-        let is_root = rustix::process::geteuid().is_root();
-        assert_eq!(place.path, if is_root { folder.path() } else { &own }.join("lamplight-c"));
-        assert_eq!(place.controllers, [Controller::Cpuacct, Controller::Freezer]);
-    }
+    use crate::process::gauges::Gauges;
 
     #[test]
     fn limits_and_counts_of_v2() {
@@ -621,7 +461,12 @@ mod tests {
         fs::write(path.join("memory.current"), "9000\n").unwrap();
         fs::write(path.join("memory.stat"), "anon 10\nfile 900\nactive_file 300\ninactive_file 200\n").unwrap();
         assert_eq!(group.held_bytes(), Some(8_500));
+        let gauges = Gauges::default();
+        assert_eq!(gauges.read(&group, Count::Memory), Some(9_000));
+        fs::write(path.join("memory.current"), "5000\n").unwrap();
+        assert_eq!(gauges.read(&group, Count::MemoryPeak), Some(9_000));
         fs::write(path.join("memory.peak"), "4096\n").unwrap();
+        assert_eq!(Gauges::default().read(&group, Count::MemoryPeak), Some(4_096));
         fs::write(path.join("memory.events"), "low 0\noom 2\noom_kill 1\n").unwrap();
         fs::write(path.join("cpu.stat"), "usage_usec 1500\nuser_usec 1000\n").unwrap();
         let usage = group.usage();

@@ -85,6 +85,10 @@ impl Egress {
 
     fn behind_fence(allowed: &[(Ipv4Addr, u8)], is_alone: bool) -> io::Result<Egress> {
         let table = format!("lamplight-{}", std::process::id());
+        // A kernel that lacks a part of what each sandbox is limited by says so here, and not at each start.
+        pace(&format!("{table}-pace"), Life::Socket, PREFIX)
+            .commit()
+            .map_err(|error| io::Error::new(error.kind(), format!("failed to limit what sandboxes send: {error}")))?;
         let fence = fence(&table, allowed, is_alone).commit()?;
         // Servers on one host begin at different places.
         let next = std::process::id().wrapping_mul(257) % PAIRS;
@@ -121,7 +125,7 @@ impl Egress {
         let index = index_of(&name).step("find a network interface")?;
         configure(index, host).step("configure the host's network interface")?;
         enter()?;
-        pace().commit().step("limit what the sandbox sends")?;
+        pace("lamplight", Life::Namespace, INSIDE).commit().step("limit what the sandbox sends")?;
         configure(INSIDE_INDEX, inside).step("configure the sandbox's network interface")?;
         add_default_route(host).step("add the sandbox's route")
     }
@@ -178,13 +182,13 @@ fn fence(table: &str, allowed: &[(Ipv4Addr, u8)], is_alone: bool) -> Batch {
     batch
 }
 
-/// What a sandbox may send, told in its own namespace. Whatever is dropped here was sent on its own time.
-fn pace() -> Batch {
-    let out = Match::OutputPrefix(INSIDE);
+/// What a sandbox may send by its interface, told in its own namespace. Whatever is dropped here was sent on its own time.
+fn pace(table: &str, life: Life, interface: &'static str) -> Batch {
+    let out = Match::OutputPrefix(interface);
     let packets = Rate::Packets { a_second: PACKETS_A_SECOND_MAX, burst: BURST_PACKETS };
     let bytes = Rate::Bytes { a_second: BYTES_A_SECOND_MAX, burst: BURST_BYTES };
     let connections = Rate::Packets { a_second: NEW_CONNECTIONS_A_SECOND_MAX, burst: CONNECTIONS_MAX };
-    let mut batch = Batch::table("lamplight", Life::Namespace);
+    let mut batch = Batch::table(table, life);
     batch.chain("output", "filter", Hook::Output, 0);
     batch.rule("output", &[out, Match::Faster(packets)], Verdict::Drop);
     batch.rule("output", &[out, Match::Faster(bytes)], Verdict::Drop);

@@ -1,6 +1,7 @@
 //! The `/etc` inside: who exists, how names resolve, which certificates count, and the few files of the host without
 //! which its programs in `/usr` do not run. Nothing else of the host's `/etc` is there.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -106,6 +107,10 @@ fn copy(etc: &Path, name: &Path, depth: usize, nodes: &mut Vec<(PathBuf, Node)>)
         return;
     }
     if metadata.is_symlink() {
+        // Manuals are most of a host's alternatives, and nobody reads them here.
+        if name.extension().is_some_and(|extension| extension == "gz") {
+            return;
+        }
         if let Ok(target) = fs::read_link(&path) {
             nodes.push((name.to_owned(), Node::Link(target)));
         }
@@ -119,15 +124,16 @@ fn copy(etc: &Path, name: &Path, depth: usize, nodes: &mut Vec<(PathBuf, Node)>)
 }
 
 pub fn write(root: &OwnedFd, nodes: &[(PathBuf, Node)]) -> io::Result<()> {
+    let mut made = BTreeSet::from([PathBuf::new()]);
     for (name, node) in nodes {
         let at = Path::new("etc").join(name);
-        let mut parents: Vec<&Path> = at.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()).collect();
-        parents.reverse();
-        for parent in parents {
+        let mut missing: Vec<&Path> = at.ancestors().skip(1).take_while(|parent| !made.contains(*parent)).collect();
+        missing.reverse();
+        for parent in missing {
             match rustix::fs::mkdirat(root, parent, Mode::from_raw_mode(0o755)) {
                 Err(error) if error != rustix::io::Errno::EXIST => return Err(error.into()),
-                _ => {}
-            }
+                _ => made.insert(parent.to_owned()),
+            };
         }
         match node {
             Node::File(bytes) => write_file(root, &at, bytes)?,

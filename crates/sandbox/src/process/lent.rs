@@ -9,7 +9,12 @@ use crate::process::nft;
 /// What control groups do, with walls and without.
 fn of_groups(is_root: bool, trees: &Trees) -> Features {
     let mut features = Features { is_root, list: Vec::new() };
-    let delegate = "run lamp as root, or as a service whose cgroup is delegated (systemd: Delegate=yes)";
+    let delegate = if is_root {
+        "let lamp divide its control group: by Delegate=yes in its service, or as the first process of a privileged container"
+    } else {
+        "run lamp as root, or in a control group of its own: `systemd-run --user --scope -p Delegate=yes lamp start`, or \
+         Delegate=yes in its service"
+    };
     let missing = |controller| {
         let found = trees.missing.iter().find(|(missing, _)| *missing == controller);
         found.map(|(_, why)| why.clone())

@@ -40,6 +40,8 @@ async fn programs_find_the_places_of_a_function() {
 
 /// A process that has left its session and its parents.
 async fn start_stray(sandbox: &Sandbox) -> u32 {
+    // There may have been one before it.
+    output(sandbox, "rm -f /tmp/pid").await;
     let script = "(setsid sh -c 'trap \"\" TERM HUP; echo $$ >/tmp/pid; mkdir -p /tmp/closed/x; chmod 0 /tmp/closed; while :; do sleep 1; done' &) ; sleep 1000";
     soon(sandbox.run(shell(script))).await.unwrap();
     let (text, _) = output(sandbox, "until [ -s /tmp/pid ] && [ -d /tmp/closed ]; do :; done; cat /tmp/pid").await;

@@ -5,24 +5,11 @@ use std::path::Path;
 use sandbox::{ImageError, Isolation, Mount, ProcessId, Sandbox, Status};
 
 use crate::common::{exit, isolation, isolation_without_root, public_folder, shell, soon};
-use crate::images::{python, room, template, works_here};
+use crate::images::{errno, python, room, template, when_it_waits, works_here};
 
 /// It has said that it is ready, and is on its way to wait.
 async fn lead(sandbox: &Sandbox, process: ProcessId, directory: &str) -> Result<(), ImageError> {
-    let mut tries = 0..200;
-    loop {
-        match soon(sandbox.go_to(process, Path::new(directory))).await {
-            Err(error) if number(&error) == Some(libc::EAGAIN) && tries.next().is_some() => {}
-            other => return other,
-        }
-    }
-}
-
-fn number(error: &ImageError) -> Option<i32> {
-    match error {
-        ImageError::Step { source, .. } => source.raw_os_error(),
-        _ => None,
-    }
+    when_it_waits(|| sandbox.go_to(process, Path::new(directory))).await
 }
 
 /// Two threads, of which the second says where it is.
@@ -60,13 +47,13 @@ async fn goes_there(isolation: &Isolation) {
     for (directory, why) in [("/nowhere", libc::ENOENT), ("/var/task/late", libc::ENOTDIR), (&long, libc::ENAMETOOLONG)]
     {
         let refused = lead(&running.sandbox, process, directory).await.unwrap_err();
-        assert_eq!(number(&refused), Some(why), "{refused:?}");
+        assert_eq!(errno(&refused), Some(why), "{refused:?}");
         assert_eq!(running.say("where()").await, "['/var/task', '/var/task', ['late']]");
     }
     running.sandbox.signal(process, libc::SIGTERM).unwrap();
     assert_eq!(exit(&running.sandbox).await.status, Status::Signal(libc::SIGTERM));
     let refused = lead(&running.sandbox, process, "/").await.unwrap_err();
-    assert_eq!(number(&refused), Some(libc::ESRCH), "{refused:?}");
+    assert_eq!(errno(&refused), Some(libc::ESRCH), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,7 +79,7 @@ async fn who_does_not_wait_is_left_alone() {
     let process = soon(sandbox.run(shell("while :; do :; done"))).await.unwrap();
     for _ in 0..20 {
         let refused = soon(sandbox.go_to(process, Path::new("/tmp"))).await.unwrap_err();
-        assert_eq!(number(&refused), Some(libc::EAGAIN), "{refused:?}");
+        assert_eq!(errno(&refused), Some(libc::EAGAIN), "{refused:?}");
     }
     sandbox.signal(process, libc::SIGTERM).unwrap();
     assert_eq!(exit(&sandbox).await.status, Status::Signal(libc::SIGTERM));

@@ -90,13 +90,27 @@ pub async fn take(template: &Running) -> Result<Image, ImageError> {
 }
 
 pub async fn take_of(sandbox: &Sandbox, process: ProcessId) -> Result<Image, ImageError> {
+    when_it_waits(|| sandbox.take(process)).await
+}
+
+/// Asks again as long as it was too soon.
+pub async fn when_it_waits<T, F>(mut ask: impl FnMut() -> F) -> Result<T, ImageError>
+where
+    F: Future<Output = Result<T, ImageError>>,
+{
     let mut tries = 0..200;
     loop {
-        match soon(sandbox.take(process)).await {
-            Err(ImageError::Step { source, .. })
-                if source.raw_os_error() == Some(libc::EAGAIN) && tries.next().is_some() => {}
+        match soon(ask()).await {
+            Err(error) if errno(&error) == Some(libc::EAGAIN) && tries.next().is_some() => {}
             other => return other,
         }
+    }
+}
+
+pub fn errno(error: &ImageError) -> Option<i32> {
+    match error {
+        ImageError::Step { source, .. } => source.raw_os_error(),
+        ImageError::Run(_) => None,
     }
 }
 

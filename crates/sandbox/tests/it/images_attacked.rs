@@ -10,7 +10,7 @@ use sandbox::testing::Fault;
 use sandbox::{Image, ImageError, Isolation, Mount, Program, RunError, Sandbox, Settings, Spec};
 
 use crate::common::{Named, OnTokio, exit, isolation, public_folder, shell, soon, spec, succeeded};
-use crate::images::{self, python, resume, resume_in, room, take, template, waiting, works_here};
+use crate::images::{self, errno, python, resume, resume_in, room, take, template, waiting, works_here};
 use crate::leaks::{cycles, eventually, groups_of, open_files};
 
 fn build(folder: &Path) {
@@ -158,13 +158,6 @@ const PROMPT: Duration = Duration::from_secs(5);
 
 async fn room_with(isolation: &Isolation, folder: &Path) -> Sandbox {
     soon(isolation.start(with(folder))).await.unwrap()
-}
-
-fn errno(error: &ImageError) -> Option<i32> {
-    match error {
-        ImageError::Step { source, .. } => source.raw_os_error(),
-        ImageError::Run(_) => None,
-    }
 }
 
 /// What a program calls an image, or makes of its own, takes nobody's time.

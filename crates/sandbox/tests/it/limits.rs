@@ -64,11 +64,12 @@ async fn what_is_held_is_what_is_given_back() {
         .unwrap();
     assert_eq!(exit(&sandbox).await, succeeded());
     let held = sandbox.held_bytes().unwrap();
-    assert!((20 * MIB..40 * MIB).contains(&held.saturating_sub(empty)), "{empty} before, {held} after");
+    // The init itself holds some pages less by then.
+    assert!((19 * MIB..40 * MIB).contains(&held.saturating_sub(empty)), "{empty} before, {held} after");
     assert!(sandbox.memory_peak_bytes().unwrap() >= 50 * MIB);
     assert!(sandbox.usage().unwrap().memory_bytes.unwrap() + MIB >= held);
     let all = isolation.held_bytes().unwrap().saturating_sub(before);
-    assert!((20 * MIB..60 * MIB).contains(&all), "{all} by all");
+    assert!((19 * MIB..60 * MIB).contains(&all), "{all} by all");
     soon(sandbox.kill()).await;
     // The kernel takes a moment to let go of what was in /tmp.
     let is_given_back = async {

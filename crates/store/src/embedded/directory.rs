@@ -57,7 +57,14 @@ pub enum OpenError {
 /// A data directory that is ours until this is dropped.
 pub(crate) struct Directory {
     dir: PathBuf,
-    _lock: File,
+    lock: File,
+}
+
+/// Closing alone would not do: a program that is just being started may hold a copy of the file until it runs.
+impl Drop for Directory {
+    fn drop(&mut self) {
+        flock(&self.lock, FlockOperation::Unlock).ok();
+    }
 }
 
 impl Directory {
@@ -71,7 +78,7 @@ impl Directory {
     /// As [`Self::take`], but asks for no format: for a copy, which gets its own when it is complete.
     pub fn take_unfinished(dir: &Path) -> Result<Self, OpenError> {
         create_with_parents(dir)?;
-        Ok(Self { dir: dir.to_owned(), _lock: lock(dir)? })
+        Ok(Self { dir: dir.to_owned(), lock: lock(dir)? })
     }
 
     pub fn database(&self) -> PathBuf {
@@ -155,6 +162,8 @@ mod tests {
         let first = Directory::take(&dir).map_err(|e| e.to_string()).unwrap();
         let second = Directory::take(&dir).err().unwrap();
         assert!(matches!(&second, OpenError::Held { pid: Some(pid), .. } if *pid == std::process::id()), "{second}");
+        // As a program has it that was being started meanwhile.
+        let _copy = first.lock.try_clone().unwrap();
         drop(first);
         for (text, newer) in [("2\n", true), ("0", false), ("", false), ("\u{fffd}", false)] {
             fs::write(dir.join("format"), text).unwrap();

@@ -26,7 +26,9 @@ use tokio::sync::{Notify, OwnedMutexGuard};
 use self::block::{Assembler, BLOCKS, Run};
 use crate::error::detail;
 use crate::limits::{RANGE_ROWS_MAX, STREAM_ATTEMPTS_MAX, STREAM_ID_BYTES_MAX, STREAM_TAILS_MAX, STREAM_TRIM_STEP};
-use crate::{Batch, Expect, Found, Outcome, Range, Read, Rows, Scope, Space, Store, TableKey, Version, Versioned};
+use crate::{
+    Batch, Expect, Found, Outcome, Range, Read, Rows, Scope, Space, Store, TableKey, Version, Versioned, Watch,
+};
 
 pub use lazy::LazyStats;
 
@@ -356,6 +358,11 @@ impl Streams {
             }
             range.limit = range.limit.saturating_mul(4).min(RANGE_ROWS_MAX);
         }
+    }
+
+    /// Hints that something was appended, or trimmed.
+    pub fn watch(&self, stream: &StreamId) -> Watch {
+        self.0.store.watch(HEADS, stream.0.clone())
     }
 
     /// Gives up the records before `before`; answers with the first offset that is kept. Blocks that hold later

@@ -222,7 +222,7 @@ fn each_service_answers_in_its_own_way() {
     let null = "failed to satisfy constraint: Member must not be null";
     assert_eq!(
         outcome("logs", "CreateLogGroup", &map([("logGroupName", text("a b"))])),
-        "InvalidParameterException: 1 validation error detected: Value at 'logGroupName' failed to satisfy \
+        "InvalidParameterException: 1 validation error detected: Value 'a b' at 'logGroupName' failed to satisfy \
          constraint: Member must satisfy regular expression pattern: [\\.\\-_/#A-Za-z0-9]+"
     );
     assert_eq!(

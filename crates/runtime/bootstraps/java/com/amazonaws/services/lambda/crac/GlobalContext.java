@@ -33,14 +33,9 @@ final class GlobalContext extends Context<Resource> {
         for (Resource resource : resources) {
             try {
                 resource.beforeCheckpoint(this);
-            } catch (CheckpointException thrown) {
-                failed = failed == null ? new CheckpointException() : failed;
-                for (Throwable each : thrown.getSuppressed()) {
-                    failed.addSuppressed(each);
-                }
             } catch (Exception thrown) {
                 failed = failed == null ? new CheckpointException() : failed;
-                failed.addSuppressed(thrown);
+                gather(failed, thrown);
             }
         }
         if (failed != null) {
@@ -54,18 +49,24 @@ final class GlobalContext extends Context<Resource> {
         for (Resource resource : alive()) {
             try {
                 resource.afterRestore(this);
-            } catch (RestoreException thrown) {
-                failed = failed == null ? new RestoreException() : failed;
-                for (Throwable each : thrown.getSuppressed()) {
-                    failed.addSuppressed(each);
-                }
             } catch (Exception thrown) {
                 failed = failed == null ? new RestoreException() : failed;
-                failed.addSuppressed(thrown);
+                gather(failed, thrown);
             }
         }
         if (failed != null) {
             throw failed;
+        }
+    }
+
+    /** What is a collection itself is none of what is collected. */
+    private static void gather(Exception failed, Exception thrown) {
+        if (!failed.getClass().isInstance(thrown)) {
+            failed.addSuppressed(thrown);
+            return;
+        }
+        for (Throwable each : thrown.getSuppressed()) {
+            failed.addSuppressed(each);
         }
     }
 }
