@@ -17,6 +17,7 @@ mod secret;
 mod spawn;
 mod time;
 pub mod trace;
+pub mod varint;
 
 pub use arn::{Arn, ArnError};
 pub use cause::{Cause, HOP_MAX};

@@ -8,3 +8,8 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 pub mod dispatch;
+pub mod emf;
+pub mod filter;
+pub mod insights;
+pub mod math;
+pub mod metric;

@@ -12,6 +12,7 @@ use base::ports::{
     ProvisionId, SnapshotError, Telemetry,
 };
 use base::{AwsError, BoxFuture, Chance, Principal, Secret, Spawn, Uuid, hex};
+use chronicle::Chronicle;
 use ring::digest;
 use runtime::limits::ACCEPT_AGAIN_AFTER;
 use tokio::io::copy_bidirectional;
@@ -181,16 +182,17 @@ impl Invoke for Unable {
     }
 }
 
-/// Functions' logs go to the server's own, until there is a service that keeps them.
-pub struct ServerLog;
+/// Functions' logs go to the chronicle, and to the server's own log for whoever watches that.
+pub struct Logs(pub Chronicle);
 
-impl Telemetry for ServerLog {
+impl Telemetry for Logs {
     fn log(&self, stream: &Arc<LogStream>, event: LogEvent) {
         // A line for each of its lines, so that none can be taken for one of the server's own.
         for line in event.message.trim_end().split('\n') {
             let line = plain(line);
             tracing::info!(target: "function", group = stream.group, stream = stream.name, "{line}");
         }
+        self.0.log(stream, event);
     }
 }
 

@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::Spawn;
+use base::{BoxFuture, Spawn};
+use chronicle::Chronicle;
 use runtime::limits::{SHUTDOWN_EXTERNAL, SHUTDOWN_TELEMETRY};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -46,6 +47,9 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     lamp.tasks.spawn("control", Box::pin(control.run()));
     lamp.tasks.spawn("collect blobs", Box::pin(collect_blobs(lamp.data.blobs.clone())));
     lamp.tasks.spawn("clear away", Box::pin(clear_away(lamp.cloud.clone())));
+    for (name, task) in chronicling(&lamp.cloud.chronicle) {
+        lamp.tasks.spawn(name, task);
+    }
     lamp.tasks.spawn("couriers", Box::pin(services::run_couriers(lamp.post())));
     lamp.tasks.spawn("provisioned concurrency", Box::pin(services::keep_provisioned(lamp.post())));
     lamp.tasks.spawn("snapshots", Box::pin(services::keep_snapshots(lamp.post())));
@@ -57,7 +61,7 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
         );
     }
 
-    let Lamp { data, server, listener, inner, tasks, functions, .. } = lamp;
+    let Lamp { data, server, listener, inner, tasks, functions, cloud, .. } = lamp;
     let stop = CancellationToken::new();
     let listeners = [Some(listener), inner].into_iter().flatten().collect();
     let serving = server.run(listeners, stop.clone());
@@ -87,8 +91,20 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     if !tasks.stop(TASKS_STOP).await {
         tracing::warn!("some background work did not end in time");
     }
+    // What functions wrote at last.
+    cloud.chronicle.flush().await?;
     data.store.close().await?;
     Ok(())
+}
+
+/// What the chronicle does beside those who write and read it.
+fn chronicling(chronicle: &Chronicle) -> [(&'static str, BoxFuture<'static, ()>); 3] {
+    let [writer, follower, keeper] = [(); 3].map(|()| chronicle.clone());
+    [
+        ("log writer", Box::pin(async move { writer.write().await })),
+        ("log follower", Box::pin(async move { follower.follow().await })),
+        ("log keeper", Box::pin(async move { keeper.tend().await })),
+    ]
 }
 
 /// What could not be synced must not be answered, nor tried again: recovery is the next start's work.

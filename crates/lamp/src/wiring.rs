@@ -5,8 +5,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
-use base::ports::Invoke;
+use base::ports::{Invoke, Telemetry};
 use base::{Chance, Clock, Spawn, SystemChance, SystemClock};
+use chronicle::Chronicle;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use services::{Cloud, Post, Specs, Turns};
 use store::{Blobs, Store, Vault, data_dir, private_file};
@@ -102,12 +103,15 @@ impl Lamp {
         let keys = Keys::new(root.clone(), data.chance.clone());
         let inner = inner_listener(config)?;
         let doors = Doors { outer: listener.local_addr(), inner: inner.as_ref().map(Listener::local_addr) };
-        let functions = runtime(config, &data, doors, keys.clone(), spawn).await?;
+        let chronicle = Chronicle::open(&data.store, data.clock.clone(), data.chance.clone()).await?;
+        let logs = Arc::new(functions::Logs(chronicle.clone()));
+        let functions = runtime(config, &data, doors, keys.clone(), (spawn, logs)).await?;
         let cloud = Arc::new(Cloud {
             functions: invoked_by(functions.as_ref()),
             store: data.store.clone(),
             blobs: data.blobs.clone(),
             vault: data.vault.clone(),
+            chronicle,
             pages: Pages::new(token_key.bytes())?,
             turns: Turns::default(),
             specs: Specs::default(),
@@ -177,7 +181,7 @@ async fn runtime(
     data: &Data,
     doors: Doors,
     keys: Arc<Keys>,
-    spawn: Arc<dyn Spawn>,
+    (spawn, telemetry): (Arc<dyn Spawn>, Arc<dyn Telemetry>),
 ) -> Result<Option<Arc<runtime::Runtime>>, Box<dyn Error>> {
     let Some(sandboxes) = Sandboxes::open(&config.functions, spawn.clone()).await? else { return Ok(None) };
     let settings = runtime::Settings {
@@ -193,7 +197,7 @@ async fn runtime(
         chance: data.chance.clone(),
         host: Arc::new(functions::Host { keys, api: doors.inner.unwrap_or(doors.outer), spawn: spawn.clone() }),
         spawn,
-        telemetry: Arc::new(functions::ServerLog),
+        telemetry,
     };
     Ok(Some(runtime::Runtime::new(settings, parts)?))
 }

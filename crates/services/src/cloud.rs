@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use base::Cx;
 use base::ports::Invoke;
+use chronicle::Chronicle;
 use store::{Blobs, Scope, Store, Vault};
 use tokio::sync::{Mutex, MutexGuard};
 use wire::page::Pages;
@@ -17,6 +18,8 @@ pub struct Cloud {
     pub store: Store,
     pub blobs: Blobs,
     pub vault: Vault,
+    /// What functions and programs said.
+    pub chronicle: Chronicle,
     /// Seals the positions that paginated lists hand out.
     pub pages: Pages,
     /// Who may edit which record next.
@@ -93,6 +96,7 @@ pub mod testing {
         let cloud = Cloud {
             blobs: Blobs::open(&store, &dir.join("blobs"), clock.clone()).unwrap(),
             vault: Vault::open(&store, &dir.join("master"), chance.clone()).await.unwrap(),
+            chronicle: Chronicle::open(&store, clock.clone(), chance.clone()).await.unwrap(),
             pages: Pages::new(&[0; 32]).unwrap(),
             turns: Turns::default(),
             functions,

@@ -10,6 +10,7 @@ mod functions;
 mod iam;
 mod invoking;
 mod killed;
+mod logs;
 mod neighbours;
 mod pressure;
 mod runtimes;

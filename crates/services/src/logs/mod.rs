@@ -1,7 +1,25 @@
-//! Amazon CloudWatch Logs. Described, so that every operation answers in the service's own words; none is built yet.
+//! Amazon CloudWatch Logs: groups and streams of log events, kept by the chronicle.
+//!
+//! Follows the API of 2014-03-28. Not there yet: metric and subscription filters, Insights, exports, policies,
+//! deliveries. Whatever is not built is refused in the service's own words.
+
+mod errors;
+mod event;
+mod filter;
+mod group;
+mod id;
+mod name;
+mod stream;
+mod tag;
+mod tail;
 
 use crate::Service;
 
 pub fn service() -> Service {
     Service::new("logs", include_str!("model.json"), include_str!("overlay.json"))
+        .with(event::operations)
+        .with(group::operations)
+        .with(stream::operations)
+        .with(tag::operations)
+        .with(tail::operations)
 }

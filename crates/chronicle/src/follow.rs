@@ -1,0 +1,122 @@
+//! The follower: takes what the journal has to the open events, from where the chunks end.
+
+use std::collections::{BTreeSet, HashMap};
+
+use base::Timestamp;
+use bytes::Bytes;
+use tokio::time::sleep;
+
+use crate::chronicle::{Held, Known};
+use crate::entry::{self, Entry};
+use crate::limits::{CHUNK_BYTES, FOLLOW_BYTES_MAX, FOLLOW_RECORDS_MAX, KEEP_EVERY, NAMES_CACHED_MAX, OPEN_BYTES_MAX};
+use crate::tables::{KEPT, NAMES, nobody};
+use crate::{Chronicle, Error, Event};
+
+impl Chronicle {
+    /// Follows the journal until it is cancelled.
+    pub async fn follow(&self) {
+        let mut journal = self.0.streams.watch(&self.0.journal);
+        loop {
+            match self.follow_some().await {
+                Ok(true) => self.wait_for_room().await,
+                Ok(false) => drop(journal.changed().await),
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "log events wait: failed to {error}");
+                    sleep(KEEP_EVERY).await;
+                }
+            }
+        }
+    }
+
+    /// Follows up to where the journal ends now.
+    pub async fn catch_up(&self) -> Result<(), Error> {
+        while self.follow_some().await? {}
+        Ok(())
+    }
+
+    /// What is open is bounded: the keeper goes first.
+    async fn wait_for_room(&self) {
+        while self.0.held.lock().open.bytes() > 2 * OPEN_BYTES_MAX {
+            self.0.enough.notify_one();
+            sleep(KEEP_EVERY / 20).await;
+        }
+    }
+
+    /// Follows the next records; `false` if there are none.
+    async fn follow_some(&self) -> Result<bool, Error> {
+        let from = *self.0.followed.borrow();
+        let slice = self.0.streams.read(&self.0.journal, from, FOLLOW_RECORDS_MAX, FOLLOW_BYTES_MAX).await?;
+        if slice.records.is_empty() {
+            return Ok(false);
+        }
+        let next = slice.next();
+        let entries: Vec<(u64, Entry)> = (slice.first..).zip(&slice.records).filter_map(decode).collect();
+        for (_, entry) in &entries {
+            if let Entry::Opened { stream, place } = entry {
+                self.make_place(*stream, place).await?;
+            }
+        }
+        self.look_up(&entries).await?;
+        let now = self.0.clock.now();
+        let is_enough = {
+            let mut held = self.0.held.lock();
+            entries.into_iter().fold(false, |is_enough, (number, entry)| held.take(now, number, entry) || is_enough)
+        };
+        if is_enough {
+            self.0.enough.notify_one();
+        }
+        self.0.followed.send_replace(next);
+        Ok(true)
+    }
+
+    /// Finds what the numbers in these entries stand for, where that is not known.
+    async fn look_up(&self, entries: &[(u64, Entry)]) -> Result<(), Error> {
+        let unknown: BTreeSet<u64> = {
+            let mut held = self.0.held.lock();
+            if held.names.len() > NAMES_CACHED_MAX {
+                held.names.clear();
+            }
+            let stream = |(_, entry): &(u64, Entry)| match entry {
+                Entry::Event { stream, .. } => Some(*stream),
+                Entry::Opened { .. } => None,
+            };
+            entries.iter().filter_map(stream).filter(|stream| !held.names.contains_key(stream)).collect()
+        };
+        let unknown: Vec<u64> = unknown.into_iter().collect();
+        let mut found = HashMap::new();
+        for some in unknown.chunks(store::limits::READS_MAX) {
+            let rows = NAMES.get_many(&self.0.store, &nobody(), some).await?;
+            for row in rows.into_iter().flatten() {
+                let (scope, group) = (row.value.scope(), row.value.group);
+                // A group that is being deleted has none.
+                if let Some(kept) = KEPT.get(&self.0.store, &scope, group).await? {
+                    found.insert(
+                        row.key,
+                        Known { scope, group, number: row.value.number, kept_below: kept.value.below },
+                    );
+                }
+            }
+        }
+        self.0.held.lock().names.extend(found);
+        Ok(())
+    }
+}
+
+impl Held {
+    /// Takes an entry of the journal; `true` if its group has enough for a chunk. What is deleted is not known any more.
+    fn take(&mut self, now: Timestamp, number: u64, entry: Entry) -> bool {
+        let Entry::Event { stream, time, ingested, message } = entry else { return false };
+        let Some(known) = self.names.get(&stream).filter(|known| number >= known.kept_below) else { return false };
+        let event = Event { number, stream: known.number, time, ingested, message };
+        self.listeners.retain(|listening| listening.tell(known.group, &event));
+        self.open.push(now, &known.scope, known.group, event) >= CHUNK_BYTES
+    }
+}
+
+fn decode((number, record): (u64, &Bytes)) -> Option<(u64, Entry)> {
+    let entry = entry::decode(record);
+    if entry.is_none() {
+        tracing::warn!(number, "a log event is left out: this program does not know its form");
+    }
+    Some((number, entry?))
+}

@@ -1,0 +1,62 @@
+//! Every bound of the chronicle.
+
+use std::time::Duration;
+
+/// What a chunk holds before it is packed. One event may pass it.
+pub const CHUNK_BYTES: usize = 1024 * 1024;
+
+/// What an event counts beyond its message, as CloudWatch Logs counts it.
+pub const EVENT_OVERHEAD_BYTES: usize = 26;
+
+/// Open events of all groups. The group that holds most is kept when there are more.
+pub const OPEN_BYTES_MAX: usize = 6 * 1024 * 1024;
+
+/// How long an event is open at most.
+pub const OPEN_TIME_MAX: Duration = Duration::from_secs(300);
+
+/// How often the keeper looks for what is to be kept.
+pub const KEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// Records that are followed at once.
+pub const FOLLOW_RECORDS_MAX: usize = 8_192;
+
+/// Bytes that are followed at once.
+pub const FOLLOW_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Streams whose groups are remembered, some hundred bytes each.
+pub const NAMES_CACHED_MAX: usize = 65_536;
+
+/// Log streams of instances that are remembered with their numbers; those of instances that are gone are forgotten first.
+pub const PRODUCERS_MAX: usize = 65_536;
+
+/// What an instance may write in one go, and in a second from then on. The rest is dropped, so that one that floods takes nobody
+/// else's room.
+pub const BURST_BYTES_MAX: u64 = 4 * 1024 * 1024;
+pub const RATE_BYTES_MAX: u64 = 10 * 1024 * 1024;
+
+/// Numbers of streams that one run of the server takes.
+pub const NUMBERS_TAKEN: u64 = 1 << 32;
+
+/// Attempts to change a row against others who change it at the same time.
+pub const ATTEMPTS_MAX: usize = 16;
+
+/// What one search unpacks before it answers with what it has.
+pub const SCAN_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Rows that are removed in one commit.
+pub const CLEAN_STEP: usize = 256;
+
+/// Chunks that may be joined at once.
+pub const JOIN_MAX: usize = 8;
+
+/// Streams that have events in one chunk, so that its head fits a row.
+pub const CHUNK_STREAMS_MAX: usize = 4_096;
+
+/// Open events that are kept in one commit.
+pub const KEEP_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How often groups are looked through for events that are too old.
+pub const EXPIRE_EVERY: Duration = Duration::from_secs(600);
+
+/// Events that a listener may be behind.
+pub const LISTENER_EVENTS_MAX: usize = 5_000;

@@ -1,0 +1,82 @@
+//! CloudWatch Logs' errors, in AWS's words.
+
+use base::AwsError;
+
+pub fn invalid_parameter(message: impl Into<String>) -> AwsError {
+    AwsError::client(400, "InvalidParameterException", message)
+}
+
+pub fn validation(message: impl Into<String>) -> AwsError {
+    AwsError::client(400, "ValidationException", message)
+}
+
+fn not_found(message: impl Into<String>) -> AwsError {
+    AwsError::client(400, "ResourceNotFoundException", message)
+}
+
+fn exists(message: impl Into<String>) -> AwsError {
+    AwsError::client(400, "ResourceAlreadyExistsException", message)
+}
+
+pub fn no_group() -> AwsError {
+    not_found("The specified log group does not exist.")
+}
+
+pub fn no_stream() -> AwsError {
+    not_found("The specified log stream does not exist.")
+}
+
+pub fn group_exists() -> AwsError {
+    exists("The specified log group already exists")
+}
+
+pub fn stream_exists() -> AwsError {
+    exists("The specified log stream already exists")
+}
+
+pub fn invalid_token() -> AwsError {
+    invalid_parameter("The specified nextToken is invalid.")
+}
+
+pub fn name_too_long() -> AwsError {
+    invalid_parameter("Invalid LogGroup or LogStream, both must have length less than or equal to 512.")
+}
+
+pub fn reserved_name() -> AwsError {
+    invalid_parameter("Log groups starting with AWS/ are reserved for AWS.")
+}
+
+pub fn name_and_identifier() -> AwsError {
+    validation("LogGroup name and LogGroup ARN are mutually exclusive parameters.")
+}
+
+pub fn neither_name_nor_identifier() -> AwsError {
+    validation("Either LogGroup name or LogGroup ARN must be given.")
+}
+
+pub fn prefix_and_pattern() -> AwsError {
+    invalid_parameter("LogGroup name prefix and LogGroup name pattern are mutually exclusive parameters.")
+}
+
+/// AWS's words for it are not known.
+pub fn protected() -> AwsError {
+    validation("The log group has deletion protection: disable it first with PutLogGroupDeletionProtection.")
+}
+
+pub fn too_many_tags(arn: &str) -> AwsError {
+    AwsError::client(400, "TooManyTagsException", "The resource can have no more than 50 tags.")
+        .with_member("resourceName", arn)
+}
+
+pub fn invalid_arn() -> AwsError {
+    validation("Invalid resourceArn")
+}
+
+/// AWS's words for it are not known.
+pub fn names_and_prefix() -> AwsError {
+    invalid_parameter("logStreamNames and logStreamNamePrefix are mutually exclusive parameters.")
+}
+
+pub fn session_timed_out() -> AwsError {
+    AwsError::client(400, "SessionTimeoutException", "The session has timed out.")
+}

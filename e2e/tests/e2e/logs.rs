@@ -1,0 +1,69 @@
+//! CloudWatch Logs: boto3 and the AWS CLI read what they and functions wrote, and a kill loses nothing that was answered.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use e2e::{Lamp, aws_cli, client, clients, python, run};
+
+#[test]
+fn boto3_logs() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/logs.py"));
+    run(command);
+}
+
+#[test]
+fn aws_cli_logs() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, Path::new("bash"));
+    command.arg(clients().join("cli/logs.sh")).env("AWS", aws_cli());
+    run(command);
+}
+
+#[test]
+fn what_was_put_survives_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut lamp = Lamp::start_on(dir.path(), &[]);
+    let setup = "import boto3\nlogs = boto3.client('logs')\nlogs.create_log_group(logGroupName='kept')\n\
+                 [logs.create_log_stream(logGroupName='kept', logStreamName=name) for name in 'abc']";
+    let mut command = client(&lamp, &python());
+    command.args(["-c", setup]);
+    run(command);
+    let mut taken: BTreeMap<String, usize> = BTreeMap::new();
+    for round in 0..if std::env::var_os("LAMP_TORTURE").is_some() { 20 } else { 3 } {
+        let putting: Vec<_> = ["a", "b", "c"]
+            .into_iter()
+            .map(|stream| {
+                let mut command = client(&lamp, &python());
+                command.arg(clients().join("python/put_logs_until_gone.py")).args([stream, &round.to_string()]);
+                (format!("{stream} {round}"), command.stdout(Stdio::piped()).spawn().unwrap())
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(1_200 + 37 * round));
+        lamp.kill();
+        for (who, child) in putting {
+            let said = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+            if let Some(last) = said.lines().last() {
+                taken.insert(who, last.parse().unwrap());
+            }
+        }
+        lamp = Lamp::start_on(dir.path(), &[]);
+        let mut command: Command = client(&lamp, &python());
+        command.args(["-c", &CHECK.replace("TAKEN", &format!("{taken:?}"))]);
+        run(command);
+    }
+    assert!(!taken.is_empty());
+}
+
+/// All that was answered is there, and nothing twice.
+const CHECK: &str = "
+import boto3
+pages = boto3.client('logs').get_paginator('filter_log_events').paginate(logGroupName='kept')
+found = [event['message'] for page in pages for event in page['events']]
+there = set(found)
+lost = [f'{who} {n}' for who, count in TAKEN.items() for n in range(count) if f'{who} {n}' not in there]
+assert not lost and len(there) == len(found), (lost, len(there), len(found))
+";
