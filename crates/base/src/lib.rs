@@ -13,6 +13,7 @@ pub mod hex;
 mod ids;
 mod panic;
 pub mod ports;
+pub mod record;
 mod secret;
 mod spawn;
 mod time;

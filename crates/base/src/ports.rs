@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::record::{Origin, Record};
 use crate::{AccountId, AwsError, BoxFuture, Cause, Principal, Region, RequestId, Secret, Timestamp, Uuid, World};
 
 /// A key that may sign requests.
@@ -225,6 +226,13 @@ pub enum SnapshotError {
 pub trait Telemetry: Send + Sync {
     /// Takes one event. It neither blocks nor fails: what cannot be kept is counted by whoever keeps it.
     fn log(&self, stream: &Arc<LogStream>, event: LogEvent);
+
+    /// Takes what happened to an invocation, at the moment when it happened. Its lines in the log, its metrics and what it
+    /// costs are derived from that.
+    fn record(&self, stream: &Arc<LogStream>, now: Timestamp, record: Record);
+
+    /// Takes note of a call that was refused because too many ran.
+    fn throttled(&self, function: &FunctionSpec, call: &Call);
 }
 
 /// Where one instance's log goes.
@@ -236,6 +244,8 @@ pub struct LogStream {
     pub group: String,
     /// Such as `2026/04/03/[$LATEST]` and 32 hexadecimal digits.
     pub name: String,
+    /// What all of the instance's records have in common.
+    pub origin: Origin,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use base::ports::{LogEvent, LogStream, Telemetry};
+use base::ports::{LogEvent, LogStream};
+use base::record::{Origin, Record};
 use base::{AwsError, Chance, Clock, Timestamp, Uuid};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use store::{Batch, Scan, Scope, Store, StreamId, Streams};
 use tokio::sync::{Notify, watch};
 
+use crate::derive::Derive;
 use crate::entry;
 use crate::limits::{ATTEMPTS_MAX, BURST_BYTES_MAX, NUMBERS_TAKEN, PRODUCERS_MAX, RATE_BYTES_MAX};
 use crate::listen::Listening;
@@ -62,6 +64,7 @@ pub(crate) struct Inner {
     pub journal: StreamId,
     pub clock: Arc<dyn Clock>,
     pub chance: Arc<dyn Chance>,
+    pub derive: Arc<dyn Derive>,
     pub held: Mutex<Held>,
     /// All records of the journal before this offset are open or in chunks.
     pub followed: watch::Sender<u64>,
@@ -108,15 +111,21 @@ pub(crate) struct Held {
 /// What is known of a number.
 #[derive(Clone)]
 pub(crate) struct Known {
-    pub scope: Scope,
+    pub scope: Arc<Scope>,
     pub group: Uuid,
     pub number: u64,
+    pub origin: Option<Arc<Origin>>,
     /// Events of the group with lower numbers are in chunks.
     pub kept_below: u64,
 }
 
 impl Chronicle {
-    pub async fn open(store: &Store, clock: Arc<dyn Clock>, chance: Arc<dyn Chance>) -> Result<Self, Error> {
+    pub async fn open(
+        store: &Store,
+        clock: Arc<dyn Clock>,
+        chance: Arc<dyn Chance>,
+        derive: Arc<dyn Derive>,
+    ) -> Result<Self, Error> {
         let next_number = AtomicU64::new(take_numbers(store).await?);
         let journal = StreamId::new(&nobody(), "chronicle")?;
         let streams = Streams::new(store);
@@ -127,6 +136,7 @@ impl Chronicle {
             journal,
             clock,
             chance,
+            derive,
             held: Mutex::default(),
             followed: watch::Sender::new(start),
             enough: Notify::new(),
@@ -142,9 +152,23 @@ impl Chronicle {
         let now = self.0.clock.now();
         let encode = |line: &Line| entry::encode_event(stream, line.time, now, &line.message);
         let records: Vec<Bytes> = lines.iter().map(encode).collect();
-        let numbers = self.0.streams.append(&self.0.journal, &records).await?;
+        self.append(&records).await
+    }
+
+    /// Takes note of what something is derived from. When it answers that is synced, and whoever derives has taken it.
+    pub async fn note(&self, note: &[u8]) -> Result<(), Error> {
+        self.append(&[entry::encode_note(note)]).await
+    }
+
+    /// The same without waiting: it may be lost in a crash.
+    pub fn note_lazy(&self, note: &[u8]) {
+        self.0.streams.append_lazy(&self.0.journal, &entry::encode_note(note));
+    }
+
+    async fn append(&self, records: &[Bytes]) -> Result<(), Error> {
+        let offsets = self.0.streams.append(&self.0.journal, records).await?;
         let mut followed = self.0.followed.subscribe();
-        followed.wait_for(|followed| *followed >= numbers.end).await.map_err(|_| Error::Stopping)?;
+        followed.wait_for(|followed| *followed >= offsets.end).await.map_err(|_| Error::Stopping)?;
         Ok(())
     }
 
@@ -186,6 +210,7 @@ impl Chronicle {
     pub async fn create_stream(&self, scope: &Scope, group: (&str, &Group), name: &str) -> Result<bool, Error> {
         let stream = Stream { number: self.next_number(), created: self.0.clock.now() };
         let batch = put_stream(Batch::new(), scope, group.1.id, name, &stream).expect_present(&GROUPS, scope, group.0);
+        let batch = put_name(batch, scope, stream.number, group.1.id, (stream.number, name), None);
         Ok(self.0.store.commit(batch).await?.is_committed())
     }
 
@@ -287,8 +312,12 @@ impl Chronicle {
             };
             let key = (group.id, place.name.as_str());
             batch = match STREAMS.get(&self.0.store, &scope, key).await? {
-                Some(row) => put_name(batch, &scope, number, group.id, (row.value.number, key.1)),
-                None => put_stream(batch, &scope, group.id, key.1, &Stream { number, created: now }),
+                Some(row) => put_name(batch, &scope, number, group.id, (row.value.number, key.1), Some(place)),
+                None => {
+                    let stream = Stream { number, created: now };
+                    let batch = put_stream(batch, &scope, group.id, key.1, &stream);
+                    put_name(batch, &scope, number, group.id, (number, key.1), Some(place))
+                }
             };
             if self.0.store.commit(batch).await?.is_committed() {
                 return Ok(());
@@ -298,8 +327,9 @@ impl Chronicle {
     }
 }
 
-impl Telemetry for Chronicle {
-    fn log(&self, stream: &Arc<LogStream>, event: LogEvent) {
+impl Chronicle {
+    /// Takes what a function wrote. It neither waits nor fails.
+    pub fn log(&self, stream: &Arc<LogStream>, event: LogEvent) {
         match self.producer(stream, event.time, event.message.len()) {
             Some(number) => {
                 let record = entry::encode_event(number, event.time, event.time, &event.message);
@@ -310,9 +340,15 @@ impl Telemetry for Chronicle {
             }
         }
     }
-}
 
-impl Chronicle {
+    /// Takes what happened to an invocation of a function's instance, likewise.
+    pub fn record(&self, stream: &Arc<LogStream>, now: Timestamp, record: &Record) {
+        // It is small, and never too much.
+        if let Some(number) = self.producer(stream, now, 0) {
+            self.0.streams.append_lazy(&self.0.journal, &entry::encode_record(number, now, record));
+        }
+    }
+
     /// The number of an instance's stream, if it may write so much now. The first time, the journal is told before anybody can
     /// use the number.
     fn producer(&self, stream: &Arc<LogStream>, now: Timestamp, bytes: usize) -> Option<u64> {
@@ -349,14 +385,21 @@ fn put_group(batch: Batch, scope: &Scope, name: &str, group: &Group) -> Batch {
 }
 
 fn put_stream(batch: Batch, scope: &Scope, group: Uuid, name: &str, stream: &Stream) -> Batch {
-    let batch = batch.expect_absent(&STREAMS, scope, (group, name)).put(&STREAMS, scope, (group, name), stream);
-    put_name(batch, scope, stream.number, group, (stream.number, name))
+    batch.expect_absent(&STREAMS, scope, (group, name)).put(&STREAMS, scope, (group, name), stream)
 }
 
 /// Says what `from` stands for: the stream of this number and name.
-fn put_name(batch: Batch, scope: &Scope, from: u64, group: Uuid, (number, name): (u64, &str)) -> Batch {
+fn put_name(
+    batch: Batch,
+    scope: &Scope,
+    from: u64,
+    group: Uuid,
+    (number, name): (u64, &str),
+    place: Option<&LogStream>,
+) -> Batch {
     let Scope { world, account, region } = scope.clone();
-    batch.put(&NAMES, &nobody(), from, &Named { world, account, region, group, number, name: name.to_owned() })
+    let (name, origin) = (name.to_owned(), place.map(|place| place.origin.clone()));
+    batch.put(&NAMES, &nobody(), from, &Named { world, account, region, group, number, name, origin })
 }
 
 /// The first of the numbers that this run of the server gives to streams.
@@ -393,15 +436,23 @@ mod tests {
     use base::{ManualClock, Region, Seeded, World};
 
     use super::*;
+    use crate::Nothing;
 
     #[tokio::test]
     async fn one_that_floods_loses_what_is_too_much_and_nobody_else_does() {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_secs(1_000)));
         let store = Store::memory(clock.clone());
-        let chronicle = Chronicle::open(&store, clock, Arc::new(Seeded::new(1))).await.unwrap();
+        let chronicle = Chronicle::open(&store, clock, Arc::new(Seeded::new(1)), Arc::new(Nothing)).await.unwrap();
         let stream = |name: &str| {
             let (world, account, region) = (World::default(), base::AccountId::ZERO, Region::default());
-            Arc::new(LogStream { world, account, region, group: "g".into(), name: name.into() })
+            Arc::new(LogStream {
+                world,
+                account,
+                region,
+                group: "g".into(),
+                name: name.into(),
+                origin: Origin::default(),
+            })
         };
         let (loud, quiet) = (stream("loud"), stream("quiet"));
         let log = |stream: &Arc<LogStream>, second: i64, bytes: usize| {

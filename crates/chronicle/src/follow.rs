@@ -1,16 +1,20 @@
 //! The follower: takes what the journal has to the open events, from where the chunks end.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use base::Timestamp;
 use bytes::Bytes;
 use tokio::time::sleep;
 
 use crate::chronicle::{Held, Known};
+use crate::derive::{Derive, Taken, What};
 use crate::entry::{self, Entry};
-use crate::limits::{CHUNK_BYTES, FOLLOW_BYTES_MAX, FOLLOW_RECORDS_MAX, KEEP_EVERY, NAMES_CACHED_MAX, OPEN_BYTES_MAX};
+use crate::limits::{
+    CHUNK_BYTES, FOLLOW_BYTES_MAX, FOLLOW_RECORDS_MAX, KEEP_EVERY, LINES_MAX, NAMES_CACHED_MAX, OPEN_BYTES_MAX,
+};
 use crate::tables::{KEPT, NAMES, nobody};
-use crate::{Chronicle, Error, Event};
+use crate::{Chronicle, Error, Event, event};
 
 impl Chronicle {
     /// Follows the journal until it is cancelled.
@@ -36,7 +40,7 @@ impl Chronicle {
 
     /// What is open is bounded: the keeper goes first.
     async fn wait_for_room(&self) {
-        while self.0.held.lock().open.bytes() > 2 * OPEN_BYTES_MAX {
+        while self.0.held.lock().open.bytes() > 2 * OPEN_BYTES_MAX || self.0.derive.is_full() {
             self.0.enough.notify_one();
             sleep(KEEP_EVERY / 20).await;
         }
@@ -58,10 +62,17 @@ impl Chronicle {
         }
         self.look_up(&entries).await?;
         let now = self.0.clock.now();
+        let mut taken = Vec::with_capacity(entries.len());
         let is_enough = {
             let mut held = self.0.held.lock();
-            entries.into_iter().fold(false, |is_enough, (number, entry)| held.take(now, number, entry) || is_enough)
+            let mut is_enough = false;
+            for (offset, entry) in entries {
+                let derive = &*self.0.derive;
+                is_enough |= held.take((now, offset), entry, derive, &mut taken);
+            }
+            is_enough
         };
+        self.0.derive.take(taken, next);
         if is_enough {
             self.0.enough.notify_one();
         }
@@ -77,8 +88,8 @@ impl Chronicle {
                 held.names.clear();
             }
             let stream = |(_, entry): &(u64, Entry)| match entry {
-                Entry::Event { stream, .. } => Some(*stream),
-                Entry::Opened { .. } => None,
+                Entry::Event { stream, .. } | Entry::Record { stream, .. } => Some(*stream),
+                Entry::Opened { .. } | Entry::Note(_) => None,
             };
             entries.iter().filter_map(stream).filter(|stream| !held.names.contains_key(stream)).collect()
         };
@@ -87,13 +98,11 @@ impl Chronicle {
         for some in unknown.chunks(store::limits::READS_MAX) {
             let rows = NAMES.get_many(&self.0.store, &nobody(), some).await?;
             for row in rows.into_iter().flatten() {
-                let (scope, group) = (row.value.scope(), row.value.group);
+                let (scope, group) = (Arc::new(row.value.scope()), row.value.group);
                 // A group that is being deleted has none.
                 if let Some(kept) = KEPT.get(&self.0.store, &scope, group).await? {
-                    found.insert(
-                        row.key,
-                        Known { scope, group, number: row.value.number, kept_below: kept.value.below },
-                    );
+                    let (number, origin) = (row.value.number, row.value.origin.map(Arc::new));
+                    found.insert(row.key, Known { scope, group, number, origin, kept_below: kept.value.below });
                 }
             }
         }
@@ -104,10 +113,50 @@ impl Chronicle {
 
 impl Held {
     /// Takes an entry of the journal; `true` if its group has enough for a chunk. What is deleted is not known any more.
-    fn take(&mut self, now: Timestamp, number: u64, entry: Entry) -> bool {
-        let Entry::Event { stream, time, ingested, message } = entry else { return false };
-        let Some(known) = self.names.get(&stream).filter(|known| number >= known.kept_below) else { return false };
-        let event = Event { number, stream: known.number, time, ingested, message };
+    fn take(
+        &mut self,
+        (now, offset): (Timestamp, u64),
+        entry: Entry,
+        derive: &dyn Derive,
+        taken: &mut Vec<Taken>,
+    ) -> bool {
+        match entry {
+            Entry::Opened { .. } => false,
+            Entry::Note(note) => {
+                taken.push(Taken { offset, what: What::Note(note) });
+                false
+            }
+            Entry::Event { stream, time, ingested, message } => {
+                let Some(known) = self.names.get(&stream).cloned() else { return false };
+                let event = Event { number: event::number(offset, 0), stream: known.number, time, ingested, message };
+                let (scope, group) = (Arc::clone(&known.scope), known.group);
+                taken.push(Taken { offset, what: What::Event { scope, group, event: event.clone() } });
+                self.push(now, &known, event)
+            }
+            Entry::Record { stream, time, record } => {
+                let Some(known) = self.names.get(&stream).cloned() else { return false };
+                let Some(origin) = &known.origin else { return false };
+                let lines = (0..LINES_MAX).zip(derive.lines(origin, time, &record));
+                let mut is_enough = false;
+                for (line, message) in lines {
+                    let (number, message) = (event::number(offset, line), message.into());
+                    let event = Event { number, stream: known.number, time, ingested: time, message };
+                    let (scope, group) = (Arc::clone(&known.scope), known.group);
+                    taken.push(Taken { offset, what: What::Event { scope, group, event: event.clone() } });
+                    is_enough |= self.push(now, &known, event);
+                }
+                let (scope, origin) = (Arc::clone(&known.scope), Arc::clone(origin));
+                taken.push(Taken { offset, what: What::Record { scope, origin, time, record } });
+                is_enough
+            }
+        }
+    }
+
+    /// Takes an event, if it is not in a chunk already.
+    fn push(&mut self, now: Timestamp, known: &Known, event: Event) -> bool {
+        if event.number < known.kept_below {
+            return false;
+        }
         self.listeners.retain(|listening| listening.tell(known.group, &event));
         self.open.push(now, &known.scope, known.group, event) >= CHUNK_BYTES
     }

@@ -16,7 +16,7 @@ use crate::limits::{
     CHUNK_BYTES, CHUNK_STREAMS_MAX, EXPIRE_EVERY, JOIN_MAX, KEEP_BYTES_MAX, KEEP_EVERY, OPEN_BYTES_MAX, OPEN_TIME_MAX,
 };
 use crate::tables::{KEPT, Kept, SPANS, StreamSpan};
-use crate::{Chronicle, Error, Event};
+use crate::{Chronicle, Error, Event, event};
 
 impl Chronicle {
     /// Keeps what is due, and clears away what is deleted or too old, until it is cancelled.
@@ -68,8 +68,9 @@ impl Chronicle {
         if has_some {
             // What was followed before the lowest open event was looked for is open or kept.
             let followed = *self.0.followed.borrow();
-            let lowest = self.0.held.lock().open.lowest();
-            self.0.streams.trim(&self.0.journal, lowest.map_or(followed, |lowest| lowest.min(followed))).await?;
+            let lowest = self.0.held.lock().open.lowest().map_or(followed, event::offset);
+            let before = lowest.min(followed).min(self.0.derive.settled());
+            self.0.streams.trim(&self.0.journal, before).await?;
         }
         Ok(())
     }
@@ -194,7 +195,8 @@ mod tests {
         let clock = ManualClock::at(Timestamp::from_secs(1_000));
         let store = Store::memory(Arc::new(clock.clone()));
         let shared: Arc<dyn Clock> = Arc::new(clock.clone());
-        let chronicle = Chronicle::open(&store, shared, Arc::new(Seeded::new(1))).await.unwrap();
+        let chronicle =
+            Chronicle::open(&store, shared, Arc::new(Seeded::new(1)), Arc::new(crate::Nothing)).await.unwrap();
         let scope = Scope { world: World::default(), account: AccountId::ZERO, region: Some(Region::default()) };
         let group = Group::new(Seeded::new(2).uuid(), Timestamp::default());
         chronicle.create_group(&scope, "g", &group).await.unwrap();

@@ -1,7 +1,7 @@
 //! The chronicle: what functions and programs said, kept in order, found again by time.
 //!
 //! ```text
-//! log, put ─> journal (a stream of the store) ─> follower ─> open events (memory) ─> keeper ─> chunks (packed, by time)
+//! log, record, put ─> journal (a stream of the store) ─> follower ─> open events (memory) ─> keeper ─> chunks (packed, by time)
 //!             lazy or durable                    one task     with what is read ──────────────> reader
 //! ```
 //!
@@ -20,6 +20,7 @@
 mod chronicle;
 mod chunk;
 mod clean;
+mod derive;
 mod entry;
 mod event;
 mod follow;
@@ -31,6 +32,7 @@ mod read;
 mod tables;
 
 pub use chronicle::{Chronicle, Error, Line};
+pub use derive::{Derive, Nothing, Taken, What};
 pub use event::{Event, Position};
 pub use listen::Listener;
 pub use read::{Candidates, Found, Test, Want};

@@ -60,3 +60,6 @@ pub const EXPIRE_EVERY: Duration = Duration::from_secs(600);
 
 /// Events that a listener may be behind.
 pub const LISTENER_EVENTS_MAX: usize = 5_000;
+
+/// Lines that a record may mean.
+pub const LINES_MAX: u64 = 4;

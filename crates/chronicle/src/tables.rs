@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use base::record::Origin;
 use base::{AccountId, Region, Timestamp, Uuid, World};
 use serde::{Deserialize, Serialize};
 use store::{Record, Scope, Table};
@@ -66,6 +67,8 @@ pub struct Named {
     /// The number that its events have: another where the stream was there before.
     pub number: u64,
     pub name: String,
+    /// Of a function's instance.
+    pub origin: Option<Origin>,
 }
 
 impl Record for Named {

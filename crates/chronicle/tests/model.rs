@@ -85,7 +85,7 @@ struct Bench {
 
 async fn open(store: &Store, seed: u64) -> Chronicle {
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_secs(1_000)));
-    Chronicle::open(store, clock, Arc::new(Seeded::new(seed))).await.unwrap()
+    Chronicle::open(store, clock, Arc::new(Seeded::new(seed)), Arc::new(chronicle::Nothing)).await.unwrap()
 }
 
 impl Bench {

@@ -11,7 +11,8 @@ use base::ports::{
     Authority, Call, Credential, FunctionSpec, Invoke, InvokeError, Invoked, LogEvent, LogStream, Provided, Provision,
     ProvisionId, SnapshotError, Telemetry,
 };
-use base::{AwsError, BoxFuture, Chance, Principal, Secret, Spawn, Uuid, hex};
+use base::record::Record;
+use base::{AwsError, BoxFuture, Chance, Principal, Secret, Spawn, Timestamp, Uuid, hex};
 use chronicle::Chronicle;
 use ring::digest;
 use runtime::limits::ACCEPT_AGAIN_AFTER;
@@ -194,6 +195,12 @@ impl Telemetry for Logs {
         }
         self.0.log(stream, event);
     }
+
+    fn record(&self, stream: &Arc<LogStream>, now: Timestamp, record: Record) {
+        self.0.record(stream, now, &record);
+    }
+
+    fn throttled(&self, _: &FunctionSpec, _: &Call) {}
 }
 
 /// Text in which nothing moves the cursor or ends a line.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::ports::{FunctionSpec, InvokeError, LogEvent, LogStream};
+use base::record::Origin;
 use base::{Uuid, hex, with_causes};
 use engine::dispatch::{InstanceId, Why};
 use sandbox::{Limits, Mount, Sandbox};
@@ -173,8 +174,8 @@ async fn make(
     let (mut code, key) = (code?, key.map_err(InvokeError::Internal)?);
     let prepared_name = prepared_name(inner, function, &served, tenant);
     let preparation = preparation(&served, code.find_prepared(inner, prepared_name.as_ref()));
-    let log = Arc::new(log_stream(function, inner.parts.clock.now(), number));
     let (initialization, beginning) = begins(function, purpose, clone.is_some().then(|| began.elapsed()));
+    let log = Arc::new(log_stream(function, initialization, inner.parts.clock.now(), number));
     let token = access::token(inner, function, template.as_deref());
     let asks = token.as_deref();
     let mut start =
@@ -387,7 +388,12 @@ fn wrapper(env: &BTreeMap<String, String>) -> Option<&String> {
     env.get("AWS_LAMBDA_EXEC_WRAPPER").filter(|wrapper| !wrapper.is_empty())
 }
 
-pub fn log_stream(function: &FunctionSpec, now: base::Timestamp, number: Uuid) -> LogStream {
+pub fn log_stream(
+    function: &FunctionSpec,
+    initialization: Initialization,
+    now: base::Timestamp,
+    number: Uuid,
+) -> LogStream {
     let date = now.iso8601_millis().get(..10).unwrap_or_default().replace('-', "/");
     let (name, version) = (&function.name, &function.version);
     // A group that functions share tells them apart.
@@ -398,6 +404,16 @@ pub fn log_stream(function: &FunctionSpec, now: base::Timestamp, number: Uuid) -
         region: function.region.clone(),
         group: function.logging.group.clone(),
         name: format!("{date}/{own}[{version}]{}", hex::encode(number.as_bytes())),
+        origin: Origin {
+            function: name.clone(),
+            version: version.clone(),
+            memory_mb: function.memory_mb,
+            tmp_mb: function.tmp_mb,
+            is_arm: cfg!(target_arch = "aarch64"),
+            kind: initialization.kind(),
+            is_json: function.logging.is_json,
+            system_level: function.logging.system_level.clone(),
+        },
     }
 }
 

@@ -431,8 +431,8 @@ async fn make(
         return Err(TemplateError::Unfit("has extensions".to_owned()));
     }
     code.find_prepared(inner, launch::prepared_name(inner, function, served, None).as_ref());
-    let log = launch::log_stream(function, inner.parts.clock.now(), number);
     let initialization = Initialization::OnDemand;
+    let log = launch::log_stream(function, initialization, inner.parts.clock.now(), number);
     let env = Source { function, served, code: &code, key: &key, log: &log, initialization, token: None }
         .start(inner.settings.api_port)
         .env;

@@ -96,7 +96,9 @@ pub mod testing {
         let cloud = Cloud {
             blobs: Blobs::open(&store, &dir.join("blobs"), clock.clone()).unwrap(),
             vault: Vault::open(&store, &dir.join("master"), chance.clone()).await.unwrap(),
-            chronicle: Chronicle::open(&store, clock.clone(), chance.clone()).await.unwrap(),
+            chronicle: Chronicle::open(&store, clock.clone(), chance.clone(), Arc::new(chronicle::Nothing))
+                .await
+                .unwrap(),
             pages: Pages::new(&[0; 32]).unwrap(),
             turns: Turns::default(),
             functions,

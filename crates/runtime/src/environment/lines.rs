@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use base::Timestamp;
 use base::ports::Logging;
+use base::record::Kind;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -195,6 +196,14 @@ impl Initialization {
             Initialization::OnDemand => "on-demand",
             Initialization::Provisioned => "provisioned-concurrency",
             Initialization::SnapStart => "snap-start",
+        }
+    }
+
+    pub fn kind(self) -> Kind {
+        match self {
+            Initialization::OnDemand => Kind::OnDemand,
+            Initialization::Provisioned => Kind::Provisioned,
+            Initialization::SnapStart => Kind::SnapStart,
         }
     }
 }

@@ -11,9 +11,10 @@ use base::ports::{
     Call, CodeRef, Concurrency, FunctionSpec, Invoke, InvokeError, LogEvent, LogStream, Logging, ResponsePiece,
     Telemetry,
 };
+use base::record::Record;
 use base::{
-    AccountId, BoxFuture, Cause, Chance, Clock, Region, RequestId, Secret, Spawn, SystemChance, SystemClock, Uuid,
-    World,
+    AccountId, BoxFuture, Cause, Chance, Clock, Region, RequestId, Secret, Spawn, SystemChance, SystemClock, Timestamp,
+    Uuid, World,
 };
 use parking_lot::Mutex;
 use runtime::{Host, Key, Parts, Runtime, Settings};
@@ -79,6 +80,10 @@ impl Telemetry for Log {
     fn log(&self, stream: &Arc<LogStream>, event: LogEvent) {
         self.0.log.lock().push((stream.name.clone(), event.message));
     }
+
+    fn record(&self, _: &Arc<LogStream>, _: Timestamp, _: Record) {}
+
+    fn throttled(&self, _: &FunctionSpec, _: &Call) {}
 }
 
 async fn isolation(as_user: Option<u32>) -> Isolation {
