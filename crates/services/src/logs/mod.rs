@@ -9,6 +9,7 @@ mod filter;
 mod group;
 mod id;
 mod name;
+pub mod reading;
 mod stream;
 mod tag;
 mod tail;
