@@ -42,8 +42,7 @@ pub fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
 async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::new()?;
     let lamp = Lamp::build(&config).await?;
-    let served = lamp.data.served(Some(lamp.endpoint()));
-    let control = Control::listen(&config.data_dir, served, lamp.tasks.clone())?;
+    let control = Control::listen(&config.data_dir, lamp.served(), lamp.tasks.clone())?;
     lamp.tasks.spawn("control", Box::pin(control.run()));
     lamp.tasks.spawn("collect blobs", Box::pin(collect_blobs(lamp.data.blobs.clone())));
     lamp.tasks.spawn("clear away", Box::pin(clear_away(lamp.cloud.clone())));

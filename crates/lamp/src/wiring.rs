@@ -23,7 +23,7 @@ use wire::sigv4::Verifier;
 
 use crate::cli::AuthMode;
 use crate::config::{self, Config};
-use crate::control::Served;
+use crate::control::{Running, Served};
 use crate::functions::{self, Keys, Unable};
 use crate::keys::TokenKey;
 use crate::platform::{self, Platform};
@@ -54,8 +54,8 @@ impl Data {
 
 impl Data {
     /// What the control socket can be asked about.
-    pub fn served(&self, endpoint: Option<String>) -> Served {
-        Served { store: self.store.clone(), blobs: self.blobs.clone(), vault: self.vault.clone(), endpoint }
+    pub fn served(&self, running: Option<Running>) -> Served {
+        Served { store: self.store.clone(), blobs: self.blobs.clone(), vault: self.vault.clone(), running }
     }
 }
 
@@ -82,6 +82,11 @@ impl Lamp {
             address.set_ip(loopback);
         }
         format!("{}://{address}", if self.is_tls { "https" } else { "http" })
+    }
+
+    /// What the operator's commands can ask about.
+    pub fn served(&self) -> Served {
+        self.data.served(Some(Running { endpoint: self.endpoint(), cloud: self.cloud.clone() }))
     }
 
     /// What takes events to functions.

@@ -13,6 +13,7 @@ mod killed;
 mod logs;
 mod neighbours;
 mod pressure;
+mod reading;
 mod runtimes;
 mod server;
 mod terraform;

@@ -188,6 +188,11 @@ impl Reading {
     }
 }
 
+/// Whether a scope has a log group of this name.
+pub async fn has_group(cloud: &Cloud, scope: &Scope, name: &str) -> Result<bool, AwsError> {
+    Ok(GROUPS.get_shared(&cloud.store, scope, name).await?.is_some())
+}
+
 /// The names of the log groups in a scope, the first so many.
 pub async fn groups_in(cloud: &Cloud, scope: &Scope, most: usize) -> Result<Vec<String>, AwsError> {
     let (mut names, mut scan) = (Vec::new(), Scan::all(store::limits::RANGE_ROWS_MAX));
@@ -227,7 +232,11 @@ mod tests {
     }
 
     async fn stream(cloud: &Cloud, scope: &Scope, group: &str) -> u64 {
-        cloud.chronicle.create_group(scope, group, &Group::new(Uuid::from_bytes([1; 16]), Timestamp::default())).await.unwrap();
+        cloud
+            .chronicle
+            .create_group(scope, group, &Group::new(Uuid::from_bytes([1; 16]), Timestamp::default()))
+            .await
+            .unwrap();
         let found = GROUPS.get(&cloud.store, scope, group).await.unwrap().unwrap().value;
         cloud.chronicle.create_stream(scope, (group, &found), "s").await.unwrap();
         chronicle::STREAMS.get(&cloud.store, scope, (found.id, "s")).await.unwrap().unwrap().value.number
