@@ -13,3 +13,4 @@ pub mod filter;
 pub mod insights;
 pub mod math;
 pub mod metric;
+pub mod platform;
