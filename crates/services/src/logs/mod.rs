@@ -10,6 +10,7 @@ mod group;
 mod id;
 pub mod metric_filter;
 mod name;
+pub mod reading;
 mod stream;
 mod tag;
 mod tail;
