@@ -17,10 +17,11 @@ const EDGES: &[(&str, &[&str])] = &[
     ("store", &["base"]),
     ("chronicle", &["base", "store"]),
     ("otlp", &["base"]),
+    ("metrics", &["base", "engine", "store"]),
     ("wire", &["base"]),
     ("console", &["base", "wire"]),
     ("runtime", &["archive", "base", "engine", "sandbox", "store"]),
-    ("services", &["archive", "base", "chronicle", "engine", "store", "wire"]),
+    ("services", &["archive", "base", "chronicle", "engine", "metrics", "store", "wire"]),
     (
         "lamp",
         &[
@@ -29,6 +30,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "chronicle",
             "console",
             "engine",
+            "metrics",
             "otlp",
             "runtime",
             "sandbox",
