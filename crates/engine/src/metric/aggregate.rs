@@ -112,6 +112,11 @@ impl Aggregate {
         self.spread.as_ref()
     }
 
+    /// Gives up how the samples spread, for want of room.
+    pub fn forget_spread(&mut self) {
+        self.spread = None;
+    }
+
     /// Points that hold one value only are many, and take little: a point of whole numbers below 32, three bytes.
     pub fn encode(&self, out: &mut Vec<u8>) {
         if self.is_empty() {

@@ -22,7 +22,7 @@
 pub mod aggregate;
 pub mod alarm;
 pub mod number;
-mod real;
+pub mod real;
 pub mod retention;
 pub mod sketch;
 pub mod statistic;

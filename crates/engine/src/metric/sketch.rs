@@ -60,6 +60,11 @@ impl Sketch {
         number::bounded(self.bins.values().sum())
     }
 
+    /// How much there is to hold.
+    pub fn bin_count(&self) -> usize {
+        self.bins.len()
+    }
+
     /// The value below which lies the part `q` of all, from 0 to 1; `None` if there are none.
     ///
     /// It is within [`RELATIVE_ERROR`] of the one that has the place `q * (count - 1)` in their order, counted from
