@@ -12,10 +12,11 @@ use base::ports::{
     ProvisionId, SnapshotError, Telemetry,
 };
 use base::record::Record;
-use base::{AwsError, BoxFuture, Chance, Principal, Secret, Spawn, Timestamp, Uuid, hex};
+use base::{AwsError, BoxFuture, Chance, Clock, Principal, Secret, Spawn, Timestamp, Uuid, hex};
 use chronicle::Chronicle;
 use ring::digest;
 use runtime::limits::ACCEPT_AGAIN_AFTER;
+use services::derived;
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -187,6 +188,7 @@ impl Invoke for Unable {
 pub struct Logs {
     pub chronicle: Chronicle,
     pub collector: Option<otlp::Exporter>,
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Telemetry for Logs {
@@ -207,7 +209,9 @@ impl Telemetry for Logs {
         }
     }
 
-    fn throttled(&self, _: &FunctionSpec, _: &Call) {}
+    fn throttled(&self, function: &FunctionSpec, call: &Call) {
+        self.chronicle.note_lazy(&derived::lambda::throttled(function, call, self.clock.now()));
+    }
 }
 
 impl Logs {

@@ -119,8 +119,9 @@ impl Lamp {
         let derived = Arc::new(Derived::new(metrics.clone(), rules.clone(), Prices::default(), data.clock.clone()));
         let chronicle = Chronicle::open(&data.store, data.clock.clone(), data.chance.clone(), derived.clone()).await?;
         let collector = config.otlp.clone().map(|endpoint| otlp::Exporter::new(endpoint, data.clock.clone()));
-        let logs = Arc::new(functions::Logs { chronicle: chronicle.clone(), collector: collector.clone() });
-        let functions = runtime(config, &data, doors, keys.clone(), (spawn, logs)).await?;
+        let logs =
+            functions::Logs { chronicle: chronicle.clone(), collector: collector.clone(), clock: data.clock.clone() };
+        let functions = runtime(config, &data, doors, keys.clone(), (spawn, Arc::new(logs))).await?;
         let cloud = Arc::new(Cloud {
             functions: invoked_by(functions.as_ref()),
             store: data.store.clone(),
