@@ -8,6 +8,7 @@ use std::sync::Arc;
 use base::ports::{Invoke, Telemetry};
 use base::{Chance, Clock, Spawn, SystemChance, SystemClock};
 use chronicle::Chronicle;
+use metrics::Metrics as Measured;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use services::{Cloud, Post, Specs, Turns};
 use store::{Blobs, Store, Vault, data_dir, private_file};
@@ -103,6 +104,7 @@ impl Lamp {
         let keys = Keys::new(root.clone(), data.chance.clone());
         let inner = inner_listener(config)?;
         let doors = Doors { outer: listener.local_addr(), inner: inner.as_ref().map(Listener::local_addr) };
+        let metrics = Measured::open(&data.store, data.clock.clone()).await?;
         let chronicle =
             Chronicle::open(&data.store, data.clock.clone(), data.chance.clone(), Arc::new(chronicle::Nothing)).await?;
         let logs = Arc::new(functions::Logs(chronicle.clone()));
@@ -113,6 +115,7 @@ impl Lamp {
             blobs: data.blobs.clone(),
             vault: data.vault.clone(),
             chronicle,
+            metrics,
             pages: Pages::new(token_key.bytes())?,
             turns: Turns::default(),
             specs: Specs::default(),

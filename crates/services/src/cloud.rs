@@ -7,6 +7,7 @@ use std::sync::Arc;
 use base::Cx;
 use base::ports::Invoke;
 use chronicle::Chronicle;
+use metrics::Metrics;
 use store::{Blobs, Scope, Store, Vault};
 use tokio::sync::{Mutex, MutexGuard};
 use wire::page::Pages;
@@ -20,6 +21,8 @@ pub struct Cloud {
     pub vault: Vault,
     /// What functions and programs said.
     pub chronicle: Chronicle,
+    /// What was measured.
+    pub metrics: Metrics,
     /// Seals the positions that paginated lists hand out.
     pub pages: Pages,
     /// Who may edit which record next.
@@ -99,6 +102,7 @@ pub mod testing {
             chronicle: Chronicle::open(&store, clock.clone(), chance.clone(), Arc::new(chronicle::Nothing))
                 .await
                 .unwrap(),
+            metrics: Metrics::open(&store, clock.clone()).await.unwrap(),
             pages: Pages::new(&[0; 32]).unwrap(),
             turns: Turns::default(),
             functions,
