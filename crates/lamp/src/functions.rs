@@ -14,12 +14,14 @@ use base::ports::{
 use base::record::Record;
 use base::{AwsError, BoxFuture, Chance, Principal, Secret, Spawn, Timestamp, Uuid, hex};
 use chronicle::Chronicle;
+use engine::platform;
 use ring::digest;
 use runtime::limits::ACCEPT_AGAIN_AFTER;
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tracing::Level;
 
 use crate::cli::Place;
 use crate::cli::functions::{Cpu, RuntimeMatch};
@@ -188,19 +190,28 @@ pub struct Logs(pub Chronicle);
 
 impl Telemetry for Logs {
     fn log(&self, stream: &Arc<LogStream>, event: LogEvent) {
-        // A line for each of its lines, so that none can be taken for one of the server's own.
-        for line in event.message.trim_end().split('\n') {
-            let line = plain(line);
-            tracing::info!(target: "function", group = stream.group, stream = stream.name, "{line}");
-        }
+        show(stream, &event.message);
         self.0.log(stream, event);
     }
 
     fn record(&self, stream: &Arc<LogStream>, now: Timestamp, record: Record) {
+        // The chronicle makes these lines for itself.
+        if tracing::enabled!(target: "function", Level::INFO) {
+            platform::lines(&stream.origin, now, &record).iter().for_each(|line| show(stream, line));
+        }
         self.0.record(stream, now, &record);
     }
 
     fn throttled(&self, _: &FunctionSpec, _: &Call) {}
+}
+
+/// In the server's own log.
+fn show(stream: &LogStream, message: &str) {
+    // A line for each of its lines, so that none can be taken for one of the server's own.
+    for line in message.trim_end().split('\n') {
+        let line = plain(line);
+        tracing::info!(target: "function", group = stream.group, stream = stream.name, "{line}");
+    }
 }
 
 /// Text in which nothing moves the cursor or ends a line.
