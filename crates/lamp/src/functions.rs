@@ -11,9 +11,9 @@ use base::ports::{
     Authority, Call, Credential, FunctionSpec, Invoke, InvokeError, Invoked, LogEvent, LogStream, Provided, Provision,
     ProvisionId, SnapshotError, Telemetry,
 };
-use base::record::Record;
+use base::record::{Origin, Record};
 use base::{AwsError, BoxFuture, Chance, Principal, Secret, Spawn, Timestamp, Uuid, hex};
-use chronicle::Chronicle;
+use chronicle::{Chronicle, Derive, Taken};
 use engine::platform;
 use ring::digest;
 use runtime::limits::ACCEPT_AGAIN_AFTER;
@@ -203,6 +203,21 @@ impl Telemetry for Logs {
     }
 
     fn throttled(&self, _: &FunctionSpec, _: &Call) {}
+}
+
+/// Has the journal's readers see the lines of its records.
+pub struct Lines;
+
+impl Derive for Lines {
+    fn lines(&self, origin: &Origin, time: Timestamp, record: &Record) -> Vec<String> {
+        platform::lines(origin, time, record)
+    }
+
+    fn take(&self, _: Vec<Taken>, _: u64) {}
+
+    fn settled(&self) -> u64 {
+        u64::MAX
+    }
 }
 
 /// In the server's own log.

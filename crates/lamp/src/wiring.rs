@@ -103,8 +103,8 @@ impl Lamp {
         let keys = Keys::new(root.clone(), data.chance.clone());
         let inner = inner_listener(config)?;
         let doors = Doors { outer: listener.local_addr(), inner: inner.as_ref().map(Listener::local_addr) };
-        let chronicle =
-            Chronicle::open(&data.store, data.clock.clone(), data.chance.clone(), Arc::new(chronicle::Nothing)).await?;
+        let lines = Arc::new(functions::Lines);
+        let chronicle = Chronicle::open(&data.store, data.clock.clone(), data.chance.clone(), lines).await?;
         let logs = Arc::new(functions::Logs(chronicle.clone()));
         let functions = runtime(config, &data, doors, keys.clone(), (spawn, logs)).await?;
         let cloud = Arc::new(Cloud {
