@@ -9,7 +9,7 @@ use std::time::Duration;
 use base::{AccountId, Chance, Clock, ManualClock, Region, Seeded, Timestamp, World};
 use chronicle::{Candidates, Chronicle, Found, GROUPS, Group, Line, STREAMS, Test, Want};
 use proptest::prelude::*;
-use store::{Scope, Store};
+use store::{Batch, Scope, Store};
 
 const STREAM_NAMES: [&str; 3] = ["a", "b", "c"];
 
@@ -227,7 +227,7 @@ fn a_group_that_is_deleted_leaves_nothing() {
             }
             bench.step(Step::Put { stream: 0, lines: vec![(2, "y".into())] }).await;
             let row = GROUPS.get(&bench.store, &scope(), "g").await.unwrap().unwrap();
-            assert!(bench.chronicle.delete_group(&scope(), "g", &row).await.unwrap());
+            assert!(bench.chronicle.delete_group(&scope(), "g", &row, Batch::new()).await.unwrap());
             bench.chronicle.clear().await.unwrap();
             bench.model.clear();
             bench

@@ -62,6 +62,9 @@ pub struct Settings {
     /// What is logged, such as `info` or `wire=debug,store=trace`
     #[arg(long, env = "LAMP_LOG_LEVEL", value_name = "FILTER")]
     pub log_level: Option<String>,
+    /// Send functions' logs and spans to a collector of OpenTelemetry, by OTLP/HTTP
+    #[arg(long, env = "LAMP_OTLP", value_name = "URL")]
+    pub otlp: Option<String>,
     /// Further host names that the server answers to
     #[arg(long = "name", env = "LAMP_NAMES", value_delimiter = ',', value_name = "HOST")]
     pub names: Vec<String>,

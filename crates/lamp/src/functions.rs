@@ -183,8 +183,11 @@ impl Invoke for Unable {
     }
 }
 
-/// Functions' logs go to the chronicle, and to the server's own log for whoever watches that.
-pub struct Logs(pub Chronicle);
+/// Functions' logs go to the chronicle, to the server's own log for whoever watches that, and to a collector if there is one.
+pub struct Logs {
+    pub chronicle: Chronicle,
+    pub collector: Option<otlp::Exporter>,
+}
 
 impl Telemetry for Logs {
     fn log(&self, stream: &Arc<LogStream>, event: LogEvent) {
@@ -193,14 +196,26 @@ impl Telemetry for Logs {
             let line = plain(line);
             tracing::info!(target: "function", group = stream.group, stream = stream.name, "{line}");
         }
-        self.0.log(stream, event);
+        self.collect(stream, || otlp::Kind::Log { time: event.time, message: event.message.clone() });
+        self.chronicle.log(stream, event);
     }
 
     fn record(&self, stream: &Arc<LogStream>, now: Timestamp, record: Record) {
-        self.0.record(stream, now, &record);
+        self.chronicle.record(stream, now, &record);
+        if let Record::Ended(ended) = record {
+            self.collect(stream, || otlp::Kind::Span(Box::new(ended)));
+        }
     }
 
     fn throttled(&self, _: &FunctionSpec, _: &Call) {}
+}
+
+impl Logs {
+    fn collect(&self, stream: &Arc<LogStream>, kind: impl FnOnce() -> otlp::Kind) {
+        if let Some(collector) = &self.collector {
+            collector.offer(otlp::Item { stream: Arc::clone(stream), kind: kind() });
+        }
+    }
 }
 
 /// Text in which nothing moves the cursor or ends a line.

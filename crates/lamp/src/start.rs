@@ -49,6 +49,9 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     for (name, task) in chronicling(&lamp.cloud.chronicle) {
         lamp.tasks.spawn(name, task);
     }
+    if let Some(collector) = lamp.collector.clone() {
+        lamp.tasks.spawn("exporter", Box::pin(async move { collector.run().await }));
+    }
     lamp.tasks.spawn("couriers", Box::pin(services::run_couriers(lamp.post())));
     lamp.tasks.spawn("provisioned concurrency", Box::pin(services::keep_provisioned(lamp.post())));
     lamp.tasks.spawn("snapshots", Box::pin(services::keep_snapshots(lamp.post())));

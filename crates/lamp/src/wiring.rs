@@ -70,6 +70,7 @@ pub struct Lamp {
     pub tasks: Tasks,
     pub cloud: Arc<Cloud>,
     pub functions: Option<Arc<runtime::Runtime>>,
+    pub collector: Option<otlp::Exporter>,
     is_tls: bool,
 }
 
@@ -110,7 +111,8 @@ impl Lamp {
         let doors = Doors { outer: listener.local_addr(), inner: inner.as_ref().map(Listener::local_addr) };
         let chronicle =
             Chronicle::open(&data.store, data.clock.clone(), data.chance.clone(), Arc::new(chronicle::Nothing)).await?;
-        let logs = Arc::new(functions::Logs(chronicle.clone()));
+        let collector = config.otlp.clone().map(|endpoint| otlp::Exporter::new(endpoint, data.clock.clone()));
+        let logs = Arc::new(functions::Logs { chronicle: chronicle.clone(), collector: collector.clone() });
         let functions = runtime(config, &data, doors, keys.clone(), (spawn, logs)).await?;
         let cloud = Arc::new(Cloud {
             functions: invoked_by(functions.as_ref()),
@@ -124,39 +126,48 @@ impl Lamp {
             concurrency_max: config.functions.concurrency,
             links: token_key.links(),
         });
-        let services = services::all(&cloud)?;
-        let metrics = Arc::new(Metrics::default());
-        let platform = Arc::new(Platform {
-            cloud: cloud.clone(),
-            clock: data.clock.clone(),
-            started: data.clock.now(),
-            metrics: metrics.clone(),
-            services: services.iter().map(|(_, service)| (service.name, !service.handlers.is_empty())).collect(),
-        });
-        let limits = Limits { connections_max: connections_max(), ..Limits::default() };
-        let spool_dir = config.data_dir.join("spool");
-        std::fs::create_dir_all(&spool_dir)?;
-        let pipeline = Pipeline {
-            router: Router::new(services),
-            authority: keys,
-            mode: match config.auth {
-                AuthMode::Dev => Mode::Dev,
-                AuthMode::Strict => Mode::Strict,
-            },
-            hosts: Hosts::new(config.names.clone(), config.origins.clone()),
-            bodies: Bodies::new(spool_dir, &limits),
-            builtins: platform::builtins(&platform),
-            metrics,
-            machine_clock: data.clock.clone(),
-            clock: data.clock.clone(),
-            chance: data.chance.clone(),
-            verifier: Verifier::default(),
-        };
-        let tls = tls(config)?;
-        let is_tls = tls.is_some();
-        let server = Server::new(Arc::new(pipeline), Arc::new(tasks.clone()), tls, limits);
-        Ok(Self { data, server, listener, inner, root, tasks, cloud, functions, is_tls })
+        let server = serve(config, &data, &cloud, (keys, &tasks))?;
+        let is_tls = config.tls.is_some();
+        Ok(Self { data, server, listener, inner, root, tasks, cloud, functions, collector, is_tls })
     }
+}
+
+/// The server: what listens, in front of all services.
+fn serve(
+    config: &Config,
+    data: &Data,
+    cloud: &Arc<Cloud>,
+    (keys, tasks): (Arc<Keys>, &Tasks),
+) -> Result<Server, Box<dyn Error>> {
+    let services = services::all(cloud)?;
+    let metrics = Arc::new(Metrics::default());
+    let platform = Arc::new(Platform {
+        cloud: cloud.clone(),
+        clock: data.clock.clone(),
+        started: data.clock.now(),
+        metrics: metrics.clone(),
+        services: services.iter().map(|(_, service)| (service.name, !service.handlers.is_empty())).collect(),
+    });
+    let limits = Limits { connections_max: connections_max(), ..Limits::default() };
+    let spool_dir = config.data_dir.join("spool");
+    std::fs::create_dir_all(&spool_dir)?;
+    let pipeline = Pipeline {
+        router: Router::new(services),
+        authority: keys,
+        mode: match config.auth {
+            AuthMode::Dev => Mode::Dev,
+            AuthMode::Strict => Mode::Strict,
+        },
+        hosts: Hosts::new(config.names.clone(), config.origins.clone()),
+        bodies: Bodies::new(spool_dir, &limits),
+        builtins: platform::builtins(&platform),
+        metrics,
+        machine_clock: data.clock.clone(),
+        clock: data.clock.clone(),
+        chance: data.chance.clone(),
+        verifier: Verifier::default(),
+    };
+    Ok(Server::new(Arc::new(pipeline), Arc::new(tasks.clone()), tls(config)?, limits))
 }
 
 fn invoked_by(functions: Option<&Arc<runtime::Runtime>>) -> Arc<dyn Invoke> {

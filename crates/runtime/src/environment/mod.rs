@@ -46,19 +46,21 @@ use std::time::Duration;
 
 use base::Timestamp;
 use base::ports::Call;
+use base::record::{Ended, Failure, Kind, Record, Started};
+use engine::platform::{self, Span};
 use sandbox::{Exit, Status};
 
 pub use events::{Answer, Command, Event, Said, Source, Who};
 pub use extensions::{Ask, Invoke, Reply, Ticket};
 pub use failure::{BY_RUNTIMES, Breakage, First, error_json, kind as error_kind};
-pub use lines::{Initialization, Writer};
+pub use lines::Writer;
 pub use snapshot::{Beginning, Outcome, had_all};
 
 use crate::limits::STARTS_MAX;
 use crate::telemetry::{Dropped, Told, What};
 use extensions::{Extensions, Reason};
 use invocation::Invocation;
-use lines::{Failure, Line, Phase, Report, Restored, Span};
+use lines::{Line, Phase, told};
 use shutdown::Shutdown;
 
 pub struct Environment {
@@ -85,8 +87,8 @@ pub struct Environment {
     copied_in: Duration,
     /// Of the first init, until an invocation's report tells it.
     init: Option<Duration>,
-    /// The same of the snapshot that it began with.
-    restored: Option<Restored>,
+    /// The same of the snapshot that it began with, and the part of that which is billed.
+    restored: Option<(Duration, Duration)>,
     /// Its runtime has said so, which it does once.
     is_loaded: bool,
     /// A process of it was killed by a signal that a function has no part in as a rule.
@@ -143,7 +145,7 @@ impl Environment {
 
     /// Somebody pays for it to be ready before anybody calls.
     pub fn is_provisioned(&self) -> bool {
-        self.writer.initialization == Initialization::Provisioned
+        self.writer.origin.kind == Kind::Provisioned
     }
 
     /// When a `Tick` is due.
@@ -301,14 +303,14 @@ impl Environment {
 
     fn begin(&mut self, now: Timestamp, out: &mut Vec<Command>) {
         self.deadline = Some(now.plus(self.timeout));
-        if let Some(invocation) = &mut self.in_hand {
-            invocation.began = Some(now);
+        let Some(invocation) = &mut self.in_hand else { return };
+        invocation.began = Some(now);
+        let Invocation { id, tenant_id, trace, .. } = invocation;
+        let started = Started { request_id: *id, tenant_id: tenant_id.clone(), trace: trace.clone() };
+        if self.is_heard {
+            out.push(Command::Tell(told(now, platform::start(&self.writer.origin, &started))));
         }
-        let text = self.in_hand.as_ref().and_then(|invocation| {
-            let Invocation { request_id, tenant_id, trace, .. } = invocation;
-            self.tell(now, &Line::Start { request_id, tenant_id: tenant_id.as_deref(), trace: trace.as_ref() }, out)
-        });
-        self.write(text, out);
+        self.record(now, Record::Started(started), out);
     }
 
     /// Gives the invocation in hand to a runtime that is ready, and tells extensions.
@@ -413,22 +415,22 @@ impl Environment {
     }
 
     /// Once, with the handler's error if there is no other.
-    fn tell_runtime_done(&mut self, now: Timestamp, failure: Option<Failure<'_>>, out: &mut Vec<Command>) {
+    fn tell_runtime_done(&mut self, now: Timestamp, failure: Option<&Failure>, out: &mut Vec<Command>) {
         match &mut self.in_hand {
             Some(invocation) if invocation.runtime_done.is_none() => invocation.runtime_done = Some(now),
             _ => return,
         }
-        if !self.is_heard && !self.writer.logging.is_json {
+        if !self.is_heard && !self.writer.origin.is_json {
             // Nobody would read it.
             return;
         }
         let text = self.in_hand.as_ref().and_then(|invocation| {
             let line = Line::RuntimeDone {
-                request_id: &invocation.request_id,
+                request_id: invocation.id,
                 tenant_id: invocation.tenant_id.as_deref(),
                 took: invocation.runtime_took(),
                 produced_bytes: invocation.produced_bytes,
-                failure: failure.or(invocation.handler_error.as_deref().map(Failure::Handler)),
+                failure: failure.or(invocation.failure.as_ref()),
                 spans: invocation.spans(),
                 trace: invocation.trace.as_ref(),
             };
@@ -461,7 +463,7 @@ impl Environment {
     /// Something ended what the runtime or an extension was doing.
     fn broke(&mut self, now: Timestamp, breakage: Breakage, out: &mut Vec<Command>) {
         if let Breakage::Protocol(why) = &breakage {
-            tracing::debug!(function = self.writer.function_name, why, "a runtime broke the protocol");
+            tracing::debug!(function = self.writer.origin.function, why, "a runtime broke the protocol");
         }
         // What an extension said that it failed by is why the rest broke.
         let breakage = breakage.blamed_on(self.extensions.fatal());
@@ -472,7 +474,8 @@ impl Environment {
             // AWS's runtime interface waits on for one that died of a fault here, until the time is over.
             State::Starting(Phase::Invoke) if is_fault(&breakage) => return,
             State::Starting(phase) => {
-                let (took, failure) = (now.since(self.since), Some(breakage.failure()));
+                let (took, failure) = (now.since(self.since), breakage.failure());
+                let failure = Some(&failure);
                 if self.is_runtime_started && !self.is_runtime_quiet {
                     self.log(now, &runtime_done(phase, failure), out);
                 }
@@ -549,38 +552,64 @@ impl Environment {
     /// The invocation in hand is over: its report, and what the caller still has to get.
     fn finish(&mut self, now: Timestamp, breakage: Option<&Breakage>, out: &mut Vec<Command>) {
         let failure = breakage.map(Breakage::failure);
-        self.tell_runtime_done(now, failure, out);
+        self.tell_runtime_done(now, failure.as_ref(), out);
+        let Some(invocation) = &self.in_hand else { return };
+        let fault = breakage.filter(|_| self.is_heard).and_then(|breakage| breakage.fault(&invocation.request_id));
+        let ended = self.ended(now, invocation, breakage, failure);
+        (self.init, self.restored) = (None, None);
+        if let Some(text) = fault {
+            out.push(Command::Tell(self.writer.tell(now, &Line::Fault { text })));
+        }
+        if self.is_heard {
+            let report = platform::report(&self.writer.origin, &ended);
+            out.extend([platform::end(&ended), report].map(|event| Command::Tell(told(now, event))));
+        }
+        self.record(now, Record::Ended(ended), out);
         let Some(mut invocation) = self.in_hand.take() else { return };
+        if let Some(breakage) = breakage {
+            // Nobody waits for the log's end any more: it has been written.
+            let body = breakage.body(&invocation.request_id);
+            invocation.fail(breakage.kind(), body, out);
+        }
+        invocation.tell(out);
+    }
+
+    fn ended(
+        &self,
+        now: Timestamp,
+        invocation: &Invocation,
+        breakage: Option<&Breakage>,
+        failure: Option<Failure>,
+    ) -> Ended {
+        let began = invocation.began.unwrap_or(now);
         let took = match breakage {
             // Not by how much the clock was read too late.
             Some(Breakage::Timeout(timeout)) => *timeout,
-            _ => invocation.began.map_or(Duration::ZERO, |began| now.since(began)),
+            _ => now.since(began),
         };
-        let overhead = Span::between("extensionOverhead", invocation.runtime_done, Some(now));
-        let body = breakage.map(|breakage| (breakage.kind(), breakage.body(&invocation.request_id)));
-        let fault = breakage.filter(|_| self.is_heard).and_then(|breakage| breakage.fault(&invocation.request_id));
-        let end = Line::End { request_id: &invocation.request_id };
-        let report = Line::Report(Report {
-            request_id: &invocation.request_id,
+        let overhead = Span::between("", invocation.runtime_done, Some(now)).filter(|_| self.extensions.is_any());
+        Ended {
+            request_id: invocation.id,
+            qualifier: String::new(),
+            began,
             took,
-            init: self.init.take(),
-            restored: self.restored.take(),
+            init: self.init,
+            restored: self.restored,
+            is_cold: false,
             memory_peak_bytes: self.memory_peak_bytes,
-            failure: failure.or(invocation.handler_error.as_deref().map(Failure::Handler)),
-            spans: overhead.filter(|_| self.extensions.is_any()).into_iter().collect(),
-            trace: invocation.trace.as_ref(),
-        });
-        for line in fault.map(|text| Line::Fault { text }).into_iter().chain([end, report]) {
-            if let Some(text) = self.tell(now, &line, out) {
-                invocation.tail.push(&text);
-                out.push(Command::Log(text));
-            }
+            cpu: None,
+            failure: failure.or(invocation.failure.clone()),
+            extensions: overhead.map(|span| (span.start, span.took)),
+            trace: invocation.trace.clone(),
+            at_once: (0, 0),
         }
-        if let Some((kind, body)) = body {
-            // Nobody waits for the log's end any more: it has been written.
-            invocation.fail(kind, body, out);
+    }
+
+    /// Has it written what happened to the invocation in hand.
+    fn record(&mut self, now: Timestamp, record: Record, out: &mut Vec<Command>) {
+        for text in platform::lines(&self.writer.origin, now, &record) {
+            self.write(Some(text), out);
         }
-        invocation.tell(out);
     }
 
     fn log(&mut self, now: Timestamp, line: &Line<'_>, out: &mut Vec<Command>) {
@@ -598,14 +627,14 @@ impl Environment {
 
     fn write(&mut self, text: Option<String>, out: &mut Vec<Command>) {
         let Some(text) = text else { return };
-        if let Some(invocation) = self.in_hand.as_mut().filter(|invocation| invocation.began.is_some()) {
-            invocation.tail.push(&text);
+        if let Some(invocation) = &mut self.in_hand {
+            invocation.note(&text);
         }
         out.push(Command::Log(text));
     }
 }
 
-fn runtime_done<'a>(phase: Phase, failure: Option<Failure<'a>>) -> Line<'a> {
+fn runtime_done(phase: Phase, failure: Option<&Failure>) -> Line<'_> {
     match phase {
         Phase::Restore => Line::RestoreRuntimeDone { failure },
         Phase::Init | Phase::Invoke => Line::InitRuntimeDone { phase, failure },

@@ -1,4 +1,4 @@
-use base::ports::Logging;
+use base::record::Origin;
 use base::{Cause, RequestId, Uuid};
 
 use super::*;
@@ -28,19 +28,21 @@ impl Bench {
 
     pub fn beginning(beginning: Beginning, extensions: &[&str]) -> Bench {
         let extensions = extensions.iter().map(|name| (*name).to_owned()).collect();
-        let logging = Logging { group: "g".into(), is_json: false, application_level: None, system_level: None };
         let writer = Writer {
-            function_name: "f".into(),
-            version: "$LATEST".into(),
+            origin: Origin {
+                function: "f".into(),
+                version: "$LATEST".into(),
+                memory_mb: 128,
+                kind: match beginning {
+                    Beginning::Init => Kind::OnDemand,
+                    _ => Kind::SnapStart,
+                },
+                ..Origin::default()
+            },
             runtime_version: "python:3.13".into(),
             runtime_version_arn: "ARN".into(),
-            memory_mb: 128,
-            logging,
+            application_level: None,
             instance: "stream".into(),
-            initialization: match beginning {
-                Beginning::Init => Initialization::OnDemand,
-                _ => Initialization::SnapStart,
-            },
         };
         Bench {
             environment: Environment::new(Duration::from_secs(3), writer, extensions, beginning),

@@ -80,3 +80,25 @@ pub fn names_and_prefix() -> AwsError {
 pub fn session_timed_out() -> AwsError {
     AwsError::client(400, "SessionTimeoutException", "The session has timed out.")
 }
+
+pub fn limit_exceeded() -> AwsError {
+    AwsError::client(400, "LimitExceededException", "Resource limit exceeded.")
+}
+
+pub fn no_metric_filter() -> AwsError {
+    not_found("The specified metric filter does not exist.")
+}
+
+pub fn no_transformation() -> AwsError {
+    invalid_parameter("A metric filter has one metric transformation.")
+}
+
+/// AWS's words for it are not known.
+pub fn no_transformer() -> AwsError {
+    invalid_parameter("applyOnTransformedLogs is valid only for log groups that have an active log transformer.")
+}
+
+/// AWS's words for it are not known.
+pub fn name_without_namespace() -> AwsError {
+    invalid_parameter("metricName and metricNamespace must be given together.")
+}

@@ -8,6 +8,7 @@ mod event;
 mod filter;
 mod group;
 mod id;
+pub mod metric_filter;
 mod name;
 pub mod reading;
 mod stream;
@@ -20,6 +21,7 @@ pub fn service() -> Service {
     Service::new("logs", include_str!("model.json"), include_str!("overlay.json"))
         .with(event::operations)
         .with(group::operations)
+        .with(metric_filter::operations)
         .with(stream::operations)
         .with(tag::operations)
         .with(tail::operations)
