@@ -8,7 +8,10 @@ use std::sync::Arc;
 use base::ports::{Invoke, Telemetry};
 use base::{Chance, Clock, Spawn, SystemChance, SystemClock};
 use chronicle::Chronicle;
+use engine::price::Prices;
+use metrics::Metrics as Measured;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use services::derived::{Derived, Rules};
 use services::{Cloud, Post, Specs, Turns};
 use store::{Blobs, Store, Vault, data_dir, private_file};
 use wire::body::Bodies;
@@ -71,6 +74,8 @@ pub struct Lamp {
     pub cloud: Arc<Cloud>,
     pub functions: Option<Arc<runtime::Runtime>>,
     pub collector: Option<otlp::Exporter>,
+    /// What is made of what was said and done.
+    pub derived: Arc<Derived>,
     is_tls: bool,
 }
 
@@ -109,8 +114,10 @@ impl Lamp {
         let keys = Keys::new(root.clone(), data.chance.clone());
         let inner = inner_listener(config)?;
         let doors = Doors { outer: listener.local_addr(), inner: inner.as_ref().map(Listener::local_addr) };
-        let chronicle =
-            Chronicle::open(&data.store, data.clock.clone(), data.chance.clone(), Arc::new(chronicle::Nothing)).await?;
+        let metrics = Measured::open(&data.store, data.clock.clone()).await?;
+        let rules = Rules::open(&data.store).await?;
+        let derived = Arc::new(Derived::new(metrics.clone(), rules.clone(), Prices::default(), data.clock.clone()));
+        let chronicle = Chronicle::open(&data.store, data.clock.clone(), data.chance.clone(), derived.clone()).await?;
         let collector = config.otlp.clone().map(|endpoint| otlp::Exporter::new(endpoint, data.clock.clone()));
         let logs = Arc::new(functions::Logs { chronicle: chronicle.clone(), collector: collector.clone() });
         let functions = runtime(config, &data, doors, keys.clone(), (spawn, logs)).await?;
@@ -120,6 +127,8 @@ impl Lamp {
             blobs: data.blobs.clone(),
             vault: data.vault.clone(),
             chronicle,
+            metrics,
+            rules,
             pages: Pages::new(token_key.bytes())?,
             turns: Turns::default(),
             specs: Specs::default(),
@@ -128,7 +137,7 @@ impl Lamp {
         });
         let server = serve(config, &data, &cloud, (keys, &tasks))?;
         let is_tls = config.tls.is_some();
-        Ok(Self { data, server, listener, inner, root, tasks, cloud, functions, collector, is_tls })
+        Ok(Self { data, server, listener, inner, root, tasks, cloud, functions, collector, derived, is_tls })
     }
 }
 

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use base::Cx;
 use base::ports::Invoke;
 use chronicle::Chronicle;
+use metrics::Metrics;
 use store::{Blobs, Scope, Store, Vault};
 use tokio::sync::{Mutex, MutexGuard};
 use wire::page::Pages;
 
+use crate::derived::Rules;
 use crate::lambda::invoke::Specs;
 
 /// The parts of the platform that services use. One for the process.
@@ -20,6 +22,10 @@ pub struct Cloud {
     pub vault: Vault,
     /// What functions and programs said.
     pub chronicle: Chronicle,
+    /// What was measured.
+    pub metrics: Metrics,
+    /// What is made of events as they come.
+    pub rules: Arc<Rules>,
     /// Seals the positions that paginated lists hand out.
     pub pages: Pages,
     /// Who may edit which record next.
@@ -96,6 +102,8 @@ pub mod testing {
         let cloud = Cloud {
             blobs: Blobs::open(&store, &dir.join("blobs"), clock.clone()).unwrap(),
             vault: Vault::open(&store, &dir.join("master"), chance.clone()).await.unwrap(),
+            metrics: Metrics::open(&store, clock.clone()).await.unwrap(),
+            rules: Rules::open(&store).await.unwrap(),
             chronicle: Chronicle::open(&store, clock.clone(), chance.clone(), Arc::new(chronicle::Nothing))
                 .await
                 .unwrap(),

@@ -16,4 +16,5 @@ mod pressure;
 mod reading;
 mod runtimes;
 mod server;
+mod telemetry;
 mod terraform;
