@@ -9,7 +9,7 @@ use base::ports::{Invoke, Telemetry};
 use base::{Chance, Clock, Spawn, SystemChance, SystemClock};
 use chronicle::Chronicle;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use services::{Cloud, Post, Specs, Turns};
+use services::{Cloud, Post, Queries, Specs, Turns};
 use store::{Blobs, Store, Vault, data_dir, private_file};
 use wire::body::Bodies;
 use wire::hosts::Hosts;
@@ -106,7 +106,7 @@ impl Lamp {
         let chronicle =
             Chronicle::open(&data.store, data.clock.clone(), data.chance.clone(), Arc::new(chronicle::Nothing)).await?;
         let logs = Arc::new(functions::Logs(chronicle.clone()));
-        let functions = runtime(config, &data, doors, keys.clone(), (spawn, logs)).await?;
+        let functions = runtime(config, &data, doors, keys.clone(), (spawn.clone(), logs)).await?;
         let cloud = Arc::new(Cloud {
             functions: invoked_by(functions.as_ref()),
             store: data.store.clone(),
@@ -115,6 +115,8 @@ impl Lamp {
             chronicle,
             pages: Pages::new(token_key.bytes())?,
             turns: Turns::default(),
+            spawn,
+            queries: Queries::default(),
             specs: Specs::default(),
             concurrency_max: config.functions.concurrency,
             links: token_key.links(),

@@ -10,6 +10,9 @@ mod group;
 mod id;
 pub mod metric_filter;
 mod name;
+pub mod query;
+mod query_definition;
+mod record;
 mod stream;
 mod tag;
 mod tail;
@@ -21,6 +24,9 @@ pub fn service() -> Service {
         .with(event::operations)
         .with(group::operations)
         .with(metric_filter::operations)
+        .with(query::operations)
+        .with(query_definition::operations)
+        .with(record::operations)
         .with(stream::operations)
         .with(tag::operations)
         .with(tail::operations)
