@@ -12,7 +12,7 @@ use engine::price::Prices;
 use metrics::Metrics as Measured;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use services::derived::{Derived, Rules};
-use services::{Cloud, Post, Specs, Turns};
+use services::{Cloud, Post, Queries, Specs, Turns};
 use store::{Blobs, Store, Vault, data_dir, private_file};
 use wire::body::Bodies;
 use wire::hosts::Hosts;
@@ -121,7 +121,7 @@ impl Lamp {
         let collector = config.otlp.clone().map(|endpoint| otlp::Exporter::new(endpoint, data.clock.clone()));
         let logs =
             functions::Logs { chronicle: chronicle.clone(), collector: collector.clone(), clock: data.clock.clone() };
-        let functions = runtime(config, &data, doors, keys.clone(), (spawn, Arc::new(logs))).await?;
+        let functions = runtime(config, &data, doors, keys.clone(), (spawn.clone(), Arc::new(logs))).await?;
         let cloud = Arc::new(Cloud {
             functions: invoked_by(functions.as_ref()),
             store: data.store.clone(),
@@ -132,6 +132,8 @@ impl Lamp {
             rules,
             pages: Pages::new(token_key.bytes())?,
             turns: Turns::default(),
+            spawn,
+            queries: Queries::default(),
             specs: Specs::default(),
             concurrency_max: config.functions.concurrency,
             links: token_key.links(),
