@@ -11,7 +11,7 @@ use store::{Record, Table};
 use super::errors;
 use super::function::{self, FUNCTIONS, Function};
 use super::name::FunctionRef;
-use super::policy::{Conditions, Policy, Principal, Statement};
+use super::policy::{Conditions, Policy, Principal, Source, Statement};
 use crate::{Ctx, Service};
 
 /// By the function's incarnation and the qualifier.
@@ -196,6 +196,21 @@ pub async fn grants(owners: &Ctx, asked: &FunctionRef, operation: &str) -> Resul
     let (action, partition) = (format!("lambda:{operation}"), owners.cx.region.partition());
     let resource = asked.arn(owners);
     Ok(policy.is_some_and(|row| row.value.grants(&action, &resource, partition, &owners.cx.principal)))
+}
+
+/// Whether a service may invoke the function, version or alias that an ARN of the caller's account names. One that is not
+/// there, nobody may.
+pub async fn may_invoke(ctx: &Ctx, arn: &str, by: &Source<'_>) -> Result<bool, AwsError> {
+    let Ok(asked) = FunctionRef::parse(ctx, "Invoke", arn, None) else { return Ok(false) };
+    let (store, scope) = (&ctx.cloud.store, ctx.scope());
+    let Some(function) = FUNCTIONS.get_shared(store, &scope, &asked.name).await? else { return Ok(false) };
+    let qualifier = asked.qualifier.as_deref();
+    if function::qualified(ctx, &function, qualifier.unwrap_or("$LATEST")).await?.is_none() {
+        return Ok(false);
+    }
+    let policy = POLICIES.get(store, &scope, (function.incarnation, qualifier.unwrap_or_default())).await?;
+    let resource = asked.arn(ctx);
+    Ok(policy.is_some_and(|row| row.value.grants_service("lambda:InvokeFunction", &resource, by)))
 }
 
 /// Changes one policy in one commit; what is left of it, if anything, is the answer.

@@ -14,6 +14,7 @@ pub mod query;
 mod query_definition;
 mod record;
 mod stream;
+pub mod subscription_filter;
 mod tag;
 mod tail;
 
@@ -28,6 +29,7 @@ pub fn service() -> Service {
         .with(query_definition::operations)
         .with(record::operations)
         .with(stream::operations)
+        .with(subscription_filter::operations)
         .with(tag::operations)
         .with(tail::operations)
 }
