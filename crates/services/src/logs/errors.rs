@@ -149,3 +149,44 @@ pub fn invalid_pointer() -> AwsError {
 pub fn no_record() -> AwsError {
     not_found("The specified log record does not exist.")
 }
+
+pub fn no_subscription_filter() -> AwsError {
+    not_found("The specified subscription filter does not exist.")
+}
+
+/// Also of a function that is not there.
+pub fn cannot_invoke() -> AwsError {
+    invalid_parameter(
+        "Could not execute the lambda function. Make sure you have given CloudWatch Logs permission to execute your \
+         function.",
+    )
+}
+
+pub fn function_of_other_account() -> AwsError {
+    AwsError::client(
+        400,
+        "AccessDeniedException",
+        "Cross-account lambda invocation passing is not allowed. You must use DestinationPolicies to create cross \
+         account lambda triggers.",
+    )
+}
+
+pub fn destination_without_role(vendor: &str) -> AwsError {
+    invalid_parameter(format!("destinationArn for vendor {vendor} cannot be used without roleArn"))
+}
+
+pub fn destination_with_role() -> AwsError {
+    invalid_parameter("destinationArn for vendor lambda cannot be used with roleArn")
+}
+
+pub fn cannot_deliver(kind: &str) -> AwsError {
+    invalid_parameter(format!(
+        "Could not deliver test message to specified {kind}. Check if the given {} is in ACTIVE state.",
+        kind.replace("Kinesis", "kinesis")
+    ))
+}
+
+/// AWS's words for it are not known.
+pub fn invalid_destination(arn: &str) -> AwsError {
+    invalid_parameter(format!("Invalid destinationArn: {arn}"))
+}

@@ -15,6 +15,7 @@ mod query_definition;
 pub mod reading;
 mod record;
 mod stream;
+pub mod subscription_filter;
 mod tag;
 mod tail;
 
@@ -29,6 +30,7 @@ pub fn service() -> Service {
         .with(query_definition::operations)
         .with(record::operations)
         .with(stream::operations)
+        .with(subscription_filter::operations)
         .with(tag::operations)
         .with(tail::operations)
 }
