@@ -30,6 +30,8 @@ pub enum ConfigError {
     Name(String),
     #[error("admit the origin {0:?}: an origin is `scheme://host` or `scheme://host:port`, without a path")]
     Origin(String),
+    #[error(transparent)]
+    Otlp(#[from] otlp::EndpointError),
     #[error("run {wanted} invocations at once: --concurrency (functions.concurrency) is from 1 to {max}")]
     Concurrency { wanted: u32, max: u32 },
     #[error("keep within the memory that is configured: --memory (functions.memory) is {least_mb}MB at least")]
@@ -51,6 +53,8 @@ pub struct Config {
     pub auth: AuthMode,
     pub log: LogFormat,
     pub log_level: String,
+    /// Where functions' logs and spans go, besides here.
+    pub otlp: Option<otlp::Endpoint>,
     pub names: Vec<String>,
     pub origins: Vec<String>,
     pub tls: Option<Tls>,
@@ -71,6 +75,7 @@ struct File {
     auth: AuthSection,
     storage: StorageSection,
     log: LogSection,
+    telemetry: TelemetrySection,
     functions: FunctionsSection,
     runtimes: RuntimesSection,
 }
@@ -112,6 +117,12 @@ struct LogSection {
     level: Option<String>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TelemetrySection {
+    otlp: Option<String>,
+}
+
 impl Config {
     /// Whether anybody who reaches the server may do anything.
     pub fn is_open_to_all(&self) -> bool {
@@ -143,6 +154,7 @@ impl Config {
             auth: given.auth.or(file.auth.mode).unwrap_or(by_address),
             log: given.log.or(file.log.format).unwrap_or(LogFormat::Text),
             log_level: given.log_level.or(file.log.level).unwrap_or_else(|| "info".into()),
+            otlp: given.otlp.or(file.telemetry.otlp).map(|endpoint| endpoint.parse()).transpose()?,
             names,
             origins,
             tls: tls.settle()?,
@@ -313,6 +325,7 @@ mod tests {
         for bad in ["foo", "*", "https://a.org/path", "https://*.org"] {
             assert!(told(&format!("server.origins = ['{bad}']")).starts_with("admit the origin"), "{bad}");
         }
+        assert!(told("telemetry.otlp = 'https://x'").contains("such as http://localhost:4318"));
         assert!(told("functions.concurrency = 0").contains("from 1 to 10000"));
         assert!(told("functions.keep_alive = '10'").contains("such as 90s, 10m or 1h"));
         assert!(told("functions.memory = '4'").contains("such as 512MB or 4GB"));

@@ -13,6 +13,8 @@ mod killed;
 mod logs;
 mod neighbours;
 mod pressure;
+mod reading;
 mod runtimes;
 mod server;
+mod telemetry;
 mod terraform;

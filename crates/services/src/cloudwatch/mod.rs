@@ -1,7 +1,16 @@
-//! Amazon CloudWatch: metrics and alarms. Described, so that every operation answers in the service's own words; none is built yet.
+//! Amazon CloudWatch: alarms and dashboards. Metrics are to come.
+//!
+//! Follows the API of 2010-08-01. Whatever is not built is refused in the service's own words.
+
+pub(crate) mod alarm;
+mod dashboard;
+mod tag;
 
 use crate::Service;
 
 pub fn service() -> Service {
     Service::new("cloudwatch", include_str!("model.json"), include_str!("overlay.json"))
+        .with(alarm::operations)
+        .with(dashboard::operations)
+        .with(tag::operations)
 }

@@ -13,6 +13,7 @@ pub(crate) mod debris;
 mod errors;
 mod event_invoke;
 mod event_source_mapping;
+pub mod find;
 mod function;
 pub(crate) mod invoke;
 mod layer;

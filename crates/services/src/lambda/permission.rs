@@ -189,13 +189,31 @@ async fn find(ctx: &Ctx, asked: &FunctionRef) -> Result<PolicyShown, AwsError> {
 
 /// Whether the policy of a function, version or alias lets the caller, who is of another account, do `operation`.
 pub async fn grants(owners: &Ctx, asked: &FunctionRef, operation: &str) -> Result<bool, AwsError> {
-    let (store, scope) = (&owners.cloud.store, owners.scope());
-    let Some(function) = FUNCTIONS.get_shared(store, &scope, &asked.name).await? else { return Ok(false) };
-    let key = (function.incarnation, asked.qualifier.as_deref().unwrap_or_default());
-    let policy = POLICIES.get(store, &scope, key).await?;
     let (action, partition) = (format!("lambda:{operation}"), owners.cx.region.partition());
     let resource = asked.arn(owners);
-    Ok(policy.is_some_and(|row| row.value.grants(&action, &resource, partition, &owners.cx.principal)))
+    let policy = policy_of(owners, asked).await?;
+    Ok(policy.is_some_and(|policy| policy.grants(&action, &resource, partition, &owners.cx.principal)))
+}
+
+/// Whether it lets a service of AWS do `operation`, for what has the ARN `source` in the caller's account.
+pub async fn grants_service(
+    owners: &Ctx,
+    asked: &FunctionRef,
+    operation: &str,
+    service: &str,
+    source: &str,
+) -> Result<bool, AwsError> {
+    let (action, resource) = (format!("lambda:{operation}"), asked.arn(owners));
+    let account = owners.cx.principal.account;
+    let policy = policy_of(owners, asked).await?;
+    Ok(policy.is_some_and(|policy| policy.grants_service(&action, &resource, service, account.as_str(), source)))
+}
+
+async fn policy_of(owners: &Ctx, asked: &FunctionRef) -> Result<Option<Policy>, AwsError> {
+    let (store, scope) = (&owners.cloud.store, owners.scope());
+    let Some(function) = FUNCTIONS.get_shared(store, &scope, &asked.name).await? else { return Ok(None) };
+    let key = (function.incarnation, asked.qualifier.as_deref().unwrap_or_default());
+    Ok(POLICIES.get(store, &scope, key).await?.map(|row| row.value))
 }
 
 /// Changes one policy in one commit; what is left of it, if anything, is the answer.

@@ -113,21 +113,43 @@ impl Policy {
         let root = format!("arn:{partition}:iam::{}:root", caller.account);
         let is_caller =
             |name: &str| name == "*" || name == root || name == caller.arn || name == caller.account.as_str();
-        let (action, unclear) =
-            (action.to_ascii_lowercase(), ["Condition", "NotAction", "NotResource", "NotPrincipal"]);
+        let names_caller = |principal: &Value| any_text(principal.get("AWS").unwrap_or(principal), &is_caller);
+        // Any condition is unclear here.
+        self.allows(action, resource, &names_caller, &|_| None)
+    }
+
+    /// Whether the policy lets a service of AWS do `action` with `resource`, for what is of `account` and has the ARN
+    /// `source`. Conditions on those two are decided.
+    pub fn grants_service(&self, action: &str, resource: &str, service: &str, account: &str, source: &str) -> bool {
+        let names_service = |principal: &Value| match principal {
+            Value::String(name) => name == "*",
+            principal => principal.get("Service").is_some_and(|names| any_text(names, &|name| name == service)),
+        };
+        let holds = |condition: &Value| decide(condition, account, source);
+        self.allows(action, resource, &names_service, &holds)
+    }
+
+    fn allows(
+        &self,
+        action: &str,
+        resource: &str,
+        names: &dyn Fn(&Value) -> bool,
+        holds: &dyn Fn(&Value) -> Option<bool>,
+    ) -> bool {
+        let (action, unclear) = (action.to_ascii_lowercase(), ["NotAction", "NotResource", "NotPrincipal"]);
         // Whether a statement is about this; `None` where that is not clear.
         let is_about = |Statement(members): &Statement| {
             let says = |name: &str, is: &dyn Fn(&str) -> bool| members.get(name).map(|value| any_text(value, is));
+            let condition = members.get("Condition").map(holds);
             let parts = [
                 says("Action", &|wanted| is_like(wanted.to_ascii_lowercase().as_bytes(), action.as_bytes())),
                 says("Resource", &|wanted| is_like(wanted.as_bytes(), resource.as_bytes())),
-                members
-                    .get("Principal")
-                    .map(|principal| any_text(principal.get("AWS").unwrap_or(principal), &is_caller)),
+                members.get("Principal").map(names),
+                condition.flatten(),
             ];
             match parts.contains(&Some(false)) {
                 true => Some(false),
-                false if unclear.iter().any(|name| members.contains_key(*name)) => None,
+                false if condition == Some(None) || unclear.iter().any(|name| members.contains_key(*name)) => None,
                 false => Some(true),
             }
         };
@@ -138,6 +160,30 @@ impl Policy {
         effect("Allow").any(|statement| is_about(statement) == Some(true))
             && effect("Deny").all(|statement| is_about(statement) == Some(false))
     }
+}
+
+/// Whether a condition holds for what a service does on behalf of `source`; `None` where it asks for anything else.
+fn decide(condition: &Value, account: &str, source: &str) -> Option<bool> {
+    let Value::Object(operators) = condition else { return None };
+    let mut holds = true;
+    for (operator, wanted) in operators {
+        let Value::Object(wanted) = wanted else { return None };
+        for (key, wanted) in wanted {
+            let given = match key.to_ascii_lowercase().as_str() {
+                "aws:sourceaccount" => account,
+                "aws:sourcearn" => source,
+                _ => return None,
+            };
+            holds &= match operator.as_str() {
+                "StringEquals" => any_text(wanted, &|wanted| wanted == given),
+                "StringLike" | "ArnLike" | "ArnEquals" => {
+                    any_text(wanted, &|wanted| is_like(wanted.as_bytes(), given.as_bytes()))
+                }
+                _ => return None,
+            };
+        }
+    }
+    Some(holds)
 }
 
 /// Whether a text, or one of a list, is what `is` says.
@@ -528,5 +574,30 @@ mod tests {
             &caller("111111111111")
         ));
         assert!(!policy("*", Some("o-1234567890")).grants(ACTION, FUNCTION, "aws", &caller("111111111111")));
+    }
+
+    #[test]
+    fn a_service_is_let_in_for_what_it_acts_for() {
+        let alarm = "arn:aws:cloudwatch:us-east-1:111111111111:alarm:a";
+        let conditions = |account: Option<&str>, arn: Option<&str>| Conditions {
+            source_account: account.map(str::to_owned),
+            source_arn: arn.map(str::to_owned),
+            ..Conditions::default()
+        };
+        let granted = |conditions, service: &str| {
+            let principal = Principal::parse("lambda.alarms.cloudwatch.amazonaws.com", "aws").unwrap();
+            let statement = Statement::allow("s", principal, ACTION, FUNCTION, conditions);
+            let policy = Policy::with(None, statement, Uuid::from_bytes([0; 16])).unwrap();
+            policy.grants_service(ACTION, FUNCTION, service, "111111111111", alarm)
+        };
+        let cloudwatch = "lambda.alarms.cloudwatch.amazonaws.com";
+        assert!(granted(conditions(None, None), cloudwatch));
+        assert!(!granted(conditions(None, None), "sns.amazonaws.com"));
+        assert!(granted(conditions(Some("111111111111"), Some(alarm)), cloudwatch));
+        assert!(granted(conditions(None, Some("arn:aws:cloudwatch:*:111111111111:alarm:*")), cloudwatch));
+        assert!(!granted(conditions(Some("222222222222"), None), cloudwatch));
+        assert!(!granted(conditions(None, Some("arn:aws:cloudwatch:us-east-1:111111111111:alarm:b")), cloudwatch));
+        let of_organization = Conditions { principal_org_id: Some("o-1234567890".into()), ..Conditions::default() };
+        assert!(!granted(of_organization, cloudwatch));
     }
 }

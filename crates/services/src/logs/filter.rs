@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use base::AwsError;
+use base::{AwsError, Uuid};
 use chronicle::{Candidates, Test};
 use engine::filter::{Filter, Kind};
 
-use super::errors;
+use super::{errors, metric_filter};
+use crate::Ctx;
+
+/// Filters of a group, of either kind, whose patterns have regular expressions: AWS's quota.
+const REGEX_FILTERS_MAX: usize = 5;
 
 struct Filtering(Filter);
 
@@ -37,5 +41,20 @@ pub fn in_live_tail(error: &AwsError) -> AwsError {
     match error.message.starts_with(known) {
         true => error.clone(),
         false => errors::invalid_parameter(format!("{known}: {}", error.message)),
+    }
+}
+
+/// Refuses a pattern with regular expressions if the group has as many of those as it may, `name` not counted.
+pub async fn check_regexes(ctx: &Ctx, group: Uuid, name: &str, pattern: &str) -> Result<(), AwsError> {
+    let has_regex = |pattern: &str| Filter::parse(pattern).is_ok_and(|filter| filter.regex_count() > 0);
+    if !has_regex(pattern) {
+        return Ok(());
+    }
+    let (store, scope) = (&ctx.cloud.store, ctx.scope());
+    let metric_filters = metric_filter::of_id(store, &scope, group).await?;
+    let others = metric_filters.iter().filter(|row| row.key.1 != name && has_regex(&row.value.pattern));
+    match others.count() < REGEX_FILTERS_MAX {
+        true => Ok(()),
+        false => Err(errors::limit_exceeded()),
     }
 }

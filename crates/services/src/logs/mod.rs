@@ -8,7 +8,12 @@ mod event;
 mod filter;
 mod group;
 mod id;
+pub mod metric_filter;
 mod name;
+pub mod query;
+mod query_definition;
+pub mod reading;
+mod record;
 mod stream;
 mod tag;
 mod tail;
@@ -19,6 +24,10 @@ pub fn service() -> Service {
     Service::new("logs", include_str!("model.json"), include_str!("overlay.json"))
         .with(event::operations)
         .with(group::operations)
+        .with(metric_filter::operations)
+        .with(query::operations)
+        .with(query_definition::operations)
+        .with(record::operations)
         .with(stream::operations)
         .with(tag::operations)
         .with(tail::operations)

@@ -6,16 +6,17 @@
 //!
 //! Not there yet: dead-letter queues and destinations; how an event ended is told to the log alone.
 
-use base::{AwsError, Cause, RequestId, Timestamp, Uuid};
+use base::{AccountId, Arn, AwsError, Cause, RequestId, Timestamp, Uuid};
+use metrics::Unit;
 use serde::{Deserialize, Serialize};
-use store::{Batch, Record, Table};
+use store::{Batch, Record, Scope, Table};
 use wire::Blob;
 
-use super::{ACTION, Request, json, locate};
-use crate::lambda::errors;
+use super::{ACTION, Request, json, locate, target};
 use crate::lambda::function::Function;
 use crate::lambda::name::FunctionRef;
-use crate::{Ctx, Service};
+use crate::lambda::{errors, permission};
+use crate::{Ctx, Service, derived};
 
 /// What may be sent to a function that nobody waits for.
 const EVENT_BYTES_MAX: usize = 1024 * 1024;
@@ -83,6 +84,55 @@ pub(super) async fn accept(
     function: &Function,
     request: Request,
 ) -> Result<(), AwsError> {
+    let due = due(ctx, asked, function, request)?;
+    ctx.cloud.store.commit(due.add(Batch::new())).await?;
+    Ok(())
+}
+
+/// An event that is not kept yet.
+pub struct Due {
+    scope: Scope,
+    key: (Uuid, (Timestamp, Uuid)),
+    event: Event,
+}
+
+impl Due {
+    /// Once this batch has happened, the event will be tried.
+    pub fn add(&self, batch: Batch) -> Batch {
+        batch.put(&EVENTS, &self.scope, self.key, &self.event)
+    }
+}
+
+/// A service of AWS that invokes functions in its own name.
+pub struct Trigger<'a> {
+    /// Whom the function's policy must let in, such as `s3.amazonaws.com`.
+    pub principal: &'a str,
+    /// The ARN of what it acts for, in the caller's account.
+    pub source: &'a str,
+}
+
+impl Trigger<'_> {
+    /// The event for a function, here or in another account. Errors below 500 last, 403 where the policy does not
+    /// allow it.
+    pub async fn event(&self, ctx: &Ctx, function: &str, payload: String) -> Result<Due, AwsError> {
+        let mut there = ctx.clone();
+        let owner = function.parse::<Arn>().ok().and_then(|arn| arn.account.parse::<AccountId>().ok());
+        there.cx.account = owner.unwrap_or(ctx.cx.account);
+        let asked = FunctionRef::parse(&there, ACTION, function, None)?;
+        if !permission::grants_service(&there, &asked, ACTION, self.principal, self.source).await? {
+            return Err(errors::not_authorized(&there, ACTION, &asked.arn(&there)));
+        }
+        let resolved = target(&there, &asked).await?;
+        if resolved.release().settings.tenancy.is_some() {
+            return Err(errors::tenant_wanted());
+        }
+        // Each event is a request of its own, also where one commit has several.
+        let id = RequestId(there.cx.id());
+        due(&there, &asked, &resolved.function, Request { id, ..Request::new(&there, payload.into_bytes()) })
+    }
+}
+
+fn due(ctx: &Ctx, asked: &FunctionRef, function: &Function, request: Request) -> Result<Due, AwsError> {
     if request.payload.len() > EVENT_BYTES_MAX {
         return Err(errors::event_too_large(EVENT_BYTES_MAX));
     }
@@ -100,12 +150,16 @@ pub(super) async fn accept(
         failures: 0,
         hold_ups: 0,
     };
-    let key = (function.incarnation, (now, request.id.0));
-    ctx.cloud.store.commit(Batch::new().put(&EVENTS, &ctx.scope(), key, &event)).await?;
-    Ok(())
+    event.tell(ctx, "AsyncEventsReceived", Unit::COUNT, 1.0);
+    Ok(Due { scope: ctx.scope(), key: (function.incarnation, (now, request.id.0)), event })
 }
 
 impl Event {
+    /// Takes note of what happened to it.
+    pub(super) fn tell(&self, ctx: &Ctx, metric: &str, unit: Unit, value: f64) {
+        derived::lambda::tell_of_event(ctx, (&self.function, self.qualifier.as_deref()), metric, unit, value);
+    }
+
     pub(super) fn asked(&self) -> FunctionRef {
         FunctionRef { name: self.function.clone(), qualifier: self.qualifier.clone() }
     }
