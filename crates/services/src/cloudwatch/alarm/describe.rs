@@ -198,7 +198,7 @@ async fn describe_children(ctx: &Ctx, name: &str, input: &DescribeAlarms) -> Res
         alarm_arn: arn(ctx, &row.key),
         alarm_name: row.key,
         state_value: Some(standing.state),
-        state_updated_timestamp: Some(standing.updated),
+        state_updated_timestamp: Some(standing.updated.trunc_millis()),
         ..Shown::default()
     };
     Ok(described(named(ctx, page).await?.into_iter(), next_token, brief))
@@ -309,8 +309,8 @@ fn shown(ctx: &Ctx, (row, standing): Found) -> Shown {
         state_value: Some(standing.state),
         state_reason: Some(standing.reason),
         state_reason_data: standing.reason_data,
-        state_updated_timestamp: Some(standing.updated),
-        state_transitioned_timestamp: Some(standing.transitioned),
+        state_updated_timestamp: Some(standing.updated.trunc_millis()),
+        state_transitioned_timestamp: Some(standing.transitioned.trunc_millis()),
         watch,
         composition,
     }
