@@ -12,10 +12,12 @@ use base::ports::{
     ProvisionId, SnapshotError, Telemetry,
 };
 use base::record::Record;
-use base::{AwsError, BoxFuture, Chance, Principal, Secret, Spawn, Timestamp, Uuid, hex};
+use base::{AwsError, BoxFuture, Chance, Clock, Principal, Secret, Spawn, Timestamp, Uuid, hex};
 use chronicle::Chronicle;
 use ring::digest;
 use runtime::limits::ACCEPT_AGAIN_AFTER;
+use services::live::Live;
+use store::Scope;
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -187,6 +189,8 @@ impl Invoke for Unable {
 pub struct Logs {
     pub chronicle: Chronicle,
     pub collector: Option<otlp::Exporter>,
+    pub live: Arc<Live>,
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Telemetry for Logs {
@@ -207,7 +211,11 @@ impl Telemetry for Logs {
         }
     }
 
-    fn throttled(&self, _: &FunctionSpec, _: &Call) {}
+    fn throttled(&self, function: &FunctionSpec, _: &Call) {
+        let region = Some(function.region.clone());
+        let scope = Scope { world: function.world, account: function.account, region };
+        self.live.throttled(&scope, &function.name, self.clock.now());
+    }
 }
 
 impl Logs {

@@ -113,8 +113,7 @@ impl Policy {
         let root = format!("arn:{partition}:iam::{}:root", caller.account);
         let is_caller =
             |name: &str| name == "*" || name == root || name == caller.arn || name == caller.account.as_str();
-        let names_caller =
-            |principal: &Value| any_text(principal.get("AWS").unwrap_or(principal), &is_caller);
+        let names_caller = |principal: &Value| any_text(principal.get("AWS").unwrap_or(principal), &is_caller);
         // Any condition is unclear here.
         self.allows(action, resource, &names_caller, &|_| None)
     }

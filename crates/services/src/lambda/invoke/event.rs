@@ -12,9 +12,9 @@ use store::{Batch, Record, Scope, Table};
 use wire::Blob;
 
 use super::{ACTION, Request, json, locate, target};
-use crate::lambda::{errors, permission};
 use crate::lambda::function::Function;
 use crate::lambda::name::FunctionRef;
+use crate::lambda::{errors, permission};
 use crate::{Ctx, Service};
 
 /// What may be sent to a function that nobody waits for.
