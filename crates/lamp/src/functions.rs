@@ -14,14 +14,17 @@ use base::ports::{
 use base::record::Record;
 use base::{AwsError, BoxFuture, Chance, Clock, Principal, Secret, Spawn, Timestamp, Uuid, hex};
 use chronicle::Chronicle;
+use engine::platform;
 use ring::digest;
 use runtime::limits::ACCEPT_AGAIN_AFTER;
+use services::derived;
 use services::live::Live;
 use store::Scope;
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tracing::Level;
 
 use crate::cli::Place;
 use crate::cli::functions::{Cpu, RuntimeMatch};
@@ -195,26 +198,28 @@ pub struct Logs {
 
 impl Telemetry for Logs {
     fn log(&self, stream: &Arc<LogStream>, event: LogEvent) {
-        // A line for each of its lines, so that none can be taken for one of the server's own.
-        for line in event.message.trim_end().split('\n') {
-            let line = plain(line);
-            tracing::info!(target: "function", group = stream.group, stream = stream.name, "{line}");
-        }
+        show(stream, &event.message);
         self.collect(stream, || otlp::Kind::Log { time: event.time, message: event.message.clone() });
         self.chronicle.log(stream, event);
     }
 
     fn record(&self, stream: &Arc<LogStream>, now: Timestamp, record: Record) {
+        // The chronicle makes these lines for itself.
+        if tracing::enabled!(target: "function", Level::INFO) {
+            platform::lines(&stream.origin, now, &record).iter().for_each(|line| show(stream, line));
+        }
         self.chronicle.record(stream, now, &record);
         if let Record::Ended(ended) = record {
             self.collect(stream, || otlp::Kind::Span(Box::new(ended)));
         }
     }
 
-    fn throttled(&self, function: &FunctionSpec, _: &Call) {
+    fn throttled(&self, function: &FunctionSpec, call: &Call) {
+        let now = self.clock.now();
+        self.chronicle.note_lazy(&derived::lambda::throttled(function, call, now));
         let region = Some(function.region.clone());
         let scope = Scope { world: function.world, account: function.account, region };
-        self.live.throttled(&scope, &function.name, self.clock.now());
+        self.live.throttled(&scope, &function.name, now);
     }
 }
 
@@ -223,6 +228,15 @@ impl Logs {
         if let Some(collector) = &self.collector {
             collector.offer(otlp::Item { stream: Arc::clone(stream), kind: kind() });
         }
+    }
+}
+
+/// In the server's own log.
+fn show(stream: &LogStream, message: &str) {
+    // A line for each of its lines, so that none can be taken for one of the server's own.
+    for line in message.trim_end().split('\n') {
+        let line = plain(line);
+        tracing::info!(target: "function", group = stream.group, stream = stream.name, "{line}");
     }
 }
 

@@ -56,6 +56,7 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     }
     lamp.tasks.spawn("couriers", Box::pin(services::run_couriers(lamp.post())));
     lamp.tasks.spawn("provisioned concurrency", Box::pin(services::keep_provisioned(lamp.post())));
+    lamp.tasks.spawn("alarms", Box::pin(services::keep_alarms(lamp.post())));
     lamp.tasks.spawn("snapshots", Box::pin(services::keep_snapshots(lamp.post())));
     announce(&config, &lamp)?;
     if config.is_open_to_all() {

@@ -11,7 +11,7 @@ use chronicle::Chronicle;
 use metrics::Metrics as Measured;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use services::derived::{Derived, Rules};
-use services::{Cloud, Post, Specs, Turns};
+use services::{Cloud, Post, Queries, Specs, Turns};
 use store::{Blobs, Store, Vault, data_dir, private_file};
 use wire::body::Bodies;
 use wire::hosts::Hosts;
@@ -123,13 +123,9 @@ impl Lamp {
         let derived = Arc::new(Derived::new(metrics.clone(), rules.clone(), config.prices.clone(), data.clock.clone()));
         let chronicle = Chronicle::open(&data.store, data.clock.clone(), data.chance.clone(), derived.clone()).await?;
         let collector = config.otlp.clone().map(|endpoint| otlp::Exporter::new(endpoint, data.clock.clone()));
-        let logs = Arc::new(functions::Logs {
-            chronicle: chronicle.clone(),
-            collector: collector.clone(),
-            live: derived.live(),
-            clock: data.clock.clone(),
-        });
-        let functions = runtime(config, &data, doors, keys.clone(), (spawn, logs)).await?;
+        let (live, clock) = (derived.live(), data.clock.clone());
+        let logs = functions::Logs { chronicle: chronicle.clone(), collector: collector.clone(), live, clock };
+        let functions = runtime(config, &data, doors, keys.clone(), (spawn.clone(), Arc::new(logs))).await?;
         let cloud = Arc::new(Cloud {
             functions: invoked_by(functions.as_ref()),
             store: data.store.clone(),
@@ -140,6 +136,8 @@ impl Lamp {
             rules,
             pages: Pages::new(token_key.bytes())?,
             turns: Turns::default(),
+            spawn,
+            queries: Queries::default(),
             specs: Specs::default(),
             concurrency_max: config.functions.concurrency,
             links: token_key.links(),

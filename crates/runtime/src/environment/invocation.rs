@@ -22,11 +22,15 @@ pub struct Invocation {
     pub id: RequestId,
     /// The same, as it is written.
     pub request_id: String,
+    /// The alias or version that was called; empty if none was named.
+    pub qualifier: String,
+    /// Its instance was not ready for it.
+    pub is_cold: bool,
     pub tenant_id: Option<String>,
     pub trace: Option<Trace>,
     wants_tail: bool,
     is_streamed: bool,
-    /// When `START` was written.
+    /// When its start was told.
     pub began: Option<Timestamp>,
     pub handed: Option<Timestamp>,
     responding: Option<Timestamp>,
@@ -56,10 +60,12 @@ enum Response {
 }
 
 impl Invocation {
-    pub fn new(call: Box<Call>) -> Invocation {
+    pub fn new(call: Box<Call>, is_cold: bool) -> Invocation {
         Invocation {
             id: call.request_id,
             request_id: call.request_id.to_string(),
+            qualifier: qualifier(&call.invoked_arn).to_owned(),
+            is_cold,
             tenant_id: call.tenant_id.clone(),
             trace: call.trace_header.as_deref().and_then(trace::of),
             wants_tail: call.wants_log_tail,
@@ -211,6 +217,25 @@ impl Invocation {
         } else {
             self.response = Response::Told;
             out.push(Command::Answer(answer));
+        }
+    }
+}
+
+/// `arn:aws:lambda:REGION:ACCOUNT:function:NAME`, and a qualifier or none.
+fn qualifier(arn: &str) -> &str {
+    arn.split(':').nth(7).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_arn_names_a_qualifier_or_none() {
+        let arn = "arn:aws:lambda:us-east-1:000000000000:function:f";
+        assert_eq!(qualifier(arn), "");
+        for named in ["live", "7", "$LATEST"] {
+            assert_eq!(qualifier(&format!("{arn}:{named}")), named);
         }
     }
 }

@@ -28,7 +28,8 @@
 //! instance, never the server.
 //!
 //! `events` is what goes in and comes out, `invocation` what is in hand, `extensions` who registered, `shutdown` the
-//! end, `snapshot` SnapStart, `lines` and `records` the log's words, `failure` the caller's.
+//! end, `snapshot` SnapStart, `telling` when something is told, `lines` and `records` the log's words, `failure` the
+//! caller's.
 
 mod events;
 mod extensions;
@@ -39,6 +40,7 @@ mod records;
 mod shutdown;
 mod snapshot;
 mod tail;
+mod telling;
 #[cfg(test)]
 mod tests;
 
@@ -46,8 +48,7 @@ use std::time::Duration;
 
 use base::Timestamp;
 use base::ports::Call;
-use base::record::{Ended, Failure, Kind, Record, Started};
-use engine::platform::{self, Span};
+use base::record::Kind;
 use sandbox::{Exit, Status};
 
 pub use events::{Answer, Command, Event, Said, Source, Who};
@@ -60,8 +61,9 @@ use crate::limits::STARTS_MAX;
 use crate::telemetry::{Dropped, Told, What};
 use extensions::{Extensions, Reason};
 use invocation::Invocation;
-use lines::{Line, Phase, told};
+use lines::{Line, Phase};
 use shutdown::Shutdown;
+use telling::runtime_done;
 
 pub struct Environment {
     timeout: Duration,
@@ -256,7 +258,7 @@ impl Environment {
             out.push(Command::Answer(Answer::Lost));
             return;
         }
-        self.in_hand = Some(Invocation::new(call));
+        self.in_hand = Some(Invocation::new(call, self.state != State::Ready));
         match self.state {
             State::Cold if self.starts == 0 => self.start(now, self.first_phase(), out),
             State::Cold => self.start_within(now, out),
@@ -303,14 +305,10 @@ impl Environment {
 
     fn begin(&mut self, now: Timestamp, out: &mut Vec<Command>) {
         self.deadline = Some(now.plus(self.timeout));
-        let Some(invocation) = &mut self.in_hand else { return };
-        invocation.began = Some(now);
-        let Invocation { id, tenant_id, trace, .. } = invocation;
-        let started = Started { request_id: *id, tenant_id: tenant_id.clone(), trace: trace.clone() };
-        if self.is_heard {
-            out.push(Command::Tell(told(now, platform::start(&self.writer.origin, &started))));
+        if let Some(invocation) = &mut self.in_hand {
+            invocation.began = Some(now);
         }
-        self.record(now, Record::Started(started), out);
+        self.tell_start(now, out);
     }
 
     /// Gives the invocation in hand to a runtime that is ready, and tells extensions.
@@ -396,47 +394,10 @@ impl Environment {
         }
     }
 
-    fn tell_extensions(&mut self, now: Timestamp, out: &mut Vec<Command>) {
-        let standing = self.extensions.standing();
-        let lines = standing.map(|extensions::Standing { name, state, events, error_type }| Line::Extension {
-            name,
-            state,
-            events,
-            error_type,
-        });
-        let texts: Vec<_> = lines.map(|line| self.tell(now, &line, out)).collect();
-        texts.into_iter().for_each(|text| self.write(text, out));
-    }
-
     fn runtime_done(&mut self, now: Timestamp, out: &mut Vec<Command>) {
         self.is_runtime_quiet = true;
         self.tell_runtime_done(now, None, out);
         self.over_if_quiet(now, out);
-    }
-
-    /// Once, with the handler's error if there is no other.
-    fn tell_runtime_done(&mut self, now: Timestamp, failure: Option<&Failure>, out: &mut Vec<Command>) {
-        match &mut self.in_hand {
-            Some(invocation) if invocation.runtime_done.is_none() => invocation.runtime_done = Some(now),
-            _ => return,
-        }
-        if !self.is_heard && !self.writer.origin.is_json {
-            // Nobody would read it.
-            return;
-        }
-        let text = self.in_hand.as_ref().and_then(|invocation| {
-            let line = Line::RuntimeDone {
-                request_id: invocation.id,
-                tenant_id: invocation.tenant_id.as_deref(),
-                took: invocation.runtime_took(),
-                produced_bytes: invocation.produced_bytes,
-                failure: failure.or(invocation.failure.as_ref()),
-                spans: invocation.spans(),
-                trace: invocation.trace.as_ref(),
-            };
-            self.tell(now, &line, out)
-        });
-        self.write(text, out);
     }
 
     fn over_if_quiet(&mut self, now: Timestamp, out: &mut Vec<Command>) {
@@ -547,97 +508,6 @@ impl Environment {
             None => {}
         }
         self.end(out);
-    }
-
-    /// The invocation in hand is over: its report, and what the caller still has to get.
-    fn finish(&mut self, now: Timestamp, breakage: Option<&Breakage>, out: &mut Vec<Command>) {
-        let failure = breakage.map(Breakage::failure);
-        self.tell_runtime_done(now, failure.as_ref(), out);
-        let Some(invocation) = &self.in_hand else { return };
-        let fault = breakage.filter(|_| self.is_heard).and_then(|breakage| breakage.fault(&invocation.request_id));
-        let ended = self.ended(now, invocation, breakage, failure);
-        (self.init, self.restored) = (None, None);
-        if let Some(text) = fault {
-            out.push(Command::Tell(self.writer.tell(now, &Line::Fault { text })));
-        }
-        if self.is_heard {
-            let report = platform::report(&self.writer.origin, &ended);
-            out.extend([platform::end(&ended), report].map(|event| Command::Tell(told(now, event))));
-        }
-        self.record(now, Record::Ended(ended), out);
-        let Some(mut invocation) = self.in_hand.take() else { return };
-        if let Some(breakage) = breakage {
-            // Nobody waits for the log's end any more: it has been written.
-            let body = breakage.body(&invocation.request_id);
-            invocation.fail(breakage.kind(), body, out);
-        }
-        invocation.tell(out);
-    }
-
-    fn ended(
-        &self,
-        now: Timestamp,
-        invocation: &Invocation,
-        breakage: Option<&Breakage>,
-        failure: Option<Failure>,
-    ) -> Ended {
-        let began = invocation.began.unwrap_or(now);
-        let took = match breakage {
-            // Not by how much the clock was read too late.
-            Some(Breakage::Timeout(timeout)) => *timeout,
-            _ => now.since(began),
-        };
-        let overhead = Span::between("", invocation.runtime_done, Some(now)).filter(|_| self.extensions.is_any());
-        Ended {
-            request_id: invocation.id,
-            qualifier: String::new(),
-            began,
-            took,
-            init: self.init,
-            restored: self.restored,
-            is_cold: false,
-            memory_peak_bytes: self.memory_peak_bytes,
-            cpu: None,
-            failure: failure.or(invocation.failure.clone()),
-            extensions: overhead.map(|span| (span.start, span.took)),
-            trace: invocation.trace.clone(),
-            at_once: (0, 0),
-        }
-    }
-
-    /// Has it written what happened to the invocation in hand.
-    fn record(&mut self, now: Timestamp, record: Record, out: &mut Vec<Command>) {
-        for text in platform::lines(&self.writer.origin, now, &record) {
-            self.write(Some(text), out);
-        }
-    }
-
-    fn log(&mut self, now: Timestamp, line: &Line<'_>, out: &mut Vec<Command>) {
-        let text = self.tell(now, line, out);
-        self.write(text, out);
-    }
-
-    /// Tells subscribers. What the log gets is the caller's to write.
-    fn tell(&self, now: Timestamp, line: &Line<'_>, out: &mut Vec<Command>) -> Option<String> {
-        if self.is_heard {
-            out.push(Command::Tell(self.writer.tell(now, line)));
-        }
-        self.writer.write(now, line)
-    }
-
-    fn write(&mut self, text: Option<String>, out: &mut Vec<Command>) {
-        let Some(text) = text else { return };
-        if let Some(invocation) = &mut self.in_hand {
-            invocation.note(&text);
-        }
-        out.push(Command::Log(text));
-    }
-}
-
-fn runtime_done(phase: Phase, failure: Option<&Failure>) -> Line<'_> {
-    match phase {
-        Phase::Restore => Line::RestoreRuntimeDone { failure },
-        Phase::Init | Phase::Invoke => Line::InitRuntimeDone { phase, failure },
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Timestamp;
+use base::ports::{Call, FunctionSpec};
 use base::record::{Ended, Kind, Origin};
 use engine::math::Metric;
 use engine::metric::aggregate::Aggregate;
@@ -16,6 +17,8 @@ use engine::metric::retention::Tier;
 use engine::price::{self, Prices};
 use metrics::{Datum, Unit};
 use store::Scope;
+
+use crate::Ctx;
 
 pub const NAMESPACE: &str = "AWS/Lambda";
 /// Ours: what calls used, and what they would have cost.
@@ -99,10 +102,7 @@ impl Minute {
 
     fn data(self, key: &Key) -> Vec<Datum> {
         let function = ("FunctionName", key.origin.function.as_str());
-        let resource = match key.qualifier.as_str() {
-            "" => key.origin.function.clone(),
-            qualifier => format!("{}:{qualifier}", key.origin.function),
-        };
+        let resource = resource(&key.origin.function, &key.qualifier);
         let resource = ("Resource", resource.as_str());
         let executed = ("ExecutedVersion", key.origin.version.as_str());
         let is_alias = !key.qualifier.is_empty() && key.qualifier != key.origin.version;
@@ -150,26 +150,50 @@ impl Minute {
     }
 }
 
-/// A call that was refused because too many ran.
-pub fn throttled(scope: &Scope, function: &str, qualifier: &str, now: Timestamp) -> Vec<Datum> {
-    let named = ("FunctionName", function);
-    let resource = if qualifier.is_empty() { function.to_owned() } else { format!("{function}:{qualifier}") };
-    let resource = ("Resource", resource.as_str());
-    let sets: [&[(&str, &str)]; 3] = [&[], &[named], &[named, resource]];
-    let of = |dimensions: &[(&str, &str)]| of_lambda(scope, "Throttles", dimensions, now, equal(1.0, 1.0));
+/// The note of a call that was refused because too many ran.
+pub fn throttled(function: &FunctionSpec, call: &Call, now: Timestamp) -> Vec<u8> {
+    let scope = Scope { world: function.world, account: function.account, region: Some(function.region.clone()) };
+    let qualifier = call.invoked_arn.split(':').nth(7);
+    let mut data = of_function(&scope, (&function.name, qualifier), "Throttles", Unit::COUNT, 1.0, now);
+    data.push(Datum {
+        scope,
+        metric: metric(NAMESPACE, "Throttles", &[]),
+        unit: Unit::COUNT,
+        time: now,
+        resolution_s: 60,
+        aggregate: equal(1.0, 1.0),
+    });
+    metrics::encode(&data)
+}
+
+/// Takes note of what happened to an event that nobody waits for.
+pub fn tell_of_event(ctx: &Ctx, called: (&str, Option<&str>), name: &str, unit: Unit, value: f64) {
+    let data = of_function(&ctx.scope(), called, name, unit, value, ctx.cx.now());
+    ctx.cloud.chronicle.note_lazy(&metrics::encode(&data));
+}
+
+/// A sample of a function, and of what was called of it.
+fn of_function(
+    scope: &Scope,
+    (function, qualifier): (&str, Option<&str>),
+    name: &str,
+    unit: Unit,
+    value: f64,
+    time: Timestamp,
+) -> Vec<Datum> {
+    let resource = resource(function, qualifier.unwrap_or_default());
+    let sets: [&[(&str, &str)]; 2] =
+        [&[("FunctionName", function)], &[("FunctionName", function), ("Resource", &resource)]];
+    let of = |dimensions: &[(&str, &str)]| {
+        let metric = metric(NAMESPACE, name, dimensions);
+        Datum { scope: scope.clone(), metric, unit, time, resolution_s: 60, aggregate: equal(value, 1.0) }
+    };
     sets.into_iter().map(of).collect()
 }
 
-/// One more count of a metric of Lambda's.
-pub fn of_lambda(
-    scope: &Scope,
-    name: &str,
-    dimensions: &[(&str, &str)],
-    time: Timestamp,
-    aggregate: Aggregate,
-) -> Datum {
-    let metric = metric(NAMESPACE, name, dimensions);
-    Datum { scope: scope.clone(), metric, unit: Unit::COUNT, time, resolution_s: 60, aggregate }
+/// What was called: a function, or a version or an alias of it.
+fn resource(function: &str, qualifier: &str) -> String {
+    if qualifier.is_empty() { function.to_owned() } else { format!("{function}:{qualifier}") }
 }
 
 fn datum(
@@ -204,4 +228,85 @@ fn millis(took: Duration) -> f64 {
 /// As AWS tells it: begun ones, and never more than there are.
 fn megabytes(bytes: u64, memory_mb: u32) -> f64 {
     u32::try_from(bytes.div_ceil(1024 * 1024)).unwrap_or(u32::MAX).min(memory_mb).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use base::record::Failure;
+    use base::{AccountId, Region, RequestId, Uuid, World};
+
+    use super::*;
+
+    fn ended(second: i64, qualifier: &str) -> Ended {
+        Ended {
+            request_id: RequestId(Uuid::NIL),
+            qualifier: qualifier.into(),
+            began: Timestamp::from_secs(second),
+            took: Duration::from_micros(1_500),
+            init: None,
+            restored: None,
+            is_cold: false,
+            memory_peak_bytes: Some(1024 * 1024 + 1),
+            cpu: Some(Duration::from_millis(1)),
+            failure: (second == 2).then_some(Failure::Timeout),
+            extensions: None,
+            trace: None,
+            at_once: (2, 5),
+        }
+    }
+
+    fn data(records: &[Ended]) -> Vec<Datum> {
+        let scope = Scope { world: World::default(), account: AccountId::ZERO, region: Some(Region::default()) };
+        let origin = Origin { function: "f".into(), version: "7".into(), memory_mb: 512, ..Origin::default() };
+        let (scope, mut sums) = (Arc::new(scope), Sums::default());
+        records.iter().for_each(|ended| sums.add(&Prices::default(), &scope, &origin, ended));
+        sums.into_data()
+    }
+
+    fn find<'d>(data: &'d [Datum], namespace: &str, name: &str, dimensions: &[(&str, &str)]) -> Vec<&'d Aggregate> {
+        let wanted = metric(namespace, name, dimensions);
+        data.iter().filter(|datum| datum.metric == wanted).map(|datum| &datum.aggregate).collect()
+    }
+
+    #[test]
+    fn an_invocation_counts_for_all_that_it_was_called_by() {
+        let data = data(&[ended(1, "live"), ended(2, "live"), ended(61, "live")]);
+        let sets: [&[(&str, &str)]; 4] = [
+            &[],
+            &[("FunctionName", "f")],
+            &[("FunctionName", "f"), ("Resource", "f:live")],
+            &[("FunctionName", "f"), ("Resource", "f:live"), ("ExecutedVersion", "7")],
+        ];
+        for dimensions in sets {
+            let mut counts: Vec<_> =
+                find(&data, NAMESPACE, "Invocations", dimensions).iter().map(|one| one.sum()).collect();
+            counts.sort_by(f64::total_cmp);
+            assert_eq!(counts, [1.0, 2.0], "a minute each: {dimensions:?}");
+            let errors: f64 = find(&data, NAMESPACE, "Errors", dimensions).iter().map(|one| one.sum()).sum();
+            assert_eq!(errors, 1.0);
+            let most = find(&data, NAMESPACE, "ConcurrentExecutions", dimensions)
+                .iter()
+                .map(|one| one.max())
+                .fold(0.0, f64::max);
+            assert_eq!(most, if dimensions.is_empty() { 5.0 } else { 2.0 });
+        }
+    }
+
+    #[test]
+    fn a_version_that_is_called_by_its_number_is_no_alias() {
+        let data = data(&[ended(1, "7")]);
+        let named = data.iter().filter(|datum| datum.metric.dimension("ExecutedVersion").is_some());
+        assert_eq!(named.count(), 0);
+    }
+
+    #[test]
+    fn usage_is_what_is_billed() {
+        let data = data(&[ended(1, ""), ended(3, "")]);
+        let sum = |name| find(&data, USAGE, name, &[("FunctionName", "f")]).iter().map(|one| one.sum()).sum::<f64>();
+        assert_eq!(sum("BilledDuration"), 4.0);
+        assert!((sum("GBSeconds") - 0.002).abs() < 1e-12);
+        assert!((sum("CpuTime") - 2.0).abs() < 1e-9);
+        assert!((sum("Cost") - (0.002 * 0.000_016_666_7 + 2.0 * 0.000_000_2)).abs() < 1e-12);
+        assert_eq!(sum("MemoryUsed"), 4.0);
+    }
 }

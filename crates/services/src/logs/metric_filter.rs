@@ -166,7 +166,7 @@ pub async fn put(ctx: Ctx, input: PutMetricFilter) -> Result<(), AwsError> {
             .put(&METRIC_FILTERS, &scope, (group.id, filter_name), &value)
             .put(&NAMES, &scope, (filter_name, group.id), &Named {});
         if edit.commit(batch).await? {
-            return Ok(());
+            return ctx.cloud.rules.refresh(&scope, group.id).await;
         }
     }
 }
@@ -181,7 +181,7 @@ pub async fn delete(ctx: Ctx, input: DeleteMetricFilter) -> Result<(), AwsError>
         METRIC_FILTERS.get(&ctx.cloud.store, &scope, key).await?.ok_or_else(errors::no_metric_filter)?;
         let batch = without(batch, &scope, key).put(&GROUPS, &scope, &input.log_group_name, &group);
         if edit.commit(batch).await? {
-            return Ok(());
+            return ctx.cloud.rules.refresh(&scope, group.id).await;
         }
     }
 }

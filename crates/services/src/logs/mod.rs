@@ -10,7 +10,10 @@ mod group;
 mod id;
 pub mod metric_filter;
 mod name;
+pub mod query;
+mod query_definition;
 pub mod reading;
+mod record;
 mod stream;
 mod tag;
 mod tail;
@@ -22,6 +25,9 @@ pub fn service() -> Service {
         .with(event::operations)
         .with(group::operations)
         .with(metric_filter::operations)
+        .with(query::operations)
+        .with(query_definition::operations)
+        .with(record::operations)
         .with(stream::operations)
         .with(tag::operations)
         .with(tail::operations)

@@ -87,10 +87,6 @@ impl Book {
         Some(id)
     }
 
-    pub fn ties(&self, id: &Id) -> Option<&Ties> {
-        self.known.get(id)
-    }
-
     /// Those that hang on an alarm, each with how.
     pub fn parents(&self, id: &Id) -> Vec<(Id, Ties)> {
         let names = self.parents.get(id).into_iter().flatten();

@@ -12,7 +12,7 @@
 //! | `step` | one change of state: state, history and actions in one commit |
 //! | `act`, `event` | what is done about it, and what a function is told |
 //! | `history` | what happened, for thirty days |
-//! | `keep`, `family` | the task that evaluates what is due |
+//! | `keep`, `book` | the task that evaluates what is due |
 //! | `points` | the datapoints of an alarm |
 //!
 //! **Invariants.** An alarm and its standing come and go together. Whoever changes a standing expects the alarm to be
@@ -23,11 +23,14 @@
 //! functions, which fail by name in the history.
 
 mod act;
+mod book;
 mod change;
 mod describe;
 mod errors;
 mod event;
 mod history;
+pub(crate) mod keep;
+mod points;
 mod put_composite;
 mod put_metric;
 mod step;

@@ -7,6 +7,7 @@
 //! Not there yet: dead-letter queues and destinations; how an event ended is told to the log alone.
 
 use base::{AccountId, Arn, AwsError, Cause, RequestId, Timestamp, Uuid};
+use metrics::Unit;
 use serde::{Deserialize, Serialize};
 use store::{Batch, Record, Scope, Table};
 use wire::Blob;
@@ -15,7 +16,7 @@ use super::{ACTION, Request, json, locate, target};
 use crate::lambda::function::Function;
 use crate::lambda::name::FunctionRef;
 use crate::lambda::{errors, permission};
-use crate::{Ctx, Service};
+use crate::{Ctx, Service, derived};
 
 /// What may be sent to a function that nobody waits for.
 const EVENT_BYTES_MAX: usize = 1024 * 1024;
@@ -149,10 +150,16 @@ fn due(ctx: &Ctx, asked: &FunctionRef, function: &Function, request: Request) ->
         failures: 0,
         hold_ups: 0,
     };
+    event.tell(ctx, "AsyncEventsReceived", Unit::COUNT, 1.0);
     Ok(Due { scope: ctx.scope(), key: (function.incarnation, (now, request.id.0)), event })
 }
 
 impl Event {
+    /// Takes note of what happened to it.
+    pub(super) fn tell(&self, ctx: &Ctx, metric: &str, unit: Unit, value: f64) {
+        derived::lambda::tell_of_event(ctx, (&self.function, self.qualifier.as_deref()), metric, unit, value);
+    }
+
     pub(super) fn asked(&self) -> FunctionRef {
         FunctionRef { name: self.function.clone(), qualifier: self.qualifier.clone() }
     }
