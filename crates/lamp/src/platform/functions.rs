@@ -104,8 +104,7 @@ fn durations(encoder: &mut DescriptorEncoder<'_>, snapshot: &Snapshot) -> fmt::R
     let mut family = encoder.encode_descriptor("function_duration", HELP, seconds, MetricType::Histogram)?;
     for row in &snapshot.rows {
         let totals = &row.totals;
-        // The library takes the greatest number for the infinite.
-        let bounds = BUCKETS.into_iter().chain([f64::MAX]);
+        let bounds = BUCKETS.into_iter().chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(totals.buckets).collect();
         let took = totals.took.as_secs_f64();
         family.encode_family(&labels(row))?.encode_histogram::<NoLabelSet>(took, totals.invocations, &buckets, None)?;
