@@ -578,6 +578,7 @@ mod tests {
 
     #[test]
     fn a_service_is_let_in_for_what_it_acts_for() {
+        const ACTION: &str = "lambda:InvokeFunction";
         let alarm = "arn:aws:cloudwatch:us-east-1:111111111111:alarm:a";
         let conditions = |account: Option<&str>, arn: Option<&str>| Conditions {
             source_account: account.map(str::to_owned),
