@@ -32,6 +32,7 @@ use store::Scope;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
+use crate::live::Live;
 use crate::logs::metric_filter::Point;
 
 pub use rules::Rules;
@@ -45,6 +46,7 @@ pub struct Derived {
     metrics: Metrics,
     rules: Arc<Rules>,
     prices: Prices,
+    live: Arc<Live>,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
     /// There is too much that is not settled.
@@ -60,7 +62,13 @@ struct State {
 
 impl Derived {
     pub fn new(metrics: Metrics, rules: Arc<Rules>, prices: Prices, clock: Arc<dyn Clock>) -> Derived {
-        Derived { metrics, rules, prices, clock, state: Mutex::default(), full: Notify::new() }
+        let live = Arc::new(Live::new(clock.now(), prices.clone()));
+        Derived { metrics, rules, prices, live, clock, state: Mutex::default(), full: Notify::new() }
+    }
+
+    /// What functions do right now.
+    pub fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live)
     }
 
     /// Settles what was derived, until it is cancelled.
@@ -121,6 +129,7 @@ impl Derive for Derived {
                 What::Record { scope, origin, record, .. } => {
                     if let Record::Ended(ended) = &*record {
                         sums.add(&self.prices, &scope, &origin, ended);
+                        self.live.take(&scope, &origin, ended);
                     }
                 }
                 What::Note(note) => state.data.extend(metrics::decode(&note).unwrap_or_default()),
