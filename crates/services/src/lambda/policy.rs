@@ -579,6 +579,8 @@ mod tests {
 
     #[test]
     fn a_service_is_let_in_for_what_it_acts_for() {
+        const ACTION: &str = "lambda:InvokeFunction";
+        const FUNCTION: &str = "arn:aws:lambda:us-east-1:111111111111:function:f";
         let alarm = "arn:aws:cloudwatch:us-east-1:111111111111:alarm:a";
         let conditions = |account: Option<&str>, arn: Option<&str>| Conditions {
             source_account: account.map(str::to_owned),
