@@ -69,6 +69,14 @@ const BENCH_FUNCTIONS: &[Tool] = &[Tool {
     install: bench_functions,
 }];
 
+/// What only the long tests talk to.
+const SLOW_TOOLS: &[Tool] = &[Tool {
+    name: "collector",
+    needs: &["go"],
+    pins: &["collector/go.mod", "collector/go.sum", "collector/main.go"],
+    install: collector,
+}];
+
 pub fn run() -> Result<()> {
     install(TOOLS)?;
     install(FUNCTIONS)
@@ -77,6 +85,7 @@ pub fn run() -> Result<()> {
 /// And what only the long tests wait for.
 pub fn with_slow() -> Result<()> {
     run()?;
+    install(SLOW_TOOLS)?;
     install(SLOW_FUNCTIONS)
 }
 
@@ -170,7 +179,15 @@ fn node(clients: &Path, dir: &Path) -> Result<()> {
 }
 
 fn go(clients: &Path, dir: &Path) -> Result<()> {
-    call(Command::new("go").args(["build", "-o"]).arg(dir.join("client")).arg(".").current_dir(clients.join("go")))
+    build_go(&clients.join("go"), &dir.join("client"))
+}
+
+fn collector(clients: &Path, dir: &Path) -> Result<()> {
+    build_go(&clients.join("collector"), &dir.join("collector"))
+}
+
+fn build_go(sources: &Path, program: &Path) -> Result<()> {
+    call(Command::new("go").args(["build", "-o"]).arg(program).arg(".").current_dir(sources))
 }
 
 /// Runs a command to its end; its output is the user's to see.

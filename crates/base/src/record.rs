@@ -30,7 +30,7 @@ pub enum Kind {
     #[default]
     OnDemand,
     Provisioned,
-    /// It is restored from a snapshot.
+    /// Its function is restored from a snapshot, or it is the one that the snapshot is of.
     SnapStart,
 }
 
@@ -80,7 +80,7 @@ pub enum Failure {
     Timeout,
     /// The environment broke; the type, such as `Runtime.ExitError`.
     Broke(String),
-    /// The handler failed, and the instance is fine.
+    /// The handler failed, and the instance is fine. Logs in text do not mark it.
     Handler(String),
 }
 
@@ -92,6 +92,34 @@ pub struct Trace {
     pub root: String,
     /// Of the function itself.
     pub segment: String,
+}
+
+impl Kind {
+    /// As AWS writes it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::OnDemand => "on-demand",
+            Kind::Provisioned => "provisioned-concurrency",
+            Kind::SnapStart => "snap-start",
+        }
+    }
+}
+
+impl Failure {
+    /// As AWS writes it.
+    pub fn status(&self) -> &'static str {
+        match self {
+            Failure::Timeout => "timeout",
+            Failure::Broke(_) | Failure::Handler(_) => "error",
+        }
+    }
+
+    pub fn error_type(&self) -> Option<&str> {
+        match self {
+            Failure::Timeout => None,
+            Failure::Broke(kind) | Failure::Handler(kind) => Some(kind),
+        }
+    }
 }
 
 impl Ended {

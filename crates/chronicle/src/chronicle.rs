@@ -178,15 +178,17 @@ impl Chronicle {
         Ok(self.0.store.commit(batch).await?.is_committed())
     }
 
-    /// Deletes a group as it was read, with all that is in it. `false` if it has changed since.
+    /// Deletes a group as it was read, with all that is in it, and does what else is in `batch`. `false` if it has
+    /// changed since.
     pub async fn delete_group(
         &self,
         scope: &Scope,
         name: &str,
         group: &store::Row<String, Group>,
+        batch: Batch,
     ) -> Result<bool, Error> {
         let id = group.value.id;
-        let batch = Batch::new()
+        let batch = batch
             .expect_version(&GROUPS, scope, name, group.version)
             .delete(&GROUPS, scope, name)
             .delete(&KEPT, scope, id)

@@ -29,6 +29,7 @@ pub mod limits;
 mod listen;
 mod open;
 mod read;
+mod sweep;
 mod tables;
 
 pub use chronicle::{Chronicle, Error, Line};
@@ -36,4 +37,5 @@ pub use derive::{Derive, Nothing, Taken, What};
 pub use event::{Event, Position};
 pub use listen::Listener;
 pub use read::{Candidates, Found, Test, Want};
+pub use sweep::{Sheet, Sweep, Swept};
 pub use tables::{GROUPS, Group, STREAMS, Stream, StreamSpan};

@@ -8,10 +8,12 @@ use base::Uuid;
 use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
 
 use crate::limits::LISTENER_EVENTS_MAX;
-use crate::{Chronicle, Event};
+use crate::{Chronicle, Event, event};
 
 /// Hears of the events of some groups, from its making on.
 pub struct Listener {
+    /// No event with a lower number is heard. One with this or a greater number may be read already by who reads now.
+    pub since: u64,
     heard: Receiver<(Uuid, Event)>,
     missed: Arc<AtomicU64>,
 }
@@ -60,6 +62,8 @@ impl Chronicle {
         // Who has gone without an event coming since.
         held.listeners.retain(|listening| !listening.heard.is_closed());
         held.listeners.push(Listening { groups, heard: sender, missed: missed.clone() });
-        Listener { heard, missed }
+        // The follower says how far it is after it has told of it.
+        let since = event::number(*self.0.followed.borrow(), 0);
+        Listener { since, heard, missed }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use base::{AccountId, Chance, Clock, ManualClock, Region, Seeded, Timestamp, World};
 use chronicle::{Candidates, Chronicle, Found, GROUPS, Group, Line, STREAMS, Test, Want};
 use proptest::prelude::*;
-use store::{Scope, Store};
+use store::{Batch, Scope, Store};
 
 const STREAM_NAMES: [&str; 3] = ["a", "b", "c"];
 
@@ -138,11 +138,37 @@ impl Bench {
             Step::Read { streams, from, to, is_backwards, events_max, needle } => {
                 let streams = streams.map(|some| some.iter().filter_map(|at| self.numbers.get(at).copied()).collect());
                 let [from, to] = [from, to].map(Timestamp::from_millis);
+                self.check_sweep(from, to, needle.clone()).await;
                 let test = needle.map(|needle| Arc::new(Has(needle)) as Arc<dyn Test>);
                 let (group, after, bytes_max) = (self.group.id, None, usize::MAX);
                 self.check(Want { group, streams, from, to, after, is_backwards, events_max, bytes_max, test }).await;
             }
         }
+    }
+
+    /// A sweep comes by all events once, but those that have no needle, and each is found by its number.
+    async fn check_sweep(&self, from: Timestamp, to: Timestamp, needle: Option<String>) {
+        let is_between = |(time, _, _): &&(i64, u64, String)| *time >= from.as_millis() && *time <= to.as_millis();
+        let (mut sweep, test) =
+            (self.chronicle.sweep(&scope(), self.group.id, from, to).await.unwrap(), needle.clone().map(Has));
+        let (mut all, mut count) = (Vec::new(), 0);
+        while let Some(sheet) = sweep.next().await.unwrap() {
+            let test = test.as_ref().map(|test| test as &dyn Test);
+            count += sheet.sift(test, |event| all.push(event)).unwrap().events;
+        }
+        let mut expected: Vec<_> = self.model.iter().filter(is_between).cloned().collect();
+        assert_eq!(count, expected.len() as u64);
+        expected.retain(|(_, _, message)| test.as_ref().is_none_or(|test| test.admits(message)));
+        expected.sort();
+        let message = |event: &chronicle::Event| String::from_utf8(event.message.to_vec()).unwrap();
+        if let Some(event) = all.first() {
+            let found = self.chronicle.find(&scope(), event.stream, event.number).await.unwrap();
+            assert_eq!(found.unwrap().2, *event);
+        }
+        let mut found: Vec<_> =
+            all.iter().map(|event| (event.time.as_millis(), event.stream, message(event))).collect();
+        found.sort();
+        assert_eq!(found, expected);
     }
 
     /// Page by page all that is wanted is found, in order.
@@ -227,7 +253,7 @@ fn a_group_that_is_deleted_leaves_nothing() {
             }
             bench.step(Step::Put { stream: 0, lines: vec![(2, "y".into())] }).await;
             let row = GROUPS.get(&bench.store, &scope(), "g").await.unwrap().unwrap();
-            assert!(bench.chronicle.delete_group(&scope(), "g", &row).await.unwrap());
+            assert!(bench.chronicle.delete_group(&scope(), "g", &row, Batch::new()).await.unwrap());
             bench.chronicle.clear().await.unwrap();
             bench.model.clear();
             bench

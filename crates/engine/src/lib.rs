@@ -13,3 +13,5 @@ pub mod filter;
 pub mod insights;
 pub mod math;
 pub mod metric;
+pub mod platform;
+pub mod price;

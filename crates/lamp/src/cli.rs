@@ -4,6 +4,7 @@
 //! that is given wins, in this order.
 
 pub mod functions;
+pub mod reading;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 
 use functions::{FunctionFlags, InterpreterFlags};
+use reading::Logs;
 
 #[derive(Parser)]
 #[command(name = "lamp", version, about = "The serverless cloud in one binary, behind the AWS API")]
@@ -25,6 +27,8 @@ pub struct Cli {
 pub enum Command {
     /// Start the server
     Start(Settings),
+    /// Read what a function says, and go on with what it will say
+    Logs(Logs),
     /// Tell what this machine lends, what is missing, and how to get it
     Doctor(Doctor),
     /// Tell which of AWS's runtimes this machine serves, and put AWS's SDKs in place
@@ -58,6 +62,9 @@ pub struct Settings {
     /// What is logged, such as `info` or `wire=debug,store=trace`
     #[arg(long, env = "LAMP_LOG_LEVEL", value_name = "FILTER")]
     pub log_level: Option<String>,
+    /// Send functions' logs and spans to a collector of OpenTelemetry, by OTLP/HTTP
+    #[arg(long, env = "LAMP_OTLP", value_name = "URL")]
+    pub otlp: Option<String>,
     /// Further host names that the server answers to
     #[arg(long = "name", env = "LAMP_NAMES", value_delimiter = ',', value_name = "HOST")]
     pub names: Vec<String>,

@@ -1,16 +1,19 @@
 //! The server's configuration: flags, then environment, then file, then defaults, checked into typed values once.
 
 pub mod functions;
+mod prices;
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use engine::price::Prices;
 use serde::Deserialize;
 
 use crate::cli::functions::{FunctionFlags, InterpreterFlags};
 use crate::cli::{Address, AuthMode, LogFormat, Place, Settings};
 use functions::{Functions, FunctionsSection, RuntimesSection};
+use prices::PricesSection;
 
 pub const PORT: u16 = 4566;
 
@@ -30,6 +33,8 @@ pub enum ConfigError {
     Name(String),
     #[error("admit the origin {0:?}: an origin is `scheme://host` or `scheme://host:port`, without a path")]
     Origin(String),
+    #[error(transparent)]
+    Otlp(#[from] otlp::EndpointError),
     #[error("run {wanted} invocations at once: --concurrency (functions.concurrency) is from 1 to {max}")]
     Concurrency { wanted: u32, max: u32 },
     #[error("keep within the memory that is configured: --memory (functions.memory) is {least_mb}MB at least")]
@@ -39,22 +44,29 @@ pub enum ConfigError {
          \"python3.13\" = \"/opt/python3.13\""
     )]
     Runtime(String),
+    #[error("understand {0} under [prices]: it takes dollars, or a count, from 0 on")]
+    Price(&'static str),
+    #[error("understand the tiers under [prices]: the first has from = 0, and each begins after the one before it")]
+    PriceTiers,
     #[error("use {folder} for {runtime}, as [runtimes] says")]
     RuntimeFolder { runtime: String, folder: PathBuf, source: std::io::Error },
 }
 
 /// What `lamp start` runs with.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     pub listen: SocketAddr,
     pub data_dir: PathBuf,
     pub auth: AuthMode,
     pub log: LogFormat,
     pub log_level: String,
+    /// Where functions' logs and spans go, besides here.
+    pub otlp: Option<otlp::Endpoint>,
     pub names: Vec<String>,
     pub origins: Vec<String>,
     pub tls: Option<Tls>,
     pub functions: Functions,
+    pub prices: Prices,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,8 +83,10 @@ struct File {
     auth: AuthSection,
     storage: StorageSection,
     log: LogSection,
+    telemetry: TelemetrySection,
     functions: FunctionsSection,
     runtimes: RuntimesSection,
+    prices: PricesSection,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -112,6 +126,12 @@ struct LogSection {
     level: Option<String>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TelemetrySection {
+    otlp: Option<String>,
+}
+
 impl Config {
     /// Whether anybody who reaches the server may do anything.
     pub fn is_open_to_all(&self) -> bool {
@@ -143,10 +163,12 @@ impl Config {
             auth: given.auth.or(file.auth.mode).unwrap_or(by_address),
             log: given.log.or(file.log.format).unwrap_or(LogFormat::Text),
             log_level: given.log_level.or(file.log.level).unwrap_or_else(|| "info".into()),
+            otlp: given.otlp.or(file.telemetry.otlp).map(|endpoint| endpoint.parse()).transpose()?,
             names,
             origins,
             tls: tls.settle()?,
             functions: Functions::settle(given.functions, file.functions, file.runtimes)?,
+            prices: file.prices.settle()?,
         })
     }
 
@@ -313,6 +335,7 @@ mod tests {
         for bad in ["foo", "*", "https://a.org/path", "https://*.org"] {
             assert!(told(&format!("server.origins = ['{bad}']")).starts_with("admit the origin"), "{bad}");
         }
+        assert!(told("telemetry.otlp = 'https://x'").contains("such as http://localhost:4318"));
         assert!(told("functions.concurrency = 0").contains("from 1 to 10000"));
         assert!(told("functions.keep_alive = '10'").contains("such as 90s, 10m or 1h"));
         assert!(told("functions.memory = '4'").contains("such as 512MB or 4GB"));

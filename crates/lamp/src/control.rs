@@ -1,6 +1,9 @@
 //! The operator's way into a running server: a socket in the data directory, so whoever may read the data may use it.
 //!
-//! One JSON line in, one JSON line out. `lamp backup`, `lamp rotate-key` and `lamp doctor` speak it.
+//! One JSON line in, one JSON line out, or many for what is read on and on. `lamp backup`, `lamp rotate-key`, `lamp doctor` and
+//! those that read what functions do speak it.
+
+mod reading;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
@@ -10,12 +13,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Spawn, with_causes};
+use base::{AccountId, Clock, Region, Spawn, Timestamp, with_causes};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use services::Cloud;
+use services::live::Live;
 use store::{Blobs, Store, Vault};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
+use tokio::net::unix::OwnedWriteHalf;
 use wire::server::Tasks;
 
 const SOCKET: &str = "control.sock";
@@ -34,6 +40,43 @@ pub enum Request {
     RotateKey,
     /// Where the server can be reached.
     Endpoint,
+    /// What is in a log group, and what comes to it: many answers.
+    Logs(LogsRequest),
+}
+
+/// Whose functions are meant.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Whose {
+    pub account: AccountId,
+    pub region: Region,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LogsRequest {
+    pub whose: Whose,
+    /// A function, or a log group: that begins with `/`.
+    pub name: String,
+    pub since: Timestamp,
+    pub pattern: String,
+    pub is_followed: bool,
+}
+
+/// An event of a log group.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Told {
+    pub time: Timestamp,
+    pub ingested: Timestamp,
+    pub group: String,
+    pub stream: String,
+    pub message: String,
+}
+
+/// What goes with the last answer about a log group.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LogsRead {
+    pub group: String,
+    /// Whether there is anything in the group at all.
+    pub is_there: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,6 +84,16 @@ pub enum Request {
 pub enum Answer {
     Done(Value),
     Failed(String),
+}
+
+/// A line that the server says.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    /// There is more to come after this.
+    More(Value),
+    #[serde(untagged)]
+    Last(Answer),
 }
 
 /// The server's end.
@@ -55,7 +108,16 @@ pub struct Served {
     pub store: Store,
     pub blobs: Blobs,
     pub vault: Vault,
-    pub endpoint: Option<String>,
+    /// Of a server that runs.
+    pub running: Option<Running>,
+}
+
+/// What only a server that runs can tell of.
+pub struct Running {
+    pub endpoint: String,
+    pub cloud: Arc<Cloud>,
+    pub live: Arc<Live>,
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Control {
@@ -94,18 +156,21 @@ impl Served {
         if !matches!(tokio::time::timeout(LINE_TIMEOUT, reader.read_line(&mut line)).await, Ok(Ok(_))) {
             return;
         }
-        let answer = match serde_json::from_str(&line) {
-            Ok(request) => match self.execute(request).await {
-                Ok(done) => Answer::Done(done),
-                Err(error) => Answer::Failed(error),
-            },
-            Err(error) => Answer::Failed(format!("understand the request: {error}")),
+        let answered = match serde_json::from_str(&line) {
+            Ok(Request::Logs(request)) => {
+                // A client that goes away is heard of here: it says nothing more.
+                let mut more = [0];
+                tokio::select! {
+                    done = self.tell_logs(request, &mut writer) => done,
+                    _ = reader.read(&mut more) => return,
+                }
+            }
+            Ok(request) => self.execute(request).await,
+            Err(error) => Err(format!("understand the request: {error}")),
         };
-        if let Ok(mut line) = serde_json::to_vec(&answer) {
-            line.push(b'\n');
-            // A client that went away wanted no answer.
-            writer.write_all(&line).await.ok();
-        }
+        let answer = answered.map_or_else(Answer::Failed, Answer::Done);
+        // A client that went away wanted no answer.
+        send(&mut writer, &Line::Last(answer)).await.ok();
     }
 
     /// Does what is asked; the error fits "failed to ...".
@@ -119,9 +184,19 @@ impl Served {
                 let owners = self.vault.rotate().await.map_err(|error| with_causes(&error))?;
                 Ok(json!({ "rewrapped_key_count": owners }))
             }
-            Request::Endpoint => Ok(json!({ "endpoint": self.endpoint })),
+            Request::Endpoint => {
+                let endpoint = self.running.as_ref().map(|running| &running.endpoint);
+                Ok(json!({ "endpoint": endpoint }))
+            }
+            Request::Logs(_) => Err("answer with more than one line".to_owned()),
         }
     }
+}
+
+async fn send(writer: &mut OwnedWriteHalf, line: &Line) -> io::Result<()> {
+    let mut line = serde_json::to_vec(line)?;
+    line.push(b'\n');
+    writer.write_all(&line).await
 }
 
 impl Request {
@@ -129,13 +204,22 @@ impl Request {
     fn answered_within(&self) -> Option<Duration> {
         match self {
             Request::Endpoint => Some(ANSWER_TIMEOUT),
-            Request::Backup { .. } | Request::RotateKey => None,
+            Request::Backup { .. } | Request::RotateKey | Request::Logs(_) => None,
         }
     }
 }
 
 /// Asks the server that runs on a data directory; `None` if none does, `TimedOut` if it hangs.
 pub fn ask(data_dir: &Path, request: &Request) -> io::Result<Option<Answer>> {
+    ask_on(data_dir, request, |_| Ok(()))
+}
+
+/// The same for what has many answers: all but the last go to `take`.
+pub fn ask_on(
+    data_dir: &Path,
+    request: &Request,
+    take: impl FnMut(Value) -> io::Result<()>,
+) -> io::Result<Option<Answer>> {
     let near = Near::open(data_dir)?;
     let stream = match UnixStream::connect(near.socket()) {
         Ok(stream) => stream,
@@ -144,7 +228,7 @@ pub fn ask(data_dir: &Path, request: &Request) -> io::Result<Option<Answer>> {
         }
         Err(error) => return Err(error),
     };
-    match converse(stream, request) {
+    match converse(stream, request, take) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             Err(io::Error::new(io::ErrorKind::TimedOut, "get an answer from the server: it hangs"))
         }
@@ -152,15 +236,28 @@ pub fn ask(data_dir: &Path, request: &Request) -> io::Result<Option<Answer>> {
     }
 }
 
-fn converse(mut stream: UnixStream, request: &Request) -> io::Result<Answer> {
+fn converse(
+    mut stream: UnixStream,
+    request: &Request,
+    mut take: impl FnMut(Value) -> io::Result<()>,
+) -> io::Result<Answer> {
     stream.set_write_timeout(Some(LINE_TIMEOUT))?;
     stream.set_read_timeout(request.answered_within())?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line)?;
+    let mut stream = BufReader::new(stream);
     let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer)?;
-    Ok(serde_json::from_str(&answer)?)
+    loop {
+        answer.clear();
+        if stream.read_line(&mut answer)? == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "hear the server out: it has left"));
+        }
+        match serde_json::from_str(&answer)? {
+            Line::More(value) => take(value)?,
+            Line::Last(answer) => return Ok(answer),
+        }
+    }
 }
 
 /// A short path to the socket however long the directory's is: a socket's address holds 108 bytes.

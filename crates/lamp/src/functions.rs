@@ -12,14 +12,19 @@ use base::ports::{
     ProvisionId, SnapshotError, Telemetry,
 };
 use base::record::Record;
-use base::{AwsError, BoxFuture, Chance, Principal, Secret, Spawn, Timestamp, Uuid, hex};
+use base::{AwsError, BoxFuture, Chance, Clock, Principal, Secret, Spawn, Timestamp, Uuid, hex};
 use chronicle::Chronicle;
+use engine::platform;
 use ring::digest;
 use runtime::limits::ACCEPT_AGAIN_AFTER;
+use services::derived;
+use services::live::Live;
+use store::Scope;
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tracing::Level;
 
 use crate::cli::Place;
 use crate::cli::functions::{Cpu, RuntimeMatch};
@@ -183,24 +188,56 @@ impl Invoke for Unable {
     }
 }
 
-/// Functions' logs go to the chronicle, and to the server's own log for whoever watches that.
-pub struct Logs(pub Chronicle);
+/// Functions' logs go to the chronicle, to the server's own log for whoever watches that, and to a collector if there is one.
+pub struct Logs {
+    pub chronicle: Chronicle,
+    pub collector: Option<otlp::Exporter>,
+    pub live: Arc<Live>,
+    pub clock: Arc<dyn Clock>,
+}
 
 impl Telemetry for Logs {
     fn log(&self, stream: &Arc<LogStream>, event: LogEvent) {
-        // A line for each of its lines, so that none can be taken for one of the server's own.
-        for line in event.message.trim_end().split('\n') {
-            let line = plain(line);
-            tracing::info!(target: "function", group = stream.group, stream = stream.name, "{line}");
-        }
-        self.0.log(stream, event);
+        show(stream, &event.message);
+        self.collect(stream, || otlp::Kind::Log { time: event.time, message: event.message.clone() });
+        self.chronicle.log(stream, event);
     }
 
     fn record(&self, stream: &Arc<LogStream>, now: Timestamp, record: Record) {
-        self.0.record(stream, now, &record);
+        // The chronicle makes these lines for itself.
+        if tracing::enabled!(target: "function", Level::INFO) {
+            platform::lines(&stream.origin, now, &record).iter().for_each(|line| show(stream, line));
+        }
+        self.chronicle.record(stream, now, &record);
+        if let Record::Ended(ended) = record {
+            self.collect(stream, || otlp::Kind::Span(Box::new(ended)));
+        }
     }
 
-    fn throttled(&self, _: &FunctionSpec, _: &Call) {}
+    fn throttled(&self, function: &FunctionSpec, call: &Call) {
+        let now = self.clock.now();
+        self.chronicle.note_lazy(&derived::lambda::throttled(function, call, now));
+        let region = Some(function.region.clone());
+        let scope = Scope { world: function.world, account: function.account, region };
+        self.live.throttled(&scope, &function.name, now);
+    }
+}
+
+impl Logs {
+    fn collect(&self, stream: &Arc<LogStream>, kind: impl FnOnce() -> otlp::Kind) {
+        if let Some(collector) = &self.collector {
+            collector.offer(otlp::Item { stream: Arc::clone(stream), kind: kind() });
+        }
+    }
+}
+
+/// In the server's own log.
+fn show(stream: &LogStream, message: &str) {
+    // A line for each of its lines, so that none can be taken for one of the server's own.
+    for line in message.trim_end().split('\n') {
+        let line = plain(line);
+        tracing::info!(target: "function", group = stream.group, stream = stream.name, "{line}");
+    }
 }
 
 /// Text in which nothing moves the cursor or ends a line.

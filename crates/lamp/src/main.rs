@@ -9,7 +9,10 @@ mod doctor;
 mod functions;
 mod keys;
 mod log;
+mod logs;
+mod near;
 mod platform;
+mod reading;
 mod root;
 mod runtimes;
 mod sandboxes;
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
     match command {
         Command::Doctor(options) => return doctor::run(options),
+        Command::Logs(options) => logs::run(options)?,
         Command::Start(settings) => start::run(settings)?,
         Command::Runtimes(options) => runtimes::run(options)?,
         Command::Backup(options) => backup::back_up(options)?,

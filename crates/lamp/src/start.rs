@@ -27,6 +27,8 @@ const DRAIN_MAX: Duration =
     DRAIN_TIMEOUT.saturating_add(SHUTDOWN_EXTERNAL).saturating_add(SHUTDOWN_TELEMETRY).saturating_add(TASKS_STOP);
 /// How often code that nothing refers to is looked for, and how long it is left lying.
 const COLLECT_EVERY: Duration = Duration::from_secs(600);
+/// Between two looks for points that are too old for their tier.
+const TEND_EVERY: Duration = Duration::from_secs(60);
 const COLLECT_GRACE: Duration = Duration::from_secs(3600);
 
 pub fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
@@ -42,13 +44,15 @@ pub fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
 async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::new()?;
     let lamp = Lamp::build(&config).await?;
-    let served = lamp.data.served(Some(lamp.endpoint()));
-    let control = Control::listen(&config.data_dir, served, lamp.tasks.clone())?;
+    let control = Control::listen(&config.data_dir, lamp.served(), lamp.tasks.clone())?;
     lamp.tasks.spawn("control", Box::pin(control.run()));
     lamp.tasks.spawn("collect blobs", Box::pin(collect_blobs(lamp.data.blobs.clone())));
     lamp.tasks.spawn("clear away", Box::pin(clear_away(lamp.cloud.clone())));
-    for (name, task) in chronicling(&lamp.cloud.chronicle) {
+    for (name, task) in chronicling(&lamp.cloud.chronicle).into_iter().chain(measuring(&lamp)) {
         lamp.tasks.spawn(name, task);
+    }
+    if let Some(collector) = lamp.collector.clone() {
+        lamp.tasks.spawn("exporter", Box::pin(async move { collector.run().await }));
     }
     lamp.tasks.spawn("couriers", Box::pin(services::run_couriers(lamp.post())));
     lamp.tasks.spawn("provisioned concurrency", Box::pin(services::keep_provisioned(lamp.post())));
@@ -62,7 +66,7 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
         );
     }
 
-    let Lamp { data, server, listener, inner, tasks, functions, cloud, .. } = lamp;
+    let Lamp { data, server, listener, inner, tasks, functions, cloud, derived, .. } = lamp;
     let stop = CancellationToken::new();
     let listeners = [Some(listener), inner].into_iter().flatten().collect();
     let serving = server.run(listeners, stop.clone());
@@ -94,6 +98,7 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     }
     // What functions wrote at last.
     cloud.chronicle.flush().await?;
+    derived.settle().await?;
     data.store.close().await?;
     Ok(())
 }
@@ -106,6 +111,26 @@ fn chronicling(chronicle: &Chronicle) -> [(&'static str, BoxFuture<'static, ()>)
         ("log follower", Box::pin(async move { follower.follow().await })),
         ("log keeper", Box::pin(async move { keeper.tend().await })),
     ]
+}
+
+/// What is derived from it, and kept by time.
+fn measuring(lamp: &Lamp) -> [(&'static str, BoxFuture<'static, ()>); 3] {
+    let (derived, rules, metrics) = (lamp.derived.clone(), lamp.cloud.rules.clone(), lamp.cloud.metrics.clone());
+    [
+        ("deriver", Box::pin(async move { derived.run().await })),
+        ("rules", Box::pin(async move { rules.watch().await })),
+        ("metrics keeper", Box::pin(async move { keep_metrics(metrics).await })),
+    ]
+}
+
+/// A reconciler: takes points that grow old from tier to tier.
+async fn keep_metrics(metrics: metrics::Metrics) {
+    loop {
+        if let Err(error) = metrics.tend().await {
+            tracing::warn!(%error, "failed to roll up metrics");
+        }
+        tokio::time::sleep(TEND_EVERY).await;
+    }
 }
 
 /// What could not be synced must not be answered, nor tried again: recovery is the next start's work.

@@ -10,7 +10,8 @@ use base::{Chance, Clock, Spawn, SystemChance, SystemClock};
 use chronicle::Chronicle;
 use metrics::Metrics as Measured;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use services::{Cloud, Post, Specs, Turns};
+use services::derived::{Derived, Rules};
+use services::{Cloud, Post, Queries, Specs, Turns};
 use store::{Blobs, Store, Vault, data_dir, private_file};
 use wire::body::Bodies;
 use wire::hosts::Hosts;
@@ -24,7 +25,7 @@ use wire::sigv4::Verifier;
 
 use crate::cli::AuthMode;
 use crate::config::{self, Config};
-use crate::control::Served;
+use crate::control::{Running, Served};
 use crate::functions::{self, Keys, Unable};
 use crate::keys::TokenKey;
 use crate::platform::{self, Platform};
@@ -55,8 +56,8 @@ impl Data {
 
 impl Data {
     /// What the control socket can be asked about.
-    pub fn served(&self, endpoint: Option<String>) -> Served {
-        Served { store: self.store.clone(), blobs: self.blobs.clone(), vault: self.vault.clone(), endpoint }
+    pub fn served(&self, running: Option<Running>) -> Served {
+        Served { store: self.store.clone(), blobs: self.blobs.clone(), vault: self.vault.clone(), running }
     }
 }
 
@@ -71,6 +72,9 @@ pub struct Lamp {
     pub tasks: Tasks,
     pub cloud: Arc<Cloud>,
     pub functions: Option<Arc<runtime::Runtime>>,
+    pub collector: Option<otlp::Exporter>,
+    /// What is made of what was said and done.
+    pub derived: Arc<Derived>,
     is_tls: bool,
 }
 
@@ -83,6 +87,16 @@ impl Lamp {
             address.set_ip(loopback);
         }
         format!("{}://{address}", if self.is_tls { "https" } else { "http" })
+    }
+
+    /// What the operator's commands can ask about.
+    pub fn served(&self) -> Served {
+        self.data.served(Some(Running {
+            endpoint: self.endpoint(),
+            cloud: self.cloud.clone(),
+            live: self.derived.live(),
+            clock: self.data.clock.clone(),
+        }))
     }
 
     /// What takes events to functions.
@@ -105,10 +119,13 @@ impl Lamp {
         let inner = inner_listener(config)?;
         let doors = Doors { outer: listener.local_addr(), inner: inner.as_ref().map(Listener::local_addr) };
         let metrics = Measured::open(&data.store, data.clock.clone()).await?;
-        let chronicle =
-            Chronicle::open(&data.store, data.clock.clone(), data.chance.clone(), Arc::new(chronicle::Nothing)).await?;
-        let logs = Arc::new(functions::Logs(chronicle.clone()));
-        let functions = runtime(config, &data, doors, keys.clone(), (spawn, logs)).await?;
+        let rules = Rules::open(&data.store).await?;
+        let derived = Arc::new(Derived::new(metrics.clone(), rules.clone(), config.prices.clone(), data.clock.clone()));
+        let chronicle = Chronicle::open(&data.store, data.clock.clone(), data.chance.clone(), derived.clone()).await?;
+        let collector = config.otlp.clone().map(|endpoint| otlp::Exporter::new(endpoint, data.clock.clone()));
+        let (live, clock) = (derived.live(), data.clock.clone());
+        let logs = functions::Logs { chronicle: chronicle.clone(), collector: collector.clone(), live, clock };
+        let functions = runtime(config, &data, doors, keys.clone(), (spawn.clone(), Arc::new(logs))).await?;
         let cloud = Arc::new(Cloud {
             functions: invoked_by(functions.as_ref()),
             store: data.store.clone(),
@@ -116,45 +133,64 @@ impl Lamp {
             vault: data.vault.clone(),
             chronicle,
             metrics,
+            rules,
             pages: Pages::new(token_key.bytes())?,
             turns: Turns::default(),
+            spawn,
+            queries: Queries::default(),
             specs: Specs::default(),
             concurrency_max: config.functions.concurrency,
             links: token_key.links(),
         });
-        let services = services::all(&cloud)?;
-        let metrics = Arc::new(Metrics::default());
-        let platform = Arc::new(Platform {
-            cloud: cloud.clone(),
+        let counted = platform::functions::Functions {
+            live: derived.live(),
             clock: data.clock.clone(),
-            started: data.clock.now(),
-            metrics: metrics.clone(),
-            services: services.iter().map(|(_, service)| (service.name, !service.handlers.is_empty())).collect(),
-        });
-        let limits = Limits { connections_max: connections_max(), ..Limits::default() };
-        let spool_dir = config.data_dir.join("spool");
-        std::fs::create_dir_all(&spool_dir)?;
-        let pipeline = Pipeline {
-            router: Router::new(services),
-            authority: keys,
-            mode: match config.auth {
-                AuthMode::Dev => Mode::Dev,
-                AuthMode::Strict => Mode::Strict,
-            },
-            hosts: Hosts::new(config.names.clone(), config.origins.clone()),
-            bodies: Bodies::new(spool_dir, &limits),
-            builtins: platform::builtins(&platform),
-            metrics,
-            machine_clock: data.clock.clone(),
-            clock: data.clock.clone(),
-            chance: data.chance.clone(),
-            verifier: Verifier::default(),
+            chronicle: cloud.chronicle.clone(),
+            metrics: cloud.metrics.clone(),
+            collector: collector.clone(),
         };
-        let tls = tls(config)?;
-        let is_tls = tls.is_some();
-        let server = Server::new(Arc::new(pipeline), Arc::new(tasks.clone()), tls, limits);
-        Ok(Self { data, server, listener, inner, root, tasks, cloud, functions, is_tls })
+        let server = serve(config, &data, &cloud, (keys, &tasks, Metrics::with(vec![Box::new(counted)])))?;
+        let is_tls = config.tls.is_some();
+        Ok(Self { data, server, listener, inner, root, tasks, cloud, functions, collector, derived, is_tls })
     }
+}
+
+/// The server: what listens, in front of all services.
+fn serve(
+    config: &Config,
+    data: &Data,
+    cloud: &Arc<Cloud>,
+    (keys, tasks, metrics): (Arc<Keys>, &Tasks, Metrics),
+) -> Result<Server, Box<dyn Error>> {
+    let services = services::all(cloud)?;
+    let metrics = Arc::new(metrics);
+    let platform = Arc::new(Platform {
+        cloud: cloud.clone(),
+        clock: data.clock.clone(),
+        started: data.clock.now(),
+        metrics: metrics.clone(),
+        services: services.iter().map(|(_, service)| (service.name, !service.handlers.is_empty())).collect(),
+    });
+    let limits = Limits { connections_max: connections_max(), ..Limits::default() };
+    let spool_dir = config.data_dir.join("spool");
+    std::fs::create_dir_all(&spool_dir)?;
+    let pipeline = Pipeline {
+        router: Router::new(services),
+        authority: keys,
+        mode: match config.auth {
+            AuthMode::Dev => Mode::Dev,
+            AuthMode::Strict => Mode::Strict,
+        },
+        hosts: Hosts::new(config.names.clone(), config.origins.clone()),
+        bodies: Bodies::new(spool_dir, &limits),
+        builtins: platform::builtins(&platform),
+        metrics,
+        machine_clock: data.clock.clone(),
+        clock: data.clock.clone(),
+        chance: data.chance.clone(),
+        verifier: Verifier::default(),
+    };
+    Ok(Server::new(Arc::new(pipeline), Arc::new(tasks.clone()), tls(config)?, limits))
 }
 
 fn invoked_by(functions: Option<&Arc<runtime::Runtime>>) -> Arc<dyn Invoke> {

@@ -32,6 +32,9 @@ pub struct Datum {
 pub struct Unit(u8);
 
 impl Unit {
+    pub const MILLISECONDS: Unit = Unit(2);
+    pub const MEGABYTES: Unit = Unit(5);
+    pub const COUNT: Unit = Unit(14);
     /// What has none.
     pub const NONE: Unit = Unit(26);
 
@@ -204,6 +207,14 @@ mod tests {
 
     proptest! {
         #[test]
+    fn units_are_where_their_names_are() {
+        let named = [(Unit::MILLISECONDS, "Milliseconds"), (Unit::MEGABYTES, "Megabytes"), (Unit::COUNT, "Count")];
+        for (unit, name) in named.into_iter().chain([(Unit::NONE, "None")]) {
+            assert_eq!(Unit::named(name), Some(unit));
+        }
+    }
+
+    #[test]
         fn data_read_back(data in data()) {
             let note = encode(&data);
             prop_assert_eq!(decode(&note), Some(data));

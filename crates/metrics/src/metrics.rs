@@ -114,6 +114,13 @@ impl Metrics {
         held.next = held.next.max(next);
     }
 
+    /// Adds what has no place of its own in the journal: a crash forgets it, if it is not settled.
+    pub fn add(&self, data: &[Datum]) {
+        let now = self.0.clock.now();
+        let mut held = self.0.held.lock();
+        data.iter().for_each(|datum| held.open.take(now, datum));
+    }
+
     /// All of the journal before this offset is in the store.
     pub fn settled(&self) -> u64 {
         self.0.held.lock().settled

@@ -1,13 +1,14 @@
 //! The dispatcher's shell: what it decides is carried out here, and what happens is told to it.
 //!
 //! One lock over the machine and what goes with its numbers: the release behind a pool, the way to an instance, an
-//! invocation that waits. It is held for a decision and never across I/O. Instances are started when it is released.
+//! invocation that waits. It is held for a decision and never across I/O. Instances are started, and refusals told, when it
+//! is released.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use base::ports::{Call, FunctionSpec, InvokeError, Provided, Provision, ProvisionId};
+use base::ports::{Call, FunctionSpec, Provided, Provision, ProvisionId};
 use base::{Spawn, Timestamp};
 use engine::dispatch::{
     AskId, Command, Dispatch, Event, Freed, InstanceId, PoolId, Reason, Settings, Shape, Wanted, Why,
@@ -17,7 +18,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
 use crate::cores::Cores;
-use crate::instance::{Order, Reply};
+use crate::instance::{Given, Order, Reply};
 use crate::languages::Family;
 use crate::limits::REFUSALS_TOLD_EVERY;
 use crate::runtime::Inner;
@@ -48,8 +49,24 @@ struct Ledger {
 
 struct Asked {
     pool: PoolId,
+    function: Arc<FunctionSpec>,
     call: Box<Call>,
     reply: Reply,
+}
+
+/// What a decision leaves to be done when the lock is released.
+#[derive(Default)]
+pub struct Due {
+    pub starting: Vec<Starting>,
+    pub refused: Vec<Refused>,
+}
+
+/// An invocation that may not run.
+pub struct Refused {
+    pub function: Arc<FunctionSpec>,
+    pub call: Box<Call>,
+    pub reply: Reply,
+    pub reason: Reason,
 }
 
 /// An instance that is to be started.
@@ -84,24 +101,24 @@ impl Books {
     }
 
     /// Gives an invocation to an instance, now or in a moment, or answers why to none.
-    pub fn ask(&self, function: Arc<FunctionSpec>, call: Box<Call>, reply: Reply) -> Vec<Starting> {
+    pub fn ask(&self, function: Arc<FunctionSpec>, call: Box<Call>, reply: Reply) -> Due {
         let cores = self.cores.look();
-        self.with(|ledger, starting| {
+        self.with(|ledger, due| {
             if let Some(are_full) = cores {
-                ledger.step(Event::Cores { are_full }, &mut None, starting);
+                ledger.step(Event::Cores { are_full }, &mut None, due);
             }
-            let pool = ledger.pool(function, call.tenant_id.clone());
+            let pool = ledger.pool(Arc::clone(&function), call.tenant_id.clone());
             ledger.asks = ledger.asks.wrapping_add(1);
             let ask = AskId(ledger.asks);
-            ledger.ask(ask, Asked { pool, call, reply }, starting);
+            ledger.ask(ask, Asked { pool, function, call, reply }, due);
         })
     }
 
-    pub fn tell(&self, event: Event) -> Vec<Starting> {
-        self.with(|ledger, starting| ledger.step(event, &mut None, starting))
+    pub fn tell(&self, event: Event) -> Due {
+        self.with(|ledger, due| ledger.step(event, &mut None, due))
     }
 
-    pub fn free(&self, instance: InstanceId, ask: AskId, freed: Freed) -> Vec<Starting> {
+    pub fn free(&self, instance: InstanceId, ask: AskId, freed: Freed) -> Due {
         self.tell(Event::Free { instance, ask, freed })
     }
 
@@ -111,15 +128,15 @@ impl Books {
     }
 
     /// Nothing is left of an instance.
-    pub fn ended(&self, instance: InstanceId, failure: Option<String>) -> Vec<Starting> {
-        self.with(|ledger, starting| {
+    pub fn ended(&self, instance: InstanceId, failure: Option<String>) -> Due {
+        self.with(|ledger, due| {
             ledger.instances.remove(&instance);
-            ledger.step(Event::Ended { instance, failure }, &mut None, starting);
+            ledger.step(Event::Ended { instance, failure }, &mut None, due);
         })
     }
 
-    pub fn provide(&self, wanted: Vec<Provision>) -> Vec<Starting> {
-        self.with(|ledger, starting| ledger.provide(wanted, starting))
+    pub fn provide(&self, wanted: Vec<Provision>) -> Due {
+        self.with(|ledger, due| ledger.provide(wanted, due))
     }
 
     pub fn provided(&self, id: &ProvisionId) -> Provided {
@@ -140,10 +157,10 @@ impl Books {
         Arc::clone(&self.nearer)
     }
 
-    fn with(&self, work: impl FnOnce(&mut Ledger, &mut Vec<Starting>)) -> Vec<Starting> {
-        let mut starting = Vec::new();
+    fn with(&self, work: impl FnOnce(&mut Ledger, &mut Due)) -> Due {
+        let mut due = Due::default();
         let mut ledger = self.ledger.lock();
-        work(&mut ledger, &mut starting);
+        work(&mut ledger, &mut due);
         self.cores.run_many(ledger.dispatch.runs_many());
         let next = ledger.dispatch.next_wakeup();
         let is_nearer = next.is_some_and(|next| ledger.alarm.is_none_or(|alarm| next < alarm));
@@ -154,7 +171,7 @@ impl Books {
         if is_nearer {
             self.nearer.notify_one();
         }
-        starting
+        due
     }
 
     /// When the alarm rings next.
@@ -189,10 +206,10 @@ impl Ledger {
         pool
     }
 
-    fn ask(&mut self, ask: AskId, asked: Asked, starting: &mut Vec<Starting>) {
+    fn ask(&mut self, ask: AskId, asked: Asked, due: &mut Due) {
         let (pool, limit, is_async) = (asked.pool, asked.call.concurrency, asked.call.is_async);
         let mut asked = Some(asked);
-        self.step(Event::Ask { ask, pool, limit, is_async }, &mut asked, starting);
+        self.step(Event::Ask { ask, pool, limit, is_async }, &mut asked, due);
         if let Some(asked) = asked {
             self.waiting.insert(ask, asked);
         }
@@ -213,7 +230,7 @@ impl Ledger {
     }
 
     /// `asked` is what the event asks for; it is taken when that is answered.
-    fn step(&mut self, event: Event, asked: &mut Option<Asked>, starting: &mut Vec<Starting>) {
+    fn step(&mut self, event: Event, asked: &mut Option<Asked>, due: &mut Due) {
         let mut commands = std::mem::take(&mut self.commands);
         let own = if let Event::Ask { ask, .. } = event { Some(ask) } else { None };
         self.dispatch.step(self.now(), event, &mut commands);
@@ -228,14 +245,14 @@ impl Ledger {
                 }
                 Command::Start { instance, pool, ask, why } => {
                     let found = ask.and_then(|ask| Some((ask, self.take(ask, own, asked)?)));
-                    starting.extend(self.start(instance, pool, found, why));
+                    due.starting.extend(self.start(instance, pool, found, why));
                 }
                 Command::Throttle { ask, reason } => {
                     if reason == Reason::Host {
                         self.note_refusal();
                     }
-                    if let Some(Asked { reply, .. }) = self.take(ask, own, asked) {
-                        reply.send(Err(InvokeError::Throttled(reason.as_str()))).ok();
+                    if let Some(Asked { function, call, reply, .. }) = self.take(ask, own, asked) {
+                        due.refused.push(Refused { function, call, reply, reason });
                     }
                 }
                 Command::End { instance } => {
@@ -252,12 +269,12 @@ impl Ledger {
         // These were just ending by themselves: another one will do.
         for (instance, ask, mut lost) in again {
             let kept = self.functions.get(&lost.pool).cloned();
-            self.step(Event::Ended { instance, failure: None }, &mut None, starting);
+            self.step(Event::Ended { instance, failure: None }, &mut None, due);
             // It may have been the pool's last.
             if let Some((function, tenant)) = kept {
                 lost.pool = self.pool(function, tenant);
             }
-            self.ask(ask, lost, starting);
+            self.ask(ask, lost, due);
         }
     }
 
@@ -269,7 +286,8 @@ impl Ledger {
     fn order(&self, instance: InstanceId, ask: AskId, asked: Asked) -> Option<Asked> {
         match self.instances.get(&instance).map(mpsc::Sender::try_reserve) {
             Some(Ok(place)) => {
-                place.send(Order::Invoke(ask, asked.call, asked.reply));
+                let at_once = self.dispatch.at_once(asked.pool);
+                place.send(Order::Invoke(Given { ask, at_once }, asked.call, asked.reply));
                 None
             }
             _ => Some(asked),
@@ -281,7 +299,9 @@ impl Ledger {
         // An invocation, and an order to end.
         let (orders, received) = mpsc::channel(2);
         let first = match asked {
-            Some((ask, Asked { call, reply, .. })) => Order::Invoke(ask, call, reply),
+            Some((ask, Asked { call, reply, .. })) => {
+                Order::Invoke(Given { ask, at_once: self.dispatch.at_once(pool) }, call, reply)
+            }
             None => Order::Begin,
         };
         orders.try_send(first).ok();
@@ -289,12 +309,12 @@ impl Ledger {
         Some(Starting { id, function, tenant, why, orders: received })
     }
 
-    fn provide(&mut self, wanted: Vec<Provision>, starting: &mut Vec<Starting>) {
+    fn provide(&mut self, wanted: Vec<Provision>, due: &mut Due) {
         let kept: HashSet<PoolId> =
             wanted.iter().map(|provision| self.pool(Arc::clone(&provision.function), None)).collect();
         let before = std::mem::take(&mut self.provisions);
         for (pool, _) in before.into_values().filter(|(pool, _)| !kept.contains(pool)) {
-            self.step(Event::Provide { pool, count: 0 }, &mut None, starting);
+            self.step(Event::Provide { pool, count: 0 }, &mut None, due);
         }
         let mut counts = BTreeMap::<PoolId, u32>::new();
         for Provision { id, function, instances, wanted_at } in wanted {
@@ -305,7 +325,7 @@ impl Ledger {
             *count = count.saturating_add(instances);
         }
         for (pool, count) in counts {
-            self.step(Event::Provide { pool, count }, &mut None, starting);
+            self.step(Event::Provide { pool, count }, &mut None, due);
         }
     }
 }
@@ -323,7 +343,7 @@ pub fn keep_time(inner: Weak<Inner>, nearer: Arc<Notify>, spawn: &dyn Spawn) {
                 () = nearer.notified() => {}
                 () = sleep_until(at) => {
                     let Some(alive) = inner.upgrade() else { return };
-                    alive.start_all(alive.books.tell(Event::Tick));
+                    alive.settle(alive.books.tell(Event::Tick));
                 }
             }
         }

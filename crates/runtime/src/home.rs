@@ -42,16 +42,16 @@ impl Place {
 
 impl Home for Place {
     fn ready(&self) {
-        self.inner.start_all(self.inner.books.tell(Event::Ready { instance: self.id }));
+        self.inner.settle(self.inner.books.tell(Event::Ready { instance: self.id }));
     }
 
     fn waits(&self) {
-        self.inner.start_all(self.inner.books.tell(Event::Waits { instance: self.id }));
+        self.inner.settle(self.inner.books.tell(Event::Waits { instance: self.id }));
     }
 
     fn weighed(&self, bytes: u64) {
         self.inner.memory.is_over(self.id);
-        self.inner.start_all(self.inner.books.tell(Event::Weighed { instance: self.id, bytes }));
+        self.inner.settle(self.inner.books.tell(Event::Weighed { instance: self.id, bytes }));
     }
 
     fn free(&self, ask: AskId, freed: Freed) {
@@ -59,7 +59,7 @@ impl Home for Place {
             self.inner.templates.wish(&self.function, self.tenant.as_deref());
         }
         self.inner.memory.is_over(self.id);
-        self.inner.start_all(self.inner.books.free(self.id, ask, freed));
+        self.inner.settle(self.inner.books.free(self.id, ask, freed));
     }
 
     fn hand_over(&self) -> Option<Handover> {

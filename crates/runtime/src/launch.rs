@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::ports::{FunctionSpec, InvokeError, LogEvent, LogStream};
-use base::record::Origin;
+use base::record::{Kind, Origin};
 use base::{Uuid, hex, with_causes};
 use engine::dispatch::{InstanceId, Why};
 use sandbox::{Limits, Mount, Sandbox};
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::books::Starting;
 use crate::code::{Lease, Prepared as Found, PreparedName};
-use crate::environment::{Beginning, Environment, Initialization, Outcome, Writer};
+use crate::environment::{Beginning, Environment, Outcome, Writer};
 use crate::frames::Prepared;
 use crate::home::{NoPlace, Place};
 use crate::http::{Api, Credentials, Identity};
@@ -83,7 +83,6 @@ pub struct Made {
     prepared_name: Option<PreparedName>,
     /// Somebody else can prepare it.
     lacks_prepared: bool,
-    initialization: Initialization,
     beginning: Beginning,
     /// Its runtime became a copy while its caller waited.
     copied_in: Duration,
@@ -141,7 +140,7 @@ pub struct Source<'a> {
     pub code: &'a Code,
     pub key: &'a Key,
     pub log: &'a LogStream,
-    pub initialization: Initialization,
+    pub initialization: Kind,
     pub token: Option<&'a str>,
 }
 
@@ -206,7 +205,6 @@ async fn make(
         launch,
         prepared_name,
         lacks_prepared: matches!(preparation, Preparation::Program(_)),
-        initialization,
         beginning,
         copied_in,
         shown,
@@ -388,12 +386,7 @@ fn wrapper(env: &BTreeMap<String, String>) -> Option<&String> {
     env.get("AWS_LAMBDA_EXEC_WRAPPER").filter(|wrapper| !wrapper.is_empty())
 }
 
-pub fn log_stream(
-    function: &FunctionSpec,
-    initialization: Initialization,
-    now: base::Timestamp,
-    number: Uuid,
-) -> LogStream {
+pub fn log_stream(function: &FunctionSpec, initialization: Kind, now: base::Timestamp, number: Uuid) -> LogStream {
     let date = now.iso8601_millis().get(..10).unwrap_or_default().replace('-', "/");
     let (name, version) = (&function.name, &function.version);
     // A group that functions share tells them apart.
@@ -410,7 +403,7 @@ pub fn log_stream(
             memory_mb: function.memory_mb,
             tmp_mb: function.tmp_mb,
             is_arm: cfg!(target_arch = "aarch64"),
-            kind: initialization.kind(),
+            kind: initialization,
             is_json: function.logging.is_json,
             system_level: function.logging.system_level.clone(),
         },
@@ -433,14 +426,11 @@ impl Made {
 
     fn writer(&self, function: &FunctionSpec) -> Writer {
         Writer {
-            function_name: function.name.clone(),
-            version: function.version.clone(),
+            origin: self.log.origin.clone(),
             runtime_version: self.served.label.clone(),
             runtime_version_arn: function.runtime_version_arn.clone(),
-            memory_mb: function.memory_mb,
-            logging: function.logging.clone(),
+            application_level: function.logging.application_level.clone(),
             instance: self.log.name.clone(),
-            initialization: self.initialization,
         }
     }
 
@@ -511,15 +501,13 @@ impl Purpose {
 }
 
 /// What its instance tells of its beginning, and what that is. `restored_in`: it is a clone, which was had so soon.
-fn begins(function: &FunctionSpec, purpose: &Purpose, restored_in: Option<Duration>) -> (Initialization, Beginning) {
+fn begins(function: &FunctionSpec, purpose: &Purpose, restored_in: Option<Duration>) -> (Kind, Beginning) {
     match (purpose, restored_in) {
-        (Purpose::Snapshot, _) => (Initialization::SnapStart, Beginning::Snapshot),
-        (Purpose::Orders(..), Some(after)) if function.is_snap_start => {
-            (Initialization::SnapStart, Beginning::Restored(after))
-        }
-        (Purpose::Orders(..), _) if function.is_snap_start => (Initialization::SnapStart, Beginning::Anew),
-        (Purpose::Orders(_, Why::Provisioned), _) => (Initialization::Provisioned, Beginning::Init),
-        (Purpose::Orders(_, Why::Asked | Why::Expected), _) => (Initialization::OnDemand, Beginning::Init),
+        (Purpose::Snapshot, _) => (Kind::SnapStart, Beginning::Snapshot),
+        (Purpose::Orders(..), Some(after)) if function.is_snap_start => (Kind::SnapStart, Beginning::Restored(after)),
+        (Purpose::Orders(..), _) if function.is_snap_start => (Kind::SnapStart, Beginning::Anew),
+        (Purpose::Orders(_, Why::Provisioned), _) => (Kind::Provisioned, Beginning::Init),
+        (Purpose::Orders(_, Why::Asked | Why::Expected), _) => (Kind::OnDemand, Beginning::Init),
     }
 }
 

@@ -200,7 +200,7 @@ fn tell_once(inner: &Arc<Inner>) {
     let total_bytes = memory.total_bytes;
     *inner.memory.told.lock() = Some(Memory { available_bytes, free_bytes, total_bytes });
     let told = Told { since, available_bytes, free_bytes, total_bytes };
-    inner.start_all(inner.books.tell(Event::Memory { told, shown }));
+    inner.settle(inner.books.tell(Event::Memory { told, shown }));
 }
 
 /// What a limit leaves. What sandboxes may hold together is less than all of it, and a part of that stays free: the kernel kills

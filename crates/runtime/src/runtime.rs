@@ -17,7 +17,7 @@ use sandbox::{Isolation, Network};
 use store::Blobs;
 use tokio::sync::{Notify, oneshot};
 
-use crate::books::{self, Books, Starting};
+use crate::books::{self, Books, Due, Refused, Starting};
 use crate::code::CodeCache;
 use crate::images::{self, Images};
 use crate::instance::{Left, Order};
@@ -220,7 +220,7 @@ impl Runtime {
         self.0.templates.close();
         self.0.images.close();
         self.0.stock.close();
-        self.0.start_all(self.0.books.tell(Event::Drain));
+        self.0.settle(self.0.books.tell(Event::Drain));
         loop {
             let ended = self.0.instance_ended.notified();
             tokio::pin!(ended);
@@ -239,7 +239,7 @@ impl Invoke for Runtime {
     fn invoke(&self, function: Arc<FunctionSpec>, call: Call) -> BoxFuture<'_, Result<Invoked, InvokeError>> {
         let (reply, answer) = oneshot::channel();
         // Sent before anybody waits: who drops the future does not take the invocation back.
-        self.0.start_all(self.0.books.ask(function, Box::new(call), reply));
+        self.0.settle(self.0.books.ask(function, Box::new(call), reply));
         Box::pin(async move {
             // Gone without an answer: it panicked, or the server is stopping.
             answer.await.unwrap_or_else(|_| Err(InvokeError::Internal("the instance is gone".to_owned())))
@@ -264,7 +264,7 @@ impl Invoke for Runtime {
     }
 
     fn provide(&self, wanted: Vec<Provision>) {
-        self.0.start_all(self.0.books.provide(wanted));
+        self.0.settle(self.0.books.provide(wanted));
     }
 
     fn provided(&self, id: &ProvisionId) -> Provided {
@@ -273,8 +273,13 @@ impl Invoke for Runtime {
 }
 
 impl Inner {
-    pub fn start_all(self: &Arc<Self>, starting: Vec<Starting>) {
-        starting.into_iter().for_each(|starting| self.start(starting));
+    /// Does what the books left to be done.
+    pub fn settle(self: &Arc<Self>, due: Due) {
+        for Refused { function, call, reply, reason } in due.refused {
+            self.parts.telemetry.throttled(&function, &call);
+            reply.send(Err(InvokeError::Throttled(reason.as_str()))).ok();
+        }
+        due.starting.into_iter().for_each(|starting| self.start(starting));
     }
 
     fn start(self: &Arc<Self>, starting: Starting) {
@@ -291,7 +296,7 @@ impl Inner {
             // It ended by itself while an invocation was on its way: another instance will do.
             while let Ok(order) = orders.try_recv() {
                 if let Order::Invoke(_, call, reply) = order {
-                    inner.start_all(inner.books.ask(Arc::clone(&function), call, reply));
+                    inner.settle(inner.books.ask(Arc::clone(&function), call, reply));
                 }
             }
         };
@@ -312,8 +317,8 @@ struct Gone {
 impl Drop for Gone {
     fn drop(&mut self) {
         self.inner.memory.is_over(self.id);
-        let starting = self.inner.books.ended(self.id, self.failure.take());
-        self.inner.start_all(starting);
+        let due = self.inner.books.ended(self.id, self.failure.take());
+        self.inner.settle(due);
         self.inner.instance_ended.notify_waiters();
     }
 }

@@ -27,13 +27,12 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use base::ports::{Deleted, FunctionSpec};
-use base::{AccountId, Region, Spawn, Uuid, World, with_causes};
+use base::{AccountId, Region, Spawn, Uuid, World, record, with_causes};
 use parking_lot::Mutex;
 use sandbox::{Cpu, Image, ImageError, Limits, Mount, ProcessId, Sandbox};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-use crate::environment::Initialization;
 use crate::frames::Connection;
 use crate::instance::Start;
 use crate::languages::{Family, Served};
@@ -431,7 +430,7 @@ async fn make(
         return Err(TemplateError::Unfit("has extensions".to_owned()));
     }
     code.find_prepared(inner, launch::prepared_name(inner, function, served, None).as_ref());
-    let initialization = Initialization::OnDemand;
+    let initialization = record::Kind::OnDemand;
     let log = launch::log_stream(function, initialization, inner.parts.clock.now(), number);
     let env = Source { function, served, code: &code, key: &key, log: &log, initialization, token: None }
         .start(inner.settings.api_port)

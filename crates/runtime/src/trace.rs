@@ -3,24 +3,14 @@
 //! Segments are sent nowhere: there is no X-Ray yet. What a function passes on, and what its report tells, is AWS's.
 
 use base::hex;
+use base::record::Trace;
 use base::trace::field;
 
-/// An invocation that is sampled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trace {
-    /// As the function sees it.
-    pub header: String,
-    pub root: String,
-    /// Of the function itself, which is the parent of what it calls.
-    pub segment: String,
-}
-
-impl Trace {
-    pub fn of(header: &str) -> Option<Trace> {
-        let (root, segment) = (field(header, "Root")?, field(header, "Parent")?);
-        let is_sampled = field(header, "Sampled") == Some("1");
-        is_sampled.then(|| Trace { header: header.to_owned(), root: root.to_owned(), segment: segment.to_owned() })
-    }
+/// Of an invocation that is sampled, with the segment of the function itself, which is the parent of what it calls.
+pub fn of(header: &str) -> Option<Trace> {
+    let (root, segment) = (field(header, "Root")?, field(header, "Parent")?);
+    let is_sampled = field(header, "Sampled") == Some("1");
+    is_sampled.then(|| Trace { header: header.to_owned(), root: root.to_owned(), segment: segment.to_owned() })
 }
 
 /// The header that a sampled invocation's function sees, under a segment of its own.
@@ -38,9 +28,9 @@ mod tests {
         assert_eq!(sampled("Root=1-2-3;Parent=4;Sampled=0", || [1; 8]), None);
         let of_caller = sampled("Root=1-2-3; Parent=4;Sampled=1", || [1; 8]).unwrap();
         assert_eq!(of_caller, "Root=1-2-3;Parent=0101010101010101;Sampled=1");
-        let trace = Trace::of(&of_caller).unwrap();
+        let trace = of(&of_caller).unwrap();
         assert_eq!((trace.root.as_str(), trace.segment.as_str()), ("1-2-3", "0101010101010101"));
-        assert_eq!(Trace::of("Root=1-2-3;Parent=4;Sampled=0"), None);
-        assert_eq!(Trace::of("nonsense"), None);
+        assert_eq!(of("Root=1-2-3;Parent=4;Sampled=0"), None);
+        assert_eq!(of("nonsense"), None);
     }
 }

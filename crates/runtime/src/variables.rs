@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use base::ports::{FunctionSpec, LogStream};
+use base::record::Kind;
 
-use crate::environment::Initialization;
 use crate::http::CREDENTIALS_PATH;
 use crate::languages::Family;
 use crate::runtime::Key;
@@ -27,7 +27,7 @@ pub struct Given<'a> {
     pub api_port: u16,
     /// The interpreter is not where it was built for, and finds its libraries through the environment.
     pub is_relocated: bool,
-    pub initialization: Initialization,
+    pub initialization: Kind,
     /// With which it asks for its key, where it does not find that in its environment.
     pub token: Option<&'a str>,
 }
@@ -48,7 +48,7 @@ pub fn of(given: &Given<'_>) -> BTreeMap<String, String> {
     set("AWS_LAMBDA_FUNCTION_NAME", &function.name);
     set("AWS_LAMBDA_FUNCTION_VERSION", &function.version);
     set("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &function.memory_mb.to_string());
-    if given.initialization != Initialization::SnapStart {
+    if given.initialization != Kind::SnapStart {
         // As on AWS, what may become a snapshot does not have what is an instance's own.
         set("AWS_LAMBDA_LOG_GROUP_NAME", &given.log.group);
         set("AWS_LAMBDA_LOG_STREAM_NAME", &given.log.name);

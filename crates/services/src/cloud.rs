@@ -4,15 +4,17 @@ use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use base::Cx;
 use base::ports::Invoke;
+use base::{Cx, Spawn};
 use chronicle::Chronicle;
 use metrics::Metrics;
 use store::{Blobs, Scope, Store, Vault};
 use tokio::sync::{Mutex, MutexGuard};
 use wire::page::Pages;
 
+use crate::derived::Rules;
 use crate::lambda::invoke::Specs;
+use crate::logs::query::Queries;
 
 /// The parts of the platform that services use. One for the process.
 pub struct Cloud {
@@ -23,10 +25,16 @@ pub struct Cloud {
     pub chronicle: Chronicle,
     /// What was measured.
     pub metrics: Metrics,
+    /// What is made of events as they come.
+    pub rules: Arc<Rules>,
     /// Seals the positions that paginated lists hand out.
     pub pages: Pages,
     /// Who may edit which record next.
     pub turns: Turns,
+    /// Starts what goes on beside the requests.
+    pub spawn: Arc<dyn Spawn>,
+    /// Queries of logs, and what they found.
+    pub queries: Queries,
     /// Runs functions.
     pub functions: Arc<dyn Invoke>,
     /// What runs, as values.
@@ -99,12 +107,15 @@ pub mod testing {
         let cloud = Cloud {
             blobs: Blobs::open(&store, &dir.join("blobs"), clock.clone()).unwrap(),
             vault: Vault::open(&store, &dir.join("master"), chance.clone()).await.unwrap(),
+            metrics: Metrics::open(&store, clock.clone()).await.unwrap(),
+            rules: Rules::open(&store).await.unwrap(),
             chronicle: Chronicle::open(&store, clock.clone(), chance.clone(), Arc::new(chronicle::Nothing))
                 .await
                 .unwrap(),
-            metrics: Metrics::open(&store, clock.clone()).await.unwrap(),
             pages: Pages::new(&[0; 32]).unwrap(),
             turns: Turns::default(),
+            spawn: Arc::new(Nobody),
+            queries: Queries::default(),
             functions,
             specs: Specs::default(),
             concurrency_max: 1_000,
@@ -116,6 +127,13 @@ pub mod testing {
         let (id, endpoint) = (RequestId(chance.uuid()), "http://127.0.0.1:4566".into());
         let cx = Cx::new(Arc::new(principal), Region::default(), id, endpoint, clock, chance);
         Ctx { cx, cloud: Arc::new(cloud) }
+    }
+
+    /// For tests that start nothing.
+    struct Nobody;
+
+    impl Spawn for Nobody {
+        fn spawn(&self, _: &'static str, _: BoxFuture<'static, ()>) {}
     }
 
     /// For tests that run none.

@@ -16,6 +16,22 @@ fn boto3_logs() {
 }
 
 #[test]
+fn boto3_logs_filters() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/logs_filters.py"));
+    run(command);
+}
+
+#[test]
+fn boto3_logs_insights() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/logs_insights.py"));
+    run(command);
+}
+
+#[test]
 fn aws_cli_logs() {
     let lamp = Lamp::start();
     let mut command = client(&lamp, Path::new("bash"));

@@ -14,6 +14,8 @@ mod killed;
 mod logs;
 mod neighbours;
 mod pressure;
+mod reading;
 mod runtimes;
 mod server;
+mod telemetry;
 mod terraform;

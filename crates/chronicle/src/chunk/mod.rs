@@ -16,6 +16,7 @@ use std::ops::Range;
 use base::{Timestamp, varint};
 use bytes::Bytes;
 
+use crate::limits::EVENT_OVERHEAD_BYTES;
 use crate::{Event, Position};
 
 pub use rows::{delete, get, heads, heads_before, put};
@@ -122,6 +123,13 @@ impl Block {
     /// All events, in order.
     pub fn events(&self) -> impl DoubleEndedIterator<Item = Event> {
         self.rows.iter().map(|row| self.event(row))
+    }
+
+    /// Tells of each event its number, time and stream, and what it counts.
+    pub fn each(&self, mut tell: impl FnMut(u64, Timestamp, u64, usize)) {
+        for row in &self.rows {
+            tell(row.number, row.time, row.stream, row.message.len().saturating_add(EVENT_OVERHEAD_BYTES));
+        }
     }
 
     /// The messages, end to end.

@@ -166,6 +166,7 @@ impl Dispatch {
         let pool = &self.pools[pool];
         let (account, function) = (&mut self.accounts[pool.account], &mut self.functions[pool.function]);
         function.busy = function.busy.saturating_add(1);
+        account.busy = account.busy.saturating_add(1);
         if !lease.is_provisioned {
             function.running = function.running.saturating_add(1);
             if lease.budget == Budget::Shared {
@@ -178,6 +179,7 @@ impl Dispatch {
         let pool = &self.pools[pool];
         let (account, function) = (&mut self.accounts[pool.account], &mut self.functions[pool.function]);
         function.busy = function.busy.saturating_sub(1);
+        account.busy = account.busy.saturating_sub(1);
         if !lease.is_provisioned {
             function.running = function.running.saturating_sub(1);
             if lease.budget == Budget::Shared {

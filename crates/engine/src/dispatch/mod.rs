@@ -389,6 +389,11 @@ impl Dispatch {
         Counts { instances: self.alive, pools: self.pools.len(), functions: self.functions.len() }
     }
 
+    /// How many invocations there are of a pool's function, those that wait included, and how many of its account and region.
+    pub fn at_once(&self, pool: PoolId) -> (u32, u32) {
+        self.pools.find(pool).map_or((0, 0), |row| (self.functions[row.function].busy, self.accounts[row.account].busy))
+    }
+
     fn rings(&mut self, now: Timestamp, alarm: Alarm, out: &mut Vec<Command>) {
         match alarm {
             Alarm::Idle(instance) => self.idle_long(now, instance, out),

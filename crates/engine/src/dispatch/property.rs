@@ -187,6 +187,13 @@ impl Model {
             let counted = (row.running as usize, row.busy as usize);
             assert_eq!(counted, (on_demand.len() + waiting, on_demand.len() + waiting + provisioned.len()));
         }
+        for pool in dispatch.pools.ids() {
+            let row = &dispatch.pools[pool];
+            let functions = dispatch.functions.ids().into_iter().map(|id| &dispatch.functions[id]);
+            let of_account: u32 =
+                functions.filter(|function| function.name.0 == row.account).map(|function| function.busy).sum();
+            assert_eq!(dispatch.at_once(pool), (dispatch.functions[row.function].busy, of_account));
+        }
     }
 
     fn obey(&mut self, command: Command) {

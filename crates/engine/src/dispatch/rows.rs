@@ -21,6 +21,8 @@ pub struct Account {
     pub functions: usize,
     /// Invocations on demand of functions without a reservation.
     pub shared_running: u32,
+    /// All invocations, those that wait and those on provisioned instances included.
+    pub busy: u32,
     /// Their synchronous requests.
     pub requests: Bucket,
 }
@@ -222,7 +224,8 @@ impl Dispatch {
         if let Some(account) = self.account_names.get(scope) {
             return account;
         }
-        let row = Account { scope: scope.clone(), functions: 0, shared_running: 0, requests: Bucket::default() };
+        let row =
+            Account { scope: scope.clone(), functions: 0, shared_running: 0, busy: 0, requests: Bucket::default() };
         let account = self.accounts.add(row);
         self.account_names.insert(scope.clone(), account);
         account

@@ -76,7 +76,7 @@ struct Search<'a> {
 }
 
 impl<'a> Candidates<'a> {
-    pub(super) fn new(block: &'a [u8], needles: &'a [Finder<'static>]) -> Candidates<'a> {
+    pub(crate) fn new(block: &'a [u8], needles: &'a [Finder<'static>]) -> Candidates<'a> {
         let searches = needles.iter().map(|needle| Search { needle, next: needle.find(block) }).collect();
         Candidates { block, searches }
     }

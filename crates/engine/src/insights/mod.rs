@@ -46,7 +46,7 @@ mod value;
 
 pub use lex::Malformed;
 pub use limits::{LIMIT_MAX, QUERY_CHARS_MAX};
-pub use needle::Needle;
+pub use needle::{Needle, Search};
 pub use run::Run;
 
 /// A query that was read and makes sense.

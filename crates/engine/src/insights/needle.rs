@@ -2,10 +2,13 @@
 //!
 //! **Invariant:** sound, never complete. Where there is a doubt, there is no needle.
 
+use memchr::memmem::Finder;
+
 use super::discover::Wanted;
 use super::expression::{Comparison, Expr, Pattern, Ref, System};
 use super::run::{Pass, Step};
 use super::value::{self, Value};
+use crate::filter::Candidates;
 
 /// A block of raw messages that has neither the text nor the escape holds nothing that matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +16,24 @@ pub struct Needle {
     pub text: String,
     /// How JSON may write the text in other letters; none where the message itself must have it.
     pub escape: Option<&'static str>,
+}
+
+/// A needle, ready to be searched for.
+#[derive(Debug, Clone)]
+pub struct Search(Vec<Finder<'static>>);
+
+impl Needle {
+    pub fn search(&self) -> Search {
+        let texts = [Some(self.text.as_str()), self.escape];
+        Search(texts.into_iter().flatten().map(|text| Finder::new(text).into_owned()).collect())
+    }
+}
+
+impl Search {
+    /// Where in a block of messages, one behind the other, there may be one that passes.
+    pub fn candidates<'a>(&'a self, block: &'a [u8]) -> Candidates<'a> {
+        Candidates::new(block, &self.0)
+    }
 }
 
 /// Of the filters before the first cut, which are all to hold, the one with the longest text.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use base::ports::Call;
+use base::record::Record;
 use sandbox::Exit;
 
 use super::extensions::{Ask, Reply, Ticket};
@@ -112,6 +113,9 @@ pub enum Command {
     /// For whoever waits for the invocation in hand.
     Answer(Answer),
     Log(String),
+    /// What becomes of the invocation in hand. When it began by the clock, what it had of a processor and how many there were
+    /// beside it is to be filled in where that is known.
+    Record(Box<Record>),
     /// For subscribers of telemetry.
     Tell(Told),
     Subscribe(Wanted),

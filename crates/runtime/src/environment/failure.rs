@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
+use base::record::Failure;
 use sandbox::{Exit, Status};
 use serde_json::json;
-
-use super::lines;
 
 /// Why an init or an invocation ended without its runtime's own answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,11 +101,11 @@ impl Breakage {
         }
     }
 
-    pub fn failure(&self) -> lines::Failure<'_> {
+    pub fn failure(&self) -> Failure {
         match self {
-            Breakage::Timeout(_) => lines::Failure::Timeout,
-            Breakage::TooLarge => lines::Failure::Handler(self.kind()),
-            _ => lines::Failure::Broke(self.kind()),
+            Breakage::Timeout(_) => Failure::Timeout,
+            Breakage::TooLarge => Failure::Handler(self.kind().to_owned()),
+            _ => Failure::Broke(self.kind().to_owned()),
         }
     }
 }

@@ -5,25 +5,32 @@
 
 use std::time::Duration;
 
-use base::Timestamp;
 use base::ports::{Call, UNHANDLED};
+use base::record::{Failure, Trace};
+use base::{RequestId, Timestamp};
+use engine::platform::Span;
 
 use super::failure::Breakage;
-use super::lines::Span;
 use super::tail::Tail;
 use super::{Answer, Command};
 use crate::limits::{RESPONSE_BYTES_MAX, STREAMED_BYTES_MAX};
-use crate::trace::Trace;
+use crate::trace;
 
 pub struct Invocation {
     /// Until it is handed to the runtime.
     pub call: Option<Box<Call>>,
+    pub id: RequestId,
+    /// The same, as it is written.
     pub request_id: String,
+    /// The alias or version that was called; empty if none was named.
+    pub qualifier: String,
+    /// Its instance was not ready for it.
+    pub is_cold: bool,
     pub tenant_id: Option<String>,
     pub trace: Option<Trace>,
     wants_tail: bool,
     is_streamed: bool,
-    /// When `START` was written.
+    /// When its start was told.
     pub began: Option<Timestamp>,
     pub handed: Option<Timestamp>,
     responding: Option<Timestamp>,
@@ -32,9 +39,9 @@ pub struct Invocation {
     pub runtime_done: Option<Timestamp>,
     response: Response,
     pub produced_bytes: u64,
-    /// The type of the error that the handler answered with.
-    pub handler_error: Option<String>,
-    pub tail: Tail,
+    /// What the handler failed by, if it did.
+    pub failure: Option<Failure>,
+    tail: Tail,
 }
 
 enum Response {
@@ -53,11 +60,14 @@ enum Response {
 }
 
 impl Invocation {
-    pub fn new(call: Box<Call>) -> Invocation {
+    pub fn new(call: Box<Call>, is_cold: bool) -> Invocation {
         Invocation {
+            id: call.request_id,
             request_id: call.request_id.to_string(),
+            qualifier: qualifier(&call.invoked_arn).to_owned(),
+            is_cold,
             tenant_id: call.tenant_id.clone(),
-            trace: call.trace_header.as_deref().and_then(Trace::of),
+            trace: call.trace_header.as_deref().and_then(trace::of),
             wants_tail: call.wants_log_tail,
             is_streamed: call.is_streamed,
             call: Some(call),
@@ -68,7 +78,7 @@ impl Invocation {
             runtime_done: None,
             response: Response::None,
             produced_bytes: 0,
-            handler_error: None,
+            failure: None,
             tail: Tail::default(),
         }
     }
@@ -104,7 +114,7 @@ impl Invocation {
         self.produced_bytes = self.produced_bytes.saturating_add(length);
         if self.produced_bytes > bytes_max {
             let breakage = Breakage::TooLarge;
-            self.handler_error = Some(breakage.kind().to_owned());
+            self.failure = Some(breakage.failure());
             let body = breakage.body(&self.request_id);
             self.fail(breakage.kind(), body, out);
             return;
@@ -144,7 +154,7 @@ impl Invocation {
             _ => (kind, body),
         };
         self.fail(&kind, body, out);
-        self.handler_error = Some(kind);
+        self.failure = Some(Failure::Handler(kind));
     }
 
     /// How the runtime's time was spent, as far as it came.
@@ -160,6 +170,17 @@ impl Invocation {
     /// How long the runtime had it in hand.
     pub fn runtime_took(&self) -> Duration {
         Span::between("", self.handed, self.runtime_done).map_or(Duration::ZERO, |span| span.took)
+    }
+
+    /// What is written into the log from its beginning on, for callers that want the end of that.
+    pub fn note(&mut self, text: &str) {
+        if self.hears_log() {
+            self.tail.push(text);
+        }
+    }
+
+    pub fn hears_log(&self) -> bool {
+        self.wants_tail && self.began.is_some()
     }
 
     /// What the caller still has to get, with the log's end.
@@ -196,6 +217,25 @@ impl Invocation {
         } else {
             self.response = Response::Told;
             out.push(Command::Answer(answer));
+        }
+    }
+}
+
+/// `arn:aws:lambda:REGION:ACCOUNT:function:NAME`, and a qualifier or none.
+fn qualifier(arn: &str) -> &str {
+    arn.split(':').nth(7).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_arn_names_a_qualifier_or_none() {
+        let arn = "arn:aws:lambda:us-east-1:000000000000:function:f";
+        assert_eq!(qualifier(arn), "");
+        for named in ["live", "7", "$LATEST"] {
+            assert_eq!(qualifier(&format!("{arn}:{named}")), named);
         }
     }
 }

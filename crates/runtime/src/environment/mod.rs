@@ -28,7 +28,8 @@
 //! instance, never the server.
 //!
 //! `events` is what goes in and comes out, `invocation` what is in hand, `extensions` who registered, `shutdown` the
-//! end, `snapshot` SnapStart, `lines` and `records` the log's words, `failure` the caller's.
+//! end, `snapshot` SnapStart, `telling` when something is told, `lines` and `records` the log's words, `failure` the
+//! caller's.
 
 mod events;
 mod extensions;
@@ -39,6 +40,7 @@ mod records;
 mod shutdown;
 mod snapshot;
 mod tail;
+mod telling;
 #[cfg(test)]
 mod tests;
 
@@ -46,20 +48,22 @@ use std::time::Duration;
 
 use base::Timestamp;
 use base::ports::Call;
+use base::record::Kind;
 use sandbox::{Exit, Status};
 
 pub use events::{Answer, Command, Event, Said, Source, Who};
 pub use extensions::{Ask, Invoke, Reply, Ticket};
 pub use failure::{BY_RUNTIMES, Breakage, First, error_json, kind as error_kind};
-pub use lines::{Initialization, Writer};
+pub use lines::Writer;
 pub use snapshot::{Beginning, Outcome, had_all};
 
 use crate::limits::STARTS_MAX;
 use crate::telemetry::{Dropped, Told, What};
 use extensions::{Extensions, Reason};
 use invocation::Invocation;
-use lines::{Failure, Line, Phase, Report, Restored, Span};
+use lines::{Line, Phase};
 use shutdown::Shutdown;
+use telling::runtime_done;
 
 pub struct Environment {
     timeout: Duration,
@@ -85,8 +89,8 @@ pub struct Environment {
     copied_in: Duration,
     /// Of the first init, until an invocation's report tells it.
     init: Option<Duration>,
-    /// The same of the snapshot that it began with.
-    restored: Option<Restored>,
+    /// The same of the snapshot that it began with, and the part of that which is billed.
+    restored: Option<(Duration, Duration)>,
     /// Its runtime has said so, which it does once.
     is_loaded: bool,
     /// A process of it was killed by a signal that a function has no part in as a rule.
@@ -143,7 +147,7 @@ impl Environment {
 
     /// Somebody pays for it to be ready before anybody calls.
     pub fn is_provisioned(&self) -> bool {
-        self.writer.initialization == Initialization::Provisioned
+        self.writer.origin.kind == Kind::Provisioned
     }
 
     /// When a `Tick` is due.
@@ -254,7 +258,7 @@ impl Environment {
             out.push(Command::Answer(Answer::Lost));
             return;
         }
-        self.in_hand = Some(Invocation::new(call));
+        self.in_hand = Some(Invocation::new(call, self.state != State::Ready));
         match self.state {
             State::Cold if self.starts == 0 => self.start(now, self.first_phase(), out),
             State::Cold => self.start_within(now, out),
@@ -304,11 +308,7 @@ impl Environment {
         if let Some(invocation) = &mut self.in_hand {
             invocation.began = Some(now);
         }
-        let text = self.in_hand.as_ref().and_then(|invocation| {
-            let Invocation { request_id, tenant_id, trace, .. } = invocation;
-            self.tell(now, &Line::Start { request_id, tenant_id: tenant_id.as_deref(), trace: trace.as_ref() }, out)
-        });
-        self.write(text, out);
+        self.tell_start(now, out);
     }
 
     /// Gives the invocation in hand to a runtime that is ready, and tells extensions.
@@ -394,47 +394,10 @@ impl Environment {
         }
     }
 
-    fn tell_extensions(&mut self, now: Timestamp, out: &mut Vec<Command>) {
-        let standing = self.extensions.standing();
-        let lines = standing.map(|extensions::Standing { name, state, events, error_type }| Line::Extension {
-            name,
-            state,
-            events,
-            error_type,
-        });
-        let texts: Vec<_> = lines.map(|line| self.tell(now, &line, out)).collect();
-        texts.into_iter().for_each(|text| self.write(text, out));
-    }
-
     fn runtime_done(&mut self, now: Timestamp, out: &mut Vec<Command>) {
         self.is_runtime_quiet = true;
         self.tell_runtime_done(now, None, out);
         self.over_if_quiet(now, out);
-    }
-
-    /// Once, with the handler's error if there is no other.
-    fn tell_runtime_done(&mut self, now: Timestamp, failure: Option<Failure<'_>>, out: &mut Vec<Command>) {
-        match &mut self.in_hand {
-            Some(invocation) if invocation.runtime_done.is_none() => invocation.runtime_done = Some(now),
-            _ => return,
-        }
-        if !self.is_heard && !self.writer.logging.is_json {
-            // Nobody would read it.
-            return;
-        }
-        let text = self.in_hand.as_ref().and_then(|invocation| {
-            let line = Line::RuntimeDone {
-                request_id: &invocation.request_id,
-                tenant_id: invocation.tenant_id.as_deref(),
-                took: invocation.runtime_took(),
-                produced_bytes: invocation.produced_bytes,
-                failure: failure.or(invocation.handler_error.as_deref().map(Failure::Handler)),
-                spans: invocation.spans(),
-                trace: invocation.trace.as_ref(),
-            };
-            self.tell(now, &line, out)
-        });
-        self.write(text, out);
     }
 
     fn over_if_quiet(&mut self, now: Timestamp, out: &mut Vec<Command>) {
@@ -461,7 +424,7 @@ impl Environment {
     /// Something ended what the runtime or an extension was doing.
     fn broke(&mut self, now: Timestamp, breakage: Breakage, out: &mut Vec<Command>) {
         if let Breakage::Protocol(why) = &breakage {
-            tracing::debug!(function = self.writer.function_name, why, "a runtime broke the protocol");
+            tracing::debug!(function = self.writer.origin.function, why, "a runtime broke the protocol");
         }
         // What an extension said that it failed by is why the rest broke.
         let breakage = breakage.blamed_on(self.extensions.fatal());
@@ -472,7 +435,8 @@ impl Environment {
             // AWS's runtime interface waits on for one that died of a fault here, until the time is over.
             State::Starting(Phase::Invoke) if is_fault(&breakage) => return,
             State::Starting(phase) => {
-                let (took, failure) = (now.since(self.since), Some(breakage.failure()));
+                let (took, failure) = (now.since(self.since), breakage.failure());
+                let failure = Some(&failure);
                 if self.is_runtime_started && !self.is_runtime_quiet {
                     self.log(now, &runtime_done(phase, failure), out);
                 }
@@ -544,71 +508,6 @@ impl Environment {
             None => {}
         }
         self.end(out);
-    }
-
-    /// The invocation in hand is over: its report, and what the caller still has to get.
-    fn finish(&mut self, now: Timestamp, breakage: Option<&Breakage>, out: &mut Vec<Command>) {
-        let failure = breakage.map(Breakage::failure);
-        self.tell_runtime_done(now, failure, out);
-        let Some(mut invocation) = self.in_hand.take() else { return };
-        let took = match breakage {
-            // Not by how much the clock was read too late.
-            Some(Breakage::Timeout(timeout)) => *timeout,
-            _ => invocation.began.map_or(Duration::ZERO, |began| now.since(began)),
-        };
-        let overhead = Span::between("extensionOverhead", invocation.runtime_done, Some(now));
-        let body = breakage.map(|breakage| (breakage.kind(), breakage.body(&invocation.request_id)));
-        let fault = breakage.filter(|_| self.is_heard).and_then(|breakage| breakage.fault(&invocation.request_id));
-        let end = Line::End { request_id: &invocation.request_id };
-        let report = Line::Report(Report {
-            request_id: &invocation.request_id,
-            took,
-            init: self.init.take(),
-            restored: self.restored.take(),
-            memory_peak_bytes: self.memory_peak_bytes,
-            failure: failure.or(invocation.handler_error.as_deref().map(Failure::Handler)),
-            spans: overhead.filter(|_| self.extensions.is_any()).into_iter().collect(),
-            trace: invocation.trace.as_ref(),
-        });
-        for line in fault.map(|text| Line::Fault { text }).into_iter().chain([end, report]) {
-            if let Some(text) = self.tell(now, &line, out) {
-                invocation.tail.push(&text);
-                out.push(Command::Log(text));
-            }
-        }
-        if let Some((kind, body)) = body {
-            // Nobody waits for the log's end any more: it has been written.
-            invocation.fail(kind, body, out);
-        }
-        invocation.tell(out);
-    }
-
-    fn log(&mut self, now: Timestamp, line: &Line<'_>, out: &mut Vec<Command>) {
-        let text = self.tell(now, line, out);
-        self.write(text, out);
-    }
-
-    /// Tells subscribers. What the log gets is the caller's to write.
-    fn tell(&self, now: Timestamp, line: &Line<'_>, out: &mut Vec<Command>) -> Option<String> {
-        if self.is_heard {
-            out.push(Command::Tell(self.writer.tell(now, line)));
-        }
-        self.writer.write(now, line)
-    }
-
-    fn write(&mut self, text: Option<String>, out: &mut Vec<Command>) {
-        let Some(text) = text else { return };
-        if let Some(invocation) = self.in_hand.as_mut().filter(|invocation| invocation.began.is_some()) {
-            invocation.tail.push(&text);
-        }
-        out.push(Command::Log(text));
-    }
-}
-
-fn runtime_done<'a>(phase: Phase, failure: Option<Failure<'a>>) -> Line<'a> {
-    match phase {
-        Phase::Restore => Line::RestoreRuntimeDone { failure },
-        Phase::Init | Phase::Invoke => Line::InitRuntimeDone { phase, failure },
     }
 }
 

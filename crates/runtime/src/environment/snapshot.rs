@@ -11,10 +11,11 @@
 use std::time::Duration;
 
 use base::Timestamp;
+use base::record::{Failure, Kind};
 use sandbox::{Exit, Status};
 
 use super::failure::Breakage;
-use super::lines::{Failure, Line, Phase, Restored};
+use super::lines::{Line, Phase};
 use super::{Answer, Command, Environment, SIGKILL, State};
 use crate::limits::{INIT_TIMEOUT, INIT_TIMEOUT_PROVISIONED, MEMORY_PEAK_SLACK_BYTES, RESTORE_TIMEOUT};
 
@@ -69,7 +70,7 @@ impl Environment {
     pub(super) fn first_timeout(&self) -> Duration {
         let patient = INIT_TIMEOUT_PROVISIONED.max(self.timeout);
         match self.beginning {
-            Beginning::Init if self.writer.initialization == super::Initialization::OnDemand => INIT_TIMEOUT,
+            Beginning::Init if self.writer.origin.kind == Kind::OnDemand => INIT_TIMEOUT,
             Beginning::Init | Beginning::Snapshot => patient,
             Beginning::Restored(_) => RESTORE_TIMEOUT,
             Beginning::Anew => patient.saturating_add(RESTORE_TIMEOUT),
@@ -92,13 +93,14 @@ impl Environment {
     }
 
     /// What the log is told of an init or a restore that is over.
-    pub(super) fn first_report<'a>(&mut self, phase: Phase, took: Duration, failure: Option<Failure<'a>>) -> Line<'a> {
+    pub(super) fn first_report<'a>(&mut self, phase: Phase, took: Duration, failure: Option<&'a Failure>) -> Line<'a> {
         match (phase, self.beginning) {
             (Phase::Restore, beginning) => {
                 let before = if let Beginning::Restored(before) = beginning { before } else { Duration::ZERO };
-                let restored = Restored { took: before.saturating_add(took), billed: took };
-                self.restored = failure.is_none().then_some(restored);
-                Line::RestoreReport { took: restored.took, failure }
+                // Not the snapshot's own restoring is billed, but what its runtime and its hooks did then.
+                let (took, billed) = (before.saturating_add(took), took);
+                self.restored = failure.is_none().then_some((took, billed));
+                Line::RestoreReport { took, failure }
             }
             (Phase::Init | Phase::Invoke, _) => Line::InitReport { phase, took, failure },
         }
@@ -142,7 +144,7 @@ impl Environment {
 
     /// Whether the kernel killed a process of it for memory, and not at its own limit: others hold what all may together.
     pub fn is_killed_for_others(&self) -> bool {
-        let own = u64::from(self.writer.memory_mb).saturating_mul(1024 * 1024);
+        let own = u64::from(self.writer.origin.memory_mb).saturating_mul(1024 * 1024);
         let peak = self.memory_peak_bytes.unwrap_or(u64::MAX);
         self.killed_by.is_some_and(|exit| exit.out_of_memory) && !had_all(peak, own)
     }

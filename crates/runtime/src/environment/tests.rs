@@ -1,5 +1,6 @@
-use base::ports::Logging;
+use base::record::{Ended, Failure, Origin, Record};
 use base::{Cause, RequestId, Uuid};
+use engine::platform;
 
 use super::*;
 use crate::limits::INIT_TIMEOUT;
@@ -14,6 +15,8 @@ pub struct Bench {
     out: Vec<Command>,
     /// Types of the platform's events, and what programs wrote.
     pub told: Vec<String>,
+    /// What became of its invocations.
+    pub records: Vec<Record>,
 }
 
 impl Bench {
@@ -28,25 +31,28 @@ impl Bench {
 
     pub fn beginning(beginning: Beginning, extensions: &[&str]) -> Bench {
         let extensions = extensions.iter().map(|name| (*name).to_owned()).collect();
-        let logging = Logging { group: "g".into(), is_json: false, application_level: None, system_level: None };
         let writer = Writer {
-            function_name: "f".into(),
-            version: "$LATEST".into(),
+            origin: Origin {
+                function: "f".into(),
+                version: "$LATEST".into(),
+                memory_mb: 128,
+                kind: match beginning {
+                    Beginning::Init => Kind::OnDemand,
+                    _ => Kind::SnapStart,
+                },
+                ..Origin::default()
+            },
             runtime_version: "python:3.13".into(),
             runtime_version_arn: "ARN".into(),
-            memory_mb: 128,
-            logging,
+            application_level: None,
             instance: "stream".into(),
-            initialization: match beginning {
-                Beginning::Init => Initialization::OnDemand,
-                _ => Initialization::SnapStart,
-            },
         };
         Bench {
             environment: Environment::new(Duration::from_secs(3), writer, extensions, beginning),
             now: Timestamp::from_secs(1_000),
             out: vec![],
             told: vec![],
+            records: vec![],
         }
     }
 
@@ -64,6 +70,11 @@ impl Bench {
                 Command::Tell(Told { what: What::Platform(kind, _), .. }) => self.told.push(kind.to_owned()),
                 Command::Tell(Told { what: What::Function(text) | What::Extension(text), .. }) => self.told.push(text),
                 Command::CloseTelemetry | Command::Flush => {}
+                Command::Record(record) => {
+                    let lines = platform::lines(&self.environment.writer.origin, self.now, &record);
+                    shown.extend(lines.into_iter().map(|line| show(Command::Log(line))));
+                    self.records.push(*record);
+                }
                 other => shown.push(show(other)),
             }
         }
@@ -79,6 +90,12 @@ impl Bench {
         bench.step(Event::Begin);
         bench.after(50).said(Said::Ready);
         bench
+    }
+
+    /// What the last invocation came to.
+    fn ended(&self) -> &Ended {
+        let Some(Record::Ended(ended)) = self.records.last() else { panic!("{:?}", self.records) };
+        ended
     }
 
     fn respond(&mut self, body: &[u8]) -> String {
@@ -177,6 +194,71 @@ fn a_cold_invocation_and_a_warm_one() {
     let answer = bench.respond(b"2");
     assert!(answer.starts_with("Whole None 2Log END"), "{answer}");
     assert!(!answer.contains("Init Duration") && answer.ends_with("Idle"), "{answer}");
+}
+
+#[test]
+fn a_record_tells_what_an_invocation_came_to() {
+    let mut bench = Bench::new();
+    let mut first = call();
+    first.invoked_arn = "arn:aws:lambda:us-east-1:000000000000:function:f:live".into();
+    first.tenant_id = Some("blue".into());
+    first.trace_header = Some("Root=1-2-3;Parent=4;Sampled=1".into());
+    bench.step(Event::Invoke(first));
+    bench.after(96).said(Said::Ready);
+    let began = bench.now;
+    let [Record::Started(started)] = &bench.records[..] else { panic!("{:?}", bench.records) };
+    assert_eq!((started.request_id.to_string(), started.tenant_id.as_deref()), (ID.to_owned(), Some("blue")));
+    bench.environment.note_memory(Some(77));
+    bench.after(3).respond(b"1");
+    let ended = bench.ended();
+    let millis = Duration::from_millis;
+    assert_eq!((ended.began, ended.took, ended.init), (began, millis(3), Some(millis(96))));
+    assert_eq!((ended.qualifier.as_str(), ended.is_cold, ended.memory_peak_bytes), ("live", true, Some(77)));
+    assert_eq!(ended.trace.as_ref().map(|trace| trace.root.as_str()), Some("1-2-3"));
+    assert_eq!((&ended.failure, ended.extensions, ended.billed_millis()), (&None, None, 99));
+
+    bench.step(invoke());
+    bench.said(Said::Failed { kind: "Exception".into(), body: b"{}".to_vec() });
+    bench.said(Said::Next);
+    let ended = bench.ended();
+    assert_eq!((ended.qualifier.as_str(), ended.is_cold, ended.init, &ended.trace), ("", false, None, &None));
+    assert_eq!(ended.failure, Some(Failure::Handler("Exception".into())));
+
+    bench.step(invoke());
+    bench.after(3_001).step(Event::Tick);
+    assert_eq!((&bench.ended().failure, bench.ended().took), (&Some(Failure::Timeout), millis(3_000)));
+    bench.step(Event::Cleared);
+    bench.step(invoke());
+    bench.after(50).said(Said::Ready);
+    bench.respond(b"1");
+    let again = bench.ended();
+    assert_eq!((again.is_cold, again.init, again.took), (true, None, millis(50)), "its init is its own time");
+    assert_eq!(bench.records.len(), 8);
+}
+
+#[test]
+fn who_comes_while_it_is_loaded_ahead_finds_nothing_ready() {
+    for (ready_first, is_cold) in [(true, false), (false, true)] {
+        let mut bench = Bench::new();
+        bench.step(Event::Begin);
+        if ready_first {
+            bench.said(Said::Ready);
+        }
+        bench.step(invoke());
+        if !ready_first {
+            bench.said(Said::Ready);
+        }
+        bench.respond(b"1");
+        assert_eq!(bench.ended().is_cold, is_cold);
+    }
+}
+
+#[test]
+fn an_invocation_that_never_began_leaves_nothing() {
+    let mut bench = Bench::new();
+    bench.step(invoke());
+    assert!(bench.step(Event::Gone).contains("Lost"));
+    assert!(bench.records.is_empty());
 }
 
 #[test]

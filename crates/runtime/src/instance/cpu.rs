@@ -16,14 +16,15 @@ pub struct CpuMeter {
 }
 
 impl CpuMeter {
-    /// An invocation is over. If it is time to look, and `used` tells: what those since the last look had.
-    pub fn count(&mut self, now: Instant, wall: Duration, used: impl FnOnce() -> Option<Duration>) -> Option<CpuShare> {
+    /// An invocation is over, and so much was used by then, if the host tells. If it is time to look: what those since the
+    /// last look had.
+    pub fn count(&mut self, now: Instant, wall: Duration, used: Option<Duration>) -> Option<CpuShare> {
         self.wall = self.wall.saturating_add(wall);
         // Of a few short ones, how long they took to wake up would say more than what they do.
         if self.last.is_some() && self.wall < CPU_LOOKED_AT_EVERY {
             return None;
         }
-        let used = used()?;
+        let used = used?;
         let wall = std::mem::take(&mut self.wall);
         let (then, before) = self.last.replace((now, used))?;
         let thousandths = used.saturating_sub(before).as_nanos().saturating_mul(1_000).checked_div(wall.as_nanos())?;
@@ -40,9 +41,8 @@ mod tests {
         let began = Instant::now();
         let mut meter = CpuMeter::default();
         let mut over = |at, used_micros: Option<u64>| {
-            meter.count(began + Duration::from_millis(at), Duration::from_millis(20), || {
-                used_micros.map(Duration::from_micros)
-            })
+            let used = used_micros.map(Duration::from_micros);
+            meter.count(began + Duration::from_millis(at), Duration::from_millis(20), used)
         };
         let share = |thousandths, millis| Some(CpuShare { thousandths, over: Duration::from_millis(millis) });
         assert_eq!(over(0, Some(90_000)), None, "the first had all of init");

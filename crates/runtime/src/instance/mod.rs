@@ -14,6 +14,7 @@ mod cpu;
 mod prepared;
 mod programs;
 mod progress;
+mod record;
 mod rest;
 mod transport;
 
@@ -45,6 +46,7 @@ use cpu::CpuMeter;
 use prepared::Preparing;
 use programs::Processes;
 use progress::Progress;
+use record::Used;
 use transport::Transport;
 
 pub use programs::Start;
@@ -54,11 +56,19 @@ pub type Reply = oneshot::Sender<Result<Invoked, InvokeError>>;
 
 /// What the dispatcher sends.
 pub enum Order {
-    Invoke(AskId, Box<Call>, Reply),
+    Invoke(Given, Box<Call>, Reply),
     /// Load the function, although nobody calls it yet.
     Begin,
     /// Stop; sent only while idle.
     End,
+}
+
+/// What the dispatcher says of an invocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Given {
+    pub ask: AskId,
+    /// How many invocations of its function there are, itself included, and how many of its account.
+    pub at_once: (u32, u32),
 }
 
 impl Order {
@@ -141,6 +151,7 @@ struct Instance {
     /// Of its first init.
     progress: Progress,
     cpu: CpuMeter,
+    used: Used,
     transport: Transport,
     orders: mpsc::Receiver<Order>,
     home: Box<dyn Home>,
@@ -156,7 +167,7 @@ struct Instance {
     processes: Processes,
     caller: Caller,
     /// The invocation in hand, and when the runtime got it.
-    ask: Option<(AskId, Instant)>,
+    ask: Option<(Given, Instant)>,
     is_ready: bool,
     failure: Option<String>,
     snapshot: Option<Image>,
@@ -173,6 +184,8 @@ struct Instance {
     is_retiring: bool,
     is_over: bool,
     began: (Instant, Timestamp),
+    /// When the invocation in hand began, by a clock that may be set meanwhile.
+    since: Timestamp,
 }
 
 enum Happened {
@@ -216,6 +229,7 @@ pub async fn run(body: Body) -> Left {
         launch: Some(body.launch),
         progress: Progress::default(),
         cpu: CpuMeter::default(),
+        used: Used::default(),
         transport: Transport::new(body.api),
         orders: body.orders,
         home: body.home,
@@ -242,6 +256,7 @@ pub async fn run(body: Body) -> Left {
         is_retiring: false,
         is_over: false,
         began,
+        since: began.1,
     };
     let mut lines = Vec::new();
     while !instance.is_over {
@@ -308,9 +323,9 @@ impl Instance {
     async fn react(&mut self, happened: Happened, lines: &mut Vec<Written>) {
         let event = match happened {
             Happened::Order(Some(Order::Begin)) => Event::Begin,
-            Happened::Order(Some(Order::Invoke(ask, call, reply))) => {
+            Happened::Order(Some(Order::Invoke(given, call, reply))) => {
                 self.wake();
-                self.ask = Some((ask, Instant::now()));
+                self.ask = Some((given, Instant::now()));
                 self.caller.waits(reply);
                 Event::Invoke(self.traced(call))
             }
@@ -342,6 +357,8 @@ impl Instance {
             }
         };
         self.step(event).await;
+        // It may have run since.
+        self.used.forget();
     }
 
     /// What was heard, once all is done that comes before it.
@@ -497,6 +514,7 @@ impl Instance {
             Command::Log(message) => {
                 self.telemetry.log(&self.log, LogEvent { time: self.clock.now(), message });
             }
+            Command::Record(record) => self.keep_record(*record),
             Command::Tell(told) => self.relay.tell(self.now(), told),
             Command::Subscribe(wanted) => self.relay.subscribe(self.now(), wanted),
             Command::CloseTelemetry => self.relay.close(),

@@ -2,10 +2,10 @@
 
 use base::with_causes;
 use engine::dispatch::Freed;
-use sandbox::Image;
+use sandbox::{Freezing, Image};
 use tokio::time::{Instant, timeout};
 
-use super::{INIT_FAILURE, Instance};
+use super::{Given, INIT_FAILURE, Instance};
 use crate::environment::{Event, Who};
 use crate::limits::SANDBOX_START_TIMEOUT;
 use crate::runtime::INTERNAL;
@@ -22,12 +22,12 @@ impl Instance {
     /// Nothing is in hand any more: the dispatcher may send something else, or an order to end.
     pub(super) fn rest(&mut self) -> Option<Event> {
         match self.ask.take() {
-            Some((ask, handed)) => {
+            Some((Given { ask, .. }, handed)) => {
                 self.is_ready = true;
                 // Asked when the invocation ended, if it began at all.
                 let bytes = self.environment.memory_peak_bytes().or_else(|| self.sandbox.memory_peak_bytes());
                 let wall = handed.elapsed();
-                let cpu = self.cpu.count(Instant::now(), wall, || self.sandbox.cpu_time());
+                let cpu = self.cpu.count(Instant::now(), wall, self.used.by_now());
                 self.home.free(
                     ask,
                     Freed { wall, cpu, bytes, is_spent: self.is_outdated, is_cold: !self.environment.is_ready() },
@@ -49,9 +49,11 @@ impl Instance {
 
     /// Until it is called; and tells what the host would get back, now that nobody waits for anything.
     pub(super) fn stand_still(&mut self) {
-        // Where the host lends no freezer it runs on.
-        if let Err(error) = self.sandbox.freeze() {
-            tracing::debug!(%error, "failed to freeze an instance");
+        match self.sandbox.freeze() {
+            Ok(Freezing::Done) => self.used.rests(self.sandbox.cpu_time()),
+            // Where the host lends no freezer it runs on.
+            Ok(Freezing::Unsupported) => {}
+            Err(error) => tracing::debug!(%error, "failed to freeze an instance"),
         }
         self.is_frozen.send_replace(true);
         if let Some(bytes) = self.sandbox.held_bytes() {

@@ -11,11 +11,12 @@ use base::ports::{
     Call, CodeRef, Concurrency, FunctionSpec, Invoke, InvokeError, LogEvent, LogStream, Logging, ResponsePiece,
     Telemetry,
 };
-use base::record::Record;
+use base::record::{Ended, Record};
 use base::{
     AccountId, BoxFuture, Cause, Chance, Clock, Region, RequestId, Secret, Spawn, SystemChance, SystemClock, Timestamp,
     Uuid, World,
 };
+use engine::platform;
 use parking_lot::Mutex;
 use runtime::{Host, Key, Parts, Runtime, Settings};
 use sandbox::Isolation;
@@ -36,6 +37,8 @@ pub struct Bed {
 #[derive(Default)]
 pub struct Seen {
     pub log: Mutex<Vec<(String, String)>>,
+    pub records: Mutex<Vec<Record>>,
+    pub throttled: Mutex<Vec<RequestId>>,
     pub keys_out: Mutex<i32>,
 }
 
@@ -81,9 +84,15 @@ impl Telemetry for Log {
         self.0.log.lock().push((stream.name.clone(), event.message));
     }
 
-    fn record(&self, _: &Arc<LogStream>, _: Timestamp, _: Record) {}
+    fn record(&self, stream: &Arc<LogStream>, now: Timestamp, record: Record) {
+        let lines = platform::lines(&stream.origin, now, &record);
+        self.0.log.lock().extend(lines.into_iter().map(|line| (stream.name.clone(), line)));
+        self.0.records.lock().push(record);
+    }
 
-    fn throttled(&self, _: &FunctionSpec, _: &Call) {}
+    fn throttled(&self, _: &FunctionSpec, call: &Call) {
+        self.0.throttled.lock().push(call.request_id);
+    }
 }
 
 async fn isolation(as_user: Option<u32>) -> Isolation {
@@ -190,6 +199,13 @@ impl Bed {
                 }
             }
         }
+    }
+
+    /// What invocations came to, in the order of their ends.
+    pub fn ended(&self) -> Vec<Ended> {
+        let records = self.seen.records.lock();
+        let ended = |record: &Record| if let Record::Ended(ended) = record { Some(ended.clone()) } else { None };
+        records.iter().filter_map(ended).collect()
     }
 
     pub fn log(&self) -> String {

@@ -14,5 +14,6 @@ mod managed;
 mod parked;
 mod prepared;
 mod provisioned;
+mod records;
 mod templates;
 mod zip;

@@ -136,9 +136,9 @@ pub async fn get(ctx: Ctx, input: GetDashboard) -> Result<Got, AwsError> {
 pub async fn list(ctx: Ctx, input: ListDashboards) -> Result<Listed, AwsError> {
     let prefix = input.dashboard_name_prefix.unwrap_or_default();
     let scan = Scan::all(STEP).starting_with(&prefix);
-    let mut scan = ctx.resume(OPERATION, scan, input.next_token.as_deref()).ok_or_else(|| {
-        invalid_value("The value for field NextToken is invalid.".to_owned())
-    })?;
+    let mut scan = ctx
+        .resume(OPERATION, scan, input.next_token.as_deref())
+        .ok_or_else(|| invalid_value("The value for field NextToken is invalid.".to_owned()))?;
     let mut entries: Vec<Entry> = Vec::new();
     for _ in 0..STEPS_MAX {
         let page = DASHBOARDS.page(&ctx.cloud.store, &Scope::global(&ctx.cx), scan.clone()).await?;

@@ -54,10 +54,7 @@ enum Tagged<'a> {
 }
 
 pub fn operations(service: Service) -> Service {
-    service
-        .operation("ListTagsForResource", list)
-        .operation("TagResource", tag)
-        .operation("UntagResource", untag)
+    service.operation("ListTagsForResource", list).operation("TagResource", tag).operation("UntagResource", untag)
 }
 
 /// Tags as they are kept; the last of a key counts.

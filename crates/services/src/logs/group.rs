@@ -3,9 +3,9 @@
 use base::{AwsError, Timestamp};
 use chronicle::{GROUPS, Group};
 use serde::{Deserialize, Serialize};
-use store::{Row, Scan};
+use store::{Batch, Row, Scan};
 
-use super::{errors, name, tag};
+use super::{errors, metric_filter, name, subscription_filter, tag};
 use crate::{Ctx, Service};
 
 const NAME_BYTES_MAX: usize = 512;
@@ -89,7 +89,7 @@ struct Shown {
     log_group_name: String,
     creation_time: i64,
     retention_in_days: Option<u32>,
-    metric_filter_count: u32,
+    metric_filter_count: usize,
     arn: String,
     stored_bytes: Option<u64>,
     kms_key_id: Option<String>,
@@ -152,7 +152,9 @@ pub async fn delete(ctx: Ctx, input: NamedGroup) -> Result<(), AwsError> {
         if found.value.is_protected {
             return Err(errors::protected());
         }
-        if ctx.cloud.chronicle.delete_group(&scope, &input.log_group_name, &found).await? {
+        let filters = metric_filter::clear(&ctx, found.value.id, Batch::new()).await?;
+        let filters = subscription_filter::clear(&ctx, found.value.id, filters).await?;
+        if ctx.cloud.chronicle.delete_group(&scope, &input.log_group_name, &found, filters).await? {
             return Ok(());
         }
     }
@@ -241,7 +243,7 @@ pub async fn describe(ctx: Ctx, input: DescribeLogGroups) -> Result<Described, A
         log_groups.push(Shown {
             creation_time: row.value.created.as_millis(),
             retention_in_days: row.value.retention_days,
-            metric_filter_count: 0,
+            metric_filter_count: metric_filter::count(&ctx, row.value.id).await?,
             arn: format!("{log_group_arn}:*"),
             stored_bytes: is_whole.then_some(stored),
             kms_key_id: row.value.kms_key,

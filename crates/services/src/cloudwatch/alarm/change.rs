@@ -43,7 +43,8 @@ pub async fn delete(ctx: Ctx, input: NamedAlarms) -> Result<(), AwsError> {
     let mut composites = 0_usize;
     for name in &wanted {
         let found = ALARMS.get_shared(&ctx.cloud.store, &ctx.scope(), name).await?;
-        composites = composites.saturating_add(usize::from(found.is_some_and(|alarm| alarm.kind() == "CompositeAlarm")));
+        composites =
+            composites.saturating_add(usize::from(found.is_some_and(|alarm| alarm.kind() == "CompositeAlarm")));
     }
     if composites > 1 {
         return Err(errors::validation("You can delete at most one composite alarm in a single DeleteAlarms request."));

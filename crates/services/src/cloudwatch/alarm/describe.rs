@@ -122,9 +122,10 @@ pub async fn describe(ctx: Ctx, input: DescribeAlarms) -> Result<Described, AwsE
     let is_wanted = |(row, standing): &Found| {
         types.iter().any(|wanted| wanted == row.value.kind())
             && input.state_value.as_ref().is_none_or(|wanted| *wanted == standing.state)
-            && input.action_prefix.as_ref().is_none_or(|prefix| {
-                row.value.actions.all().any(|action| action.starts_with(prefix))
-            })
+            && input
+                .action_prefix
+                .as_ref()
+                .is_none_or(|prefix| row.value.actions.all().any(|action| action.starts_with(prefix)))
     };
     let whole = |found| shown(&ctx, found);
     match &input.alarm_names {
@@ -157,7 +158,8 @@ pub async fn describe_for_metric(ctx: Ctx, input: DescribeAlarmsForMetric) -> Re
     let (mut metric_alarms, mut scan) = (Vec::new(), Scan::all(STEP));
     loop {
         let page = ALARMS.page(&ctx.cloud.store, &ctx.scope(), scan.clone()).await?;
-        let is_wanted = |row: &Row<String, Alarm>| matches!(&row.value.watches, Watches::Metric(watch) if is_same(watch));
+        let is_wanted =
+            |row: &Row<String, Alarm>| matches!(&row.value.watches, Watches::Metric(watch) if is_same(watch));
         let found = stand(&ctx, page.rows.into_iter().filter(is_wanted).collect()).await?;
         metric_alarms.extend(found.into_iter().map(|found| shown(&ctx, found)));
         match page.next {

@@ -20,7 +20,6 @@ pub fn invalid_format(message: impl Into<String>) -> AwsError {
     AwsError::client(400, "InvalidFormat", message)
 }
 
-
 pub fn must_not_be_null(member: &str) -> AwsError {
     validation(format!("{member} must not be null"))
 }
@@ -43,4 +42,3 @@ pub fn has_parents(names: &[String]) -> AwsError {
     let it = if names.len() == 1 { "it" } else { "them" };
     validation(format!("Cannot delete {} as there are composite alarm(s) depending on {it}.", names.join(",")))
 }
-

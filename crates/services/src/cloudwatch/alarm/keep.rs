@@ -157,13 +157,7 @@ impl Keeper {
     }
 
     /// Steps a composite alarm with what it has not heard of yet, if anything.
-    async fn catch_up(
-        &mut self,
-        ctx: &Ctx,
-        id: &Id,
-        alarm: &Alarm,
-        composition: &Composition,
-    ) -> Result<(), AwsError> {
+    async fn catch_up(&mut self, ctx: &Ctx, id: &Id, alarm: &Alarm, composition: &Composition) -> Result<(), AwsError> {
         if self.book.depends_on_itself(id) {
             return Ok(());
         }

@@ -162,7 +162,8 @@ impl PutMetricAlarm {
             Some(queries) => self.check_queries(queries)?,
             None => self.check_metric()?,
         }
-        let comparison_operator = self.comparison_operator.ok_or_else(|| errors::must_not_be_null("ComparisonOperator"))?;
+        let comparison_operator =
+            self.comparison_operator.ok_or_else(|| errors::must_not_be_null("ComparisonOperator"))?;
         if Operator::parse(&comparison_operator).is_none() {
             return Err(AwsError::not_built("alarms on anomaly detection"));
         }
@@ -297,4 +298,3 @@ fn check_evaluation(watch: &Watch) -> Result<(), AwsError> {
     }
     Ok(())
 }
-

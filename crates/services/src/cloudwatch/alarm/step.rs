@@ -19,7 +19,10 @@ pub enum Happened {
     /// SetAlarmState.
     Set(Setting),
     /// The points were read for an alarm that was configured then.
-    Read { configured: Timestamp, points: Vec<Datapoint> },
+    Read {
+        configured: Timestamp,
+        points: Vec<Datapoint>,
+    },
     /// To a composite alarm alone, as all that follow.
     Created,
     Updated,
@@ -39,9 +42,7 @@ pub async fn step(ctx: &Ctx, name: &str, happened: &Happened) -> Result<bool, Aw
         let from = kept.machine();
         let commands = match &alarm.value.watches {
             Watches::Metric(watch) => of_metric(ctx, &alarm.value, watch, &from, happened),
-            Watches::Alarms(composition) => {
-                of_composite(ctx, name, &alarm.value, composition, &from, happened).await?
-            }
+            Watches::Alarms(composition) => of_composite(ctx, name, &alarm.value, composition, &from, happened).await?,
         };
         if commands.is_empty() {
             return Ok(true);
@@ -63,12 +64,8 @@ fn of_metric(ctx: &Ctx, alarm: &Alarm, watch: &Watch, from: &Standing, happened:
         _ => return Vec::new(),
     };
     let Some(condition) = watch.condition() else { return Vec::new() };
-    let machine = metric::Alarm {
-        condition,
-        source: watch.source(),
-        actions: alarm.actions.machine(),
-        standing: from.clone(),
-    };
+    let machine =
+        metric::Alarm { condition, source: watch.source(), actions: alarm.actions.machine(), standing: from.clone() };
     machine.step(ctx.cx.now(), event)
 }
 
@@ -98,10 +95,10 @@ async fn of_composite(
         arn: arn(ctx, name),
         rule,
         actions: alarm.actions.machine(),
-        suppressor: composition.suppressor.as_ref().map(|suppressor| composite::Suppressor {
-            wait_s: suppressor.wait_s,
-            extension_s: suppressor.extension_s,
-        }),
+        suppressor: composition
+            .suppressor
+            .as_ref()
+            .map(|suppressor| composite::Suppressor { wait_s: suppressor.wait_s, extension_s: suppressor.extension_s }),
         standing: from.clone(),
     };
     let child = |name: &str| children.get(name).cloned();

@@ -66,7 +66,9 @@ impl Faults {
 
     fn of_widget(&mut self, path: &str, widget: &Value) {
         let Value::Object(widget) = widget else { return self.add(path, "Should be object") };
-        for (member, least, most) in [("x", 0, WIDTH_MAX - 1), ("y", 0, i64::MAX), ("width", 1, WIDTH_MAX), ("height", 1, HEIGHT_MAX)] {
+        for (member, least, most) in
+            [("x", 0, WIDTH_MAX - 1), ("y", 0, i64::MAX), ("width", 1, WIDTH_MAX), ("height", 1, HEIGHT_MAX)]
+        {
             self.of_number(path, widget, member, least, most);
         }
         let Some(kind) = widget.get("type") else { return self.add(path, "Should have required property 'type'") };

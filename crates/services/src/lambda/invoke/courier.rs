@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base::{AwsError, Chance, Clock, Cx, Principal, RequestId, Spawn, Timestamp, Uuid};
+use metrics::Unit;
 use store::{Batch, Change, Row, Scan, Scope};
 use tokio::sync::{Notify, mpsc};
 
@@ -282,7 +283,11 @@ impl Post {
         let policy = event_invoke::policy(&ctx, &function, event.qualifier.as_deref()).await?;
         let attempt = match function.reserved_concurrency {
             Some(0) => Attempt::Forbidden,
-            _ => attempt(&ctx, &event, id).await,
+            _ => {
+                let age = ctx.cx.now().since(event.received);
+                event.tell(&ctx, "AsyncEventAge", Unit::MILLISECONDS, age.as_secs_f64() * 1e3);
+                attempt(&ctx, &event, id).await
+            }
         };
         let now = ctx.cx.now();
         let batch = match retry::decide(policy, now.since(event.received), event.failures, event.hold_ups, attempt) {
@@ -296,6 +301,7 @@ impl Post {
             }
             Verdict::GiveUp(reason) => {
                 tell_lost(&event, id, reason);
+                event.tell(&ctx, "AsyncEventsDropped", Unit::COUNT, 1.0);
                 batch
             }
         };

@@ -7,15 +7,17 @@
 //! Not there yet: dead-letter queues and destinations; how an event ended is told to the log alone.
 
 use base::{AccountId, Arn, AwsError, Cause, RequestId, Timestamp, Uuid};
+use metrics::Unit;
 use serde::{Deserialize, Serialize};
 use store::{Batch, Record, Scope, Table};
 use wire::Blob;
 
 use super::{ACTION, Request, json, locate, target};
-use crate::lambda::{errors, permission};
 use crate::lambda::function::Function;
 use crate::lambda::name::FunctionRef;
-use crate::{Ctx, Service};
+use crate::lambda::policy::Source;
+use crate::lambda::{errors, permission};
+use crate::{Ctx, Service, derived};
 
 /// What may be sent to a function that nobody waits for.
 const EVENT_BYTES_MAX: usize = 1024 * 1024;
@@ -118,7 +120,10 @@ impl Trigger<'_> {
         let owner = function.parse::<Arn>().ok().and_then(|arn| arn.account.parse::<AccountId>().ok());
         there.cx.account = owner.unwrap_or(ctx.cx.account);
         let asked = FunctionRef::parse(&there, ACTION, function, None)?;
-        if !permission::grants_service(&there, &asked, ACTION, self.principal, self.source).await? {
+        let regional = format!(".{}.amazonaws.com", ctx.cx.region.as_str());
+        let services = [self.principal.to_owned(), self.principal.replace(".amazonaws.com", &regional)];
+        let by = Source { services: &services, arn: self.source, account: ctx.cx.account.as_str() };
+        if !permission::grants_service(&there, &asked, ACTION, &by).await? {
             return Err(errors::not_authorized(&there, ACTION, &asked.arn(&there)));
         }
         let resolved = target(&there, &asked).await?;
@@ -149,10 +154,16 @@ fn due(ctx: &Ctx, asked: &FunctionRef, function: &Function, request: Request) ->
         failures: 0,
         hold_ups: 0,
     };
+    event.tell(ctx, "AsyncEventsReceived", Unit::COUNT, 1.0);
     Ok(Due { scope: ctx.scope(), key: (function.incarnation, (now, request.id.0)), event })
 }
 
 impl Event {
+    /// Takes note of what happened to it.
+    pub(super) fn tell(&self, ctx: &Ctx, metric: &str, unit: Unit, value: f64) {
+        derived::lambda::tell_of_event(ctx, (&self.function, self.qualifier.as_deref()), metric, unit, value);
+    }
+
     pub(super) fn asked(&self) -> FunctionRef {
         FunctionRef { name: self.function.clone(), qualifier: self.qualifier.clone() }
     }

@@ -1,0 +1,20 @@
+//! Sends what functions say, and a span for each of their invocations, to a collector of OpenTelemetry by OTLP/HTTP.
+//!
+//! ```text
+//! offer ─> queue (bounded in bytes; what does not fit is counted) ─> batches ─> POST /v1/logs, /v1/traces, /v1/metrics
+//! ```
+//!
+//! `encode` is pure: items to the JSON of the protocol's protobuf. `send` carries a body, and says whether it is worth another
+//! try. Nothing here is promised: a collector that is away for long misses what the queue cannot hold, and functions
+//! never wait for it.
+//!
+//! Not there: TLS, and the protocol's binary form. A collector on this machine or in this network takes both off our
+//! hands; all that take OTLP/HTTP take JSON.
+
+mod encode;
+mod exporter;
+mod send;
+
+pub use encode::{Count, Counter, Item, Kind};
+pub use exporter::{Exporter, Metrics};
+pub use send::{Endpoint, EndpointError};

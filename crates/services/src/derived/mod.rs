@@ -1,0 +1,153 @@
+//! What is derived from the journal: the platform's lines and Lambda's metrics from records, metrics from log events (in
+//! themselves, and by metric filters) and from notes.
+//!
+//! ```text
+//! chronicle's follower ── take ─┬─ records ── lambda ────────────────┐
+//!                               ├─ events ─── emf, metric filters ───┼─> open points ── settle: one commit
+//!                               └─ notes (PutMetricData) ────────────┘                  with how far it came
+//! ```
+//!
+//! Everything is settled in one commit with its place in the journal, so a crash counts nothing twice and loses nothing of
+//! what the journal has.
+
+mod embedded;
+pub mod lambda;
+mod minutes;
+mod rules;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::record::{Origin, Record};
+use base::{Clock, Timestamp, Uuid};
+use chronicle::{Derive, Event, Taken, What};
+use engine::math::Metric;
+use engine::metric::aggregate::Aggregate;
+use engine::platform;
+use engine::price::Prices;
+use metrics::{Datum, Metrics, Unit};
+use minutes::Minutes;
+use parking_lot::Mutex;
+use store::Scope;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+
+use crate::live::Live;
+use crate::logs::metric_filter::Point;
+
+pub use rules::Rules;
+
+/// How long a derived point waits at most until it is in the store. It is read before that, too.
+const SETTLE_EVERY: Duration = Duration::from_secs(5);
+/// After a failure.
+const REST: Duration = Duration::from_secs(1);
+
+pub struct Derived {
+    metrics: Metrics,
+    rules: Arc<Rules>,
+    prices: Prices,
+    live: Arc<Live>,
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+    /// There is too much that is not settled.
+    full: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    minutes: Minutes,
+    /// Of what is being taken.
+    data: Vec<Datum>,
+}
+
+impl Derived {
+    pub fn new(metrics: Metrics, rules: Arc<Rules>, prices: Prices, clock: Arc<dyn Clock>) -> Derived {
+        let live = Arc::new(Live::new(clock.now(), prices.clone()));
+        Derived { metrics, rules, prices, live, clock, state: Mutex::default(), full: Notify::new() }
+    }
+
+    /// What functions do right now.
+    pub fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live)
+    }
+
+    /// Settles what was derived, until it is cancelled.
+    pub async fn run(&self) {
+        loop {
+            timeout(SETTLE_EVERY, self.full.notified()).await.ok();
+            if let Err(error) = self.settle().await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "metrics wait: failed to {error}");
+                sleep(REST).await;
+            }
+        }
+    }
+
+    /// Settles all that was derived up to now.
+    pub async fn settle(&self) -> Result<(), metrics::Error> {
+        let over = self.state.lock().minutes.end(self.clock.now());
+        self.metrics.add(&over);
+        self.metrics.settle(|batch, _| batch).await
+    }
+
+    /// What an event adds to metrics.
+    fn of_event(&self, state: &mut State, (scope, group): (&Arc<Scope>, Uuid), event: &Event) {
+        let Ok(message) = std::str::from_utf8(&event.message) else { return };
+        embedded::data(scope, message, &mut state.data);
+        let Some(rules) = self.rules.of(group) else { return };
+        for filter in &rules.metrics {
+            let point = filter.apply(message);
+            state.data.extend(state.minutes.tried(scope, group, filter, (event.time, point.is_some())));
+            state.data.extend(point.map(|point| of_point(scope, event.time, point)));
+        }
+    }
+}
+
+fn of_point(scope: &Scope, time: Timestamp, point: Point) -> Datum {
+    let Point { namespace, name, value, unit, dimensions } = point;
+    Datum {
+        scope: scope.clone(),
+        metric: Metric::new(&namespace, &name, dimensions),
+        unit: Unit::named(&unit).unwrap_or_default(),
+        time,
+        resolution_s: 60,
+        aggregate: Aggregate::of_values([(value, 1.0)]),
+    }
+}
+
+impl Derive for Derived {
+    fn lines(&self, origin: &Origin, time: Timestamp, record: &Record) -> Vec<String> {
+        platform::lines(origin, time, record)
+    }
+
+    fn take(&self, taken: Vec<Taken>, next: u64) {
+        let settled = self.metrics.settled();
+        let mut sums = lambda::Sums::default();
+        let mut state = self.state.lock();
+        for one in taken.into_iter().filter(|one| one.offset >= settled) {
+            match one.what {
+                What::Event { scope, group, event } => self.of_event(&mut state, (&scope, group), &event),
+                What::Record { scope, origin, record, .. } => {
+                    if let Record::Ended(ended) = &*record {
+                        sums.add(&self.prices, &scope, &origin, ended);
+                        self.live.take(&scope, &origin, ended);
+                    }
+                }
+                What::Note(note) => state.data.extend(metrics::decode(&note).unwrap_or_default()),
+            }
+        }
+        state.data.extend(sums.into_data());
+        self.metrics.take(&std::mem::take(&mut state.data), next);
+        drop(state);
+        if self.metrics.is_full() {
+            self.full.notify_one();
+        }
+    }
+
+    fn settled(&self) -> u64 {
+        self.metrics.settled()
+    }
+
+    fn is_full(&self) -> bool {
+        self.metrics.is_full()
+    }
+}

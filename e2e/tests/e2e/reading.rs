@@ -1,0 +1,105 @@
+//! What functions do, read at the machine: `lamp logs`, beside and while functions run.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use e2e::{Lamp, binary, invoke, make_python, run, wait_for};
+
+/// A command of `lamp` about a server's data.
+fn lamp_on(dir: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    let kept = |(name, _): &(String, String)| matches!(name.as_str(), "PATH" | "HOME" | "TMPDIR");
+    command.env_clear().envs(std::env::vars().filter(kept)).args(arguments).arg("--data-dir").arg(dir);
+    command
+}
+
+fn refused(mut command: Command) -> String {
+    let output = command.output().unwrap();
+    assert!(!output.status.success(), "{command:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+/// A function that says what it is sent.
+fn make_speaker(lamp: &Lamp) {
+    let code = tempfile::tempdir().unwrap();
+    let file = code.path().join("app.py");
+    std::fs::write(&file, "def handler(event, context):\n    print('heard', event['n'], '\\x1b[31m')\n").unwrap();
+    make_python(lamp, "speaker", 128, 10, &file);
+}
+
+struct Following {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Following {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let (sender, lines) = channel();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Self { child, lines }
+    }
+
+    fn until(&self, words: &str) {
+        let mut seen = Vec::new();
+        while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(20)) {
+            if line.contains(words) {
+                return;
+            }
+            seen.push(line);
+        }
+        panic!("{words} did not come: {seen:#?}");
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+#[test]
+fn who_follows_a_function_sees_what_it_says() {
+    let lamp = Lamp::start();
+    make_speaker(&lamp);
+    // Before the function has said anything, and so before its log group is there.
+    let following = Following::start(lamp_on(&lamp.dir, &["logs", "speaker", "--follow"]));
+    let finding = Following::start(lamp_on(&lamp.dir, &["logs", "speaker", "--follow", "--filter", "2", "--json"]));
+    for number in 1..=3 {
+        assert!(invoke(&lamp, "speaker", &format!("{{\"n\": {number}}}")).contains("200 OK"));
+        following.until(&format!("heard {number} \\u{{1b}}[31m"));
+    }
+    finding.until("\"message\":\"heard 2 \\u001b[31m\\n\"");
+
+    let all = wait_for("the last line is there", || {
+        let all = run(lamp_on(&lamp.dir, &["logs", "speaker", "--since", "1h"]));
+        (all.matches("REPORT RequestId").count() == 3).then_some(all)
+    });
+    let said: Vec<&str> = all.lines().filter(|line| line.contains("heard")).collect();
+    assert!(said.len() == 3 && said.is_sorted(), "{all}");
+    let found = run(lamp_on(&lamp.dir, &["logs", "/aws/lambda/speaker", "--filter", "\"heard 3\"", "--json"]));
+    assert!(found.lines().count() == 1 && found.contains("\"group\":\"/aws/lambda/speaker\""), "{found}");
+    assert!(run(lamp_on(&lamp.dir, &["logs", "speaker", "--since", "0s"])).is_empty());
+}
+
+#[test]
+fn who_asks_for_what_is_not_there_is_told_what_is() {
+    let mut lamp = Lamp::start();
+    make_speaker(&lamp);
+    let said = refused(lamp_on(&lamp.dir, &["logs", "speakr"]));
+    assert!(said.contains("did you mean speaker?"), "{said}");
+    let said = refused(lamp_on(&lamp.dir, &["logs", "speaker", "--region", "eu-west-1"]));
+    assert!(said.contains("in eu-west-1 of account 000000000000: there is no function"), "{said}");
+    let said = refused(lamp_on(&lamp.dir, &["logs", "speaker", "--filter", "{ $.a = 1"]));
+    assert!(said.contains("failed to read the pattern: "), "{said}");
+    let said = refused(lamp_on(&lamp.dir, &["logs", "speaker", "--since", "soon"]));
+    assert!(said.contains("it takes 90s, 5m, 2h or 1d"), "{said}");
+    assert!(lamp.stop());
+    let said = refused(lamp_on(&lamp.dir, &["logs", "speaker"]));
+    assert!(said.contains("none runs") && said.contains("lamp start --data-dir"), "{said}");
+}
