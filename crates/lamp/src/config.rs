@@ -1,16 +1,19 @@
 //! The server's configuration: flags, then environment, then file, then defaults, checked into typed values once.
 
 pub mod functions;
+mod prices;
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use engine::price::Prices;
 use serde::Deserialize;
 
 use crate::cli::functions::{FunctionFlags, InterpreterFlags};
 use crate::cli::{Address, AuthMode, LogFormat, Place, Settings};
 use functions::{Functions, FunctionsSection, RuntimesSection};
+use prices::PricesSection;
 
 pub const PORT: u16 = 4566;
 
@@ -41,12 +44,16 @@ pub enum ConfigError {
          \"python3.13\" = \"/opt/python3.13\""
     )]
     Runtime(String),
+    #[error("understand {0} under [prices]: it takes dollars, or a count, from 0 on")]
+    Price(&'static str),
+    #[error("understand the tiers under [prices]: the first has from = 0, and each begins after the one before it")]
+    PriceTiers,
     #[error("use {folder} for {runtime}, as [runtimes] says")]
     RuntimeFolder { runtime: String, folder: PathBuf, source: std::io::Error },
 }
 
 /// What `lamp start` runs with.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     pub listen: SocketAddr,
     pub data_dir: PathBuf,
@@ -59,6 +66,7 @@ pub struct Config {
     pub origins: Vec<String>,
     pub tls: Option<Tls>,
     pub functions: Functions,
+    pub prices: Prices,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +86,7 @@ struct File {
     telemetry: TelemetrySection,
     functions: FunctionsSection,
     runtimes: RuntimesSection,
+    prices: PricesSection,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -159,6 +168,7 @@ impl Config {
             origins,
             tls: tls.settle()?,
             functions: Functions::settle(given.functions, file.functions, file.runtimes)?,
+            prices: file.prices.settle()?,
         })
     }
 

@@ -13,10 +13,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{AccountId, Region, Spawn, Timestamp, with_causes};
+use base::{AccountId, Clock, Region, Spawn, Timestamp, with_causes};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use services::Cloud;
+use services::live::Live;
 use store::{Blobs, Store, Vault};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
@@ -115,6 +116,8 @@ pub struct Served {
 pub struct Running {
     pub endpoint: String,
     pub cloud: Arc<Cloud>,
+    pub live: Arc<Live>,
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Control {

@@ -18,6 +18,8 @@ use engine::platform;
 use ring::digest;
 use runtime::limits::ACCEPT_AGAIN_AFTER;
 use services::derived;
+use services::live::Live;
+use store::Scope;
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -190,6 +192,7 @@ impl Invoke for Unable {
 pub struct Logs {
     pub chronicle: Chronicle,
     pub collector: Option<otlp::Exporter>,
+    pub live: Arc<Live>,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -212,7 +215,11 @@ impl Telemetry for Logs {
     }
 
     fn throttled(&self, function: &FunctionSpec, call: &Call) {
-        self.chronicle.note_lazy(&derived::lambda::throttled(function, call, self.clock.now()));
+        let now = self.clock.now();
+        self.chronicle.note_lazy(&derived::lambda::throttled(function, call, now));
+        let region = Some(function.region.clone());
+        let scope = Scope { world: function.world, account: function.account, region };
+        self.live.throttled(&scope, &function.name, now);
     }
 }
 

@@ -1,5 +1,7 @@
 //! The server's own paths: health, metrics, links to code, and what tools made for LocalStack ask.
 
+pub mod functions;
+
 use std::sync::Arc;
 
 use base::{Clock, Timestamp};

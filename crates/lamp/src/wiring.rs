@@ -8,7 +8,6 @@ use std::sync::Arc;
 use base::ports::{Invoke, Telemetry};
 use base::{Chance, Clock, Spawn, SystemChance, SystemClock};
 use chronicle::Chronicle;
-use engine::price::Prices;
 use metrics::Metrics as Measured;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use services::derived::{Derived, Rules};
@@ -92,7 +91,12 @@ impl Lamp {
 
     /// What the operator's commands can ask about.
     pub fn served(&self) -> Served {
-        self.data.served(Some(Running { endpoint: self.endpoint(), cloud: self.cloud.clone() }))
+        self.data.served(Some(Running {
+            endpoint: self.endpoint(),
+            cloud: self.cloud.clone(),
+            live: self.derived.live(),
+            clock: self.data.clock.clone(),
+        }))
     }
 
     /// What takes events to functions.
@@ -116,11 +120,11 @@ impl Lamp {
         let doors = Doors { outer: listener.local_addr(), inner: inner.as_ref().map(Listener::local_addr) };
         let metrics = Measured::open(&data.store, data.clock.clone()).await?;
         let rules = Rules::open(&data.store).await?;
-        let derived = Arc::new(Derived::new(metrics.clone(), rules.clone(), Prices::default(), data.clock.clone()));
+        let derived = Arc::new(Derived::new(metrics.clone(), rules.clone(), config.prices.clone(), data.clock.clone()));
         let chronicle = Chronicle::open(&data.store, data.clock.clone(), data.chance.clone(), derived.clone()).await?;
         let collector = config.otlp.clone().map(|endpoint| otlp::Exporter::new(endpoint, data.clock.clone()));
-        let logs =
-            functions::Logs { chronicle: chronicle.clone(), collector: collector.clone(), clock: data.clock.clone() };
+        let (live, clock) = (derived.live(), data.clock.clone());
+        let logs = functions::Logs { chronicle: chronicle.clone(), collector: collector.clone(), live, clock };
         let functions = runtime(config, &data, doors, keys.clone(), (spawn.clone(), Arc::new(logs))).await?;
         let cloud = Arc::new(Cloud {
             functions: invoked_by(functions.as_ref()),
@@ -138,7 +142,14 @@ impl Lamp {
             concurrency_max: config.functions.concurrency,
             links: token_key.links(),
         });
-        let server = serve(config, &data, &cloud, (keys, &tasks))?;
+        let counted = platform::functions::Functions {
+            live: derived.live(),
+            clock: data.clock.clone(),
+            chronicle: cloud.chronicle.clone(),
+            metrics: cloud.metrics.clone(),
+            collector: collector.clone(),
+        };
+        let server = serve(config, &data, &cloud, (keys, &tasks, Metrics::with(vec![Box::new(counted)])))?;
         let is_tls = config.tls.is_some();
         Ok(Self { data, server, listener, inner, root, tasks, cloud, functions, collector, derived, is_tls })
     }
@@ -149,10 +160,10 @@ fn serve(
     config: &Config,
     data: &Data,
     cloud: &Arc<Cloud>,
-    (keys, tasks): (Arc<Keys>, &Tasks),
+    (keys, tasks, metrics): (Arc<Keys>, &Tasks, Metrics),
 ) -> Result<Server, Box<dyn Error>> {
     let services = services::all(cloud)?;
-    let metrics = Arc::new(Metrics::default());
+    let metrics = Arc::new(metrics);
     let platform = Arc::new(Platform {
         cloud: cloud.clone(),
         clock: data.clock.clone(),

@@ -112,7 +112,6 @@ pub mod testing {
             chronicle: Chronicle::open(&store, clock.clone(), chance.clone(), Arc::new(chronicle::Nothing))
                 .await
                 .unwrap(),
-            metrics: Metrics::open(&store, clock.clone()).await.unwrap(),
             pages: Pages::new(&[0; 32]).unwrap(),
             turns: Turns::default(),
             spawn: Arc::new(Nobody),

@@ -59,8 +59,8 @@ pub struct Totals {
     pub cost: f64,
     pub cpu: Duration,
     pub took: Duration,
-    /// How many took no longer than each of [`BUCKETS`], and longer than the one before.
-    pub buckets: [u64; BUCKETS.len()],
+    /// How many took no longer than each of [`BUCKETS`], and longer than the one before; the last, longer than all.
+    pub buckets: [u64; BUCKETS.len() + 1],
 }
 
 /// Ten seconds of it.
@@ -235,8 +235,7 @@ impl Totals {
         self.cpu = self.cpu.saturating_add(ended.cpu.unwrap_or_default());
         self.took = self.took.saturating_add(ended.took);
         let seconds = ended.took.as_secs_f64();
-        // What takes longer than anything may is counted with the longest.
-        let place = BUCKETS.iter().position(|bound| seconds <= *bound).unwrap_or(BUCKETS.len() - 1);
+        let place = BUCKETS.iter().position(|bound| seconds <= *bound).unwrap_or(BUCKETS.len());
         if let Some(bucket) = self.buckets.get_mut(place) {
             *bucket = bucket.saturating_add(1);
         }
@@ -304,7 +303,10 @@ mod tests {
         live.throttled(&scope(), "f", Timestamp::from_secs(BEGAN + 101));
         let at = |second: i64| live.snapshot(Timestamp::from_secs(BEGAN + second)).rows.remove(0);
         let row = at(101);
-        assert_eq!((row.totals.invocations, row.totals.errors, row.totals.throttles, row.totals.cold_starts), (101, 1, 1, 51));
+        assert_eq!(
+            (row.totals.invocations, row.totals.errors, row.totals.throttles, row.totals.cold_starts),
+            (101, 1, 1, 51)
+        );
         assert_eq!((row.totals.billed_ms, row.totals.took), (11_000, Duration::from_secs(11)));
         assert!((row.totals.gb_seconds - 11.0).abs() < 1e-9);
         assert_eq!(row.totals.buckets.iter().sum::<u64>(), 101);

@@ -79,6 +79,13 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// With what others count. **Invariant:** they bound how many series they have.
+    pub fn with(collectors: Vec<Box<dyn Collector>>) -> Self {
+        let mut metrics = Self::default();
+        collectors.into_iter().for_each(|collector| metrics.registry.register_collector(collector));
+        metrics
+    }
+
     /// Counts a request as being served until the guard is dropped.
     pub fn begin(&self) -> InFlight {
         self.in_flight.inc();

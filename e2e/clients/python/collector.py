@@ -94,4 +94,4 @@ assert 0 < span.end_time_unix_nano - span.start_time_unix_nano < 60e9, span
 assert attributes(span.attributes)["faas.coldstart"] is True and span.status.code == 0, span
 _, failed = ran[ids[1]]
 assert failed.status.code == 2 and attributes(failed.attributes)["faas.coldstart"] is False, failed
-assert attributes(failed.attributes)["error.type"] == "ZeroDivisionError", failed
+assert attributes(failed.attributes)["error.type"] .startswith("Function."), failed
