@@ -54,6 +54,7 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     if let Some(collector) = lamp.collector.clone() {
         lamp.tasks.spawn("exporter", Box::pin(async move { collector.run().await }));
     }
+    lamp.tasks.spawn("subscribers", Box::pin(services::derived::outgoing::run(lamp.post())));
     lamp.tasks.spawn("couriers", Box::pin(services::run_couriers(lamp.post())));
     lamp.tasks.spawn("provisioned concurrency", Box::pin(services::keep_provisioned(lamp.post())));
     lamp.tasks.spawn("alarms", Box::pin(services::keep_alarms(lamp.post())));

@@ -15,6 +15,8 @@ use store::{Batch, Faults, Range, Scope, Space, Store};
 use crate::{Datum, Error, Find, Metrics, Unit};
 
 const ASIDE: Space = Space::new("aside");
+/// However many commits fail, one of so many does not.
+const ATTEMPTS_MAX: usize = 200;
 const START: i64 = 1_800_000_000;
 
 #[derive(Debug, Clone)]
@@ -136,14 +138,18 @@ impl Bench {
 
     /// All samples are there, once: by metric, unit and hour.
     async fn check(&mut self) {
-        let found = loop {
+        let mut found = None;
+        for _ in 0..ATTEMPTS_MAX {
             match self.found().await {
-                Ok(found) => break found,
+                Ok(totals) => {
+                    found = Some(totals);
+                    break;
+                }
                 Err(Error::Torn) => self.settle_once().await,
                 Err(_) => {}
             }
-        };
-        assert_eq!(found, self.expected());
+        }
+        assert_eq!(found, Some(self.expected()));
         self.check_list().await;
     }
 
@@ -233,9 +239,12 @@ async fn run(steps: Vec<Step>, faults: Faults, direct_bytes_max: usize) {
         bench.step(step).await;
     }
     bench.check().await;
-    while bench.metrics.settled() < bench.journal.len() as u64 {
-        bench.settle_once().await;
+    for _ in 0..ATTEMPTS_MAX {
+        if bench.metrics.settled() < bench.journal.len() as u64 {
+            bench.settle_once().await;
+        }
     }
+    assert_eq!(bench.metrics.settled(), bench.journal.len() as u64);
     bench.check_aside().await;
     while bench.metrics.tend().await.is_err() {}
     bench.check().await;

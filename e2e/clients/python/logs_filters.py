@@ -1,4 +1,7 @@
-"""boto3 makes metric filters, tries their patterns, and finds and deletes them."""
+"""boto3 makes metric and subscription filters, tries their patterns, and finds and deletes them."""
+
+import io
+import zipfile
 
 import boto3
 import botocore.exceptions
@@ -93,7 +96,56 @@ matches = logs.test_metric_filter(filterPattern="{ $.took > 5 }", logEventMessag
 assert [(match["eventNumber"], match["extractedValues"]) for match in matches] == [(2, {"$.took": "6"})], matches
 refused("InvalidParameterException", "must end with '}'", logs.test_metric_filter, filterPattern="{ $.a", logEventMessages=["a"])
 
+# Subscription filters. Who is to be sent events must be there, and have said so.
+awslambda = boto3.client("lambda")
+buffer = io.BytesIO()
+with zipfile.ZipFile(buffer, "w") as archive:
+    archive.writestr("app.py", "def handler(event, context):\n    return event\n")
+function = awslambda.create_function(
+    FunctionName="reader", Runtime="python3.13", Handler="app.handler", Role="arn:aws:iam::000000000000:role/r",
+    Code={"ZipFile": buffer.getvalue()},
+)["FunctionArn"]
+put = dict(logGroupName="orders", filterName="all", filterPattern="", destinationArn=function)
+cannot = "Could not execute the lambda function. Make sure you have given CloudWatch Logs permission to execute your function."
+refused("InvalidParameterException", cannot, logs.put_subscription_filter, **put)
+group = "arn:aws:logs:us-east-1:000000000000:log-group:orders"
+grant = dict(FunctionName="reader", Action="lambda:InvokeFunction", Principal="logs.us-east-1.amazonaws.com", SourceAccount="000000000000")
+awslambda.add_permission(**grant, StatementId="without-star", SourceArn=group)
+refused("InvalidParameterException", cannot, logs.put_subscription_filter, **put)
+awslambda.add_permission(**grant, StatementId="with-star", SourceArn=group + ":*")
+logs.put_subscription_filter(**put)
+found = logs.describe_subscription_filters(logGroupName="orders")["subscriptionFilters"]
+created = found[0].pop("creationTime")
+assert found == [put | {"distribution": "ByLogStream", "applyOnTransformedLogs": False}], found
+logs.put_subscription_filter(**put | {"filterPattern": "[]", "distribution": "Random"})
+found = logs.describe_subscription_filters(logGroupName="orders", filterNamePrefix="al")["subscriptionFilters"]
+assert (found[0]["filterPattern"], found[0]["distribution"], found[0]["creationTime"]) == ("[]", "Random", created), found
+refused("InvalidParameterException", cannot, logs.put_subscription_filter, **put | {"logGroupName": "users"})
+refused("InvalidParameterException", cannot, logs.put_subscription_filter, **put | {"destinationArn": function + "2"})
+refused("InvalidParameterException", cannot, logs.put_subscription_filter, **put | {"destinationArn": function + ":live"})
+refused("AccessDeniedException", "Cross-account lambda invocation passing is not allowed", logs.put_subscription_filter, **put | {"destinationArn": function.replace("0" * 12, "1" * 12)})
+role = "arn:aws:iam::000000000000:role/r"
+refused("InvalidParameterException", "vendor lambda cannot be used with roleArn", logs.put_subscription_filter, **put, roleArn=role)
+stream = "arn:aws:kinesis:us-east-1:000000000000:stream/s"
+refused("InvalidParameterException", "vendor kinesis cannot be used without roleArn", logs.put_subscription_filter, **put | {"destinationArn": stream})
+refused("InvalidParameterException", "Could not deliver test message to specified Kinesis stream", logs.put_subscription_filter, **put | {"destinationArn": stream}, roleArn=role)
+refused("InvalidParameterException", "Invalid destinationArn", logs.put_subscription_filter, **put | {"destinationArn": "x"})
+refused("InvalidParameterException", "must end with ']'", logs.put_subscription_filter, **put | {"filterPattern": "[a"})
+refused("ResourceNotFoundException", "log group does not exist", logs.put_subscription_filter, **put | {"logGroupName": "no"})
+logs.put_subscription_filter(**put | {"filterName": "more"})
+refused("LimitExceededException", "Resource limit exceeded.", logs.put_subscription_filter, **put | {"filterName": "most"})
+page = logs.describe_subscription_filters(logGroupName="orders", limit=1)
+assert [found["filterName"] for found in page["subscriptionFilters"]] == ["all"], page
+page = logs.describe_subscription_filters(logGroupName="orders", nextToken=page["nextToken"])
+assert [found["filterName"] for found in page["subscriptionFilters"]] == ["more"], page
+logs.delete_subscription_filter(logGroupName="orders", filterName="more")
+refused("ResourceNotFoundException", "The specified subscription filter does not exist.", logs.delete_subscription_filter, logGroupName="orders", filterName="more")
+refused("ResourceNotFoundException", "log group does not exist", logs.describe_subscription_filters, logGroupName="no")
+
 # A group's filters go with it.
 logs.delete_log_group(logGroupName="users")
 logs.create_log_group(logGroupName="users")
 assert names() == [("orders", "c"), ("orders", "errors")], names()
+logs.delete_log_group(logGroupName="orders")
+logs.create_log_group(logGroupName="orders")
+assert names() == [] and logs.describe_subscription_filters(logGroupName="orders")["subscriptionFilters"] == []

@@ -1,5 +1,6 @@
 //! End to end: the real binary, driven by clients that we did not write. One test binary, so that it links once.
 
+mod alarms;
 mod clients;
 mod concurrency;
 mod control_plane;

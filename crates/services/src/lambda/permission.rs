@@ -11,7 +11,7 @@ use store::{Record, Table};
 use super::errors;
 use super::function::{self, FUNCTIONS, Function};
 use super::name::FunctionRef;
-use super::policy::{Conditions, Policy, Principal, Statement};
+use super::policy::{Conditions, Policy, Principal, Source, Statement};
 use crate::{Ctx, Service};
 
 /// By the function's incarnation and the qualifier.
@@ -195,18 +195,16 @@ pub async fn grants(owners: &Ctx, asked: &FunctionRef, operation: &str) -> Resul
     Ok(policy.is_some_and(|policy| policy.grants(&action, &resource, partition, &owners.cx.principal)))
 }
 
-/// Whether it lets a service of AWS do `operation`, for what has the ARN `source` in the caller's account.
+/// Whether it lets a service of AWS do `operation`.
 pub async fn grants_service(
     owners: &Ctx,
     asked: &FunctionRef,
     operation: &str,
-    service: &str,
-    source: &str,
+    by: &Source<'_>,
 ) -> Result<bool, AwsError> {
     let (action, resource) = (format!("lambda:{operation}"), asked.arn(owners));
-    let account = owners.cx.principal.account;
     let policy = policy_of(owners, asked).await?;
-    Ok(policy.is_some_and(|policy| policy.grants_service(&action, &resource, service, account.as_str(), source)))
+    Ok(policy.is_some_and(|policy| policy.grants_service(&action, &resource, by)))
 }
 
 async fn policy_of(owners: &Ctx, asked: &FunctionRef) -> Result<Option<Policy>, AwsError> {
@@ -214,6 +212,19 @@ async fn policy_of(owners: &Ctx, asked: &FunctionRef) -> Result<Option<Policy>, 
     let Some(function) = FUNCTIONS.get_shared(store, &scope, &asked.name).await? else { return Ok(None) };
     let key = (function.incarnation, asked.qualifier.as_deref().unwrap_or_default());
     Ok(POLICIES.get(store, &scope, key).await?.map(|row| row.value))
+}
+
+/// Whether a service may invoke the function, version or alias that an ARN of the caller's account names. One that is not
+/// there, nobody may.
+pub async fn may_invoke(ctx: &Ctx, arn: &str, by: &Source<'_>) -> Result<bool, AwsError> {
+    let Ok(asked) = FunctionRef::parse(ctx, "Invoke", arn, None) else { return Ok(false) };
+    let (store, scope) = (&ctx.cloud.store, ctx.scope());
+    let Some(function) = FUNCTIONS.get_shared(store, &scope, &asked.name).await? else { return Ok(false) };
+    let qualifier = asked.qualifier.as_deref().unwrap_or("$LATEST");
+    if function::qualified(ctx, &function, qualifier).await?.is_none() {
+        return Ok(false);
+    }
+    grants_service(ctx, &asked, "InvokeFunction", by).await
 }
 
 /// Changes one policy in one commit; what is left of it, if anything, is the answer.

@@ -7,11 +7,15 @@
 //! which AWS lists them. Not there yet: whether a principal exists, and what a policy grants beyond
 //! [`Policy::grants`].
 
+mod grant;
+
 use base::{AwsError, Uuid};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::errors;
+
+pub use grant::Source;
 
 /// Lambda's quota for a policy as it is shown: 20 KB.
 pub const POLICY_BYTES_MAX: usize = 20 * 1024;
@@ -106,120 +110,6 @@ impl Policy {
         // A document is made of strings and JSON alone, which always write.
         serde_json::to_string(&self.document).unwrap_or_default()
     }
-
-    /// Whether the policy lets `caller` do `action` with `resource`. What cannot be decided here forbids and never allows:
-    /// a condition, a member that says what is *not* meant, an organization. Real evaluation is IAM's and is to come.
-    pub fn grants(&self, action: &str, resource: &str, partition: &str, caller: &base::Principal) -> bool {
-        let root = format!("arn:{partition}:iam::{}:root", caller.account);
-        let is_caller =
-            |name: &str| name == "*" || name == root || name == caller.arn || name == caller.account.as_str();
-        let names_caller = |principal: &Value| any_text(principal.get("AWS").unwrap_or(principal), &is_caller);
-        // Any condition is unclear here.
-        self.allows(action, resource, &names_caller, &|_| None)
-    }
-
-    /// Whether the policy lets a service of AWS do `action` with `resource`, for what is of `account` and has the ARN
-    /// `source`. Conditions on those two are decided.
-    pub fn grants_service(&self, action: &str, resource: &str, service: &str, account: &str, source: &str) -> bool {
-        let names_service = |principal: &Value| match principal {
-            Value::String(name) => name == "*",
-            principal => principal.get("Service").is_some_and(|names| any_text(names, &|name| name == service)),
-        };
-        let holds = |condition: &Value| decide(condition, account, source);
-        self.allows(action, resource, &names_service, &holds)
-    }
-
-    fn allows(
-        &self,
-        action: &str,
-        resource: &str,
-        names: &dyn Fn(&Value) -> bool,
-        holds: &dyn Fn(&Value) -> Option<bool>,
-    ) -> bool {
-        let (action, unclear) = (action.to_ascii_lowercase(), ["NotAction", "NotResource", "NotPrincipal"]);
-        // Whether a statement is about this; `None` where that is not clear.
-        let is_about = |Statement(members): &Statement| {
-            let says = |name: &str, is: &dyn Fn(&str) -> bool| members.get(name).map(|value| any_text(value, is));
-            let condition = members.get("Condition").map(holds);
-            let parts = [
-                says("Action", &|wanted| is_like(wanted.to_ascii_lowercase().as_bytes(), action.as_bytes())),
-                says("Resource", &|wanted| is_like(wanted.as_bytes(), resource.as_bytes())),
-                members.get("Principal").map(names),
-                condition.flatten(),
-            ];
-            match parts.contains(&Some(false)) {
-                true => Some(false),
-                false if condition == Some(None) || unclear.iter().any(|name| members.contains_key(*name)) => None,
-                false => Some(true),
-            }
-        };
-        let effect = |wanted: &'static str| {
-            let statements = self.document.statement.iter();
-            statements.filter(move |statement| statement.0.get("Effect").and_then(Value::as_str) == Some(wanted))
-        };
-        effect("Allow").any(|statement| is_about(statement) == Some(true))
-            && effect("Deny").all(|statement| is_about(statement) == Some(false))
-    }
-}
-
-/// Whether a condition holds for what a service does on behalf of `source`; `None` where it asks for anything else.
-fn decide(condition: &Value, account: &str, source: &str) -> Option<bool> {
-    let Value::Object(operators) = condition else { return None };
-    let mut holds = true;
-    for (operator, wanted) in operators {
-        let Value::Object(wanted) = wanted else { return None };
-        for (key, wanted) in wanted {
-            let given = match key.to_ascii_lowercase().as_str() {
-                "aws:sourceaccount" => account,
-                "aws:sourcearn" => source,
-                _ => return None,
-            };
-            holds &= match operator.as_str() {
-                "StringEquals" => any_text(wanted, &|wanted| wanted == given),
-                "StringLike" | "ArnLike" | "ArnEquals" => {
-                    any_text(wanted, &|wanted| is_like(wanted.as_bytes(), given.as_bytes()))
-                }
-                _ => return None,
-            };
-        }
-    }
-    Some(holds)
-}
-
-/// Whether a text, or one of a list, is what `is` says.
-fn any_text(value: &Value, is: &dyn Fn(&str) -> bool) -> bool {
-    match value {
-        Value::String(text) => is(text),
-        Value::Array(texts) => texts.iter().filter_map(Value::as_str).any(is),
-        _ => false,
-    }
-}
-
-/// Whether a pattern, in which `*` stands for anything and `?` for any one character, fits a text. It goes back to the
-/// last star only, so it takes the product of both lengths at most.
-fn is_like(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut at, mut in_text, mut star) = (0, 0, None);
-    while let Some(byte) = text.get(in_text) {
-        match pattern.get(at) {
-            Some(b'*') => {
-                star = Some((at, in_text));
-                at += 1;
-            }
-            Some(wanted) if *wanted == b'?' || wanted == byte => {
-                at += 1;
-                in_text += 1;
-            }
-            _ => match star {
-                Some((star_at, from)) => {
-                    star = Some((star_at, from + 1));
-                    at = star_at + 1;
-                    in_text = from + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern.get(at..).unwrap_or_default().iter().all(|byte| *byte == b'*')
 }
 
 impl Default for Document {
@@ -397,61 +287,6 @@ mod tests {
     const FUNCTION: &str = "arn:aws:lambda:us-east-1:000000000000:function:f";
     const REVISION: Uuid = Uuid::NIL;
 
-    fn caller(account: &str) -> base::Principal {
-        let arn = format!("arn:aws:iam::{account}:user/somebody");
-        base::Principal { account: account.parse().unwrap(), arn, user_id: account.into(), access_key_id: None }
-    }
-
-    #[test]
-    fn patterns_have_stars_and_question_marks() {
-        for pattern in ["lambda:getfunction", "lambda:*", "*", "lambda:get?unction", "*:*function", "l*d*:*n", "**"] {
-            assert!(is_like(pattern.as_bytes(), b"lambda:getfunction"), "{pattern}");
-        }
-        for pattern in ["lambda:get", "s3:*", "", "lambda:getfunction?", "?", "*x*", "lambda:*y"] {
-            assert!(!is_like(pattern.as_bytes(), b"lambda:getfunction"), "{pattern}");
-        }
-        assert!(!is_like(&[b'*', b'a'].repeat(2_000), &[b'a'; 1_000]), "it ends");
-    }
-
-    /// What a policy of these statements lets account 111111111111 do: GetFunction with the function `f`.
-    fn granted(statements: &str) -> bool {
-        let function = "arn:aws:lambda:us-east-1:000000000000:function:f";
-        let document = format!(r#"{{"Version":"2012-10-17","Statement":[{statements}]}}"#);
-        let policy = Policy { document: Document::parse(&document).expect(statements), revision: REVISION };
-        policy.grants("lambda:GetFunction", function, "aws", &caller("111111111111"))
-    }
-
-    #[test]
-    fn what_cannot_be_decided_forbids_and_never_allows() {
-        let statement = |effect: &str, more: &str| format!(r#"{{"Sid":"{effect}","Effect":"{effect}",{more}}}"#);
-        const WHO: &str = r#""Principal":{"AWS":"111111111111"}"#;
-        const WHAT: &str = r#""Action":"lambda:*","Resource":"arn:aws:lambda:us-east-1:000000000000:function:f""#;
-        let allow = statement("Allow", &format!("{WHO},{WHAT}"));
-        assert!(granted(&allow));
-        assert!(granted(&statement("Allow", &format!(r#"{WHO},"Action":["s3:*","lambda:get*"],"Resource":"*""#))));
-        for (about, more) in [
-            (
-                "another function",
-                format!(r#"{WHO},"Action":"*","Resource":"arn:aws:lambda:us-east-1:000000000000:function:f:live""#),
-            ),
-            ("another action", format!(r#"{WHO},"Action":"lambda:Invoke*","Resource":"*""#)),
-            ("another caller", format!(r#""Principal":{{"AWS":"222222222222"}},{WHAT}"#)),
-            ("a condition", format!(r#"{WHO},{WHAT},"Condition":{{"Bool":{{"aws:SecureTransport":"true"}}}}"#)),
-        ] {
-            assert!(!granted(&statement("Allow", &more)), "{about} allows nothing");
-        }
-        for (what, more) in [
-            ("plainly", format!("{WHO},{WHAT}")),
-            ("to all", format!(r#""Principal":"*",{WHAT}"#)),
-            ("by a star within", format!(r#"{WHO},"Action":"lambda:*Function","Resource":"*""#)),
-            ("on a condition", format!(r#"{WHO},{WHAT},"Condition":{{"Bool":{{"aws:SecureTransport":"false"}}}}"#)),
-        ] {
-            assert!(!granted(&format!("{allow},{}", statement("Deny", &more))), "denied {what}");
-        }
-        let other = statement("Deny", &format!(r#"{WHO},"Action":"lambda:Delete*","Resource":"*""#));
-        assert!(granted(&format!("{allow},{other}")), "a denial of something else");
-    }
-
     fn statement(sid: &str, conditions: Conditions) -> Statement {
         let principal = Principal::parse("s3.amazonaws.com", "aws").unwrap();
         Statement::allow(sid, principal, "lambda:InvokeFunction", FUNCTION, conditions)
@@ -553,52 +388,5 @@ mod tests {
         for refused in ["", "[]", "{}", r#"{"Statement":[]}"#, &single.replace("Deny", "Maybe"), &of_another] {
             assert_eq!(parse(refused).unwrap_err().code, "InvalidParameterValueException", "{refused}");
         }
-    }
-
-    #[test]
-    fn layers_are_granted_to_everybody_or_to_an_account() {
-        const ACTION: &str = "lambda:GetLayerVersion";
-        let policy = |principal: &str, organization: Option<&str>| {
-            let principal = Principal::parse(principal, "aws").unwrap();
-            let principal_org_id = organization.map(str::to_owned);
-            let conditions = Conditions { principal_org_id, ..Conditions::default() };
-            Policy::with(None, Statement::allow("s", principal, ACTION, FUNCTION, conditions), REVISION).unwrap()
-        };
-        assert!(policy("*", None).grants(ACTION, FUNCTION, "aws", &caller("111111111111")));
-        assert!(policy("111111111111", None).grants(ACTION, FUNCTION, "aws", &caller("111111111111")));
-        assert!(!policy("111111111111", None).grants(ACTION, FUNCTION, "aws", &caller("222222222222")));
-        assert!(!policy("111111111111", None).grants(
-            "lambda:DeleteLayerVersion",
-            FUNCTION,
-            "aws",
-            &caller("111111111111")
-        ));
-        assert!(!policy("*", Some("o-1234567890")).grants(ACTION, FUNCTION, "aws", &caller("111111111111")));
-    }
-
-    #[test]
-    fn a_service_is_let_in_for_what_it_acts_for() {
-        const ACTION: &str = "lambda:InvokeFunction";
-        let alarm = "arn:aws:cloudwatch:us-east-1:111111111111:alarm:a";
-        let conditions = |account: Option<&str>, arn: Option<&str>| Conditions {
-            source_account: account.map(str::to_owned),
-            source_arn: arn.map(str::to_owned),
-            ..Conditions::default()
-        };
-        let granted = |conditions, service: &str| {
-            let principal = Principal::parse("lambda.alarms.cloudwatch.amazonaws.com", "aws").unwrap();
-            let statement = Statement::allow("s", principal, ACTION, FUNCTION, conditions);
-            let policy = Policy::with(None, statement, Uuid::from_bytes([0; 16])).unwrap();
-            policy.grants_service(ACTION, FUNCTION, service, "111111111111", alarm)
-        };
-        let cloudwatch = "lambda.alarms.cloudwatch.amazonaws.com";
-        assert!(granted(conditions(None, None), cloudwatch));
-        assert!(!granted(conditions(None, None), "sns.amazonaws.com"));
-        assert!(granted(conditions(Some("111111111111"), Some(alarm)), cloudwatch));
-        assert!(granted(conditions(None, Some("arn:aws:cloudwatch:*:111111111111:alarm:*")), cloudwatch));
-        assert!(!granted(conditions(Some("222222222222"), None), cloudwatch));
-        assert!(!granted(conditions(None, Some("arn:aws:cloudwatch:us-east-1:111111111111:alarm:b")), cloudwatch));
-        let of_organization = Conditions { principal_org_id: Some("o-1234567890".into()), ..Conditions::default() };
-        assert!(!granted(of_organization, cloudwatch));
     }
 }

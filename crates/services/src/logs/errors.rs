@@ -149,3 +149,88 @@ pub fn invalid_pointer() -> AwsError {
 pub fn no_record() -> AwsError {
     not_found("The specified log record does not exist.")
 }
+
+pub fn no_subscription_filter() -> AwsError {
+    not_found("The specified subscription filter does not exist.")
+}
+
+/// Also of a function that is not there.
+pub fn cannot_invoke() -> AwsError {
+    invalid_parameter(
+        "Could not execute the lambda function. Make sure you have given CloudWatch Logs permission to execute your \
+         function.",
+    )
+}
+
+pub fn function_of_other_account() -> AwsError {
+    AwsError::client(
+        400,
+        "AccessDeniedException",
+        "Cross-account lambda invocation passing is not allowed. You must use DestinationPolicies to create cross \
+         account lambda triggers.",
+    )
+}
+
+pub fn destination_without_role(vendor: &str) -> AwsError {
+    invalid_parameter(format!("destinationArn for vendor {vendor} cannot be used without roleArn"))
+}
+
+pub fn destination_with_role() -> AwsError {
+    invalid_parameter("destinationArn for vendor lambda cannot be used with roleArn")
+}
+
+pub fn cannot_deliver(kind: &str) -> AwsError {
+    invalid_parameter(format!(
+        "Could not deliver test message to specified {kind}. Check if the given {} is in ACTIVE state.",
+        kind.replace("Kinesis", "kinesis")
+    ))
+}
+
+/// AWS's words for it are not known.
+pub fn invalid_destination(arn: &str) -> AwsError {
+    invalid_parameter(format!("Invalid destinationArn: {arn}"))
+}
+
+pub fn no_policy(name: &str) -> AwsError {
+    not_found(format!("Policy with name [{name}] does not exist."))
+}
+
+/// AWS's words for these are not known.
+pub fn must_be_given(member: &str) -> AwsError {
+    invalid_parameter(format!("{member} must be given."))
+}
+
+pub fn invalid_policy() -> AwsError {
+    invalid_parameter("The policy document is no valid JSON.")
+}
+
+pub fn policy_too_long(max: usize) -> AwsError {
+    invalid_parameter(format!("The policy document has more than {max} characters."))
+}
+
+pub fn no_destination() -> AwsError {
+    not_found("The specified destination does not exist.")
+}
+
+pub fn invalid_destination_target(arn: &str) -> AwsError {
+    invalid_parameter(format!("Invalid targetArn: {arn}"))
+}
+
+pub fn conflict(message: &str) -> AwsError {
+    AwsError::client(400, "ConflictException", message)
+}
+
+pub fn no_delivery_resource() -> AwsError {
+    validation(
+        "destinationResourceArn must name a bucket, a log group or a Firehose stream, of the type that is given.",
+    )
+}
+
+/// `noun` is what AWS calls a delivery, its source or its destination.
+pub fn no_such_delivery(noun: &str) -> AwsError {
+    not_found(format!("Requested {noun} does not exist in this account."))
+}
+
+pub fn no_service_of_logs() -> AwsError {
+    not_found("Cannot access provided service.")
+}

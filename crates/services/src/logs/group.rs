@@ -5,7 +5,7 @@ use chronicle::{GROUPS, Group};
 use serde::{Deserialize, Serialize};
 use store::{Batch, Row, Scan};
 
-use super::{errors, metric_filter, name, tag};
+use super::{errors, metric_filter, name, subscription_filter, tag};
 use crate::{Ctx, Service};
 
 const NAME_BYTES_MAX: usize = 512;
@@ -153,6 +153,7 @@ pub async fn delete(ctx: Ctx, input: NamedGroup) -> Result<(), AwsError> {
             return Err(errors::protected());
         }
         let filters = metric_filter::clear(&ctx, found.value.id, Batch::new()).await?;
+        let filters = subscription_filter::clear(&ctx, found.value.id, filters).await?;
         if ctx.cloud.chronicle.delete_group(&scope, &input.log_group_name, &found, filters).await? {
             return Ok(());
         }

@@ -154,7 +154,7 @@ pub async fn put(ctx: Ctx, input: PutMetricFilter) -> Result<(), AwsError> {
         if before.is_none() && others.len() >= FILTERS_MAX {
             return Err(errors::limit_exceeded());
         }
-        filter::check_regexes(&ctx, group.id, filter_name, &input.filter_pattern).await?;
+        filter::check_regexes(&ctx, group.id, filter::Own::Metric(filter_name), &input.filter_pattern).await?;
         let value = MetricFilter {
             group: input.log_group_name.clone(),
             pattern: input.filter_pattern.clone(),

@@ -133,7 +133,10 @@ impl<'a> Fields<'a> {
             let given = error.members.iter().find(|(name, _)| *name == member.name);
             let value = match given {
                 Some((_, text)) => typed(model, member.shape, text),
-                None if member.name.eq_ignore_ascii_case("message") => Some(Value::String(error.message.clone())),
+                // Where the model has a place for words, none are no member.
+                None if member.name.eq_ignore_ascii_case("message") => {
+                    Some(Value::String(error.message.clone())).filter(|_| !error.message.is_empty())
+                }
                 None => None,
             };
             members.extend(value.map(|value| (Name::Borrowed(member.name), value)));

@@ -9,13 +9,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use store::{Batch, Scan};
 
-use super::put_metric::record;
+use super::put_metric::{record, untie};
 use super::step::{Happened, step};
-use super::{ALARMS, Alarm, STANDINGS, Watches, errors, named};
+use super::{ALARMS, STANDINGS, TIES, errors};
 use crate::{Ctx, Service};
-
-/// Alarms read in one step of a search for parents.
-const STEP: usize = 256;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
@@ -62,30 +59,17 @@ pub async fn delete(ctx: Ctx, input: NamedAlarms) -> Result<(), AwsError> {
     Ok(())
 }
 
-/// Those of `wanted` that a composite alarm names, which may be one of them: it goes first on another day.
+/// Those of `wanted` that another alarm hangs on, which may be one of them: it goes first on another day.
 async fn held_by_parents(ctx: &Ctx, wanted: &BTreeSet<String>) -> Result<Vec<String>, AwsError> {
-    let mut held = BTreeSet::new();
-    let mut scan = Scan::all(STEP);
-    loop {
-        let page = ALARMS.page(&ctx.cloud.store, &ctx.scope(), scan.clone()).await?;
-        for row in &page.rows {
-            let named = children(ctx, &row.value)?;
-            held.extend(named.into_iter().filter(|name| wanted.contains(name) && *name != row.key));
-        }
-        match page.next {
-            Some(next) => scan = scan.after(&next),
-            None => return Ok(held.into_iter().collect()),
+    let mut held = Vec::new();
+    for name in wanted {
+        // One may be the alarm itself.
+        let page = TIES.page(&ctx.cloud.store, &ctx.scope(), Scan::all(2).under::<String>(name)).await?;
+        if page.rows.iter().any(|row| row.key.1 != *name) {
+            held.push(name.clone());
         }
     }
-}
-
-/// The alarms that an alarm hangs on: those of its rule, and its suppressor.
-pub fn children(ctx: &Ctx, alarm: &Alarm) -> Result<Vec<String>, AwsError> {
-    let Watches::Alarms(composition) = &alarm.watches else { return Ok(Vec::new()) };
-    let rule = composition.rule()?;
-    let suppressor = composition.suppressor.as_ref().map(|suppressor| &suppressor.alarm);
-    let all = rule.children().iter().chain(suppressor);
-    Ok(all.filter_map(|name| named(ctx, name)).map(str::to_owned).collect())
+    Ok(held)
 }
 
 async fn delete_one(ctx: &Ctx, name: &str) -> Result<(), AwsError> {
@@ -96,6 +80,7 @@ async fn delete_one(ctx: &Ctx, name: &str) -> Result<(), AwsError> {
         let Some(alarm) = found else { return Ok(()) };
         let standing = STANDINGS.get(&ctx.cloud.store, &scope, name).await?.map(|row| row.value);
         let batch = batch.delete(&ALARMS, &scope, name).delete(&STANDINGS, &scope, name);
+        let batch = untie(ctx, name, &alarm, batch)?;
         let batch = record(ctx, name, Change::Deleted, &alarm, standing.as_ref(), batch);
         if edit.commit(batch).await? {
             return Ok(());

@@ -7,9 +7,8 @@ use engine::metric::alarm::composite::SuppressedBy;
 use serde::{Deserialize, Serialize};
 use store::{Row, Scan};
 
-use super::change::children;
 use super::watch::{Dimension, Watch};
-use super::{ALARMS, Alarm, KeptStanding, STANDINGS, Watches, arn, errors};
+use super::{ALARMS, Alarm, KeptStanding, STANDINGS, TIES, Watches, arn, errors};
 use crate::{Ctx, Service};
 
 /// Alarms of a page, unless asked for more.
@@ -185,9 +184,9 @@ impl DescribeAlarms {
 /// Name, ARN and state of what an alarm's rule names.
 async fn describe_children(ctx: &Ctx, name: &str, input: &DescribeAlarms) -> Result<Described, AwsError> {
     let alarm = ALARMS.get_shared(&ctx.cloud.store, &ctx.scope(), name).await?;
-    let wanted: BTreeSet<String> = match alarm {
-        Some(alarm) => children(ctx, &alarm)?.into_iter().collect(),
-        None => BTreeSet::new(),
+    let wanted: BTreeSet<String> = match alarm.as_ref().map(|alarm| &alarm.watches) {
+        Some(Watches::Alarms(composition)) => composition.children(ctx)?.into_iter().collect(),
+        _ => BTreeSet::new(),
     };
     let after = input.next_token.as_deref().map(|token| ctx.position::<String>(OPERATION, token));
     let after = after.map(|position| position.ok_or_else(errors::invalid_token)).transpose()?;
@@ -198,21 +197,21 @@ async fn describe_children(ctx: &Ctx, name: &str, input: &DescribeAlarms) -> Res
         alarm_arn: arn(ctx, &row.key),
         alarm_name: row.key,
         state_value: Some(standing.state),
-        state_updated_timestamp: Some(standing.updated),
+        state_updated_timestamp: Some(standing.updated.trunc_millis()),
         ..Shown::default()
     };
     Ok(described(named(ctx, page).await?.into_iter(), next_token, brief))
 }
 
-/// Name and ARN of the composite alarms that name an alarm.
+/// Name and ARN of the composite alarms whose rules name an alarm.
 async fn describe_parents(ctx: &Ctx, name: &str, input: &DescribeAlarms) -> Result<Described, AwsError> {
-    let is_parent = |(row, _): &Found| {
-        // A rule that cannot be read names nothing.
-        children(ctx, &row.value).unwrap_or_default().iter().any(|child| child == name)
-    };
-    let (found, next_token) = search(ctx, "", input, is_parent).await?;
+    let scan = Scan::all(input.limit()).under::<String>(name);
+    let scan = ctx.resume(OPERATION, scan, input.next_token.as_deref()).ok_or_else(errors::invalid_token)?;
+    let page = TIES.page(&ctx.cloud.store, &ctx.scope(), scan).await?;
+    let parents = page.rows.into_iter().filter(|row| row.value.is_in_rule).map(|row| row.key.1).collect();
+    let next_token = ctx.marker(OPERATION, page.next.as_ref());
     let brief = |(row, _): Found| Shown { alarm_arn: arn(ctx, &row.key), alarm_name: row.key, ..Shown::default() };
-    Ok(described(found.into_iter(), next_token, brief))
+    Ok(described(named(ctx, parents).await?.into_iter(), next_token, brief))
 }
 
 impl DescribeAlarms {
@@ -309,8 +308,8 @@ fn shown(ctx: &Ctx, (row, standing): Found) -> Shown {
         state_value: Some(standing.state),
         state_reason: Some(standing.reason),
         state_reason_data: standing.reason_data,
-        state_updated_timestamp: Some(standing.updated),
-        state_transitioned_timestamp: Some(standing.transitioned),
+        state_updated_timestamp: Some(standing.updated.trunc_millis()),
+        state_transitioned_timestamp: Some(standing.transitioned.trunc_millis()),
         watch,
         composition,
     }

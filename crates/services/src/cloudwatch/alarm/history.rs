@@ -19,8 +19,9 @@ const STEP: usize = 100;
 const STEPS_MAX: usize = 20;
 const OPERATION: &str = "cloudwatch:DescribeAlarmHistory";
 
-/// By the alarm's name and when it was. Items of one commit are a microsecond apart.
-static ITEMS: Table<(String, (Timestamp, Uuid)), KeptItem> = Table::new("cloudwatch_alarm_history");
+/// By the alarm's name and when it was. Items of one commit are a microsecond apart. What functions were told may be
+/// long.
+static ITEMS: Table<(String, (Timestamp, Uuid)), KeptItem> = Table::large("cloudwatch_alarm_history");
 /// The same by time.
 static TIMES: Table<(Timestamp, (String, Uuid)), Kind> = Table::new("cloudwatch_alarm_history_by_time");
 

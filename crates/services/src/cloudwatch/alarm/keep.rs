@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::book::{Book, Id, Ties};
 use super::step::{Happened, standings, step};
-use super::{ALARMS, Alarm, Composition, KeptStanding, STANDINGS, Watch, Watches, history, named, points};
+use super::{ALARMS, Alarm, Composition, KeptStanding, STANDINGS, Watch, Watches, history, points};
 use crate::{Ctx, Post};
 
 /// Alarms read in one step.
@@ -42,8 +42,7 @@ struct Keeper {
 pub async fn run(post: Post) {
     let store = &post.cloud.store;
     let (mut alarms, mut standings) = (ALARMS.watch_all(store), STANDINGS.watch_all(store));
-    let forgets_at = post.clock.now();
-    let mut keeper = Keeper { post, book: Book::default(), forgets_at };
+    let mut keeper = Keeper::new(post);
     keeper.load_all().await;
     loop {
         let wait = keeper.wait();
@@ -52,26 +51,35 @@ pub async fn run(post: Post) {
             change = standings.changed() => Woken::Standings(change),
             () = sleep(wait) => Woken::Time,
         };
-        // First, for what follows may put off what is due now.
+        // First, for what is heard may put off what is due now.
         keeper.run_due().await;
-        match woken {
-            Woken::Time => keeper.forget().await,
-            Woken::Alarms(Change::Keys(keys)) => {
-                for (scope, name) in keys.iter().filter_map(|key| ALARMS.parse_key(key).ok()) {
-                    keeper.look(&Id { scope, name }).await;
-                }
-            }
-            Woken::Standings(Change::Keys(keys)) => {
-                for (scope, name) in keys.iter().filter_map(|key| STANDINGS.parse_key(key).ok()) {
-                    keeper.tell_parents(&Id { scope, name }).await;
-                }
-            }
-            Woken::Alarms(Change::Many) | Woken::Standings(Change::Many) => keeper.load_all().await,
-        }
+        keeper.hear(woken).await;
     }
 }
 
 impl Keeper {
+    fn new(post: Post) -> Keeper {
+        let forgets_at = post.clock.now();
+        Keeper { post, book: Book::default(), forgets_at }
+    }
+
+    async fn hear(&mut self, woken: Woken) {
+        match woken {
+            Woken::Time => self.forget().await,
+            Woken::Alarms(Change::Keys(keys)) => {
+                for (scope, name) in keys.iter().filter_map(|key| ALARMS.parse_key(key).ok()) {
+                    self.look(&Id { scope, name }).await;
+                }
+            }
+            Woken::Standings(Change::Keys(keys)) => {
+                for (scope, name) in keys.iter().filter_map(|key| STANDINGS.parse_key(key).ok()) {
+                    self.tell_parents(&Id { scope, name }).await;
+                }
+            }
+            Woken::Alarms(Change::Many) | Woken::Standings(Change::Many) => self.load_all().await,
+        }
+    }
+
     fn wait(&self) -> Duration {
         let due = self.book.next().map_or(SLEEP_MAX, |at| at.since(self.post.clock.now()));
         due.min(SLEEP_MAX)
@@ -242,12 +250,8 @@ impl Keeper {
 }
 
 fn ties(ctx: &Ctx, composition: &Composition) -> Ties {
-    let name = |text: &String| named(ctx, text).map(str::to_owned);
-    Ties {
-        // A rule that cannot be read was never put.
-        children: composition.rule().map(|rule| rule.children().iter().filter_map(name).collect()).unwrap_or_default(),
-        suppressor: composition.suppressor.as_ref().and_then(|suppressor| name(&suppressor.alarm)),
-    }
+    // A rule that cannot be read was never put.
+    Ties { children: composition.children(ctx).unwrap_or_default(), suppressor: composition.suppressed_by(ctx) }
 }
 
 /// What a composite alarm has not been evaluated for yet.
@@ -262,3 +266,6 @@ fn unheard(alarm: &Alarm, standing: &KeptStanding, newest: Option<Child>) -> Opt
         None => (alarm.configured >= standing.updated.trunc_millis()).then_some(Happened::Updated),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,6 +50,8 @@ use watch::Watch;
 
 /// By name.
 pub static ALARMS: Table<String, Alarm> = Table::large("cloudwatch_alarms");
+/// By the name of an alarm and that of a composite one that hangs on it.
+pub static TIES: Table<(String, String), Tie> = Table::new("cloudwatch_alarm_ties");
 pub static STANDINGS: Table<String, KeptStanding> = Table::new("cloudwatch_alarm_standings");
 
 pub type Tags = BTreeMap<String, String>;
@@ -88,6 +90,17 @@ pub struct Suppressor {
     pub alarm: String,
     pub wait_s: u32,
     pub extension_s: u32,
+}
+
+/// How a composite alarm hangs on another.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Tie {
+    /// Or as its suppressor alone.
+    pub is_in_rule: bool,
+}
+
+impl Record for Tie {
+    const VERSION: u8 = 1;
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -137,6 +150,26 @@ impl Composition {
     /// It was parsed when it was put.
     pub fn rule(&self) -> Result<Rule, AwsError> {
         Rule::parse(&self.rule).map_err(|error| AwsError::internal(error.0))
+    }
+
+    /// What its rule names, of what can be here.
+    pub fn children(&self, ctx: &Ctx) -> Result<Vec<String>, AwsError> {
+        let rule = self.rule()?;
+        Ok(rule.children().iter().filter_map(|name| named(ctx, name)).map(str::to_owned).collect())
+    }
+
+    pub fn suppressed_by(&self, ctx: &Ctx) -> Option<String> {
+        named(ctx, &self.suppressor.as_ref()?.alarm).map(str::to_owned)
+    }
+}
+
+impl Alarm {
+    /// What it hangs on, and whether its rule says so.
+    pub fn ties(&self, ctx: &Ctx) -> Result<BTreeMap<String, Tie>, AwsError> {
+        let Watches::Alarms(composition) = &self.watches else { return Ok(BTreeMap::new()) };
+        let suppressor = composition.suppressed_by(ctx).map(|name| (name, Tie { is_in_rule: false }));
+        let children = composition.children(ctx)?.into_iter().map(|name| (name, Tie { is_in_rule: true }));
+        Ok(suppressor.into_iter().chain(children).collect())
     }
 }
 

@@ -62,7 +62,8 @@ async fn of_queries(ctx: &Ctx, queries: &[Query], range: &Range) -> Result<Vec<D
     let window = Window { start_s: range.start.as_secs(), end_s: range.end.as_secs() };
     let (account_id, region) = (ctx.cx.account.as_str(), ctx.cx.region.as_str());
     let place = Place { account_id, region, now_s: ctx.cx.now().as_secs(), offset_s: 0 };
-    let values = plan.evaluate(window, &place, fetched, Vec::new()).map_err(|refused| AwsError::internal(refused.0))?;
+    // What cannot be computed has no data.
+    let values = plan.evaluate(window, &place, fetched, Vec::new()).unwrap_or_default();
     let watched = queries.iter().zip(values).find(|(query, _)| query.is_returned());
     let datapoint = |(at, value): &Point| Datapoint { at: Timestamp::from_secs(*at), value: *value, sample_count: 1.0 };
     Ok(match watched {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use store::Batch;
 
 use super::watch::{Dimension, Query, Watch};
-use super::{ALARMS, Actions, Alarm, KeptStanding, STANDINGS, Watches, errors, event, history};
+use super::{ALARMS, Actions, Alarm, KeptStanding, STANDINGS, TIES, Watches, errors, event, history};
 use crate::cloudwatch::tag::{self, Tag};
 use crate::{Ctx, Service};
 
@@ -75,7 +75,11 @@ pub async fn save(ctx: &Ctx, name: &str, alarm: Alarm) -> Result<(), AwsError> {
     loop {
         let (found, batch) = edit.read().await?;
         let mut alarm = alarm.clone();
-        let (change, standing, batch) = match found {
+        let batch = match &found {
+            Some(found) => untie(ctx, name, found, batch)?,
+            None => batch,
+        };
+        let (change, standing, mut batch) = match found {
             Some(found) if found.kind() != alarm.kind() => {
                 return Err(errors::validation(format!(
                     "An alarm of type {} already exists with the name {name}",
@@ -93,12 +97,21 @@ pub async fn save(ctx: &Ctx, name: &str, alarm: Alarm) -> Result<(), AwsError> {
                 (Change::Created, Some(standing), batch)
             }
         };
+        for (other, tie) in alarm.ties(ctx)? {
+            batch = batch.put(&TIES, &scope, (&other, name), &tie);
+        }
         let batch = batch.put(&ALARMS, &scope, name, &alarm);
         let batch = record(ctx, name, change, &alarm, standing.as_ref(), batch);
         if edit.commit(batch).await? {
             return Ok(());
         }
     }
+}
+
+/// Takes away what tells others of an alarm that hangs on them.
+pub fn untie(ctx: &Ctx, name: &str, alarm: &Alarm, batch: Batch) -> Result<Batch, AwsError> {
+    let ties = alarm.ties(ctx)?;
+    Ok(ties.keys().fold(batch, |batch, other| batch.delete(&TIES, &ctx.scope(), (other, name))))
 }
 
 /// Tells the history what was done to an alarm.

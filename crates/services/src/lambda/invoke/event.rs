@@ -15,6 +15,7 @@ use wire::Blob;
 use super::{ACTION, Request, json, locate, target};
 use crate::lambda::function::Function;
 use crate::lambda::name::FunctionRef;
+use crate::lambda::policy::Source;
 use crate::lambda::{errors, permission};
 use crate::{Ctx, Service, derived};
 
@@ -119,7 +120,10 @@ impl Trigger<'_> {
         let owner = function.parse::<Arn>().ok().and_then(|arn| arn.account.parse::<AccountId>().ok());
         there.cx.account = owner.unwrap_or(ctx.cx.account);
         let asked = FunctionRef::parse(&there, ACTION, function, None)?;
-        if !permission::grants_service(&there, &asked, ACTION, self.principal, self.source).await? {
+        let regional = format!(".{}.amazonaws.com", ctx.cx.region.as_str());
+        let services = [self.principal.to_owned(), self.principal.replace(".amazonaws.com", &regional)];
+        let by = Source { services: &services, arn: self.source, account: ctx.cx.account.as_str() };
+        if !permission::grants_service(&there, &asked, ACTION, &by).await? {
             return Err(errors::not_authorized(&there, ACTION, &asked.arn(&there)));
         }
         let resolved = target(&there, &asked).await?;
