@@ -136,10 +136,7 @@ impl Lamp {
         let pipeline = Pipeline {
             router: Router::new(services),
             authority: keys,
-            mode: match config.auth {
-                AuthMode::Dev => Mode::Dev,
-                AuthMode::Strict => Mode::Strict,
-            },
+            mode: mode(config.auth),
             hosts: Hosts::new(config.names.clone(), config.origins.clone()),
             bodies: Bodies::new(spool_dir, &limits),
             builtins: platform::builtins(&platform),
@@ -153,6 +150,13 @@ impl Lamp {
         let is_tls = tls.is_some();
         let server = Server::new(Arc::new(pipeline), Arc::new(tasks.clone()), tls, limits);
         Ok(Self { data, server, listener, inner, root, tasks, cloud, functions, is_tls })
+    }
+}
+
+fn mode(auth: AuthMode) -> Mode {
+    match auth {
+        AuthMode::Dev => Mode::Dev,
+        AuthMode::Strict => Mode::Strict,
     }
 }
 
