@@ -53,12 +53,36 @@ impl Metrics {
         scope: &Scope,
         metric: &Metric,
         unit: Option<Unit>,
-        (from, to): (Timestamp, Timestamp),
+        range: (Timestamp, Timestamp),
     ) -> Result<Vec<(Unit, Points)>, Error> {
         let mut found: BTreeMap<(Unit, Timestamp, u32), Aggregate> = BTreeMap::new();
+        self.each_point(scope, metric, unit, range, |unit, stamp, step_s, samples| {
+            found.entry((unit, stamp, step_s)).or_default().merge(samples);
+        })
+        .await?;
+        let mut by_unit: Vec<(Unit, Points)> = Vec::new();
+        for ((unit, stamp, step_s), samples) in found {
+            match by_unit.last_mut().filter(|(last, _)| *last == unit) {
+                Some((_, points)) => points.push((stamp, step_s, samples)),
+                None => by_unit.push((unit, vec![(stamp, step_s, samples)])),
+            }
+        }
+        Ok(by_unit)
+    }
+
+    /// The same in no order, one after the other: unit, time, seconds, samples. One that is open as well as in the store comes in
+    /// two parts.
+    pub async fn each_point(
+        &self,
+        scope: &Scope,
+        metric: &Metric,
+        unit: Option<Unit>,
+        (from, to): (Timestamp, Timestamp),
+        mut each: impl FnMut(Unit, Timestamp, u32, &Aggregate) + Send,
+    ) -> Result<(), Error> {
         let mut add = |stamp: Timestamp, tier: Tier, of: Unit, samples: &Aggregate| {
             if unit.is_none_or(|unit| unit == of) && stamp >= from && stamp < to {
-                found.entry((of, stamp, tier.step_s())).or_default().merge(samples);
+                each(of, stamp, tier.step_s(), samples);
             }
         };
         let _shared = self.0.moving.read().await;
@@ -71,25 +95,17 @@ impl Metrics {
             held.settling.0.points(scope, metric, (from, to), &mut add);
         }
         let key = SeriesKey::of(metric);
-        if let Some(row) = SERIES.get(&self.0.store, scope, key.parts()).await? {
-            for tier in Tier::ALL {
-                let starts = (start_of(tier, from), to.as_secs().saturating_add(1).min(ends(tier, row.value.last)));
-                rows::read(&self.0.store, (row.value.id, tier), starts, |start, block| {
-                    for (offset_s, unit, samples) in block.points() {
-                        add(Timestamp::from_secs(start.saturating_add(i64::from(offset_s))), tier, unit, samples);
-                    }
-                })
-                .await?;
-            }
+        let Some(row) = SERIES.get(&self.0.store, scope, key.parts()).await? else { return Ok(()) };
+        for tier in Tier::ALL {
+            let starts = (start_of(tier, from), to.as_secs().saturating_add(1).min(ends(tier, row.value.last)));
+            rows::read(&self.0.store, (row.value.id, tier), starts, |start, block| {
+                for (offset_s, unit, samples) in block.points() {
+                    add(Timestamp::from_secs(start.saturating_add(i64::from(offset_s))), tier, unit, samples);
+                }
+            })
+            .await?;
         }
-        let mut by_unit: Vec<(Unit, Points)> = Vec::new();
-        for ((unit, stamp, step_s), samples) in found {
-            match by_unit.last_mut().filter(|(last, _)| *last == unit) {
-                Some((_, points)) => points.push((stamp, step_s, samples)),
-                None => by_unit.push((unit, vec![(stamp, step_s, samples)])),
-            }
-        }
-        Ok(by_unit)
+        Ok(())
     }
 
     /// Metrics in the order of their keys, and where to go on. There may be fewer than were asked for, and more behind them.

@@ -24,6 +24,15 @@ impl SeriesKey {
         SeriesKey((cut(&metric.namespace).to_owned(), cut(&metric.name).to_owned(), u128::from_be_bytes(first)))
     }
 
+    /// As a table has it.
+    pub fn as_parts(&self) -> &(String, String, u128) {
+        &self.0
+    }
+
+    pub fn from_parts(parts: (String, String, u128)) -> SeriesKey {
+        SeriesKey(parts)
+    }
+
     pub(crate) fn parts(&self) -> (&str, &str, u128) {
         let (namespace, name, hash) = &self.0;
         (namespace, name, *hash)

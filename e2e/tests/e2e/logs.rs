@@ -32,6 +32,14 @@ fn boto3_logs_insights() {
 }
 
 #[test]
+fn boto3_logs_policies() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/logs_policies.py"));
+    run(command);
+}
+
+#[test]
 fn aws_cli_logs() {
     let lamp = Lamp::start();
     let mut command = client(&lamp, Path::new("bash"));

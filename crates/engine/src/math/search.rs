@@ -72,6 +72,11 @@ impl Search {
         parser.rest.is_empty().then_some(Search { schema, term })
     }
 
+    /// Whose metrics alone can match, if that is known.
+    pub fn namespace(&self) -> Option<&str> {
+        self.schema.as_ref().map(|schema| schema.namespace.as_str())
+    }
+
     /// `account_id` is whose metric it is; `LOCAL` in a search means it too.
     pub fn matches(&self, metric: &Metric, account_id: &str) -> bool {
         self.schema.as_ref().is_none_or(|schema| schema.matches(metric))

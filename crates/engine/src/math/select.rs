@@ -70,6 +70,16 @@ impl Select {
         Parser { text, tokens: &tokens }.select()
     }
 
+    /// Whose metrics alone can match.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The name of those that can match.
+    pub fn metric(&self) -> &str {
+        &self.metric
+    }
+
     pub fn is_grouped(&self) -> bool {
         !self.group_by.is_empty()
     }

@@ -13,6 +13,7 @@
 mod embedded;
 pub mod lambda;
 mod minutes;
+pub mod outgoing;
 mod rules;
 
 use std::sync::Arc;
@@ -27,18 +28,21 @@ use engine::platform;
 use engine::price::Prices;
 use metrics::{Datum, Metrics, Unit};
 use minutes::Minutes;
+use outgoing::Waiting;
 use parking_lot::Mutex;
 use store::Scope;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use crate::live::Live;
-use crate::logs::metric_filter::Point;
+use crate::metric_filter::Point;
 
 pub use rules::Rules;
 
 /// How long a derived point waits at most until it is in the store. It is read before that, too.
 const SETTLE_EVERY: Duration = Duration::from_secs(5);
+/// Likewise what is sent to subscribers.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// After a failure.
 const REST: Duration = Duration::from_secs(1);
 
@@ -56,6 +60,7 @@ pub struct Derived {
 #[derive(Default)]
 struct State {
     minutes: Minutes,
+    waiting: Waiting,
     /// Of what is being taken.
     data: Vec<Datum>,
 }
@@ -73,8 +78,14 @@ impl Derived {
 
     /// Settles what was derived, until it is cancelled.
     pub async fn run(&self) {
+        let mut settled = self.clock.now();
         loop {
-            timeout(SETTLE_EVERY, self.full.notified()).await.ok();
+            timeout(LOOK_EVERY, self.full.notified()).await.ok();
+            let is_due = self.clock.now().since(settled) >= SETTLE_EVERY;
+            if !is_due && !self.is_full() && self.state.lock().waiting.is_empty() {
+                continue;
+            }
+            settled = self.clock.now();
             if let Err(error) = self.settle().await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "metrics wait: failed to {error}");
                 sleep(REST).await;
@@ -86,11 +97,14 @@ impl Derived {
     pub async fn settle(&self) -> Result<(), metrics::Error> {
         let over = self.state.lock().minutes.end(self.clock.now());
         self.metrics.add(&over);
-        self.metrics.settle(|batch, _| batch).await
+        let add = |batch, next| self.state.lock().waiting.add(batch, self.metrics.settled()..next);
+        self.metrics.settle(add).await?;
+        self.state.lock().waiting.settled(self.metrics.settled());
+        Ok(())
     }
 
     /// What an event adds to metrics.
-    fn of_event(&self, state: &mut State, (scope, group): (&Arc<Scope>, Uuid), event: &Event) {
+    fn of_event(&self, state: &mut State, offset: u64, (scope, group): (&Arc<Scope>, Uuid), event: &Event) {
         let Ok(message) = std::str::from_utf8(&event.message) else { return };
         embedded::data(scope, message, &mut state.data);
         let Some(rules) = self.rules.of(group) else { return };
@@ -98,6 +112,9 @@ impl Derived {
             let point = filter.apply(message);
             state.data.extend(state.minutes.tried(scope, group, filter, (event.time, point.is_some())));
             state.data.extend(point.map(|point| of_point(scope, event.time, point)));
+        }
+        for filter in rules.subscribers.iter().filter(|filter| filter.matches(message)) {
+            state.waiting.push(offset, scope, (group, &filter.name), event);
         }
     }
 }
@@ -125,7 +142,7 @@ impl Derive for Derived {
         let mut state = self.state.lock();
         for one in taken.into_iter().filter(|one| one.offset >= settled) {
             match one.what {
-                What::Event { scope, group, event } => self.of_event(&mut state, (&scope, group), &event),
+                What::Event { scope, group, event } => self.of_event(&mut state, one.offset, (&scope, group), &event),
                 What::Record { scope, origin, record, .. } => {
                     if let Record::Ended(ended) = &*record {
                         sums.add(&self.prices, &scope, &origin, ended);
@@ -138,7 +155,7 @@ impl Derive for Derived {
         state.data.extend(sums.into_data());
         self.metrics.take(&std::mem::take(&mut state.data), next);
         drop(state);
-        if self.metrics.is_full() {
+        if self.is_full() {
             self.full.notify_one();
         }
     }
@@ -148,6 +165,6 @@ impl Derive for Derived {
     }
 
     fn is_full(&self) -> bool {
-        self.metrics.is_full()
+        self.metrics.is_full() || self.state.lock().waiting.is_full()
     }
 }

@@ -1,4 +1,4 @@
-//! What is to be made of a group's events: its metric filters, kept in memory, as the follower cannot wait for the store.
+//! What is to be made of a group's events: its metric and subscription filters, kept in memory, as the follower cannot wait for the store.
 //!
 //! A filter counts for what is taken after it was put: whoever puts one has it [refreshed](Rules::refresh) before he
 //! answers, and a watch over the tables hears of those that others put.
@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{AwsError, Uuid};
+use bytes::Bytes;
 use parking_lot::RwLock;
-use store::{Change, Scope, Store};
+use store::{Change, Record, Scope, Store, Table};
 use tokio::time::sleep;
 
-use crate::logs::metric_filter::{self, METRIC_FILTERS, Parsed};
+use crate::metric_filter::{self, METRIC_FILTERS};
+use crate::subscription_filter::{self, SUBSCRIPTION_FILTERS};
 
 /// After a failure.
 const REST: Duration = Duration::from_secs(1);
@@ -27,7 +29,8 @@ pub struct Rules {
 /// What is made of one group's events.
 #[derive(Debug)]
 pub struct OfGroup {
-    pub metrics: Vec<Parsed>,
+    pub metrics: Vec<metric_filter::Parsed>,
+    pub subscribers: Vec<subscription_filter::Parsed>,
 }
 
 impl Rules {
@@ -45,19 +48,24 @@ impl Rules {
     /// Takes over what the store has of a group.
     pub async fn refresh(&self, scope: &Scope, group: Uuid) -> Result<(), AwsError> {
         let metrics = metric_filter::of_group(&self.store, scope, group).await?;
+        let subscribers = subscription_filter::of_group(&self.store, scope, group).await?;
         let mut of = self.of.write();
-        match metrics.is_empty() {
+        match metrics.is_empty() && subscribers.is_empty() {
             true => drop(of.remove(&group)),
-            false => drop(of.insert(group, Arc::new(OfGroup { metrics }))),
+            false => drop(of.insert(group, Arc::new(OfGroup { metrics, subscribers }))),
         }
         Ok(())
     }
 
     async fn refresh_all(&self) -> Result<(), AwsError> {
-        let mut after = None;
-        let mut known: Option<Uuid> = None;
+        self.refresh_those_with(&METRIC_FILTERS).await?;
+        self.refresh_those_with(&SUBSCRIPTION_FILTERS).await
+    }
+
+    async fn refresh_those_with<V: Record>(&self, filters: &Table<(Uuid, String), V>) -> Result<(), AwsError> {
+        let (mut after, mut known) = (None, None);
         loop {
-            let page = METRIC_FILTERS.scan_all(&self.store, after.as_ref(), STEP).await?;
+            let page = filters.scan_all(&self.store, after.as_ref(), STEP).await?;
             let Some(last) = page.rows.last().map(|row| row.key.clone()) else { return Ok(()) };
             for row in &page.rows {
                 let (scope, (group, _)) = &row.key;
@@ -71,14 +79,18 @@ impl Rules {
 
     /// Hears of changes, until it is cancelled.
     pub async fn watch(&self) {
-        let mut hints = METRIC_FILTERS.watch_all(&self.store);
+        let (mut metrics, mut subscribers) =
+            (METRIC_FILTERS.watch_all(&self.store), SUBSCRIPTION_FILTERS.watch_all(&self.store));
         loop {
-            let refreshed = match hints.changed().await {
+            let (change, parse): (Change, Parse) = tokio::select! {
+                change = metrics.changed() => (change, |key| METRIC_FILTERS.parse_key(key)),
+                change = subscribers.changed() => (change, |key| SUBSCRIPTION_FILTERS.parse_key(key)),
+            };
+            let refreshed = match change {
                 Change::Many => self.refresh_all().await,
                 Change::Keys(keys) => {
-                    let parsed = keys.iter().filter_map(|key| METRIC_FILTERS.parse_key(key).ok());
-                    let groups: HashSet<_> = parsed.map(|(scope, (group, _))| (group, scope)).collect();
-                    self.refresh_some(groups).await
+                    let parsed = keys.iter().filter_map(|key| parse(key).ok());
+                    self.refresh_some(parsed.map(|(scope, (group, _))| (group, scope)).collect()).await
                 }
             };
             if let Err(error) = refreshed {
@@ -95,3 +107,6 @@ impl Rules {
         Ok(())
     }
 }
+
+/// Whose row a key is.
+type Parse = fn(&Bytes) -> Result<(Scope, (Uuid, String)), store::Error>;

@@ -190,3 +190,47 @@ pub fn cannot_deliver(kind: &str) -> AwsError {
 pub fn invalid_destination(arn: &str) -> AwsError {
     invalid_parameter(format!("Invalid destinationArn: {arn}"))
 }
+
+pub fn no_policy(name: &str) -> AwsError {
+    not_found(format!("Policy with name [{name}] does not exist."))
+}
+
+/// AWS's words for these are not known.
+pub fn must_be_given(member: &str) -> AwsError {
+    invalid_parameter(format!("{member} must be given."))
+}
+
+pub fn invalid_policy() -> AwsError {
+    invalid_parameter("The policy document is no valid JSON.")
+}
+
+pub fn policy_too_long(max: usize) -> AwsError {
+    invalid_parameter(format!("The policy document has more than {max} characters."))
+}
+
+pub fn no_destination() -> AwsError {
+    not_found("The specified destination does not exist.")
+}
+
+pub fn invalid_destination_target(arn: &str) -> AwsError {
+    invalid_parameter(format!("Invalid targetArn: {arn}"))
+}
+
+pub fn conflict(message: &str) -> AwsError {
+    AwsError::client(400, "ConflictException", message)
+}
+
+pub fn no_delivery_resource() -> AwsError {
+    validation(
+        "destinationResourceArn must name a bucket, a log group or a Firehose stream, of the type that is given.",
+    )
+}
+
+/// `noun` is what AWS calls a delivery, its source or its destination.
+pub fn no_such_delivery(noun: &str) -> AwsError {
+    not_found(format!("Requested {noun} does not exist in this account."))
+}
+
+pub fn no_service_of_logs() -> AwsError {
+    not_found("Cannot access provided service.")
+}

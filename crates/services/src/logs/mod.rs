@@ -1,8 +1,12 @@
-//! Amazon CloudWatch Logs: groups and streams of log events, kept by the chronicle.
+//! Amazon CloudWatch Logs: groups and streams of log events, kept by the chronicle; what is asked of them, counted in them
+//! and sent on.
 //!
-//! Follows the API of 2014-03-28. Not there yet: metric and subscription filters, Insights, exports, policies,
-//! deliveries. Whatever is not built is refused in the service's own words.
+//! Follows the API of 2014-03-28. Not there yet: exports, transformers, field indexes, data protection, anomalies, scheduled
+//! queries, lookup tables, integrations. Whatever is not built is refused in the service's own words.
 
+mod account_policy;
+mod delivery;
+mod destination;
 mod errors;
 mod event;
 mod filter;
@@ -14,6 +18,8 @@ pub mod query;
 mod query_definition;
 pub mod reading;
 mod record;
+mod resource_policy;
+mod row;
 mod stream;
 pub mod subscription_filter;
 mod tag;
@@ -23,12 +29,16 @@ use crate::Service;
 
 pub fn service() -> Service {
     Service::new("logs", include_str!("model.json"), include_str!("overlay.json"))
+        .with(account_policy::operations)
+        .with(delivery::operations)
+        .with(destination::operations)
         .with(event::operations)
         .with(group::operations)
         .with(metric_filter::operations)
         .with(query::operations)
         .with(query_definition::operations)
         .with(record::operations)
+        .with(resource_policy::operations)
         .with(stream::operations)
         .with(subscription_filter::operations)
         .with(tag::operations)

@@ -14,10 +14,14 @@ pub struct Found {
     pub group: Arc<Group>,
 }
 
-/// `arn:aws:logs:REGION:ACCOUNT:log-group:NAME`
-pub fn group_arn(ctx: &Ctx, name: &str) -> String {
+/// `arn:aws:logs:REGION:ACCOUNT:KIND:NAME`
+pub fn arn(ctx: &Ctx, kind: &str, name: &str) -> String {
     let (region, account) = (&ctx.cx.region, ctx.cx.account);
-    format!("arn:{}:logs:{}:{}:log-group:{name}", region.partition(), region.as_str(), account.as_str())
+    format!("arn:{}:logs:{}:{}:{kind}:{name}", region.partition(), region.as_str(), account.as_str())
+}
+
+pub fn group_arn(ctx: &Ctx, name: &str) -> String {
+    arn(ctx, "log-group", name)
 }
 
 pub fn stream_arn(ctx: &Ctx, group: &str, stream: &str) -> String {

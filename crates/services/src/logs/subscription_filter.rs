@@ -29,6 +29,8 @@ const PAGE_MAX: usize = 50;
 /// A subscription filter, under its group's id and its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubscriptionFilter {
+    /// The group's name.
+    pub group: String,
     pub pattern: String,
     /// The ARN of a function, a version or an alias.
     pub destination: String,
@@ -119,6 +121,7 @@ pub async fn put(ctx: Ctx, input: PutSubscriptionFilter) -> Result<(), AwsError>
         }
         filter::check_regexes(&ctx, group.id, filter::Own::Subscription(filter_name), &input.filter_pattern).await?;
         let value = SubscriptionFilter {
+            group: input.log_group_name.clone(),
             pattern: input.filter_pattern.clone(),
             destination: input.destination_arn.clone(),
             distribution: input.distribution.clone().unwrap_or_else(|| "ByLogStream".to_owned()),
@@ -131,7 +134,7 @@ pub async fn put(ctx: Ctx, input: PutSubscriptionFilter) -> Result<(), AwsError>
             &value,
         );
         if edit.commit(batch).await? {
-            return Ok(());
+            return ctx.cloud.rules.refresh(&scope, group.id).await;
         }
     }
 }
@@ -164,7 +167,7 @@ pub async fn delete(ctx: Ctx, input: DeleteSubscriptionFilter) -> Result<(), Aws
         let batch =
             batch.delete(&SUBSCRIPTION_FILTERS, &scope, key).put(&GROUPS, &scope, &input.log_group_name, &group);
         if edit.commit(batch).await? {
-            return Ok(());
+            return ctx.cloud.rules.refresh(&scope, group.id).await;
         }
     }
 }
@@ -211,6 +214,8 @@ pub async fn describe(ctx: Ctx, input: DescribeSubscriptionFilters) -> Result<De
 #[derive(Debug, Clone)]
 pub struct Parsed {
     pub name: String,
+    /// The name of its group.
+    pub group: String,
     /// The ARN of a function, a version or an alias.
     pub destination: String,
     filter: Filter,
@@ -220,7 +225,7 @@ pub struct Parsed {
 pub async fn of_group(store: &Store, scope: &Scope, group: Uuid) -> Result<Vec<Parsed>, AwsError> {
     let parse = |row: Row<(Uuid, String), SubscriptionFilter>| {
         let filter = Filter::parse(&row.value.pattern).ok()?;
-        Some(Parsed { name: row.key.1, destination: row.value.destination, filter })
+        Some(Parsed { name: row.key.1, group: row.value.group, destination: row.value.destination, filter })
     };
     Ok(of_id(store, scope, group).await?.into_iter().filter_map(parse).collect())
 }

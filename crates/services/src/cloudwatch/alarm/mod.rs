@@ -34,7 +34,7 @@ mod points;
 mod put_composite;
 mod put_metric;
 mod step;
-mod watch;
+pub(super) mod watch;
 
 use std::collections::BTreeMap;
 
