@@ -4,8 +4,11 @@ import io
 import json
 import os
 import sys
+import time
 import zipfile
+from datetime import datetime, timedelta, timezone
 
+import boto3
 from calling import awslambda, fail, make, succeed, zipped
 
 library, folder = sys.argv[1:]
@@ -48,6 +51,25 @@ def check_http(name):
     assert result["statusCode"] == 404 and "no order" in result["body"], result
     assert not any("ColdStart" in line for line in log_lines(log)), log
     assert succeed(name, http_event("/nowhere"))[0]["statusCode"] == 404
+    check_metrics(name)
+
+
+def check_metrics(name):
+    """What was logged in the embedded metric format is in CloudWatch's metrics."""
+    now = datetime.now(timezone.utc)
+    cloudwatch = boto3.client("cloudwatch")
+
+    def total(metric, **dimensions):
+        points = cloudwatch.get_metric_statistics(
+            Namespace="Shop", MetricName=metric, StartTime=now - timedelta(hours=1), EndTime=now + timedelta(hours=1),
+            Period=7200, Statistics=["Sum"], Dimensions=[{"Name": key, "Value": value} for key, value in dimensions.items()],
+        )["Datapoints"]  # fmt: skip
+        return sum(point["Sum"] for point in points)
+
+    until = time.monotonic() + 30
+    while (total("Orders", service="orders"), total("ColdStart", service="orders", function_name=name)) != (1, 1):
+        assert time.monotonic() < until, cloudwatch.list_metrics(Namespace="Shop")["Metrics"]
+        time.sleep(0.1)
 
 
 def check_batch(name):

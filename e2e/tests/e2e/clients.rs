@@ -94,6 +94,14 @@ fn javascript_sdk() {
 }
 
 #[test]
+fn javascript_sdk_logs() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, Path::new("node"));
+    command.arg(clients().join("node/logs.cjs")).env("NODE_PATH", tools().join("node/node_modules"));
+    run(command);
+}
+
+#[test]
 fn go_sdk() {
     let lamp = Lamp::start();
     run(client(&lamp, &tools().join("go/client")));

@@ -46,3 +46,17 @@ fn an_application_is_made_kept_changed_and_taken_away() {
     nothing_left.arg(clients().join("python/nothing_left.py"));
     run(nothing_left);
 }
+
+#[test]
+fn log_groups_and_their_filters_are_made_kept_changed_and_taken_away() {
+    let lamp = Lamp::start();
+    let Some(terraform) = Terraform::open(&lamp, "logs.tf") else { return };
+    write_zip(&terraform.dir().join("one.zip"), "def handler(event, context): return 1");
+    assert!(terraform.run("apply", &["-auto-approve"]).contains("8 added, 0 changed, 0 destroyed"));
+    assert_nothing_differs(&terraform, &[]);
+    assert_eq!(terraform.output("arn"), "arn:aws:logs:us-east-1:000000000000:log-group:/shop/orders");
+    let changed = ["-auto-approve", "-var=days=30"];
+    assert!(terraform.run("apply", &changed).contains("0 added, 2 changed, 0 destroyed"));
+    assert_nothing_differs(&terraform, &["-var=days=30"]);
+    assert!(terraform.run("destroy", &changed).contains("8 destroyed"));
+}
