@@ -78,6 +78,7 @@ const SLOW_TOOLS: &[Tool] = &[Tool {
 }];
 
 pub fn run() -> Result<()> {
+    install_programs()?;
     install(TOOLS)?;
     install(FUNCTIONS)
 }
@@ -97,6 +98,34 @@ pub fn with_peers() -> Result<()> {
 
 pub fn with_bench_functions() -> Result<()> {
     install(BENCH_FUNCTIONS)
+}
+
+/// Programs that tests run functions in, and that nobody has put in place on a fresh machine, with the packages of Debian that
+/// have them.
+const PROGRAMS: &[(&str, &str)] = &[("ruby", "ruby")];
+
+/// Where it may, this installs what is missing; elsewhere it says what is.
+fn install_programs() -> Result<()> {
+    for (program, package) in PROGRAMS.iter().filter(|(program, _)| !is_installed(program)) {
+        if !is_installed("apt-get") || !is_root()? {
+            bail!("find {program}, which tests run functions in: install it (Debian: apt-get install {package})");
+        }
+        eprintln!("tools: installing Debian's {package}");
+        let mut apt = Command::new("apt-get");
+        apt.env("DEBIAN_FRONTEND", "noninteractive");
+        let flags = ["install", "--yes", "--quiet", "--no-install-recommends", package];
+        if call(apt.args(flags)).is_err() {
+            // Its lists may be older than what there is.
+            call(Command::new("apt-get").args(["update", "--quiet"]))?;
+            call(Command::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(flags))?;
+        }
+    }
+    Ok(())
+}
+
+fn is_root() -> Result<bool> {
+    let status = fs::read_to_string("/proc/self/status").context("read who runs this")?;
+    Ok(status.lines().any(|line| line.starts_with("Uid:\t0\t")))
 }
 
 fn install(tools: &[Tool]) -> Result<()> {

@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 
 use functions::{FunctionFlags, InterpreterFlags};
-use reading::Logs;
+use reading::{Cost, Logs, Top};
 
 #[derive(Parser)]
 #[command(name = "lamp", version, about = "The serverless cloud in one binary, behind the AWS API")]
@@ -29,6 +29,10 @@ pub enum Command {
     Start(Settings),
     /// Read what a function says, and go on with what it will say
     Logs(Logs),
+    /// Watch what functions do right now
+    Top(Top),
+    /// Tell what functions used, and what it would have cost at AWS
+    Cost(Cost),
     /// Tell what this machine lends, what is missing, and how to get it
     Doctor(Doctor),
     /// Tell which of AWS's runtimes this machine serves, and put AWS's SDKs in place

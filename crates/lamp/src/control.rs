@@ -13,16 +13,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{AccountId, Clock, Region, Spawn, Timestamp, with_causes};
+use base::{AccountId, Region, Spawn, Timestamp, with_causes};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use services::Cloud;
-use services::live::Live;
 use store::{Blobs, Store, Vault};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::net::unix::OwnedWriteHalf;
 use wire::server::Tasks;
+
+use crate::usage::{Asked, Books};
 
 const SOCKET: &str = "control.sock";
 const LINE_BYTES_MAX: u64 = 64 * 1024;
@@ -42,10 +43,14 @@ pub enum Request {
     Endpoint,
     /// What is in a log group, and what comes to it: many answers.
     Logs(LogsRequest),
+    /// What functions used.
+    Usage(Asked),
+    /// What functions do right now.
+    Top,
 }
 
 /// Whose functions are meant.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Whose {
     pub account: AccountId,
     pub region: Region,
@@ -116,8 +121,7 @@ pub struct Served {
 pub struct Running {
     pub endpoint: String,
     pub cloud: Arc<Cloud>,
-    pub live: Arc<Live>,
-    pub clock: Arc<dyn Clock>,
+    pub books: Books,
 }
 
 impl Control {
@@ -188,6 +192,11 @@ impl Served {
                 let endpoint = self.running.as_ref().map(|running| &running.endpoint);
                 Ok(json!({ "endpoint": endpoint }))
             }
+            Request::Usage(asked) => self.running()?.books.usage(&asked).await.map_err(|error| {
+                tracing::warn!(?error, "failed to read usage");
+                format!("read usage: {}", error.message)
+            }),
+            Request::Top => Ok(self.running()?.books.top()),
             Request::Logs(_) => Err("answer with more than one line".to_owned()),
         }
     }
@@ -203,8 +212,8 @@ impl Request {
     /// How long a server may take that is well; `None`: as long as there is data.
     fn answered_within(&self) -> Option<Duration> {
         match self {
-            Request::Endpoint => Some(ANSWER_TIMEOUT),
-            Request::Backup { .. } | Request::RotateKey | Request::Logs(_) => None,
+            Request::Endpoint | Request::Top => Some(ANSWER_TIMEOUT),
+            Request::Backup { .. } | Request::RotateKey | Request::Logs(_) | Request::Usage(_) => None,
         }
     }
 }

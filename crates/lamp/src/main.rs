@@ -4,6 +4,7 @@ mod backup;
 mod cli;
 mod config;
 mod control;
+mod cost;
 mod credentials;
 mod doctor;
 mod functions;
@@ -17,6 +18,9 @@ mod root;
 mod runtimes;
 mod sandboxes;
 mod start;
+mod table;
+mod top;
+mod usage;
 mod wiring;
 
 use std::error::Error;
@@ -49,6 +53,8 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
     match command {
         Command::Doctor(options) => return doctor::run(options),
+        Command::Cost(options) => cost::run(options)?,
+        Command::Top(options) => top::run(options)?,
         Command::Logs(options) => logs::run(options)?,
         Command::Start(settings) => start::run(settings)?,
         Command::Runtimes(options) => runtimes::run(options)?,

@@ -13,6 +13,8 @@ use wire::metrics::Metrics;
 use wire::pipeline::{Access, Builtin, BuiltinRequest};
 use wire::server::Reply;
 
+use crate::usage::Books;
+
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What LocalStack's tools compare versions with: the last one whose API surface they need.
@@ -24,6 +26,7 @@ pub struct Platform {
     pub clock: Arc<dyn Clock>,
     pub started: Timestamp,
     pub metrics: Arc<Metrics>,
+    pub books: Books,
     /// Each service, and whether any operation of it is built.
     pub services: Vec<(&'static str, bool)>,
 }
@@ -34,10 +37,14 @@ pub fn builtins(platform: &Arc<Platform>) -> Vec<Builtin> {
         let platform = platform.clone();
         Builtin::new(Method::GET, path, access, move |_| std::future::ready(answer(&platform)))
     };
-    let linked = platform.clone();
+    let (linked, used) = (platform.clone(), platform.clone());
     vec![
         get("/_lamp/health", Access::Anyone, Platform::health),
         get("/_lamp/metrics", Access::Machine, Platform::open_metrics),
+        Builtin::new(Method::GET, "/_lamp/usage", Access::Machine, move |request| {
+            let platform = used.clone();
+            async move { platform.usage(&request.query).await }
+        }),
         get("/_localstack/health", Access::Anyone, Platform::localstack_health),
         get("/_localstack/info", Access::Anyone, Platform::localstack_info),
         Builtin::new(Method::GET, services::CODE_LINK_PATH, Access::Anyone, move |request| {
@@ -84,6 +91,24 @@ impl Platform {
             Ok(text) => answer(text, "application/openmetrics-text; version=1.0.0; charset=utf-8"),
             Err(error) => {
                 tracing::error!(%error, "failed to render metrics");
+                refused(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+        }
+    }
+
+    async fn usage(&self, query: &str) -> Response<Reply> {
+        let asked = match self.books.asked(query) {
+            Ok(asked) => asked,
+            Err(reason) => {
+                let mut response = answer_json(&json!({ "message": format!("failed to {reason}") }));
+                *response.status_mut() = StatusCode::BAD_REQUEST;
+                return response;
+            }
+        };
+        match self.books.usage(&asked).await {
+            Ok(told) => answer_json(&told),
+            Err(error) => {
+                tracing::error!(?error, "failed to read usage");
                 refused(StatusCode::INTERNAL_SERVER_ERROR)
             }
         }

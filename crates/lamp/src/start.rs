@@ -46,19 +46,7 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     let lamp = Lamp::build(&config).await?;
     let control = Control::listen(&config.data_dir, lamp.served(), lamp.tasks.clone())?;
     lamp.tasks.spawn("control", Box::pin(control.run()));
-    lamp.tasks.spawn("collect blobs", Box::pin(collect_blobs(lamp.data.blobs.clone())));
-    lamp.tasks.spawn("clear away", Box::pin(clear_away(lamp.cloud.clone())));
-    for (name, task) in chronicling(&lamp.cloud.chronicle).into_iter().chain(measuring(&lamp)) {
-        lamp.tasks.spawn(name, task);
-    }
-    if let Some(collector) = lamp.collector.clone() {
-        lamp.tasks.spawn("exporter", Box::pin(async move { collector.run().await }));
-    }
-    lamp.tasks.spawn("subscribers", Box::pin(services::derived::outgoing::run(lamp.post())));
-    lamp.tasks.spawn("couriers", Box::pin(services::run_couriers(lamp.post())));
-    lamp.tasks.spawn("provisioned concurrency", Box::pin(services::keep_provisioned(lamp.post())));
-    lamp.tasks.spawn("alarms", Box::pin(services::keep_alarms(lamp.post())));
-    lamp.tasks.spawn("snapshots", Box::pin(services::keep_snapshots(lamp.post())));
+    work(&lamp);
     announce(&config, &lamp)?;
     if config.is_open_to_all() {
         tracing::warn!(
@@ -102,6 +90,23 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     derived.settle().await?;
     data.store.close().await?;
     Ok(())
+}
+
+/// Begins all that goes on beside the requests.
+fn work(lamp: &Lamp) {
+    lamp.tasks.spawn("collect blobs", Box::pin(collect_blobs(lamp.data.blobs.clone())));
+    lamp.tasks.spawn("clear away", Box::pin(clear_away(lamp.cloud.clone())));
+    for (name, task) in chronicling(&lamp.cloud.chronicle).into_iter().chain(measuring(lamp)) {
+        lamp.tasks.spawn(name, task);
+    }
+    if let Some(collector) = lamp.collector.clone() {
+        lamp.tasks.spawn("exporter", Box::pin(async move { collector.run().await }));
+    }
+    lamp.tasks.spawn("subscribers", Box::pin(services::derived::outgoing::run(lamp.post())));
+    lamp.tasks.spawn("couriers", Box::pin(services::run_couriers(lamp.post())));
+    lamp.tasks.spawn("provisioned concurrency", Box::pin(services::keep_provisioned(lamp.post())));
+    lamp.tasks.spawn("alarms", Box::pin(services::keep_alarms(lamp.post())));
+    lamp.tasks.spawn("snapshots", Box::pin(services::keep_snapshots(lamp.post())));
 }
 
 /// What the chronicle does beside those who write and read it.

@@ -31,6 +31,7 @@ use crate::keys::TokenKey;
 use crate::platform::{self, Platform};
 use crate::root::Root;
 use crate::sandboxes::{Sandboxes, has_own_users};
+use crate::usage::Books;
 
 /// What is kept in a data directory, open.
 pub struct Data {
@@ -75,6 +76,7 @@ pub struct Lamp {
     pub collector: Option<otlp::Exporter>,
     /// What is made of what was said and done.
     pub derived: Arc<Derived>,
+    books: Books,
     is_tls: bool,
 }
 
@@ -94,8 +96,7 @@ impl Lamp {
         self.data.served(Some(Running {
             endpoint: self.endpoint(),
             cloud: self.cloud.clone(),
-            live: self.derived.live(),
-            clock: self.data.clock.clone(),
+            books: self.books.clone(),
         }))
     }
 
@@ -142,6 +143,12 @@ impl Lamp {
             concurrency_max: config.functions.concurrency,
             links: token_key.links(),
         });
+        let books = Books {
+            metrics: cloud.metrics.clone(),
+            prices: config.prices.clone(),
+            live: derived.live(),
+            clock: data.clock.clone(),
+        };
         let counted = platform::functions::Functions {
             live: derived.live(),
             clock: data.clock.clone(),
@@ -149,9 +156,10 @@ impl Lamp {
             metrics: cloud.metrics.clone(),
             collector: collector.clone(),
         };
-        let server = serve(config, &data, &cloud, (keys, &tasks, Metrics::with(vec![Box::new(counted)])))?;
+        let server =
+            serve(config, &data, &cloud, (keys, &tasks, Metrics::with(vec![Box::new(counted)]), books.clone()))?;
         let is_tls = config.tls.is_some();
-        Ok(Self { data, server, listener, inner, root, tasks, cloud, functions, collector, derived, is_tls })
+        Ok(Self { data, server, listener, inner, root, tasks, cloud, functions, collector, derived, books, is_tls })
     }
 }
 
@@ -160,7 +168,7 @@ fn serve(
     config: &Config,
     data: &Data,
     cloud: &Arc<Cloud>,
-    (keys, tasks, metrics): (Arc<Keys>, &Tasks, Metrics),
+    (keys, tasks, metrics, books): (Arc<Keys>, &Tasks, Metrics, Books),
 ) -> Result<Server, Box<dyn Error>> {
     let services = services::all(cloud)?;
     let metrics = Arc::new(metrics);
@@ -169,6 +177,7 @@ fn serve(
         clock: data.clock.clone(),
         started: data.clock.now(),
         metrics: metrics.clone(),
+        books,
         services: services.iter().map(|(_, service)| (service.name, !service.handlers.is_empty())).collect(),
     });
     let limits = Limits { connections_max: connections_max(), ..Limits::default() };

@@ -242,6 +242,9 @@ assert metric["metricStat"] == {
     "metric": {"namespace": "e2e", "name": "depth", "dimensions": {"Queue": "q"}}, "period": 60, "stat": "Sum",
 }, metric
 
+# Lambda's own metrics are watched as any: this function has been invoked once.
+put("busy", Namespace="AWS/Lambda", MetricName="Invocations", Threshold=0, Dimensions=[{"Name": "FunctionName", "Value": "told"}])
+
 # Dashboards: an account's, in no region.
 body = json.dumps({"widgets": [{"type": "metric", "width": 6, "height": 6, "properties": {"metrics": [["e2e", "depth"]]}}]})
 assert cloudwatch.put_dashboard(DashboardName="one", DashboardBody=body)["DashboardValidationMessages"] == []
@@ -259,7 +262,8 @@ refused("InvalidParameterInput", "must be a valid JSON object", cloudwatch.put_d
 refused("InvalidParameterInput", "there are 1 validation errors", cloudwatch.put_dashboard, DashboardName="no", DashboardBody='{"widgets": [1]}')
 refused("ResourceNotFound", "Dashboard no does not exist", cloudwatch.get_dashboard, DashboardName="no")
 refused("ResourceNotFound", "does not exist", cloudwatch.delete_dashboards, DashboardNames=["one", "no"])
-cloudwatch.delete_dashboards(DashboardNames=["one", "two"])
+assert [entry["DashboardName"] for entry in cloudwatch.list_dashboards()["DashboardEntries"]] == ["two"]
+cloudwatch.delete_dashboards(DashboardNames=["two"])
 assert cloudwatch.list_dashboards()["DashboardEntries"] == []
 
 # A metric crosses a threshold, and comes back; an expression over two does the same.
@@ -286,11 +290,14 @@ assert (data["statistic"], data["period"], data["recentDatapoints"]) == ("Maximu
 until(lambda: publish(1, 0), ("OK", "OK"))
 assert "was not greater than the threshold (3.0)" in alarm("crossed")["StateReason"]
 
+until(lambda: state("busy"), "ALARM", within=100)
+assert alarm("busy")["StateReason"].startswith("Threshold Crossed: 1 datapoint [1.0 ("), alarm("busy")
+
 # What is deleted is gone, but for its history.
 cloudwatch.delete_alarms(AlarmNames=["above", "crossed", "gone"])
 assert cloudwatch.describe_alarms(AlarmNames=["above", "crossed"], AlarmTypes=BOTH)["MetricAlarms"] == []
 assert history("crossed")[0]["HistorySummary"] == 'Alarm "crossed" deleted'
 cloudwatch.delete_alarms(AlarmNames=["either"])
 cloudwatch.delete_alarms(AlarmNames=["held"])
-cloudwatch.delete_alarms(AlarmNames=["a", "b", "quiet", "tells", "set", "math", "minimal", "p99", "ratio", *rules])
+cloudwatch.delete_alarms(AlarmNames=["a", "b", "quiet", "tells", "set", "math", "minimal", "p99", "ratio", "busy", *rules])
 assert names(cloudwatch.describe_alarms(AlarmTypes=BOTH)) == []

@@ -1,6 +1,7 @@
 //! CloudWatch Logs: boto3 and the AWS CLI read what they and functions wrote, and a kill loses nothing that was answered.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -66,13 +67,21 @@ fn what_was_put_survives_a_kill() {
                 (format!("{stream} {round}"), command.stdout(Stdio::piped()).spawn().unwrap())
             })
             .collect();
-        std::thread::sleep(Duration::from_millis(1_200 + 37 * round));
+        // Once all have begun, at another moment in each round.
+        let mut putting: Vec<_> = putting
+            .into_iter()
+            .map(|(who, mut child)| {
+                let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+                let first = lines.next().expect("something was taken").unwrap();
+                (who, child, lines, first)
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(100 + 37 * round));
         lamp.kill();
-        for (who, child) in putting {
-            let said = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
-            if let Some(last) = said.lines().last() {
-                taken.insert(who, last.parse().unwrap());
-            }
+        for (who, child, lines, first) in &mut putting {
+            let last = lines.map(Result::unwrap).last().unwrap_or_else(|| first.clone());
+            child.wait().unwrap();
+            taken.insert(who.clone(), last.parse().unwrap());
         }
         lamp = Lamp::start_on(dir.path(), &[]);
         let mut command: Command = client(&lamp, &python());

@@ -45,3 +45,12 @@ fn opentelemetrys_own_collector_takes_them() {
     collector.kill().unwrap();
     collector.wait().unwrap();
 }
+
+/// What functions did is in metrics, what their logs count as well, and subscribers hear of it.
+#[test]
+fn records_and_events_become_metrics_and_messages() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/derived.py"));
+    run(command);
+}

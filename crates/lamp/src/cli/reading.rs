@@ -7,6 +7,7 @@ use base::{AccountId, Region, Timestamp};
 use clap::Args;
 
 use super::Place;
+use crate::usage::By;
 
 /// Whose functions are meant.
 #[derive(Args)]
@@ -37,6 +38,35 @@ pub struct Logs {
     pub json: bool,
     #[command(flatten)]
     pub whose: Whose,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+#[derive(Args)]
+pub struct Cost {
+    /// The month, such as 2026-11; else this one
+    #[arg(long, value_name = "MONTH")]
+    pub month: Option<String>,
+    /// What a line is about
+    #[arg(long, value_enum, default_value_t = By::Function)]
+    pub by: By,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub whose: Whose,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+#[derive(Args)]
+pub struct Top {
+    /// Print once what there is now, and leave
+    #[arg(long)]
+    pub once: bool,
+    /// Print a JSON object a second
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub place: Place,
 }

@@ -13,7 +13,7 @@ use metrics::Datum;
 use store::Scope;
 
 use super::of_point;
-use crate::logs::metric_filter::Parsed;
+use crate::metric_filter::Parsed;
 
 /// So long after its beginning a minute is over, whatever may still come late.
 const OVER_AFTER: Duration = Duration::from_secs(90);

@@ -35,7 +35,7 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use crate::live::Live;
-use crate::logs::metric_filter::Point;
+use crate::metric_filter::Point;
 
 pub use rules::Rules;
 

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use store::{Batch, Record, Row, Scope, Table};
 use tokio::time::{sleep, timeout};
 
-use crate::lambda::invoke::event::Trigger;
-use crate::logs::subscription_filter::{self, Parsed};
+use crate::Trigger;
+use crate::subscription_filter::{self, Parsed};
 use crate::{Cloud, Ctx, Post};
 
 /// What waits in memory.

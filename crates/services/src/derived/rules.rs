@@ -13,8 +13,8 @@ use parking_lot::RwLock;
 use store::{Change, Record, Scope, Store, Table};
 use tokio::time::sleep;
 
-use crate::logs::metric_filter::{self, METRIC_FILTERS};
-use crate::logs::subscription_filter::{self, SUBSCRIPTION_FILTERS};
+use crate::metric_filter::{self, METRIC_FILTERS};
+use crate::subscription_filter::{self, SUBSCRIPTION_FILTERS};
 
 /// After a failure.
 const REST: Duration = Duration::from_secs(1);
