@@ -63,8 +63,10 @@ pub trait Filter: Send {
 #[derive(Debug)]
 pub struct Received {
     pub blob: Blob,
-    /// Of what is in `blob`, before any inflating.
+    /// Of what came, before any inflating.
     pub sha256: [u8; 32],
+    /// What came was compressed, and `blob` is not any more.
+    pub is_inflated: bool,
     holds: Vec<Hold>,
 }
 
@@ -157,7 +159,7 @@ impl Bodies {
     /// A body that came in one piece stays in the buffer that it was read into; `None` if memory has no room for it.
     fn take_whole(&self, data: &Bytes) -> Option<Received> {
         let hold = self.memory.hold(data.len() as u64)?;
-        Some(Received { sha256: sha256(data), blob: Blob::Inline(data.clone()), holds: vec![hold] })
+        Some(Received { sha256: sha256(data), blob: Blob::Inline(data.clone()), is_inflated: false, holds: vec![hold] })
     }
 
     /// How long the next piece may take.
@@ -297,7 +299,7 @@ impl Intake<'_> {
                 (Blob::Spooled(Arc::new(Spool { file, len: self.len })), digest_bytes(&hash.finish()))
             }
         };
-        Ok(Received { blob, sha256, holds: self.holds })
+        Ok(Received { blob, sha256, is_inflated: false, holds: self.holds })
     }
 
     async fn flush_if_spooling(&mut self) -> Result<(), BodyError> {

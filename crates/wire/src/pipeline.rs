@@ -198,7 +198,8 @@ impl Pipeline {
                 let unknown = AuthError::UnknownKey(claim.scope.access_key_id().into());
                 return Err(unknown.answer(Family::Query));
             }
-            let received = self.receive_form(exchange, caller, body).await?;
+            let mut received = self.receive_form(exchange, caller, body).await?;
+            self.inflate_form(&mut received, head.headers).await?;
             let form = received.blob.read_all().map_err(AwsError::internal)?;
             let form = std::str::from_utf8(&form).map_err(|_| malformed_form())?;
             let route = exchange.route_to(self.router.route(&route::Request { form: Some(form), ..request }))?;
@@ -287,6 +288,19 @@ impl Pipeline {
         })
     }
 
+    /// A compressed form says which operation it is for once it is none any more. It grows to what a form may have.
+    async fn inflate_form(&self, received: &mut Received, headers: &HeaderMap) -> Result<(), AwsError> {
+        if !headers.get(header::CONTENT_ENCODING).is_some_and(is_gzip) {
+            return Ok(());
+        }
+        let bytes_max = limits::BODY_BYTES_MAX;
+        self.bodies.hold_decoded(received, bytes_max).map_err(|error| body_error(error, ""))?;
+        let inflated = body::inflate(received.blob.clone(), bytes_max).await;
+        received.blob = inflated.map_err(|error| body_error(error, ""))?;
+        received.is_inflated = true;
+        Ok(())
+    }
+
     fn context(&self, request_id: RequestId, caller: &Caller, host: &str, endpoint: Arc<str>) -> Cx {
         let (principal, region) = (caller.principal(), caller.region(host));
         Cx::new(principal, region, request_id, endpoint, self.clock.clone(), self.chance.clone())
@@ -312,11 +326,11 @@ impl Pipeline {
     async fn plain(&self, asked: &mut Asked, parts: &Parts) -> Result<Blob, AwsError> {
         let blob = asked.received.blob.clone();
         let Some(encoding) = parts.headers.get(header::CONTENT_ENCODING) else { return Ok(blob) };
-        if asked.route.protocol == Protocol::RestXml {
+        if asked.route.protocol == Protocol::RestXml || asked.received.is_inflated {
             return Ok(blob);
         }
         match encoding.as_bytes() {
-            b"gzip" => {
+            _ if is_gzip(encoding) => {
                 let operation = operation_of(&asked.route)?.name;
                 let bytes_max = asked.route.service.body_limit(operation).min(limits::BODY_INFLATED_BYTES_MAX);
                 let held = self.bodies.hold_decoded(&mut asked.received, bytes_max);
@@ -549,6 +563,10 @@ fn body_error(error: BodyError, action: &'static str) -> AwsError {
         BodyError::Inflate(_) => AwsError::client(400, "SerializationException", "The body is not valid gzip."),
         BodyError::Full | BodyError::Spool { .. } => AwsError::unavailable(&error),
     }
+}
+
+fn is_gzip(encoding: &HeaderValue) -> bool {
+    encoding.as_bytes().eq_ignore_ascii_case(b"gzip")
 }
 
 fn malformed_form() -> AwsError {

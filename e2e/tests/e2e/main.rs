@@ -12,6 +12,7 @@ mod iam;
 mod invoking;
 mod killed;
 mod logs;
+mod metrics;
 mod neighbours;
 mod pressure;
 mod reading;
