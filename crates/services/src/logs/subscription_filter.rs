@@ -299,7 +299,7 @@ mod tests {
 
     fn sent(pattern: &str, message: &str) -> Value {
         let filter = Filter::parse(pattern).unwrap();
-        let filter = Parsed { name: "f".into(), destination: String::new(), filter };
+        let filter = Parsed { name: "f".into(), group: String::new(), destination: String::new(), filter };
         let event = |number: u64| Event {
             number,
             stream: 1,
