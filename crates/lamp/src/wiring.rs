@@ -76,7 +76,7 @@ pub struct Lamp {
     pub collector: Option<otlp::Exporter>,
     /// What is made of what was said and done.
     pub derived: Arc<Derived>,
-    books: Books,
+    pub books: Books,
     is_tls: bool,
 }
 
