@@ -25,6 +25,7 @@ pub struct Books {
     pub prices: Prices,
     pub live: Arc<Live>,
     pub clock: Arc<dyn Clock>,
+    pub functions: Option<Arc<runtime::Runtime>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,7 +115,12 @@ impl Books {
     pub fn top(&self) -> Value {
         let now = self.clock.now();
         let snapshot = self.live.snapshot(now);
-        let rows: Vec<Value> = snapshot.rows.iter().map(row_as_json).collect();
+        let instances = self.functions.as_ref().map(|functions| functions.instances()).unwrap_or_default();
+        let of = |row: &Row| {
+            let whose = (row.account, row.region.clone().unwrap_or_default(), row.function.clone());
+            instances.get(&whose).copied().unwrap_or_default()
+        };
+        let rows: Vec<Value> = snapshot.rows.iter().map(|row| row_as_json(row, of(row))).collect();
         json!({ "time": now.iso8601_millis(), "functions": rows, "left_out": snapshot.left_out })
     }
 }
@@ -178,7 +184,7 @@ fn month_as_json(month: &Month) -> Value {
     })
 }
 
-fn row_as_json(row: &Row) -> Value {
+fn row_as_json(row: &Row, instances: u32) -> Value {
     let minute = &row.minute;
     json!({
         "account": row.account.as_str(),
@@ -192,6 +198,7 @@ fn row_as_json(row: &Row) -> Value {
         "p50_ms": minute.p50_ms,
         "p99_ms": minute.p99_ms,
         "at_once": minute.at_once,
+        "instances": instances,
         "memory_mb": row.memory_mb,
         "memory_peak_bytes": minute.memory_peak_bytes,
         "cost_per_hour": minute.cost * 3_600.0 / MINUTE.as_secs_f64(),
@@ -211,7 +218,7 @@ mod tests {
             Arc::new(ManualClock::at(Timestamp::parse_iso8601("2026-11-20T12:00:00Z").unwrap()));
         let metrics = Metrics::open(&Store::memory(clock.clone()), clock.clone()).await.unwrap();
         let live = Arc::new(Live::new(clock.now(), Prices::default()));
-        Books { metrics, prices: Prices::default(), live, clock }
+        Books { metrics, prices: Prices::default(), live, clock, functions: None }
     }
 
     #[tokio::test]

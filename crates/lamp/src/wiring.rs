@@ -148,6 +148,7 @@ impl Lamp {
             prices: config.prices.clone(),
             live: derived.live(),
             clock: data.clock.clone(),
+            functions: functions.clone(),
         };
         let counted = platform::functions::Functions {
             live: derived.live(),
