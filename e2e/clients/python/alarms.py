@@ -262,7 +262,8 @@ refused("InvalidParameterInput", "must be a valid JSON object", cloudwatch.put_d
 refused("InvalidParameterInput", "there are 1 validation errors", cloudwatch.put_dashboard, DashboardName="no", DashboardBody='{"widgets": [1]}')
 refused("ResourceNotFound", "Dashboard no does not exist", cloudwatch.get_dashboard, DashboardName="no")
 refused("ResourceNotFound", "does not exist", cloudwatch.delete_dashboards, DashboardNames=["one", "no"])
-cloudwatch.delete_dashboards(DashboardNames=["one", "two"])
+assert [entry["DashboardName"] for entry in cloudwatch.list_dashboards()["DashboardEntries"]] == ["two"]
+cloudwatch.delete_dashboards(DashboardNames=["two"])
 assert cloudwatch.list_dashboards()["DashboardEntries"] == []
 
 # A metric crosses a threshold, and comes back; an expression over two does the same.

@@ -157,7 +157,7 @@ pub async fn list(ctx: Ctx, input: ListDashboards) -> Result<Listed, AwsError> {
     Ok(Listed { dashboard_entries: entries, next_token: ctx.marker(OPERATION, last.as_ref()) })
 }
 
-/// All or nothing, where one of them is not there.
+/// As many as are there go, also where others are not.
 pub async fn delete(ctx: Ctx, input: DeleteDashboards) -> Result<Deleted, AwsError> {
     let names = input.dashboard_names;
     if names.len() > DELETED_MAX {
@@ -167,14 +167,14 @@ pub async fn delete(ctx: Ctx, input: DeleteDashboards) -> Result<Deleted, AwsErr
     let (store, scope) = (&ctx.cloud.store, Scope::global(&ctx.cx));
     let keys: Vec<&str> = names.iter().map(String::as_str).collect();
     let found = DASHBOARDS.get_many(store, &scope, &keys).await?;
-    let missing: Vec<&str> =
-        keys.iter().zip(&found).filter(|(_, found)| found.is_none()).map(|(name, _)| *name).collect();
-    if !missing.is_empty() {
-        return Err(not_found(format!("The specified dashboard does not exist. [{}]", missing.join(", "))));
-    }
     let batch = keys.iter().fold(Batch::new(), |batch, name| batch.delete(&DASHBOARDS, &scope, name));
     store.commit(batch).await?;
-    Ok(Deleted {})
+    let missing: Vec<&str> =
+        keys.into_iter().zip(found).filter(|(_, found)| found.is_none()).map(|(name, _)| name).collect();
+    match missing.is_empty() {
+        true => Ok(Deleted {}),
+        false => Err(not_found(format!("The specified dashboard does not exist. [{}]", missing.join(", ")))),
+    }
 }
 
 /// `arn:aws:cloudwatch::ACCOUNT:dashboard/NAME`

@@ -22,8 +22,10 @@ const OPERATION: &str = "cloudwatch:DescribeAlarmHistory";
 /// By the alarm's name and when it was. Items of one commit are a microsecond apart. What functions were told may be
 /// long.
 static ITEMS: Table<(String, (Timestamp, Uuid)), KeptItem> = Table::large("cloudwatch_alarm_history");
+type TimeKey = (Timestamp, (String, Uuid));
+
 /// The same by time.
-static TIMES: Table<(Timestamp, (String, Uuid)), Kind> = Table::new("cloudwatch_alarm_history_by_time");
+static TIMES: Table<TimeKey, Kind> = Table::new("cloudwatch_alarm_history_by_time");
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct KeptItem {
@@ -238,7 +240,7 @@ fn shown(row: Row<(String, (Timestamp, Uuid)), KeptItem>) -> Shown {
 /// Forgets what is too old, in all scopes.
 pub async fn forget(store: &Store, now: Timestamp) -> Result<(), store::Error> {
     let old = now.minus(RETENTION);
-    let mut after: Option<(Scope, (Timestamp, (String, Uuid)))> = None;
+    let mut after: Option<(Scope, TimeKey)> = None;
     loop {
         let page = TIMES.scan_all(store, after.as_ref(), STEP).await?;
         let Some(last) = page.rows.last().map(|row| row.key.clone()) else { return Ok(()) };

@@ -54,6 +54,7 @@ pub async fn run(post: Post) {
         // First, for what is heard may put off what is due now.
         keeper.run_due().await;
         keeper.hear(woken).await;
+        keeper.forget().await;
     }
 }
 
@@ -65,7 +66,7 @@ impl Keeper {
 
     async fn hear(&mut self, woken: Woken) {
         match woken {
-            Woken::Time => self.forget().await,
+            Woken::Time => {}
             Woken::Alarms(Change::Keys(keys)) => {
                 for (scope, name) in keys.iter().filter_map(|key| ALARMS.parse_key(key).ok()) {
                     self.look(&Id { scope, name }).await;

@@ -7,7 +7,7 @@ use engine::metric::statistic::Statistic;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct Watch {
     pub metric_name: Option<String>,
     pub namespace: Option<String>,

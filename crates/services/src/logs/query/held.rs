@@ -199,7 +199,8 @@ mod tests {
         assert!(all[3].stop() && !all[3].stop());
         queries.begin(&one(&chance, "us-east-1")).unwrap();
         all[3].complete(Progress::default(), vec![vec![("a".into(), "b".into())]]);
-        assert_eq!((all[3].state().status, all[3].state().rows.len()), (Status::Cancelled, 0));
+        let state = all[3].state();
+        assert_eq!((state.status, state.rows.len()), (Status::Cancelled, 0));
     }
 
     #[test]

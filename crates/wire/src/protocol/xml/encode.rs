@@ -188,7 +188,10 @@ impl<'a> Writer<'a> {
     /// Code, message and further members of an error.
     pub fn error_fields(&mut self, model: Option<&'a Model>, names: Names, fields: &Fields<'_>) {
         self.leaf("Code", &fields.code);
-        self.leaf("Message", fields.message);
+        // Where AWS has no words, it has no member for them.
+        if !fields.message.is_empty() {
+            self.leaf("Message", fields.message);
+        }
         let Some(structure) = fields.structure() else {
             for (name, value) in fields.members.iter().filter(|(name, _)| name != "message") {
                 self.leaf(name, value.as_str().unwrap_or_default());

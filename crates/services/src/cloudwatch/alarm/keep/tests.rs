@@ -238,9 +238,9 @@ async fn history_is_forgotten_after_thirty_days() {
     world.watch("old", "ignore").await;
     world.pass(29 * 86_400).await;
     world.watch("young", "ignore").await;
-    world.keeper.hear(Woken::Time).await;
+    world.keeper.forget().await;
     assert_eq!(world.told("old").await.len(), 1);
     world.pass(2 * 86_400).await;
-    world.keeper.hear(Woken::Time).await;
+    world.keeper.forget().await;
     assert_eq!((world.told("old").await.len(), world.told("young").await.len()), (0, 1));
 }
