@@ -17,6 +17,7 @@ use crate::config::{Config, Tls};
 use crate::control::Control;
 use crate::log;
 use crate::platform::VERSION;
+use crate::platform::functions::exported;
 use crate::wiring::Lamp;
 
 /// How long background work may take to yield when the server leaves.
@@ -100,7 +101,10 @@ fn work(lamp: &Lamp) {
         lamp.tasks.spawn(name, task);
     }
     if let Some(collector) = lamp.collector.clone() {
+        let (counting, books) = (collector.clone(), lamp.books.clone());
+        let counters: otlp::Metrics = Arc::new(move || exported(&books.live.snapshot(books.clock.now())));
         lamp.tasks.spawn("exporter", Box::pin(async move { collector.run().await }));
+        lamp.tasks.spawn("exporter of metrics", Box::pin(async move { counting.run_metrics(counters).await }));
     }
     lamp.tasks.spawn("subscribers", Box::pin(services::derived::outgoing::run(lamp.post())));
     lamp.tasks.spawn("couriers", Box::pin(services::run_couriers(lamp.post())));

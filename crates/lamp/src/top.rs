@@ -67,7 +67,19 @@ fn as_text(told: &Value) -> String {
         sum("rate"),
         dollars(sum("cost_per_hour"))
     );
-    let heads = ["FUNCTION", "CALLS/S", "ERRORS", "THROTTLED", "COLD", "P50", "P99", "AT ONCE", "MEMORY", "COST/H"];
+    let heads = [
+        "FUNCTION",
+        "CALLS/S",
+        "ERRORS",
+        "THROTTLED",
+        "COLD",
+        "P50",
+        "P99",
+        "AT ONCE",
+        "INSTANCES",
+        "MEMORY",
+        "COST/H",
+    ];
     let mut rows = vec![heads.map(str::to_owned).to_vec()];
     rows.extend(functions.iter().map(|row| cells(row)));
     text.push_str(&table::lines(&rows));
@@ -91,6 +103,7 @@ fn cells(row: &Value) -> Vec<String> {
         millis(row["p50_ms"].as_f64()),
         millis(row["p99_ms"].as_f64()),
         count("at_once"),
+        count("instances"),
         format!("{held}/{} MB", count("memory_mb")),
         dollars(number("cost_per_hour")),
     ]
@@ -116,7 +129,7 @@ mod tests {
         let row = |function: &str, invocations: u64, p50: Option<f64>| {
             json!({
                 "function": function, "invocations": invocations, "rate": invocations as f64 / 60.0, "errors": 1, "throttles": 0,
-                "cold_starts": 2, "p50_ms": p50, "p99_ms": p50.map(|took| took * 100.0), "at_once": 3, "memory_mb": 128,
+                "cold_starts": 2, "p50_ms": p50, "p99_ms": p50.map(|took| took * 100.0), "at_once": 3, "instances": 4, "memory_mb": 128,
                 "memory_peak_bytes": p50.map(|_| 6_246_400), "cost_per_hour": 0.5,
             })
         };
@@ -125,9 +138,9 @@ mod tests {
         let expected = "\
 2026-11-22T12:00:00.000Z  functions: 2  10.0 calls/s  $1.00/h  within the last minute
 
-FUNCTION  CALLS/S  ERRORS  THROTTLED  COLD     P50     P99  AT ONCE    MEMORY  COST/H
-busy         10.0       1          0     2  5.2 ms  525 ms        3  6/128 MB   $0.50
-idle          0.0       1          0     2       -       -        3  -/128 MB   $0.50
+FUNCTION  CALLS/S  ERRORS  THROTTLED  COLD     P50     P99  AT ONCE  INSTANCES    MEMORY  COST/H
+busy         10.0       1          0     2  5.2 ms  525 ms        3          4  6/128 MB   $0.50
+idle          0.0       1          0     2       -       -        3          4  -/128 MB   $0.50
 ";
         assert_eq!(as_text(&told), expected);
         assert!(as_text(&json!({ "functions": [] })).ends_with("since the server began.\n"));

@@ -25,6 +25,7 @@ pub struct Books {
     pub prices: Prices,
     pub live: Arc<Live>,
     pub clock: Arc<dyn Clock>,
+    pub functions: Option<Arc<runtime::Runtime>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,8 +58,19 @@ impl Books {
     /// What was used in some time, and what the month of its end costs.
     pub async fn usage(&self, asked: &Asked) -> Result<Value, AwsError> {
         let scope = asked.whose.scope();
-        let usage = Usage::read(&self.metrics, &scope, (asked.since, asked.until)).await.map_err(AwsError::from)?;
-        let month = self.month(&scope, asked.until).await?;
+        let now = self.clock.now();
+        let (month, read, from) = self.month(&scope, asked.until, now).await?;
+        // Reading is what takes time: whole days of the month are read already.
+        let is_read = asked.since == usage::day_of(asked.since)
+            && asked.since >= from
+            && (asked.until == usage::day_of(asked.until) || asked.until >= now);
+        let usage = match is_read {
+            true => read.within((asked.since, asked.until)),
+            false => {
+                let span = (asked.since, asked.until);
+                Usage::read(&self.metrics, &scope, span).await.map_err(AwsError::from)?
+            }
+        };
         let rows: Vec<Value> = rows(&usage, asked.by)
             .into_iter()
             .map(|(name, used)| {
@@ -80,10 +92,16 @@ impl Books {
         }))
     }
 
-    async fn month(&self, scope: &Scope, until: Timestamp) -> Result<Month, AwsError> {
+    /// The month that `until` is the end of, or within.
+    async fn month(
+        &self,
+        scope: &Scope,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<(Month, Usage, Timestamp), AwsError> {
         let last = until.minus(std::time::Duration::from_secs(1));
         let start = usage::month_start(&usage::month_name(last)).unwrap_or(last);
-        usage::month((&self.metrics, &self.prices), scope, start, self.clock.now()).await
+        usage::month((&self.metrics, &self.prices), scope, start, now).await
     }
 
     /// Understands the query of `/_lamp/usage`; the error fits "failed to ...".
@@ -114,7 +132,12 @@ impl Books {
     pub fn top(&self) -> Value {
         let now = self.clock.now();
         let snapshot = self.live.snapshot(now);
-        let rows: Vec<Value> = snapshot.rows.iter().map(row_as_json).collect();
+        let instances = self.functions.as_ref().map(|functions| functions.instances()).unwrap_or_default();
+        let of = |row: &Row| {
+            let whose = (row.account, row.region.clone().unwrap_or_default(), row.function.clone());
+            instances.get(&whose).copied().unwrap_or_default()
+        };
+        let rows: Vec<Value> = snapshot.rows.iter().map(|row| row_as_json(row, of(row))).collect();
         json!({ "time": now.iso8601_millis(), "functions": rows, "left_out": snapshot.left_out })
     }
 }
@@ -178,7 +201,7 @@ fn month_as_json(month: &Month) -> Value {
     })
 }
 
-fn row_as_json(row: &Row) -> Value {
+fn row_as_json(row: &Row, instances: u32) -> Value {
     let minute = &row.minute;
     json!({
         "account": row.account.as_str(),
@@ -192,6 +215,7 @@ fn row_as_json(row: &Row) -> Value {
         "p50_ms": minute.p50_ms,
         "p99_ms": minute.p99_ms,
         "at_once": minute.at_once,
+        "instances": instances,
         "memory_mb": row.memory_mb,
         "memory_peak_bytes": minute.memory_peak_bytes,
         "cost_per_hour": minute.cost * 3_600.0 / MINUTE.as_secs_f64(),
@@ -211,7 +235,7 @@ mod tests {
             Arc::new(ManualClock::at(Timestamp::parse_iso8601("2026-11-20T12:00:00Z").unwrap()));
         let metrics = Metrics::open(&Store::memory(clock.clone()), clock.clone()).await.unwrap();
         let live = Arc::new(Live::new(clock.now(), Prices::default()));
-        Books { metrics, prices: Prices::default(), live, clock }
+        Books { metrics, prices: Prices::default(), live, clock, functions: None }
     }
 
     #[tokio::test]

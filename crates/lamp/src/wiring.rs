@@ -76,7 +76,7 @@ pub struct Lamp {
     pub collector: Option<otlp::Exporter>,
     /// What is made of what was said and done.
     pub derived: Arc<Derived>,
-    books: Books,
+    pub books: Books,
     is_tls: bool,
 }
 
@@ -148,6 +148,7 @@ impl Lamp {
             prices: config.prices.clone(),
             live: derived.live(),
             clock: data.clock.clone(),
+            functions: functions.clone(),
         };
         let counted = platform::functions::Functions {
             live: derived.live(),

@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use base::ports::{Call, FunctionSpec, Provided, Provision, ProvisionId};
-use base::{Spawn, Timestamp};
+use base::{AccountId, Region, Spawn, Timestamp};
 use engine::dispatch::{
     AskId, Command, Dispatch, Event, Freed, InstanceId, PoolId, Reason, Settings, Shape, Wanted, Why,
 };
@@ -34,7 +34,7 @@ struct Ledger {
     dispatch: Dispatch,
     began: (Instant, Timestamp),
     functions: HashMap<PoolId, (Arc<FunctionSpec>, Option<String>)>,
-    instances: HashMap<InstanceId, mpsc::Sender<Order>>,
+    instances: HashMap<InstanceId, Placed>,
     /// Invocations that wait for an instance.
     waiting: HashMap<AskId, Asked>,
     /// What is provisioned under each name: its pool, which others may share, and when it was asked for.
@@ -45,6 +45,12 @@ struct Ledger {
     alarm: Option<Timestamp>,
     /// Invocations that this host has no room for since the operator was told, and when that was.
     refusals: (u64, Option<Instant>),
+}
+
+/// An instance, from when it is to start until nothing is left of it.
+struct Placed {
+    function: Arc<FunctionSpec>,
+    orders: mpsc::Sender<Order>,
 }
 
 struct Asked {
@@ -146,6 +152,20 @@ impl Books {
         let (allocated, available) = facts.as_ref().map_or((0, 0), |facts| (facts.allocated, facts.available));
         let failure = facts.and_then(|facts| facts.failure);
         Provided { wanted_at: Some(*wanted_at), allocated, available, failure }
+    }
+
+    /// How many instances each function has.
+    pub fn instances(&self) -> HashMap<(AccountId, Region, String), u32> {
+        // Nobody waits for an instance while names are counted.
+        let placed = |placed: &Placed| Arc::clone(&placed.function);
+        let functions: Vec<Arc<FunctionSpec>> = self.ledger.lock().instances.values().map(placed).collect();
+        let mut counts: HashMap<_, u32> = HashMap::new();
+        for function in functions {
+            let whose = (function.account, function.region.clone(), function.name.clone());
+            let count = counts.entry(whose).or_default();
+            *count = count.saturating_add(1);
+        }
+        counts
     }
 
     /// Whether no instance is left.
@@ -256,8 +276,8 @@ impl Ledger {
                     }
                 }
                 Command::End { instance } => {
-                    if let Some(orders) = self.instances.get(&instance) {
-                        orders.try_send(Order::End).ok();
+                    if let Some(placed) = self.instances.get(&instance) {
+                        placed.orders.try_send(Order::End).ok();
                     }
                 }
                 Command::Forget { pool } => {
@@ -284,7 +304,7 @@ impl Ledger {
 
     /// Sends an invocation to an instance, or gives it back.
     fn order(&self, instance: InstanceId, ask: AskId, asked: Asked) -> Option<Asked> {
-        match self.instances.get(&instance).map(mpsc::Sender::try_reserve) {
+        match self.instances.get(&instance).map(|placed| placed.orders.try_reserve()) {
             Some(Ok(place)) => {
                 let at_once = self.dispatch.at_once(asked.pool);
                 place.send(Order::Invoke(Given { ask, at_once }, asked.call, asked.reply));
@@ -305,7 +325,7 @@ impl Ledger {
             None => Order::Begin,
         };
         orders.try_send(first).ok();
-        self.instances.insert(id, orders);
+        self.instances.insert(id, Placed { function: Arc::clone(&function), orders });
         Some(Starting { id, function, tenant, why, orders: received })
     }
 

@@ -1,7 +1,7 @@
 //! The crate's front: what it is built from, and `Invoke`.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use base::ports::{
     Call, Deleted, FunctionSpec, Invoke, InvokeError, Invoked, Provided, Provision, ProvisionId, SnapshotError,
     Telemetry,
 };
-use base::{BoxFuture, Chance, Clock, Secret, Spawn, Uuid};
+use base::{AccountId, BoxFuture, Chance, Clock, Region, Secret, Spawn, Uuid};
 use engine::dispatch::{Event, InstanceId, KeepAlive, Policy};
 use sandbox::{Isolation, Network};
 use store::Blobs;
@@ -212,6 +212,11 @@ impl Runtime {
         memory::tell(&inner);
         books::keep_time(Arc::downgrade(&inner), inner.books.nearer(), &*inner.parts.spawn);
         Ok(Arc::new(Runtime(inner)))
+    }
+
+    /// How many instances each function has, those that start or end among them.
+    pub fn instances(&self) -> HashMap<(AccountId, Region, String), u32> {
+        self.0.books.instances()
     }
 
     /// Takes no more invocations, waits for those that run, and ends every instance. Cancelling it is safe: sandboxes

@@ -165,10 +165,11 @@ impl Usage {
         days
     }
 
-    /// Only what was used within.
-    fn within(&self, (from, to): (Timestamp, Timestamp)) -> Usage {
+    /// Only what was used on days that begin within.
+    pub fn within(&self, (from, to): (Timestamp, Timestamp)) -> Usage {
         let mut usage = self.clone();
         usage.functions.values_mut().for_each(|days| days.retain(|day, _| *day >= from && *day < to));
+        usage.functions.retain(|_, days| !days.is_empty());
         usage
     }
 }
@@ -191,13 +192,14 @@ pub fn sum<'u>(all: impl Iterator<Item = &'u Used>) -> Used {
     total
 }
 
-/// What the month costs that begins at `start`, up to `now`.
+/// What the month costs that begins at `start`, up to `now`; and what was used in it and, if it is not over, on the days before
+/// from the moment that comes with it.
 pub async fn month(
     (metrics, prices): (&Metrics, &Prices),
     scope: &Scope,
     start: Timestamp,
     now: Timestamp,
-) -> Result<Month, AwsError> {
+) -> Result<(Month, Usage, Timestamp), AwsError> {
     let end = month_after(start);
     let before = std::time::Duration::from_secs(price::FORECAST_DAYS as u64 * DAY_S as u64);
     // The days before the month tell how the rest of it will be.
@@ -206,7 +208,7 @@ pub async fn month(
     let (provisioned, _) = functions(metrics, scope, (LAMBDA, "ProvisionedConcurrencyInvocations"), start)
         .await
         .map_err(AwsError::from)?;
-    Ok(month_of(prices, &usage, &provisioned.into_iter().collect(), (start, now)))
+    Ok((month_of(prices, &usage, &provisioned, (start, now)), usage, from))
 }
 
 fn month_of(
@@ -260,7 +262,8 @@ async fn functions(
         namespace: Some(namespace),
         name: Some(name),
         dimensions: &dimensions,
-        since: Some(since),
+        // When a series had its last point is noted from time to time.
+        since: Some(since.minus(metrics::limits::LAST_EVERY)),
         after: None,
         max: FUNCTIONS_MAX,
     };

@@ -9,9 +9,10 @@ import time
 
 from google.protobuf import json_format
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-FORMS = {"/v1/logs": ExportLogsServiceRequest, "/v1/traces": ExportTraceServiceRequest}
+FORMS = {"/v1/logs": ExportLogsServiceRequest, "/v1/traces": ExportTraceServiceRequest, "/v1/metrics": ExportMetricsServiceRequest}
 taken = {path: [] for path in FORMS}
 refusals = [503]
 
@@ -74,6 +75,18 @@ def spans():
     ]
 
 
+def counts():
+    """What the last word on metrics was."""
+    return {
+        (attributes(resource.resource.attributes)["faas.name"], metric.name): metric.sum.data_points[0].as_int
+        for request in taken["/v1/metrics"]
+        for resource in request.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        if metric.sum.is_monotonic
+    }
+
+
 from say_and_fail import ids  # noqa: E402
 
 until = time.monotonic() + 60
@@ -95,3 +108,8 @@ assert attributes(span.attributes)["faas.coldstart"] is True and span.status.cod
 _, failed = ran[ids[1]]
 assert failed.status.code == 2 and attributes(failed.attributes)["faas.coldstart"] is False, failed
 assert attributes(failed.attributes)["error.type"] .startswith("Function."), failed
+
+while time.monotonic() < until and counts().get(("told", "faas.invocations"), 0) < len(ids):
+    time.sleep(0.1)
+assert counts()["told", "faas.invocations"] == len(ids), counts()
+assert counts()["told", "faas.errors"] == 1 and counts()["told", "faas.coldstarts"] >= 1, counts()

@@ -154,6 +154,7 @@ fn what_functions_used_and_cost_is_told_and_outlives_the_server() {
     let top = json(lamp_on(&data, &["top", "--once", "--json"]));
     let row = &top["functions"][0];
     assert_eq!((row["invocations"].as_u64(), row["errors"].as_u64()), (Some(4), Some(1)), "{top}");
+    assert!(row["instances"].as_u64() >= Some(1), "{top}");
     let watching = Following::start(lamp_on(&data, &["top", "--json"]));
     watching.until("\"invocations_since_start\":4");
     invoke(&lamp, "speaker", "{\"n\": 1}");

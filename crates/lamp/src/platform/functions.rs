@@ -1,4 +1,4 @@
-//! What functions do, among the server's metrics.
+//! What functions do, among the server's metrics, and for a collector.
 //!
 //! **Invariant:** there are no more series than [`Live`] holds functions, and their names are all that a client chose.
 
@@ -61,6 +61,22 @@ impl Collector for Functions {
         }
         Ok(())
     }
+}
+
+/// The same for a collector of OpenTelemetry, as far as its conventions name it.
+pub fn exported(snapshot: &Snapshot) -> Vec<otlp::Counter> {
+    let count = |name, unit, value| otlp::Count { name, unit, value };
+    let exported = |row: &Row| otlp::Counter {
+        account: row.account.to_string(),
+        region: row.region.as_ref().map(Region::to_string).unwrap_or_default(),
+        function: row.function.clone(),
+        counts: vec![
+            count("faas.invocations", "{invocation}", row.totals.invocations),
+            count("faas.errors", "{error}", row.totals.errors),
+            count("faas.coldstarts", "{coldstart}", row.totals.cold_starts),
+        ],
+    };
+    snapshot.rows.iter().map(exported).collect()
 }
 
 fn labels(row: &Row) -> Labels<'_> {
