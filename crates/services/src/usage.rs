@@ -355,7 +355,7 @@ mod tests {
             month_of(&prices, &usage, &provisioned, (month_start("2026-10").unwrap(), now))
         };
         let month = told(&[]);
-        assert_eq!((month.name.as_str(), month.cost, month.forecast.clone()), ("2026-10", cost, None));
+        assert_eq!((month.name.as_str(), month.cost, month.forecast), ("2026-10", cost, None));
         assert!((month.cost_beyond_free - 2.733).abs() < 0.001, "{month:?}");
         assert_eq!(told(&["f"]).cost_beyond_free, cost);
         assert_eq!(told(&["g"]), month);
