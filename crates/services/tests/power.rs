@@ -3,6 +3,8 @@
 //! Pass line: all that was acknowledged is there, once, and nothing that nobody put. A cut right behind an acknowledgement,
 //! of which nothing is found that was not synced, says that none came too early.
 
+#![cfg(test)]
+
 #[path = "../../store/tests/torture/disk.rs"]
 #[expect(dead_code, reason = "the store's own tests use more of it")]
 mod disk;
