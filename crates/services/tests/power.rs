@@ -171,8 +171,9 @@ async fn nothing_is_acknowledged_before_it_is_synced() {
 #[tokio::test]
 async fn an_acknowledgement_before_its_sync_is_found() {
     let (base, trace) = record(10, Some(Mutant::AckBeforeSync)).await;
-    let checked = tokio::spawn(async move { check_acknowledgements(&base, &trace).await });
-    assert!(checked.await.is_err_and(|error| error.is_panic()));
+    let mut checked = tokio::task::JoinSet::new();
+    checked.spawn(async move { check_acknowledgements(&base, &trace).await });
+    assert!(checked.join_next().await.unwrap().is_err_and(|error| error.is_panic()));
 }
 
 async fn check_acknowledgements(base: &Image, trace: &[Event]) {
