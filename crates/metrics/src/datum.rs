@@ -205,8 +205,7 @@ mod tests {
         prop::collection::vec(datum, 0..8)
     }
 
-    proptest! {
-        #[test]
+    #[test]
     fn units_are_where_their_names_are() {
         let named = [(Unit::MILLISECONDS, "Milliseconds"), (Unit::MEGABYTES, "Megabytes"), (Unit::COUNT, "Count")];
         for (unit, name) in named.into_iter().chain([(Unit::NONE, "None")]) {
@@ -214,7 +213,8 @@ mod tests {
         }
     }
 
-    #[test]
+    proptest! {
+        #[test]
         fn data_read_back(data in data()) {
             let note = encode(&data);
             prop_assert_eq!(decode(&note), Some(data));
