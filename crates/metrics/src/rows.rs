@@ -113,10 +113,6 @@ pub async fn load(store: &Store, places: &[Place]) -> Result<Vec<Kept>, Error> {
     Ok(loaded)
 }
 
-pub async fn load_one(store: &Store, place: Place) -> Result<Kept, Error> {
-    Ok(load(store, &[place]).await?.pop().unwrap_or_default())
-}
-
 /// What is behind the rows of a range that was cut.
 async fn all(store: &Store, mut range: Range, mut found: Rows) -> Result<Vec<RawRow>, Error> {
     while let Some(last) = found.rows.last().filter(|_| found.more) {

@@ -1,14 +1,16 @@
 //! What is too much for one commit: open blocks as they are, staged in as many commits as it takes, and valid once the journal is
 //! settled up to the offset that they are staged under. Then they are added to their blocks, step by step.
 
-use bytes::Buf;
+use std::collections::BTreeMap;
+
+use bytes::{Buf, Bytes};
 use store::limits::VALUE_BYTES_MAX;
 use store::{Batch, RawRow, Space, Store};
 
 use crate::Error;
 use crate::block::Block;
 use crate::limits::STEP_BYTES_MAX;
-use crate::rows::{self, Kept, Place};
+use crate::rows::{self, Place};
 
 /// Offset, place, and the number of the piece -> points, as a block.
 const STAGED: Space = Space::new("metric_blocks_staged");
@@ -86,33 +88,26 @@ pub async fn finish(store: &Store, settled: u64) -> Result<(), Error> {
 
 /// As many of these as fit a commit.
 async fn step(store: &Store, staged: Vec<RawRow>) -> Result<Batch, Error> {
-    let (mut batch, mut bytes) = (Batch::new(), 0_usize);
-    let mut current: Option<(Place, Kept, Block)> = None;
+    let mut open: BTreeMap<Place, (Block, Vec<Bytes>)> = BTreeMap::new();
     for row in staged {
         let (_, place) = parse(&row.key).ok_or(Error::Damaged { series: 0 })?;
         let points = Block::decode(&row.value).ok_or(Error::Damaged { series: place.series })?;
-        if current.as_ref().is_none_or(|(current, _, _)| *current != place) {
-            let written;
-            (batch, written) = written_of(batch, current.take());
-            bytes = bytes.saturating_add(written);
-            if bytes > STEP_BYTES_MAX {
-                return Ok(batch);
-            }
-            let kept = rows::load_one(store, place).await?;
-            let block = kept.block.clone();
-            current = Some((place, kept, block));
-        }
-        if let Some((_, _, block)) = &mut current {
-            block.merge(&points);
-        }
-        batch = batch.delete_raw(STAGED, row.key);
+        let (block, keys) = open.entry(place).or_default();
+        block.merge(&points);
+        keys.push(row.key);
     }
-    Ok(written_of(batch, current).0)
-}
-
-fn written_of(batch: Batch, current: Option<(Place, Kept, Block)>) -> (Batch, usize) {
-    match current {
-        Some((place, kept, block)) => rows::put(batch, place, &block, &kept),
-        None => (batch, 0),
+    let places: Vec<Place> = open.keys().copied().collect();
+    let (mut batch, mut bytes) = (Batch::new(), 0_usize);
+    for ((place, (points, keys)), kept) in open.into_iter().zip(rows::load(store, &places).await?) {
+        if bytes > STEP_BYTES_MAX {
+            break;
+        }
+        let mut block = kept.block.clone();
+        block.merge(&points);
+        let written;
+        (batch, written) = rows::put(batch, place, &block, &kept);
+        bytes = bytes.saturating_add(written);
+        batch = keys.into_iter().fold(batch, |batch, key| batch.delete_raw(STAGED, key));
     }
+    Ok(batch)
 }

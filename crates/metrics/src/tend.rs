@@ -1,13 +1,13 @@
 //! What is old moves from tier to tier, and goes from the last one. Each step is one commit, and what a crash leaves is found again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base::Timestamp;
 use engine::metric::retention::Tier;
 use store::Batch;
 
-use crate::block::{span_s, start_of};
-use crate::limits::{FORGET_EVERY, STEP_BYTES_MAX};
+use crate::block::{Block, span_s, start_of};
+use crate::limits::FORGET_EVERY;
 use crate::rows::{self, Kept, Place};
 use crate::{Error, Metrics};
 
@@ -45,34 +45,47 @@ impl Metrics {
 
     /// A batch that moves the first of these blocks, as many as fit.
     async fn moved(&self, tier: Tier, due: &[Place]) -> Result<Batch, Error> {
+        let store = &self.0.store;
         let mut batch = Batch::new();
-        let mut into: BTreeMap<Place, (Kept, Kept)> = BTreeMap::new();
-        let mut bytes = 0_usize;
-        for (place, kept) in due.iter().zip(rows::load(&self.0.store, due).await?) {
-            if bytes > STEP_BYTES_MAX {
-                break;
+        let leaving: Vec<(Place, Kept)> = due.iter().copied().zip(rows::load(store, due).await?).collect();
+        let Some(coarser) = tier.coarser() else {
+            return Ok(leaving.iter().fold(batch, |batch, (place, kept)| rows::delete(batch, *place, kept)));
+        };
+        let wanted: BTreeSet<Place> = leaving.iter().flat_map(|(place, kept)| goals(*place, kept, coarser)).collect();
+        let wanted: Vec<Place> = wanted.into_iter().collect();
+        let mut into: BTreeMap<Place, (Kept, Block)> = BTreeMap::new();
+        for (goal, kept) in wanted.iter().zip(rows::load(store, &wanted).await?) {
+            let block = kept.block.clone();
+            into.insert(*goal, (kept, block));
+        }
+        for (place, kept) in &leaving {
+            // Of the rest, what it would go to is not at hand: the next step moves it.
+            if !goals(*place, kept, coarser).all(|goal| into.contains_key(&goal)) {
+                continue;
             }
-            batch = rows::delete(batch, *place, &kept);
-            let Some(coarser) = tier.coarser() else { continue };
+            batch = rows::delete(batch, *place, kept);
             for (offset_s, unit, samples) in kept.block.points() {
-                let at = Timestamp::from_secs(place.start.saturating_add(i64::from(offset_s)));
-                let stamp = coarser.stamp(at);
-                let start = start_of(coarser, stamp);
-                let goal = Place { series: place.series, tier: coarser, start };
-                let (_, goal) = match into.entry(goal) {
-                    std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
-                    std::collections::btree_map::Entry::Vacant(entry) => {
-                        let before = rows::load_one(&self.0.store, goal).await?;
-                        bytes = bytes.saturating_add(before.bytes);
-                        entry.insert((before.clone(), before))
-                    }
-                };
-                let offset_s = u32::try_from(stamp.as_secs().saturating_sub(start)).unwrap_or(0);
-                goal.block.add(offset_s, unit, samples);
+                let (goal, offset_s) = goal(*place, offset_s, coarser);
+                if let Some((_, block)) = into.get_mut(&goal) {
+                    block.add(offset_s, unit, samples);
+                }
             }
         }
-        let put =
-            |batch, (place, (before, after)): (Place, (Kept, Kept))| rows::put(batch, place, &after.block, &before).0;
+        let put = |batch, (place, (before, after)): (Place, (Kept, Block))| rows::put(batch, place, &after, &before).0;
         Ok(into.into_iter().fold(batch, put))
     }
+}
+
+/// Where a point of a block goes: the block, and its offset there.
+fn goal(from: Place, offset_s: u32, tier: Tier) -> (Place, u32) {
+    let at = Timestamp::from_secs(from.start.saturating_add(i64::from(offset_s)));
+    let stamp = tier.stamp(at);
+    let start = start_of(tier, stamp);
+    let offset_s = u32::try_from(stamp.as_secs().saturating_sub(start)).unwrap_or(0);
+    (Place { series: from.series, tier, start }, offset_s)
+}
+
+/// Where the points of a block go.
+fn goals(from: Place, kept: &Kept, tier: Tier) -> impl Iterator<Item = Place> {
+    kept.block.points().map(move |(offset_s, _, _)| goal(from, offset_s, tier).0)
 }

@@ -246,7 +246,11 @@ async fn run(steps: Vec<Step>, faults: Faults, direct_bytes_max: usize) {
     }
     assert_eq!(bench.metrics.settled(), bench.journal.len() as u64);
     bench.check_aside().await;
-    while bench.metrics.tend().await.is_err() {}
+    for _ in 0..ATTEMPTS_MAX {
+        if bench.metrics.tend().await.is_ok() {
+            break;
+        }
+    }
     bench.check().await;
 }
 
