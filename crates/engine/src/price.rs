@@ -80,7 +80,7 @@ const MB_OF_GB: f64 = 1_024.0;
 const TMP_FREE_MB: u32 = 512;
 
 impl Default for Prices {
-    /// AWS's list of November 2026, for us-east-1.
+    /// AWS's list for us-east-1, as it was when this was written.
     fn default() -> Prices {
         let tier = |from_gb_seconds, gb_second| Tier { from_gb_seconds, gb_second };
         Prices {
