@@ -22,6 +22,8 @@ use crate::rounds::{rounds, shown, undisturbed};
 const ROUNDS: usize = 3;
 const WARMING: Duration = Duration::from_millis(500);
 const TIME: Duration = Duration::from_secs(3);
+/// Before each sample, so that the packing of what one has put is not charged to the next.
+const REST: Duration = Duration::from_secs(1);
 /// Over how many connections functions are invoked.
 const CONNECTIONS: u32 = 16;
 /// How much of what the server can do is asked of it.
@@ -118,6 +120,7 @@ impl Bench {
                 spread(&calls, PRINTERS, (EVENTS_A_SECOND / LINES) as f64)
             }
         };
+        std::thread::sleep(REST);
         let (port, load) = (self.lamp.port, spread(&self.invoke, CONNECTIONS, self.rate));
         let (load, other) = std::thread::scope(|scope| {
             let other = scope.spawn(|| pace::run(port, &other, WARMING, TIME));
