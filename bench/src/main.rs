@@ -3,8 +3,10 @@
 //! `cargo xtask bench [CASE…]` builds everything optimised and starts this. Cases: `requests` (signed reads and durable
 //! writes), `server` (start-up, memory, size), `many` (ten thousand functions), `invoke_warm` (functions that have run),
 //! `invoke_throughput` (the same, many at once), `cold_start` (functions that have not), `cold_burst` (many of those at
-//! once), `create_to_first_answer`, `density` (what idle ones cost). `cargo xtask replay DIR` plays a trace instead.
-//! Absolute figures belong to the machine; quote ratios. `LAMP_BENCH_ROUNDS=1` is for trying a case out.
+//! once), `create_to_first_answer`, `density` (what idle ones cost), `logs_ingest` (log events beside invocations),
+//! `logs_search` (beside grep and jq), `logs_disk` (bytes for a byte of log). `cargo xtask replay DIR` plays a trace instead.
+//! Absolute figures belong to the machine; quote ratios. `LAMP_BENCH_ROUNDS=1` is for trying a case out, and
+//! `LAMP_BENCH_EVENTS=20000` for trying one out that searches or keeps a million.
 
 mod answer;
 mod burst;
@@ -16,6 +18,7 @@ mod floor;
 mod fork;
 mod functions;
 mod load;
+mod logs;
 mod many;
 mod memory_group;
 mod peer;
@@ -48,6 +51,9 @@ const CASES: &[Case] = &[
     ("cold_burst", burst::run),
     ("create_to_first_answer", cold::run_create),
     ("density", density::run),
+    ("logs_ingest", logs::ingest::run),
+    ("logs_search", logs::search::run),
+    ("logs_disk", logs::disk::run),
 ];
 
 fn main() -> ExitCode {

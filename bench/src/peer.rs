@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use base::{Clock, Secret, SystemClock, hex};
 use http::{HeaderMap, HeaderValue, Method};
 use ring::digest::{SHA256, digest};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 use wire::sigv4::{Head, Signer, sign};
 
@@ -158,6 +158,17 @@ impl Peer {
         self.child.id()
     }
 
+    /// Ends it as an operator does, and waits until it has closed what it keeps.
+    pub fn stop(mut self) -> Result<()> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("name a server's process")?;
+        kill_process(pid, Signal::TERM).with_context(|| format!("stop {}", self.name))?;
+        let status = self.child.wait()?;
+        if !status.success() {
+            bail!("stop {}: it ended with {status}", self.name);
+        }
+        Ok(())
+    }
+
     /// Makes the function that is read and written, with boto3.
     pub fn prepare(&self) -> Result<()> {
         let output = Command::new(tools()?.join("python/bin/python"))
@@ -209,10 +220,22 @@ impl Peer {
     }
 }
 
-/// A signed request to the server at a port.
-pub fn signed(port: u16, mut headers: HeaderMap, method: Method, path: &str, body: &str) -> Result<Vec<u8>> {
+/// A signed request to Lambda on the server at a port.
+pub fn signed(port: u16, headers: HeaderMap, method: Method, path: &str, body: &str) -> Result<Vec<u8>> {
+    signed_for("lambda", port, headers, method, path, body)
+}
+
+/// A signed request to a service, which `headers` say the type of content of unless it is JSON.
+pub fn signed_for(
+    service: &str,
+    port: u16,
+    mut headers: HeaderMap,
+    method: Method,
+    path: &str,
+    body: &str,
+) -> Result<Vec<u8>> {
     if !body.is_empty() {
-        headers.insert("content-type", HeaderValue::from_static("application/json"));
+        headers.entry("content-type").or_insert(HeaderValue::from_static("application/json"));
         headers.insert("content-length", HeaderValue::from(body.len()));
     }
     let secret = Secret::new("test".to_owned());
@@ -221,7 +244,7 @@ pub fn signed(port: u16, mut headers: HeaderMap, method: Method, path: &str, bod
         secret_access_key: &secret,
         session_token: None,
         region: "us-east-1",
-        service: "lambda",
+        service,
         now: SystemClock.now(),
     };
     let host = format!("127.0.0.1:{port}");

@@ -27,7 +27,8 @@ tasks:
   conformance LOCALSTACK [--services NAMES] [--section NAME] [--match TEXT] [--all] [--json]
                                LocalStack's test-suite, recorded on AWS, against this lamp; docs/conformance.md
   bench [CASE...]              speed, as ratios to peers in the same run: requests, server, many, invoke_warm,
-                               invoke_throughput, cold_start, cold_burst, create_to_first_answer, density
+                               invoke_throughput, cold_start, cold_burst, create_to_first_answer, density,
+                               logs_ingest, logs_search, logs_disk
   replay DIR [OPTION VALUE]... an hour of a public trace against the server, faster; docs/benchmarks.md
   sim DIR [OPTION VALUE]...    the dispatcher in virtual time on a public trace; docs/scaling.md
 ";

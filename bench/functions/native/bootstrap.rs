@@ -1,6 +1,6 @@
 //! A function of one file, without dependencies: it speaks the Runtime API over one kept connection, prints a line for each
-//! event and answers with it, after as many milliseconds as the event's `sleep_ms` says. Called with `once` it does that
-//! for one event, without an API.
+//! event, or as many as its `lines` says, and answers with it, after as many milliseconds as the event's `sleep_ms` says.
+//! Called with `once` it does that for one event, without an API.
 
 use std::io::{BufRead, BufReader, Error, ErrorKind, Result, Write};
 use std::net::TcpStream;
@@ -32,16 +32,18 @@ fn main() -> Result<()> {
 }
 
 fn handle(event: &[u8]) -> Result<&[u8]> {
-    println!("an event came");
-    if let Some(millis) = sleep_ms(event) {
+    for _ in 0..number(event, "\"lines\":").unwrap_or(1) {
+        println!("an event came");
+    }
+    if let Some(millis) = number(event, "\"sleep_ms\":") {
         std::thread::sleep(std::time::Duration::from_millis(millis));
     }
     Ok(event)
 }
 
-/// The number behind `"sleep_ms":`, if it is there.
-fn sleep_ms(event: &[u8]) -> Option<u64> {
-    let (_, behind) = std::str::from_utf8(event).ok()?.split_once("\"sleep_ms\":")?;
+/// The number behind a quoted name and its colon, if it is there.
+fn number(event: &[u8], name: &str) -> Option<u64> {
+    let (_, behind) = std::str::from_utf8(event).ok()?.split_once(name)?;
     let digits = behind.trim_start().split(|c: char| !c.is_ascii_digit()).next()?;
     digits.parse().ok()
 }

@@ -2,7 +2,8 @@ import time
 
 
 def handler(event, context):
-    print("an event came")
+    for _ in range(event.get("lines", 1)):
+        print("an event came")
     if "sleep_ms" in event:
         time.sleep(event["sleep_ms"] / 1000)
     return event
