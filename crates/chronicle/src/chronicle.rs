@@ -68,6 +68,8 @@ pub(crate) struct Inner {
     pub held: Mutex<Held>,
     /// All records of the journal before this offset are open or in chunks.
     pub followed: watch::Sender<u64>,
+    /// Where the journal ended when it was opened.
+    pub end_at_open: u64,
     /// A group has enough for a chunk.
     pub enough: Notify,
     /// Something may be deleted of which there is more to go.
@@ -129,7 +131,7 @@ impl Chronicle {
         let next_number = AtomicU64::new(take_numbers(store).await?);
         let journal = StreamId::new(&nobody(), "chronicle")?;
         let streams = Streams::new(store);
-        let start = streams.read(&journal, 0, 0, 0).await?.start;
+        let slice = streams.read(&journal, 0, 0, 0).await?;
         Ok(Self(Arc::new(Inner {
             store: store.clone(),
             streams,
@@ -138,7 +140,8 @@ impl Chronicle {
             chance,
             derive,
             held: Mutex::default(),
-            followed: watch::Sender::new(start),
+            followed: watch::Sender::new(slice.start),
+            end_at_open: slice.end,
             enough: Notify::new(),
             is_littered: AtomicBool::new(true),
             producers: Mutex::default(),
@@ -155,6 +158,11 @@ impl Chronicle {
         self.append(&records).await
     }
 
+    /// Waits until all that was there when it was opened can be read, and is derived from. Whoever follows must run meanwhile.
+    pub async fn ready(&self) -> Result<(), Error> {
+        self.until_followed(self.0.end_at_open).await
+    }
+
     /// Takes note of what something is derived from. When it answers that is synced, and whoever derives has taken it.
     pub async fn note(&self, note: &[u8]) -> Result<(), Error> {
         self.append(&[entry::encode_note(note)]).await
@@ -167,8 +175,12 @@ impl Chronicle {
 
     async fn append(&self, records: &[Bytes]) -> Result<(), Error> {
         let offsets = self.0.streams.append(&self.0.journal, records).await?;
+        self.until_followed(offsets.end).await
+    }
+
+    async fn until_followed(&self, end: u64) -> Result<(), Error> {
         let mut followed = self.0.followed.subscribe();
-        followed.wait_for(|followed| *followed >= offsets.end).await.map_err(|_| Error::Stopping)?;
+        followed.wait_for(|followed| *followed >= end).await.map_err(|_| Error::Stopping)?;
         Ok(())
     }
 

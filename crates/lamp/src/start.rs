@@ -9,6 +9,7 @@ use base::{BoxFuture, Spawn};
 use chronicle::Chronicle;
 use runtime::limits::{SHUTDOWN_EXTERNAL, SHUTDOWN_TELEMETRY};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use wire::limits::DRAIN_TIMEOUT;
 
@@ -30,6 +31,8 @@ const DRAIN_MAX: Duration =
 const COLLECT_EVERY: Duration = Duration::from_secs(600);
 /// Between two looks for points that are too old for their tier.
 const TEND_EVERY: Duration = Duration::from_secs(60);
+/// How long a start waits for what was logged before.
+const CATCH_UP_MAX: Duration = Duration::from_secs(60);
 const COLLECT_GRACE: Duration = Duration::from_secs(3600);
 
 pub fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
@@ -47,6 +50,7 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     let lamp = Lamp::build(&config).await?;
     let control = Control::listen(&config.data_dir, lamp.served(), lamp.tasks.clone())?;
     lamp.tasks.spawn("control", Box::pin(control.run()));
+    catch_up(&lamp).await;
     work(&lamp);
     announce(&config, &lamp)?;
     if config.is_open_to_all() {
@@ -77,7 +81,7 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     }
     if let Some(functions) = functions {
         tokio::select! {
-            drained = tokio::time::timeout(DRAIN_MAX, functions.drain()) => if drained.is_err() {
+            drained = timeout(DRAIN_MAX, functions.drain()) => if drained.is_err() {
                 tracing::warn!("some functions did not end in time; events that they had are run again");
             },
             () = signals.next() => tracing::warn!("left running functions behind"),
@@ -93,13 +97,20 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Has what was said and done before be read and derived from, so that nobody misses what was answered before a restart.
+async fn catch_up(lamp: &Lamp) {
+    for (name, task) in chronicling(&lamp.cloud.chronicle).into_iter().chain(measuring(lamp)) {
+        lamp.tasks.spawn(name, task);
+    }
+    if timeout(CATCH_UP_MAX, lamp.cloud.chronicle.ready()).await.is_err() {
+        tracing::warn!("what was logged last before this start is not there yet: it will be");
+    }
+}
+
 /// Begins all that goes on beside the requests.
 fn work(lamp: &Lamp) {
     lamp.tasks.spawn("collect blobs", Box::pin(collect_blobs(lamp.data.blobs.clone())));
     lamp.tasks.spawn("clear away", Box::pin(clear_away(lamp.cloud.clone())));
-    for (name, task) in chronicling(&lamp.cloud.chronicle).into_iter().chain(measuring(lamp)) {
-        lamp.tasks.spawn(name, task);
-    }
     if let Some(collector) = lamp.collector.clone() {
         let (counting, books) = (collector.clone(), lamp.books.clone());
         let counters: otlp::Metrics = Arc::new(move || exported(&books.live.snapshot(books.clock.now())));

@@ -91,6 +91,40 @@ fn what_was_put_survives_a_kill() {
     assert!(!taken.is_empty());
 }
 
+/// A start reads what the journal has before it takes requests.
+#[test]
+fn what_was_put_is_there_as_soon_as_the_server_is_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut lamp = Lamp::start_on(dir.path(), &[]);
+    let put = "
+import boto3, time
+logs = boto3.client('logs')
+logs.create_log_group(logGroupName='many')
+logs.create_log_stream(logGroupName='many', logStreamName='one')
+now = int(time.time() * 1000)
+for batch in range(4):
+    events = [{'timestamp': now, 'message': f'{batch} {number} ' + 'x' * 60} for number in range(5_000)]
+    logs.put_log_events(logGroupName='many', logStreamName='one', logEvents=events)
+";
+    let look = "
+import boto3
+pages = boto3.client('logs').get_paginator('filter_log_events').paginate(logGroupName='many')
+count = sum(len(page['events']) for page in pages)
+assert count == 20_000, count
+";
+    for (round, script) in [put, look, look].into_iter().enumerate() {
+        let mut command = client(&lamp, &python());
+        command.args(["-c", script]);
+        run(command);
+        if round % 2 == 0 {
+            lamp.kill();
+        } else {
+            assert!(lamp.stop());
+        }
+        lamp = Lamp::start_on(dir.path(), &[]);
+    }
+}
+
 /// All that was answered is there, and nothing twice.
 const CHECK: &str = "
 import boto3
