@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use base::Timestamp;
 use bytes::Bytes;
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use crate::chronicle::{Held, Known};
 use crate::derive::{Derive, Taken, What};
 use crate::entry::{self, Entry};
 use crate::limits::{
-    CHUNK_BYTES, FOLLOW_BYTES_MAX, FOLLOW_RECORDS_MAX, KEEP_EVERY, LINES_MAX, NAMES_CACHED_MAX, OPEN_BYTES_MAX,
+    CHUNK_BYTES, DERIVE_MAX, FOLLOW_BYTES_MAX, FOLLOW_RECORDS_MAX, KEEP_EVERY, LINES_MAX, NAMES_CACHED_MAX,
+    OPEN_BYTES_MAX,
 };
 use crate::tables::{KEPT, NAMES, nobody};
 use crate::{Chronicle, Error, Event, event};
@@ -72,12 +74,34 @@ impl Chronicle {
             }
             is_enough
         };
-        self.0.derive.take(taken, next);
+        self.derive(taken, next).await?;
         if is_enough {
             self.0.enough.notify_one();
         }
         self.0.followed.send_replace(next);
         Ok(true)
+    }
+
+    /// Hands over what was taken, some at a time, as there is room for what is derived from it. A filter may take its time with
+    /// an event, which is not to be other tasks' time.
+    async fn derive(&self, mut taken: Vec<Taken>, next: u64) -> Result<(), Error> {
+        loop {
+            let rest = taken.split_off(piece_of(&taken));
+            let behind = rest.first().map_or(next, |first| first.offset);
+            let derive = Arc::clone(&self.0.derive);
+            let piece = std::mem::replace(&mut taken, rest);
+            if piece.is_empty() {
+                derive.take(piece, behind);
+            } else {
+                spawn_blocking(move || derive.take(piece, behind)).await.map_err(|_| Error::Stopping)?;
+            }
+            if taken.is_empty() {
+                return Ok(());
+            }
+            while self.0.derive.is_full() {
+                sleep(KEEP_EVERY / 20).await;
+            }
+        }
     }
 
     /// Finds what the numbers in these entries stand for, where that is not known.
@@ -109,6 +133,13 @@ impl Chronicle {
         self.0.held.lock().names.extend(found);
         Ok(())
     }
+}
+
+/// How many are handed over at once: not only some of what one place of the journal has.
+fn piece_of(taken: &[Taken]) -> usize {
+    let Some(last) = taken.get(DERIVE_MAX.saturating_sub(1)) else { return taken.len() };
+    let more = taken.iter().skip(DERIVE_MAX).take_while(|one| one.offset == last.offset);
+    DERIVE_MAX.saturating_add(more.count())
 }
 
 impl Held {

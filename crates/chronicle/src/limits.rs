@@ -63,3 +63,6 @@ pub const LISTENER_EVENTS_MAX: usize = 5_000;
 
 /// Lines that a record may mean.
 pub const LINES_MAX: u64 = 4;
+
+/// What is handed over to be derived from at once. An event may make some thousand points.
+pub const DERIVE_MAX: usize = 256;

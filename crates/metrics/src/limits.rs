@@ -28,6 +28,9 @@ pub const BINS_KEPT_MAX: usize = 64;
 /// Blocks that one commit rewrites, in bytes. More are staged first.
 pub const DIRECT_BYTES_MAX: usize = 6 * 1024 * 1024;
 
+/// Blocks that one commit rewrites or stages: each takes some operations, of which a batch has so many at most.
+pub const DIRECT_BLOCKS_MAX: usize = 10_000;
+
 /// Bytes of one step of many, not counting the last thing that joins it.
 pub const STEP_BYTES_MAX: usize = 4 * 1024 * 1024;
 

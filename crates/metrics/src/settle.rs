@@ -6,7 +6,7 @@ use std::sync::Arc;
 use store::{Batch, Outcome, Version};
 
 use crate::block::Block;
-use crate::limits::STEP;
+use crate::limits::{DIRECT_BLOCKS_MAX, STEP};
 use crate::metrics::Writer;
 use crate::open::Open;
 use crate::rows::{self, Place};
@@ -93,6 +93,9 @@ impl Metrics {
 
     /// A batch that adds open blocks to those in the store; none if it is too much for one.
     async fn direct(&self, places: &[(Place, &Block)]) -> Result<Option<Batch>, Error> {
+        if places.len() > DIRECT_BLOCKS_MAX {
+            return Ok(None);
+        }
         let (mut batch, mut bytes) = (Batch::new(), 0_usize);
         let mut rest = places;
         while !rest.is_empty() {

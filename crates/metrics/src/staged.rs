@@ -9,7 +9,7 @@ use store::{Batch, RawRow, Space, Store};
 
 use crate::Error;
 use crate::block::Block;
-use crate::limits::STEP_BYTES_MAX;
+use crate::limits::{DIRECT_BLOCKS_MAX, STEP_BYTES_MAX};
 use crate::rows::{self, Place};
 
 /// Offset, place, and the number of the piece -> points, as a block.
@@ -28,15 +28,16 @@ fn parse(key: &[u8]) -> Option<(u64, Place)> {
 /// Stages open blocks under an offset. What was staged before and never became valid goes first.
 pub async fn put(store: &Store, settled: u64, next: u64, blocks: &[(Place, &Block)]) -> Result<(), Error> {
     clear(store, settled).await?;
-    let (mut batch, mut bytes) = (Batch::new(), 0_usize);
+    let (mut batch, mut bytes, mut count) = (Batch::new(), 0_usize, 0_usize);
     for (place, block) in blocks {
         for (piece, encoded) in (0_u16..).zip(pieces(block)) {
             bytes = bytes.saturating_add(encoded.len());
+            count = count.saturating_add(1);
             batch = batch.put_raw(STAGED, key(next, *place, piece), &encoded);
         }
-        if bytes > STEP_BYTES_MAX {
+        if bytes > STEP_BYTES_MAX || count > DIRECT_BLOCKS_MAX {
             store.commit(std::mem::take(&mut batch)).await?;
-            bytes = 0;
+            (bytes, count) = (0, 0);
         }
     }
     store.commit(batch).await?;

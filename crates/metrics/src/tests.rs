@@ -393,3 +393,32 @@ fn a_set_whose_spread_is_unknown_and_what_is_too_late_or_early() {
         assert_eq!(other, []);
     });
 }
+
+/// More than one commit takes, of whatever size.
+#[tokio::test]
+async fn a_flood_of_new_series_is_settled() {
+    const SERIES: usize = 51_000;
+    let clock = ManualClock::at(Timestamp::from_secs(START));
+    let store = Store::memory(Arc::new(clock.clone()));
+    let metrics = Metrics::open(&store, Arc::new(clock.clone())).await.unwrap();
+    let of = |at: usize| Metric::new("n", "m", vec![("d".into(), at.to_string())]);
+    let data: Vec<Datum> = (0..SERIES)
+        .map(|at| Datum {
+            scope: scope(0),
+            metric: of(at),
+            unit: Unit::NONE,
+            time: clock.now(),
+            resolution_s: 60,
+            aggregate: Aggregate::of_values([(1.0, 1.0)]),
+        })
+        .collect();
+    metrics.take(&data, 1);
+    assert!(metrics.is_full());
+    metrics.settle(|batch, _| batch).await.unwrap();
+    assert!(!metrics.is_full() && metrics.settled() == 1);
+    let (from, to) = (Timestamp::from_secs(START - 100), Timestamp::from_secs(START + 100));
+    for at in [0, SERIES / 2, SERIES - 1] {
+        let found = metrics.points(&scope(0), &of(at), None, (from, to)).await.unwrap();
+        assert_eq!(found.iter().map(|(_, points)| points.len()).sum::<usize>(), 1, "{at}");
+    }
+}

@@ -247,7 +247,9 @@ fn beyond_free(prices: &Prices, on_demand: &Used, factor: f64, cost: f64) -> f64
     // All of a machine's functions run on its architecture.
     let (x86, arm) = if cfg!(target_arch = "aarch64") { (Run::default(), run) } else { (run, Run::default()) };
     let used = price::Usage { x86, arm, ..price::Usage::default() }.times(factor);
-    (cost - (prices.bill(&used).total() - prices.bill_beyond_free(&used).total())).max(0.0)
+    let rest = cost - (prices.bill(&used).total() - prices.bill_beyond_free(&used).total());
+    // What is left of a difference of equal sums is nothing.
+    if rest < cost * 1e-9 { 0.0 } else { rest }
 }
 
 /// The functions that have a metric with points since then, and whether there are more of them.

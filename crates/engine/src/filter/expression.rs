@@ -13,7 +13,7 @@ use super::cursor::Cursor;
 const PER_PATTERN_MAX: usize = 2;
 
 /// What a compiled expression may take: counts such as `{1,500}` multiply, and time with them.
-const COMPILED_BYTES_MAX: usize = 128 * 1024;
+const COMPILED_BYTES_MAX: usize = 16 * 1024;
 
 const SYMBOLS: &str = " :_#=@/;,-";
 const OPERATORS: &str = "^$?[]{}|\\*+.";

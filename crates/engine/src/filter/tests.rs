@@ -159,6 +159,8 @@ fn expressions() {
         assert_eq!(Filter::parse(bad).unwrap_err(), Malformed::Grammar, "{bad}");
     }
     assert!(Filter::parse("%.{9999}{9999}{9999}%").is_err(), "too large when compiled");
+    assert!(Filter::parse(r"%a\w{1000}[^ab]%").is_err(), "a second of everybody's time for each megabyte");
+    assert!(Filter::parse(r"%[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3} \w+%").is_ok());
     assert_eq!(Filter::parse("%a% b -%c%").unwrap().regex_count(), 2);
     assert!(Filter::parse("%a% %b% %c%").is_err());
 }

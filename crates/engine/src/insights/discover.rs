@@ -74,12 +74,13 @@ fn fields<'a>(message: &'a str, log: &str, see: &mut See<'_, 'a>) {
 
 /// JSON, with the names that a platform event of a Lambda function has beside its own.
 fn object<'a>(text: &'a str, see: &mut See<'_, 'a>) {
-    let mut is_platform = false;
+    let (mut is_platform, mut is_report) = (false, false);
     json::fields(text, &mut |name, value| {
         let mut more = true;
         if name == "type" {
             let kind = value.as_text().and_then(|kind| kind.strip_prefix("platform.").map(str::to_owned));
             is_platform = kind.is_some();
+            is_report = kind.as_deref() == Some("report");
             let line = match kind.as_deref() {
                 Some("start") => Some("START"),
                 Some("report") => Some("REPORT"),
@@ -87,7 +88,10 @@ fn object<'a>(text: &'a str, see: &mut See<'_, 'a>) {
                 _ => None,
             };
             more = line.is_none_or(|line| see("@type", Value::text(line)));
-        } else if is_platform && let Some((_, short, scale)) = METRICS.iter().find(|(path, ..)| *path == name) {
+        } else if is_platform
+            && let Some((_, short, scale)) = METRICS.iter().find(|(path, ..)| *path == name)
+            && (is_report || *scale == 0.0)
+        {
             let scaled = match value.as_number().filter(|_| *scale != 0.0) {
                 Some(number) => Value::real(number * scale),
                 None => value.clone(),

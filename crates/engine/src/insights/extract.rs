@@ -65,7 +65,9 @@ fn glob(plain: &[String], text: &str) -> Option<Vec<Value<'static>>> {
     let mut values = Vec::with_capacity(others.len());
     for (index, next) in others.iter().enumerate() {
         let is_last = index.saturating_add(1) == others.len();
-        let end = if is_last && next.is_empty() { rest.len() } else { rest.find(next.as_str())? };
+        // A line's end is not what anybody looks for.
+        let line = rest.strip_suffix('\n').unwrap_or(rest);
+        let end = if is_last && next.is_empty() { line.len() } else { rest.find(next.as_str())? };
         values.push(Value::text(rest.get(..end)?.to_owned()));
         rest = rest.get(end.saturating_add(next.len())..)?;
     }
@@ -85,7 +87,7 @@ mod tests {
     fn stars_take_what_is_between() {
         let glob = |pattern, text| texts(&Extract::glob(pattern), text).pop();
         let some = |values: &[&str]| Some(values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>());
-        assert_eq!(glob("a=*, b=*", "x a=1, b=2 3\n"), some(&["1", "2 3\n"]));
+        assert_eq!(glob("a=*, b=*", "x a=1, b=2 3\n"), some(&["1", "2 3"]));
         assert_eq!(glob("*=*;", "k=v;w=x;"), some(&["k", "v"]));
         assert_eq!(glob("<*>", "<<a>>"), some(&["<a"]));
         assert_eq!(glob("a*b*", "ab"), some(&["", ""]));

@@ -61,8 +61,6 @@ pub struct Derived {
 struct State {
     minutes: Minutes,
     waiting: Waiting,
-    /// Of what is being taken.
-    data: Vec<Datum>,
 }
 
 impl Derived {
@@ -103,18 +101,18 @@ impl Derived {
         Ok(())
     }
 
-    /// What an event adds to metrics.
-    fn of_event(&self, state: &mut State, offset: u64, (scope, group): (&Arc<Scope>, Uuid), event: &Event) {
+    /// What an event adds to metrics, and whether it is to be sent on. Filters may take their time, so nothing is locked meanwhile.
+    fn of_event(&self, offset: u64, (scope, group): (&Arc<Scope>, Uuid), event: &Event, data: &mut Vec<Datum>) {
         let Ok(message) = std::str::from_utf8(&event.message) else { return };
-        embedded::data(scope, message, &mut state.data);
+        embedded::data(scope, message, data);
         let Some(rules) = self.rules.of(group) else { return };
         for filter in &rules.metrics {
             let point = filter.apply(message);
-            state.data.extend(state.minutes.tried(scope, group, filter, (event.time, point.is_some())));
-            state.data.extend(point.map(|point| of_point(scope, event.time, point)));
+            data.extend(self.state.lock().minutes.tried(scope, group, filter, (event.time, point.is_some())));
+            data.extend(point.map(|point| of_point(scope, event.time, point)));
         }
         for filter in rules.subscribers.iter().filter(|filter| filter.matches(message)) {
-            state.waiting.push(offset, scope, (group, &filter.name), event);
+            self.state.lock().waiting.push(offset, scope, (group, &filter.name), event);
         }
     }
 }
@@ -138,23 +136,21 @@ impl Derive for Derived {
 
     fn take(&self, taken: Vec<Taken>, next: u64) {
         let settled = self.metrics.settled();
-        let mut sums = lambda::Sums::default();
-        let mut state = self.state.lock();
+        let (mut sums, mut data) = (lambda::Sums::default(), Vec::new());
         for one in taken.into_iter().filter(|one| one.offset >= settled) {
             match one.what {
-                What::Event { scope, group, event } => self.of_event(&mut state, one.offset, (&scope, group), &event),
+                What::Event { scope, group, event } => self.of_event(one.offset, (&scope, group), &event, &mut data),
                 What::Record { scope, origin, record, .. } => {
                     if let Record::Ended(ended) = &*record {
                         sums.add(&self.prices, &scope, &origin, ended);
                         self.live.take(&scope, &origin, ended);
                     }
                 }
-                What::Note(note) => state.data.extend(metrics::decode(&note).unwrap_or_default()),
+                What::Note(note) => data.extend(metrics::decode(&note).unwrap_or_default()),
             }
         }
-        state.data.extend(sums.into_data());
-        self.metrics.take(&std::mem::take(&mut state.data), next);
-        drop(state);
+        data.extend(sums.into_data());
+        self.metrics.take(&data, next);
         if self.is_full() {
             self.full.notify_one();
         }

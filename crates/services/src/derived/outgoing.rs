@@ -21,6 +21,7 @@ use crate::{Cloud, Ctx, Post};
 
 /// What waits in memory.
 pub const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
+const WAITING_EVENTS_MAX: usize = 10_000;
 /// What one invocation gets. Packed and in base64 it is less than an event may be, whatever it is.
 const MESSAGE_BYTES_MAX: usize = 512 * 1024;
 const MESSAGE_EVENTS_MAX: usize = 1_000;
@@ -70,7 +71,7 @@ impl Waiting {
     }
 
     pub fn is_full(&self) -> bool {
-        self.bytes > WAITING_BYTES_MAX
+        self.bytes > WAITING_BYTES_MAX || self.events.len() > WAITING_EVENTS_MAX
     }
 
     /// Adds those to a commit that lie there in the journal. They stay until they are [settled](Waiting::settled).

@@ -38,7 +38,7 @@ pub struct NamedGroup {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PutRetentionPolicy {
     log_group_name: String,
-    retention_in_days: u32,
+    retention_in_days: i64,
 }
 
 #[derive(Deserialize)]
@@ -176,12 +176,12 @@ pub async fn edit(ctx: &Ctx, name: &str, change: impl Fn(&mut Group) -> Result<(
 
 pub async fn put_retention(ctx: Ctx, input: PutRetentionPolicy) -> Result<(), AwsError> {
     let days = input.retention_in_days;
-    if !RETENTION_DAYS.contains(&days) {
+    let Some(days) = u32::try_from(days).ok().filter(|days| RETENTION_DAYS.contains(days)) else {
         return Err(errors::invalid_parameter(format!(
             "1 validation error detected: Value '{days}' at 'retentionInDays' failed to satisfy constraint: Member must \
              satisfy enum value set: {RETENTION_DAYS:?}"
         )));
-    }
+    };
     edit(&ctx, &input.log_group_name, |group| {
         group.retention_days = Some(days);
         Ok(())

@@ -13,6 +13,7 @@ use chronicle::GROUPS;
 use engine::filter::{Filter, Transformation};
 use serde::{Deserialize, Serialize};
 use store::{Batch, Record, Row, Scan, Scope, Store, Table};
+use tokio::task::spawn_blocking;
 
 use super::{errors, filter, name};
 use crate::{Ctx, Service};
@@ -270,11 +271,12 @@ async fn everywhere(ctx: &Ctx, input: &DescribeMetricFilters) -> Result<Found, A
 
 pub async fn test(_: Ctx, input: TestMetricFilter) -> Result<Tested, AwsError> {
     let filter = parse_pattern(&input.filter_pattern)?;
-    let try_one = |(event_number, event_message): (usize, String)| {
+    let try_one = move |(event_number, event_message): (usize, String)| {
         let extracted_values = filter.extract(&event_message)?.into_iter().collect();
         Some(Match { event_number, event_message, extracted_values })
     };
-    Ok(Tested { matches: (1..).zip(input.log_event_messages).filter_map(try_one).collect() })
+    let try_all = move || (1..).zip(input.log_event_messages).filter_map(try_one).collect();
+    Ok(Tested { matches: spawn_blocking(try_all).await.map_err(AwsError::internal)? })
 }
 
 fn parse_pattern(pattern: &str) -> Result<Filter, AwsError> {

@@ -3,6 +3,7 @@
 //! What is held is bounded in number and size: where there is too much, what is over longest goes first.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base::{AwsError, Timestamp, Uuid};
@@ -41,6 +42,7 @@ pub struct One {
     state: Mutex<State>,
     /// It was stopped.
     pub stopped: Notify,
+    is_stopped: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -85,18 +87,13 @@ impl Queries {
             return Err(errors::too_many_queries(UNDER_WAY_MAX));
         }
         held.push_back(one.clone());
-        let mut bytes: usize = held.iter().map(|one| one.state().bytes).sum();
-        let mut surplus = held.len().saturating_sub(HELD_MAX);
-        held.retain(|one| {
-            let state = one.state();
-            let goes = state.status.is_over() && (surplus > 0 || bytes > ANSWERS_BYTES_MAX);
-            if goes {
-                surplus = surplus.saturating_sub(1);
-                bytes = bytes.saturating_sub(state.bytes);
-            }
-            !goes
-        });
+        trim(&mut held);
         Ok(())
+    }
+
+    /// Forgets answers, if there are too many by now.
+    pub fn trim(&self) {
+        trim(&mut self.held());
     }
 
     pub fn find(&self, scope: &Scope, id: Uuid) -> Option<Arc<One>> {
@@ -113,9 +110,33 @@ impl Queries {
     }
 }
 
+/// Forgets what is over, the oldest first, as long as there is too much of it.
+fn trim(held: &mut VecDeque<Arc<One>>) {
+    let mut bytes: usize = held.iter().map(|one| one.state().bytes).sum();
+    let mut surplus = held.len().saturating_sub(HELD_MAX);
+    held.retain(|one| {
+        let state = one.state();
+        let goes = state.status.is_over() && (surplus > 0 || bytes > ANSWERS_BYTES_MAX);
+        if goes {
+            surplus = surplus.saturating_sub(1);
+            bytes = bytes.saturating_sub(state.bytes);
+        }
+        !goes
+    });
+}
+
 impl One {
     pub fn new(id: Uuid, scope: Scope, created: Timestamp, shown: String, groups: Vec<String>) -> One {
-        One { id, scope, created, shown, groups, state: Mutex::default(), stopped: Notify::new() }
+        One {
+            id,
+            scope,
+            created,
+            shown,
+            groups,
+            state: Mutex::default(),
+            stopped: Notify::new(),
+            is_stopped: AtomicBool::new(false),
+        }
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
@@ -154,8 +175,14 @@ impl One {
             return false;
         }
         state.status = Status::Cancelled;
+        self.is_stopped.store(true, Ordering::Release);
         self.stopped.notify_one();
         true
+    }
+
+    /// Whether there is no use in working on.
+    pub fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Acquire)
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use base::{AwsError, Timestamp};
 use chronicle::{Candidates, Chronicle, Error, Group, Sheet, Swept, Test};
 use engine::insights::{Event, Limits, Query, Run, Search, Window};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit};
 use tokio::task::spawn_blocking;
 
 use super::held::{One, Progress, Status};
@@ -18,6 +19,9 @@ const TIME_MAX: Duration = Duration::from_secs(60 * 60);
 const ATTEMPTS_MAX: usize = 16;
 /// Streams whose names are remembered.
 const NAMES_MAX: usize = 20_000;
+
+/// Leave to look through events.
+type Turn = Arc<Result<OwnedSemaphorePermit, AcquireError>>;
 
 pub struct Work {
     pub ctx: Ctx,
@@ -36,9 +40,9 @@ impl Work {
         let at_work = self.ctx.cloud.queries.at_work.clone();
         let work = async {
             // The semaphore is never closed.
-            let _turn = at_work.acquire_owned().await;
+            let turn = Arc::new(at_work.acquire_owned().await);
             self.one.turn(Status::Running);
-            match tokio::time::timeout(TIME_MAX, self.look()).await {
+            match tokio::time::timeout(TIME_MAX, self.look(&turn)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     tracing::error!(%error, query = %self.one.id, "failed to run a query of logs");
@@ -53,9 +57,9 @@ impl Work {
         }
     }
 
-    async fn look(&self) -> Result<(), AwsError> {
+    async fn look(&self, turn: &Turn) -> Result<(), AwsError> {
         for _ in 0..ATTEMPTS_MAX {
-            match self.try_look().await {
+            match self.try_look(turn).await {
                 Err(Error::Contended) => {}
                 done => return Ok(done?),
             }
@@ -63,7 +67,7 @@ impl Work {
         Err(Error::Contended.into())
     }
 
-    async fn try_look(&self) -> Result<(), Error> {
+    async fn try_look(&self, turn: &Turn) -> Result<(), Error> {
         let chronicle = &self.ctx.cloud.chronicle;
         let mut reader = Reader::new(&self.query, Run::new(self.query.clone(), self.window, self.limits));
         let mut progress = Progress::default();
@@ -74,8 +78,13 @@ impl Work {
             progress.groups = progress.groups.saturating_add(1);
             while let Some(sheet) = sweep.next().await? {
                 reader.learn_names(chronicle, &sheet).await?;
-                let log = log.clone();
-                let read = move || reader.read(&log, sheet).map(|swept| (reader, swept));
+                // Its turn is not over before the thread is done, whoever waits for it.
+                let (log, one, turn) = (log.clone(), self.one.clone(), Arc::clone(turn));
+                let read = move || {
+                    let swept = reader.read(&log, sheet, &one);
+                    drop(turn);
+                    swept.map(|swept| (reader, swept))
+                };
                 let (back, swept) = spawn_blocking(read).await.map_err(|_| Error::Stopping)??;
                 reader = back;
                 progress.swept.events = progress.swept.events.saturating_add(swept.events);
@@ -92,6 +101,7 @@ impl Work {
         }
         progress.matched = answer.matched;
         self.one.complete(progress, answer.rows);
+        self.ctx.cloud.queries.trim();
         Ok(())
     }
 }
@@ -148,11 +158,11 @@ impl Reader {
         Ok(())
     }
 
-    fn read(&mut self, log: &str, sheet: Sheet) -> Result<Swept, Error> {
+    fn read(&mut self, log: &str, sheet: Sheet, one: &One) -> Result<Swept, Error> {
         let Reader { run, needle, names } = self;
         sheet.sift(needle.as_ref().map(|needle| needle as &dyn Test), |event| {
             // A stream that was deleted meanwhile has no name.
-            let Some(stream) = names.get(&event.stream) else { return };
+            let Some(stream) = names.get(&event.stream).filter(|_| !one.is_stopped()) else { return };
             run.push(&Event {
                 message: &String::from_utf8_lossy(&event.message),
                 timestamp_ms: event.time.as_millis(),
