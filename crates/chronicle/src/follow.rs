@@ -74,7 +74,7 @@ impl Chronicle {
             }
             is_enough
         };
-        self.derive(taken, next).await?;
+        self.derive(taken, next).await;
         if is_enough {
             self.0.enough.notify_one();
         }
@@ -84,7 +84,7 @@ impl Chronicle {
 
     /// Hands over what was taken, some at a time, as there is room for what is derived from it. A filter may take its time with
     /// an event, which is not to be other tasks' time.
-    async fn derive(&self, mut taken: Vec<Taken>, next: u64) -> Result<(), Error> {
+    async fn derive(&self, mut taken: Vec<Taken>, next: u64) {
         loop {
             let rest = taken.split_off(piece_of(&taken));
             let behind = rest.first().map_or(next, |first| first.offset);
@@ -92,11 +92,12 @@ impl Chronicle {
             let piece = std::mem::replace(&mut taken, rest);
             if piece.is_empty() {
                 derive.take(piece, behind);
-            } else {
-                spawn_blocking(move || derive.take(piece, behind)).await.map_err(|_| Error::Stopping)?;
+            } else if let Err(error) = spawn_blocking(move || derive.take(piece, behind)).await {
+                // What is read of the journal has been taken, and is not taken twice for that.
+                tracing::error!(%error, "some of what was logged is not in metrics, and nobody was sent it");
             }
             if taken.is_empty() {
-                return Ok(());
+                return;
             }
             while self.0.derive.is_full() {
                 sleep(KEEP_EVERY / 20).await;

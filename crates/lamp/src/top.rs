@@ -104,7 +104,10 @@ fn cells(row: &Value) -> Vec<String> {
         millis(row["p99_ms"].as_f64()),
         count("at_once"),
         count("instances"),
-        format!("{held}/{} MB", count("memory_mb")),
+        match row["memory_mb"].as_u64() {
+            Some(0) | None => format!("{held} MB"),
+            Some(all) => format!("{held}/{all} MB"),
+        },
         dollars(number("cost_per_hour")),
     ]
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use base::record::{Ended, Origin};
 use base::{AccountId, Region, Timestamp};
-use engine::metric::sketch::Sketch;
+use engine::metric::aggregate::Aggregate;
+use engine::metric::statistic::Statistic;
 use engine::price::{self, Prices};
 use parking_lot::Mutex;
 use store::Scope;
@@ -75,7 +76,7 @@ struct Part {
     cost: f64,
     at_once: u32,
     memory_peak_bytes: Option<u64>,
-    took_ms: Sketch,
+    took_ms: Aggregate,
 }
 
 /// A function, as it is now.
@@ -207,7 +208,7 @@ impl Function {
     fn row(&self, scope: &Scope, name: &str, now: Timestamp) -> Row {
         let number = number_of(now);
         let within = |part: &&Part| part.number > number.saturating_sub(PARTS) && part.number <= number;
-        let (mut minute, mut took_ms) = (Minute::default(), Sketch::default());
+        let (mut minute, mut took_ms) = (Minute::default(), Aggregate::default());
         for part in self.parts.iter().filter(within) {
             minute.invocations = minute.invocations.saturating_add(part.invocations);
             minute.errors = minute.errors.saturating_add(part.errors);
@@ -218,7 +219,8 @@ impl Function {
             minute.memory_peak_bytes = minute.memory_peak_bytes.max(part.memory_peak_bytes);
             took_ms.merge(&part.took_ms);
         }
-        (minute.p50_ms, minute.p99_ms) = (took_ms.quantile(0.5), took_ms.quantile(0.99));
+        let part = |percent| Statistic::Percentile(percent).of(&took_ms);
+        (minute.p50_ms, minute.p99_ms) = (part(50.0), part(99.0));
         let (account, region, function) = (scope.account, scope.region.clone(), name.to_owned());
         Row { account, region, function, memory_mb: self.memory_mb, totals: self.totals.clone(), minute }
     }

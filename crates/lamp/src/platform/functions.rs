@@ -136,7 +136,10 @@ fn gauges(encoder: &mut DescriptorEncoder<'_>, snapshot: &Snapshot) -> fmt::Resu
         Some(&Unit::Bytes),
         MetricType::Gauge,
     )?;
-    gauge(family, snapshot, |row| Some(f64::from(row.memory_mb) * MB))?;
+    gauge(family, snapshot, |row| {
+        // Of one that was only refused so far, nobody has said.
+        (row.memory_mb > 0).then(|| f64::from(row.memory_mb) * MB)
+    })?;
     let family = encoder.encode_descriptor(
         "function_memory_peak",
         "The most that an instance held within the last minute",
