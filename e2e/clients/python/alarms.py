@@ -9,6 +9,7 @@ import zipfile
 import boto3
 import botocore.exceptions
 from botocore.config import Config
+from refusal import refused
 
 cloudwatch = boto3.client("cloudwatch", config=Config(retries={"total_max_attempts": 1}))
 awslambda = boto3.client("lambda")
@@ -16,16 +17,6 @@ logs = boto3.client("logs")
 ARN = "arn:aws:cloudwatch:us-east-1:000000000000:alarm:"
 TOPIC = "arn:aws:sns:us-east-1:000000000000:topic"
 BOTH = ["MetricAlarm", "CompositeAlarm"]
-
-
-def refused(code, words, call, **arguments):
-    try:
-        call(**arguments)
-    except botocore.exceptions.ClientError as error:
-        assert error.response["Error"]["Code"] == code, error
-        assert words in error.response["Error"]["Message"], error
-        return
-    raise AssertionError(f"{code} expected")
 
 
 def put(name, **more):

@@ -10,6 +10,7 @@ import zipfile
 import boto3
 import botocore.exceptions
 from botocore.config import Config
+from refusal import refused
 
 ROLE = "arn:aws:iam::000000000000:role/r"
 ARN = "arn:aws:lambda:us-east-1:000000000000:function"
@@ -41,17 +42,6 @@ def make(name, runtime, handler, zip, **more):
 def write(name, runtime, handler, file, text, **more):
     """A function that is one file."""
     make(name, runtime, handler, zipped({file: text}), **more)
-
-
-def refused(code, words, run, **arguments):
-    """What must be refused, and in which words."""
-    try:
-        run(**arguments)
-    except botocore.exceptions.ClientError as error:
-        assert error.response["Error"]["Code"] == code, error
-        assert words in error.response["Error"]["Message"], error
-        return
-    raise AssertionError(f"{code} expected")
 
 
 def check_that_functions_run():

@@ -14,9 +14,9 @@ import urllib.request
 import boto3
 import botocore.auth
 import botocore.awsrequest
-import botocore.exceptions
 import botocore.model
 from botocore.config import Config
+from refusal import refused
 
 PROTOCOL = sys.argv[1]
 botocore.model.PRIORITY_ORDERED_SUPPORTED_PROTOCOLS = [PROTOCOL]
@@ -25,16 +25,6 @@ assert cloudwatch.meta.service_model.resolved_protocol == PROTOCOL
 MINUTE = datetime.timedelta(minutes=1)
 NOW = datetime.datetime.now(datetime.timezone.utc).replace(second=0, microsecond=0) - 2 * MINUTE
 HOUR = {"StartTime": NOW - 30 * MINUTE, "EndTime": NOW + 5 * MINUTE}
-
-
-def refused(code, words, call, **arguments):
-    try:
-        call(**arguments)
-    except botocore.exceptions.ClientError as error:
-        assert error.response["Error"]["Code"] == code, error
-        assert words in error.response["Error"]["Message"], error
-        return
-    raise AssertionError(f"{code} expected")
 
 
 def put(namespace, *data):

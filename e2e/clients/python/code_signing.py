@@ -6,22 +6,12 @@ import re
 import zipfile
 
 import boto3
-import botocore.exceptions
 from botocore.config import Config
+from refusal import refused
 
 ROLE = "arn:aws:iam::000000000000:role/r"
 PUBLISHERS = {"SigningProfileVersionArns": ["arn:aws:signer:us-east-1:000000000000:/signing-profiles/test"]}
 awslambda = boto3.client("lambda", config=Config(retries={"total_max_attempts": 1}, parameter_validation=False))
-
-
-def refused(code, words, call, **arguments):
-    try:
-        call(**arguments)
-    except botocore.exceptions.ClientError as error:
-        assert error.response["Error"]["Code"] == code, error
-        assert words in error.response["Error"]["Message"], error
-        return error.response
-    raise AssertionError(f"{code} expected")
 
 
 code = io.BytesIO()

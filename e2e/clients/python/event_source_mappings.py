@@ -6,8 +6,8 @@ import json
 import zipfile
 
 import boto3
-import botocore.exceptions
 from botocore.config import Config
+from refusal import refused
 
 ROLE = "arn:aws:iam::000000000000:role/r"
 FUNCTION = "arn:aws:lambda:us-east-1:000000000000:function:f"
@@ -15,16 +15,6 @@ QUEUE = "arn:aws:sqs:us-east-1:000000000000:q"
 STREAM = "arn:aws:kinesis:us-east-1:000000000000:stream/s"
 TABLE = "arn:aws:dynamodb:us-east-1:000000000000:table/t/stream/2026-01-01T00:00:00.000"
 awslambda = boto3.client("lambda", config=Config(retries={"total_max_attempts": 1}, parameter_validation=False))
-
-
-def refused(code, words, call, **arguments):
-    try:
-        call(**arguments)
-    except botocore.exceptions.ClientError as error:
-        assert error.response["Error"]["Code"] == code, error
-        assert words in error.response["Error"]["Message"], error
-        return error.response
-    raise AssertionError(f"{code} expected")
 
 
 def invalid(words, **arguments):

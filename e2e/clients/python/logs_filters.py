@@ -4,20 +4,10 @@ import io
 import zipfile
 
 import boto3
-import botocore.exceptions
 from botocore.config import Config
+from refusal import refused
 
 logs = boto3.client("logs", config=Config(retries={"total_max_attempts": 1}))
-
-
-def refused(code, words, call, **arguments):
-    try:
-        call(**arguments)
-    except botocore.exceptions.ClientError as error:
-        assert error.response["Error"]["Code"] == code, error
-        assert words in error.response["Error"]["Message"], error
-        return
-    raise AssertionError(f"{code} expected")
 
 
 def transformation(**more):

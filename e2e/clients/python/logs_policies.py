@@ -3,22 +3,12 @@
 import json
 
 import boto3
-import botocore.exceptions
 from botocore.config import Config
+from refusal import refused
 
 logs = boto3.client("logs", config=Config(retries={"total_max_attempts": 1}))
 ARN = "arn:aws:logs:us-east-1:000000000000:"
 POLICY = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "route53.amazonaws.com"}, "Action": "logs:PutLogEvents", "Resource": "*"}]})
-
-
-def refused(code, words, call, **arguments):
-    try:
-        call(**arguments)
-    except botocore.exceptions.ClientError as error:
-        assert error.response["Error"]["Code"] == code, error
-        assert words in error.response["Error"]["Message"], error
-        return
-    raise AssertionError(f"{code} expected")
 
 
 # Resource policies: ten of them.

@@ -5,8 +5,8 @@ import re
 import zipfile
 
 import boto3
-import botocore.exceptions
 from botocore.config import Config
+from refusal import refused
 
 ROLE = "arn:aws:iam::000000000000:role/r"
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:f"
@@ -24,16 +24,6 @@ def make(name):
         FunctionName=name, Runtime="python3.13", Handler="app.handler", Role=ROLE,
         Code={"ZipFile": buffer.getvalue()}, Publish=True,
     )
-
-
-def refused(code, words, call, **arguments):
-    try:
-        call(**arguments)
-    except botocore.exceptions.ClientError as error:
-        assert error.response["Error"]["Code"] == code, error
-        assert words in error.response["Error"]["Message"], error
-        return
-    raise AssertionError(f"{code} expected")
 
 
 def shown(call, **arguments):

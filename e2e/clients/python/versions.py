@@ -4,8 +4,8 @@ import io
 import zipfile
 
 import boto3
-import botocore.exceptions
 from botocore.config import Config
+from refusal import refused
 
 ROLE = "arn:aws:iam::000000000000:role/r"
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:f"
@@ -17,16 +17,6 @@ def a_zip(text):
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("app.py", text)
     return buffer.getvalue()
-
-
-def refused(code, words, call, **arguments):
-    try:
-        call(**arguments)
-    except botocore.exceptions.ClientError as error:
-        assert error.response["Error"]["Code"] == code, error
-        assert words in error.response["Error"]["Message"], error
-        return
-    raise AssertionError(f"{code} expected")
 
 
 def all_of(operation, key, **arguments):
