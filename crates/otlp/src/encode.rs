@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use base::Timestamp;
 use base::ports::LogStream;
-use base::record::{Ended, Failure};
+use base::record::Ended;
 use serde_json::{Map, Value, json};
 
 /// Something of an instance.
@@ -139,10 +139,7 @@ fn span(stream: &LogStream, ended: &Ended) -> Value {
     span.insert("startTimeUnixNano".into(), nanos(ended.began).into());
     span.insert("endTimeUnixNano".into(), nanos(end).into());
     if let Some(failure) = &ended.failure {
-        let why = match failure {
-            Failure::Timeout => "timeout",
-            Failure::Broke(kind) | Failure::Handler(kind) => kind,
-        };
+        let why = failure.error_type().unwrap_or_else(|| failure.status());
         span.insert("status".into(), json!({ "code": ERROR, "message": why }));
         own.extend(attributes([("error.type", why)]));
     }
@@ -222,7 +219,7 @@ fn nanos(at: Timestamp) -> String {
 pub mod tests {
     use std::time::Duration;
 
-    use base::record::{Origin, Trace};
+    use base::record::{Failure, Origin, Trace};
     use base::{AccountId, Region, RequestId, Uuid, World};
 
     use super::*;

@@ -5,10 +5,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use base::ports::Invoke;
-use base::{Cx, Spawn};
+use base::{AwsError, Cx, Spawn};
 use chronicle::Chronicle;
 use metrics::Metrics;
-use store::{Blobs, Scope, Store, Vault};
+use store::{Blobs, Record, Scan, Scope, Store, Table, Vault};
 use tokio::sync::{Mutex, MutexGuard};
 use wire::page::Pages;
 
@@ -43,6 +43,28 @@ pub struct Cloud {
     pub concurrency_max: u32,
     /// Signs the links under which code can be fetched.
     pub links: ring::hmac::Key,
+}
+
+impl Cloud {
+    /// The names of what a table has in a scope, the first so many.
+    pub async fn names_in<V: Record>(
+        &self,
+        table: &Table<String, V>,
+        scope: &Scope,
+        most: usize,
+    ) -> Result<Vec<String>, AwsError> {
+        let (mut names, mut scan) = (Vec::new(), Scan::all(store::limits::RANGE_ROWS_MAX));
+        while names.len() < most {
+            let page = table.page(&self.store, scope, scan.clone()).await?;
+            names.extend(page.rows.into_iter().map(|row| row.key));
+            match page.next {
+                None => break,
+                Some(next) => scan = scan.after(&next),
+            }
+        }
+        names.truncate(most);
+        Ok(names)
+    }
 }
 
 /// Lets one edit of a record go after the other, so that many at once do not keep overtaking each other between

@@ -1,7 +1,7 @@
 //! What the operator's commands ask of functions, beside AWS's API.
 
 use base::AwsError;
-use store::{Scan, Scope};
+use store::Scope;
 
 use super::function::FUNCTIONS;
 use crate::Cloud;
@@ -15,15 +15,5 @@ pub async fn log_group_of(cloud: &Cloud, scope: &Scope, function: &str) -> Resul
 
 /// The names of the functions in a scope, the first so many.
 pub async fn functions_in(cloud: &Cloud, scope: &Scope, most: usize) -> Result<Vec<String>, AwsError> {
-    let (mut names, mut scan) = (Vec::new(), Scan::all(store::limits::RANGE_ROWS_MAX));
-    while names.len() < most {
-        let page = FUNCTIONS.page(&cloud.store, scope, scan.clone()).await?;
-        names.extend(page.rows.into_iter().map(|row| row.key));
-        match page.next {
-            None => break,
-            Some(next) => scan = scan.after(&next),
-        }
-    }
-    names.truncate(most);
-    Ok(names)
+    cloud.names_in(&FUNCTIONS, scope, most).await
 }

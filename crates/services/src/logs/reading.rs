@@ -9,7 +9,7 @@ use std::time::Duration;
 use base::{AwsError, Timestamp, Uuid};
 use chronicle::limits::{FOLLOW_RECORDS_MAX, LISTENER_EVENTS_MAX};
 use chronicle::{Event, GROUPS, Group, Listener, Position, Test, Want};
-use store::{Scan, Scope};
+use store::Scope;
 use tokio::time::{sleep, timeout};
 
 use super::filter;
@@ -195,17 +195,7 @@ pub async fn has_group(cloud: &Cloud, scope: &Scope, name: &str) -> Result<bool,
 
 /// The names of the log groups in a scope, the first so many.
 pub async fn groups_in(cloud: &Cloud, scope: &Scope, most: usize) -> Result<Vec<String>, AwsError> {
-    let (mut names, mut scan) = (Vec::new(), Scan::all(store::limits::RANGE_ROWS_MAX));
-    while names.len() < most {
-        let page = GROUPS.page(&cloud.store, scope, scan.clone()).await?;
-        names.extend(page.rows.into_iter().map(|row| row.key));
-        match page.next {
-            None => break,
-            Some(next) => scan = scan.after(&next),
-        }
-    }
-    names.truncate(most);
-    Ok(names)
+    cloud.names_in(&GROUPS, scope, most).await
 }
 
 #[cfg(test)]
