@@ -15,3 +15,4 @@ pub mod math;
 pub mod metric;
 pub mod platform;
 pub mod price;
+pub mod queue;
