@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{BoxFuture, Spawn};
+use base::{BoxFuture, Clock, Spawn};
 use chronicle::Chronicle;
 use runtime::limits::{SHUTDOWN_EXTERNAL, SHUTDOWN_TELEMETRY};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -110,7 +110,7 @@ async fn catch_up(lamp: &Lamp) {
 /// Begins all that goes on beside the requests.
 fn work(lamp: &Lamp) {
     lamp.tasks.spawn("collect blobs", Box::pin(collect_blobs(lamp.data.blobs.clone())));
-    lamp.tasks.spawn("clear away", Box::pin(clear_away(lamp.cloud.clone())));
+    lamp.tasks.spawn("clear away", Box::pin(clear_away(lamp.cloud.clone(), lamp.data.clock.clone())));
     if let Some(collector) = lamp.collector.clone() {
         let (counting, books) = (collector.clone(), lamp.books.clone());
         let counters: otlp::Metrics = Arc::new(move || exported(&books.live.snapshot(books.clock.now())));
@@ -178,10 +178,10 @@ impl Signals {
     }
 }
 
-/// A reconciler: what deletions left behind that were cut short.
-async fn clear_away(cloud: Arc<services::Cloud>) {
+/// A reconciler: what deletions left behind that were cut short, and what is too old.
+async fn clear_away(cloud: Arc<services::Cloud>, clock: Arc<dyn Clock>) {
     loop {
-        if let Err(error) = services::clear_away(&cloud).await {
+        if let Err(error) = services::clear_away(&cloud, clock.now()).await {
             tracing::warn!(%error, "failed to clear away all that deletions left");
         }
         tokio::time::sleep(COLLECT_EVERY).await;

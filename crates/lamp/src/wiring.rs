@@ -11,7 +11,7 @@ use chronicle::Chronicle;
 use metrics::Metrics as Measured;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use services::derived::{Derived, Rules};
-use services::{Cloud, Post, Queries, Specs, Turns};
+use services::{Cloud, LiveQueues, Post, Queries, Specs, Turns};
 use store::{Blobs, Store, Vault, data_dir, private_file};
 use wire::body::Bodies;
 use wire::hosts::Hosts;
@@ -138,6 +138,7 @@ impl Lamp {
             pages: Pages::new(token_key.bytes())?,
             turns: Turns::default(),
             spawn,
+            live_queues: LiveQueues::default(),
             queries: Queries::default(),
             specs: Specs::default(),
             concurrency_max: config.functions.concurrency,

@@ -15,6 +15,7 @@ use wire::page::Pages;
 use crate::derived::Rules;
 use crate::lambda::invoke::Specs;
 use crate::logs::query::Queries;
+use crate::sqs::LiveQueues;
 
 /// The parts of the platform that services use. One for the process.
 pub struct Cloud {
@@ -33,6 +34,8 @@ pub struct Cloud {
     pub turns: Turns,
     /// Starts what goes on beside the requests.
     pub spawn: Arc<dyn Spawn>,
+    /// The queues that are in memory.
+    pub live_queues: LiveQueues,
     /// Queries of logs, and what they found.
     pub queries: Queries,
     /// Runs functions.
@@ -137,6 +140,7 @@ pub mod testing {
             pages: Pages::new(&[0; 32]).unwrap(),
             turns: Turns::default(),
             spawn: Arc::new(Nobody),
+            live_queues: LiveQueues::default(),
             queries: Queries::default(),
             functions,
             specs: Specs::default(),

@@ -85,6 +85,14 @@ impl Route {
     pub fn operation(&self) -> Option<&Operation> {
         self.service.model.operations.get(self.operation)
     }
+
+    /// What the path names is a label too, where the service has requests sent to what they are about.
+    fn with_path(mut self, path: &str) -> Self {
+        if path.len() > 1 {
+            self.labels.extend(self.service.model.path_member.map(|member| (member, path.to_owned())));
+        }
+        self
+    }
 }
 
 impl Router {
@@ -182,7 +190,7 @@ impl Entry {
             && summary.offers(Protocol::Query)
             && names.version.as_deref().is_none_or(|version| version == summary.api_version)
         {
-            return Ok(self.named(action, Protocol::Query));
+            return Ok(self.named(action, Protocol::Query).map(|route| route.with_path(request.path)));
         }
         let Some(protocol) = summary.rest() else { return Ok(None) };
         let tree = self.tree.get_or_init(|| Tree::new(&self.service.model));

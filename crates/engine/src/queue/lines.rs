@@ -13,7 +13,7 @@ use super::{Group, Order, Seq};
 const QUIET_MAX: u32 = 9;
 
 pub struct Lines {
-    order: Order,
+    pub order: Order,
     lines: BTreeMap<Option<Group>, Line>,
     /// Of every line that moves: how far it comes behind others, and its first message.
     heads: BTreeSet<(u32, Seq, Option<Group>)>,

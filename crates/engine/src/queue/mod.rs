@@ -72,7 +72,7 @@ pub struct Terms {
 pub struct Taken {
     pub received: Vec<(Seq, Message)>,
     /// What has been received too often already.
-    pub dead: Vec<Seq>,
+    pub dead: Vec<(Seq, Message)>,
 }
 
 /// Too much is in flight.
@@ -145,6 +145,10 @@ impl Queue {
         }
     }
 
+    pub fn order(&self) -> Order {
+        self.lines.order
+    }
+
     /// Takes in a message that was written down before this queue was in memory.
     pub fn restore(&mut self, seq: Seq, message: Message) {
         self.last = self.last.max(seq);
@@ -195,7 +199,7 @@ impl Queue {
             let Some(entry) = self.entries.get_mut(&seq) else { break };
             let message = &mut entry.message;
             if terms.receives_max.is_some_and(|max| message.receives >= max) {
-                taken.dead.push(seq);
+                taken.dead.push((seq, message.clone()));
             } else {
                 message.receives = message.receives.saturating_add(1);
                 message.first_received.get_or_insert(now);

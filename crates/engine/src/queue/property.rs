@@ -91,7 +91,8 @@ impl Bed {
         let terms = Terms { hidden_for: Duration::from_secs(hidden_for), receives_max: Some(RECEIVES_MAX) };
         let could: Vec<Seq> = self.could_be_received();
         let taken = self.queue.take(self.now, most, terms).unwrap();
-        let got: BTreeSet<Seq> = taken.received.iter().map(|(seq, _)| *seq).chain(taken.dead.clone()).collect();
+        let got: BTreeSet<Seq> =
+            taken.received.iter().map(|(seq, _)| *seq).chain(taken.dead.iter().map(|(seq, _)| *seq)).collect();
         assert!(got.len() == most.min(could.len()), "it gave {got:?} of {could:?}");
         assert!(got.iter().all(|seq| could.contains(seq)), "it gave {got:?} of {could:?}");
         if self.order == Order::Fifo {
@@ -103,7 +104,7 @@ impl Bed {
             assert_eq!(message.first_received, before.first_received.or(Some(self.now)));
             self.writing.push((seq, Some(message), Fate::Stays));
         }
-        for seq in taken.dead {
+        for (seq, _) in taken.dead {
             assert_eq!(self.kept[&seq].receives, RECEIVES_MAX);
             self.writing.push((seq, None, Fate::Removed));
         }

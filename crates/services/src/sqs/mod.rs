@@ -1,7 +1,40 @@
-//! Amazon SQS. Described, so that every operation answers in the service's own words; none is built yet.
+//! Amazon SQS: standard and FIFO queues.
+//!
+//! ```text
+//! send     contents -> live (a place in the queue) -> one commit -> who waits hears of it
+//! receive  live (what may be received next) -> one commit (when it can be again), and the bodies -> receipt handles
+//! delete   receipt -> live (nobody else's meanwhile) -> one commit
+//! ```
+//!
+//! What may be received when is decided by `engine::queue`, whose shell is [`live`]. Encryption attributes are kept and
+//! shown, and change nothing: what is on the disk is encrypted as the disk is.
+
+mod batch;
+mod change;
+mod contents;
+mod errors;
+mod grant;
+mod live;
+mod message;
+mod name;
+mod permission;
+mod queue;
+mod receipt;
+mod receive;
+mod redrive;
+mod send;
+mod settings;
+pub mod sweep;
 
 use crate::Service;
 
+pub use live::LiveQueues;
+
 pub fn service() -> Service {
     Service::new("sqs", include_str!("model.json"), include_str!("overlay.json"))
+        .with(change::operations)
+        .with(permission::operations)
+        .with(queue::operations)
+        .with(receive::operations)
+        .with(send::operations)
 }

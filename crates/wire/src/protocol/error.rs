@@ -45,7 +45,12 @@ pub fn encode_error(
     request_id: RequestId,
 ) -> Response {
     let known = model.and_then(|model| Some((model, find(model, operation, &error.code)?)));
-    let fields = Fields::of(known, error);
+    let mut fields = Fields::of(known, error);
+    if protocol == Protocol::Query
+        && let Some(words) = fields.structure.and_then(|structure| structure.error.as_ref()?.query_message)
+    {
+        fields.message = words;
+    }
     let mut response = match protocol {
         Protocol::RestJson | Protocol::Json10 | Protocol::Json11 => json_error(model, protocol, &fields),
         Protocol::Query => query::encode_error(model, &fields, request_id),

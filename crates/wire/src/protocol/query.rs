@@ -30,6 +30,12 @@ pub fn decode(model: &Model, input: ShapeId, request: &Request<'_>) -> Result<Va
         }
         pairs.push(pair?);
     }
+    // What the path says counts where the form does not say it.
+    for (name, value) in request.labels {
+        if pairs.iter().all(|(known, _)| known != name) {
+            pairs.push(((*name).into(), value.into()));
+        }
+    }
     // Stable, so that of one name given twice the first counts.
     pairs.sort_by(|(one, _), (other, _)| segmentwise(one).cmp(segmentwise(other)));
     let root = Node { pairs: &pairs, path_bytes: 0 };
@@ -254,6 +260,9 @@ pub fn encode_error(model: Option<&Model>, fields: &super::error::Fields<'_>, re
     writer.open("Error", None);
     writer.leaf("Type", if fields.sender { "Sender" } else { "Receiver" });
     writer.error_fields(model, Names::Query, fields);
+    if model.is_some_and(|model| model.error_detail) {
+        writer.leaf("Detail", "");
+    }
     writer.close("Error");
     writer.leaf("RequestId", &request_id.to_string());
     writer.close("ErrorResponse");

@@ -82,6 +82,10 @@ pub(super) struct RawModel {
     pub(super) query_compatible: bool,
     /// Overlay only.
     pub(super) unknown_action: Option<Text>,
+    /// Overlay only.
+    pub(super) path_member: Option<Text>,
+    /// Overlay only.
+    pub(super) error_detail: Option<bool>,
     pub(super) protocols: Vec<RawProtocol>,
     pub(super) operations: Named<RawOperation>,
     pub(super) shapes: Named<RawShape>,
@@ -182,6 +186,8 @@ pub(super) struct RawError {
     pub(super) code: Option<Text>,
     pub(super) status: Option<u16>,
     pub(super) sender_fault: Option<bool>,
+    /// Overlay only.
+    pub(super) query_message: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -275,6 +281,8 @@ pub(super) struct Correction {
 #[serde(bound(deserialize = "'de: 'static"), rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ServiceFields {
     pub(super) unknown_action: Option<Text>,
+    pub(super) path_member: Option<Text>,
+    pub(super) error_detail: Option<bool>,
     pub(super) xml_namespace: Option<Text>,
     pub(super) protocols: Option<Vec<RawProtocol>>,
 }
@@ -311,7 +319,7 @@ macro_rules! overlay {
 impl Correction {
     pub(super) fn apply(self, service: &'static str, model: &mut RawModel) -> Result<(), LoadError> {
         let missing = |what: String| LoadError::OverlayTarget { service, what };
-        overlay!(model, self.service, [xml_namespace, unknown_action]);
+        overlay!(model, self.service, [xml_namespace, unknown_action, path_member, error_detail]);
         if let Some(protocols) = self.service.protocols {
             model.protocols = protocols;
         }

@@ -86,6 +86,8 @@ impl Builder {
             operation_by_name,
             shapes,
             unknown_action: raw.unknown_action.map(|text| text.0),
+            path_member: raw.path_member.map(|text| text.0),
+            error_detail: raw.error_detail.unwrap_or(false),
             validation: Validation { policy: policy.into(), rules },
         })
     }
@@ -187,6 +189,7 @@ impl Builder {
                 code: error.code.map(|text| text.0),
                 status: error.status,
                 sender_fault: error.sender_fault.unwrap_or(false),
+                query_message: error.query_message.map(|text| text.0),
             }),
             event_stream: raw.eventstream.unwrap_or(false),
             event: raw.event.unwrap_or(false),

@@ -42,6 +42,10 @@ pub struct Model {
     /// What the service says of an action that it does not know, with `{action}` in it, where it is not what AWS's
     /// Query services say otherwise.
     pub unknown_action: Option<&'static str>,
+    /// The member that the path of a Query request stands for where the form does not have it, as with SQS's queues.
+    pub path_member: Option<&'static str>,
+    /// Errors of the Query protocol have an empty `Detail`.
+    pub error_detail: bool,
     /// All that the service offers, the preferred one first.
     pub protocols: Vec<Protocol>,
     pub operations: Vec<Operation>,
@@ -148,6 +152,8 @@ pub struct ErrorTrait {
     pub code: Option<&'static str>,
     pub status: Option<u16>,
     pub sender_fault: bool,
+    /// Its words in the Query protocol, where they are others.
+    pub query_message: Option<&'static str>,
 }
 
 #[derive(Debug)]

@@ -1,0 +1,376 @@
+//! The messages of a queue in memory: their index, and who waits for them.
+//!
+//! A queue comes into memory when somebody first asks for it, and goes when nobody has for a while. Bodies stay on the
+//! disk. What is decided here is written down by a task of its own, so that it is written and remembered also when the
+//! one who asked has gone.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{AwsError, Timestamp, Uuid};
+use engine::queue::{self, Counts, Fate, Order, Recent, Sent, Seq, Taken, Terms};
+use parking_lot::Mutex;
+use store::{Batch, Scan, Scope, Store};
+use tokio::sync::{Notify, OnceCell, oneshot};
+
+use super::errors;
+use super::message::{self, Key, MESSAGES, PLACES, Place, RECENT};
+use super::queue::Queue;
+use crate::Cloud;
+
+/// Rows that are read at once when a queue comes into memory.
+const STEP: usize = store::limits::RANGE_ROWS_MAX;
+/// Messages whose time is over that are removed at once.
+const EXPIRED_STEP: usize = 500;
+/// Messages that are known again no more, forgotten at once.
+const FORGOTTEN_STEP: usize = 100;
+/// How long a receiving is remembered by the name that its caller gave it.
+const ATTEMPT_WINDOW: Duration = Duration::from_secs(5 * 60);
+const ATTEMPTS_MAX: usize = 10_000;
+
+/// The queues in memory, by their lines.
+#[derive(Default)]
+pub struct LiveQueues(Mutex<HashMap<Uuid, Arc<OnceCell<Arc<Live>>>>>);
+
+/// One of them.
+pub struct Live {
+    scope: Scope,
+    line: Uuid,
+    state: Mutex<State>,
+    /// Somebody may find a message now.
+    arrived: Notify,
+    /// What was busy is not any more.
+    written: Notify,
+}
+
+struct State {
+    queue: queue::Queue,
+    /// What was sent to a FIFO queue lately, by what tells it apart.
+    recent: Recent<u128>,
+    attempts: BTreeMap<String, Attempt>,
+    used: Timestamp,
+    /// Its line is nobody's any more.
+    is_closed: bool,
+}
+
+/// A receiving that may be asked for again.
+struct Attempt {
+    at: Timestamp,
+    /// What it gave, and how often that had been received then.
+    gave: Vec<(Seq, u32)>,
+}
+
+/// The queue was purged or deleted meanwhile; look it up again.
+#[derive(Debug)]
+pub struct Closed;
+
+/// A message that is to be sent.
+pub struct New {
+    pub message: message::Message,
+    pub place: Place,
+    /// By this it is known when it is sent again.
+    pub twin: Option<u128>,
+}
+
+/// What came of sending a message.
+pub enum Admitted {
+    New(Seq),
+    /// It was sent before, as this.
+    Known(Sent),
+}
+
+/// What is written down together, and what then becomes of whose messages.
+#[derive(Default)]
+pub struct Write {
+    batch: Batch,
+    changes: Vec<Change>,
+}
+
+struct Change {
+    live: Arc<Live>,
+    seq: Seq,
+    fate: Fate,
+    /// It is new, and by this it is known when it is sent again.
+    new: Option<Option<u128>>,
+}
+
+impl LiveQueues {
+    /// The queue's messages, brought into memory first if need be.
+    pub async fn get(
+        &self,
+        store: &Store,
+        scope: &Scope,
+        queue: &Queue,
+        now: Timestamp,
+    ) -> Result<Arc<Live>, AwsError> {
+        let cell = self.0.lock().entry(queue.line).or_default().clone();
+        let order = if queue.settings.fifo.is_some() { Order::Fifo } else { Order::Standard };
+        let live =
+            cell.get_or_try_init(async || Live::load(store, scope.clone(), queue.line, order, now).await.map(Arc::new));
+        Ok(live.await?.clone())
+    }
+
+    /// A line is nobody's any more. Who waits there looks its queue up again.
+    pub fn close(&self, line: Uuid) {
+        if let Some(cell) = self.0.lock().remove(&line)
+            && let Some(live) = cell.get()
+        {
+            live.state.lock().is_closed = true;
+            live.arrived.notify_waiters();
+        }
+    }
+
+    /// Lets those go that nobody has used since, and nobody holds.
+    pub fn let_go(&self, unused_since: Timestamp) {
+        self.0.lock().retain(|_, cell| {
+            let is_held = Arc::strong_count(cell) > 1;
+            let live = cell.get().filter(|_| !is_held);
+            live.is_none_or(|live| Arc::strong_count(live) > 1 || live.state.lock().used >= unused_since)
+        });
+    }
+}
+
+impl Live {
+    async fn load(store: &Store, scope: Scope, line: Uuid, order: Order, now: Timestamp) -> Result<Self, store::Error> {
+        let mut queue = queue::Queue::new(order);
+        let mut scan = Scan::all(STEP).under::<Uuid>(line);
+        loop {
+            let page = PLACES.page(store, &scope, scan.clone()).await?;
+            page.rows.into_iter().for_each(|row| queue.restore(row.key.1, row.value.into()));
+            let Some(next) = page.next else { break };
+            scan = scan.after(next);
+        }
+        let (mut recent, mut scan) = (Recent::default(), Scan::all(STEP).under::<Uuid>(line));
+        loop {
+            let page = RECENT.page(store, &scope, scan.clone()).await?;
+            page.rows.into_iter().for_each(|row| recent.remember(row.key.1, row.value.into()));
+            let Some(next) = page.next else { break };
+            scan = scan.after(next);
+        }
+        let state = State { queue, recent, attempts: BTreeMap::new(), used: now, is_closed: false };
+        Ok(Self { scope, line, state: Mutex::new(state), arrived: Notify::new(), written: Notify::new() })
+    }
+
+    pub fn key(&self, seq: Seq) -> Key {
+        (self.line, seq)
+    }
+
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Those who wait look again.
+    pub fn ring(&self) {
+        self.arrived.notify_waiters();
+    }
+
+    /// Gives messages their places, but those that were sent before. What tells them apart is remembered from now on.
+    pub fn admit(&self, now: Timestamp, news: &[New]) -> Result<Vec<Admitted>, Closed> {
+        let mut state = self.state.lock();
+        if state.is_closed {
+            return Err(Closed);
+        }
+        state.used = now;
+        let mut admit = |new: &New| {
+            if let Some(sent) = new.twin.and_then(|key| state.recent.find(now, &key)) {
+                return Admitted::Known(sent);
+            }
+            let seq = state.queue.admit(now, new.place.clone().into());
+            if let Some(key) = new.twin {
+                state.recent.remember(key, Sent { at: now, seq, id: new.message.id });
+            }
+            Admitted::New(seq)
+        };
+        Ok(news.iter().map(&mut admit).collect())
+    }
+
+    /// Waits until it is known what became of a message that somebody else was sending.
+    pub async fn written(&self, seq: Seq) {
+        loop {
+            let written = self.written.notified();
+            if self.state.lock().queue.is_kept(seq) {
+                return;
+            }
+            written.await;
+        }
+    }
+
+    /// Forgets in a batch what need not be known again any more.
+    fn forget_old(&self, now: Timestamp, mut batch: Batch) -> Batch {
+        for key in self.state.lock().recent.take_old(now, FORGOTTEN_STEP) {
+            batch = batch.delete(&RECENT, &self.scope, (self.line, key));
+        }
+        batch
+    }
+
+    /// Takes what can be received now, and says when there may be more.
+    pub fn take(
+        &self,
+        now: Timestamp,
+        most: usize,
+        terms: Terms,
+    ) -> Result<Result<(Taken, Option<Timestamp>), AwsError>, Closed> {
+        let mut state = self.state.lock();
+        if state.is_closed {
+            return Err(Closed);
+        }
+        state.used = now;
+        let taken = match state.queue.take(now, most, terms) {
+            Ok(taken) => taken,
+            // AWS lets those wait who receive from a FIFO queue.
+            Err(queue::OverLimit) if state.queue.order() == Order::Fifo => Taken::default(),
+            Err(queue::OverLimit) => return Ok(Err(errors::too_many_in_flight())),
+        };
+        if state.queue.has_waiting() {
+            self.arrived.notify_one();
+        }
+        Ok(Ok((taken, state.queue.next_visible())))
+    }
+
+    /// What a receiving gave that had this name, if none of it has been touched since.
+    pub fn attempted(&self, now: Timestamp, name: &str) -> Option<Vec<(Seq, u32)>> {
+        let state = self.state.lock();
+        let attempt = state.attempts.get(name).filter(|attempt| now < attempt.at.plus(ATTEMPT_WINDOW))?;
+        Some(attempt.gave.clone())
+    }
+
+    pub fn remember_attempt(&self, now: Timestamp, name: String, gave: Vec<(Seq, u32)>) {
+        let mut state = self.state.lock();
+        state.attempts.retain(|_, attempt| now < attempt.at.plus(ATTEMPT_WINDOW));
+        if state.attempts.len() < ATTEMPTS_MAX {
+            state.attempts.insert(name, Attempt { at: now, gave });
+        }
+    }
+
+    /// A message to change or to remove, once nobody else does; `None` if it is not there.
+    pub async fn claim(&self, now: Timestamp, seq: Seq) -> Option<queue::Message> {
+        loop {
+            let written = self.written.notified();
+            match self.state.lock().queue.claim(now, seq) {
+                queue::Claim::Gone => return None,
+                queue::Claim::Granted(message) => return Some(message),
+                queue::Claim::Busy => {}
+            }
+            written.await;
+        }
+    }
+
+    /// Gives back what was claimed, as it was.
+    pub fn give_back(&self, seq: Seq) {
+        self.settle(seq, Fate::Stays);
+    }
+
+    /// Something may have become visible: waits until then, or until somebody rings.
+    pub fn arrived(&self) -> tokio::sync::futures::Notified<'_> {
+        self.arrived.notified()
+    }
+
+    /// How many messages there are by now.
+    pub fn counts(&self, now: Timestamp) -> Counts {
+        self.state.lock().queue.advance(now)
+    }
+
+    /// Removes what was sent longer ago than a queue keeps it.
+    pub async fn expire(self: &Arc<Self>, cloud: &Cloud, now: Timestamp, retention: Duration) -> Result<(), AwsError> {
+        loop {
+            let expired = self.state.lock().queue.expire(now, now.minus(retention), EXPIRED_STEP);
+            if expired.is_empty() {
+                return Ok(());
+            }
+            let write = expired.into_iter().fold(Write::default(), |write, seq| write.remove(self, seq));
+            write.commit(cloud).await?;
+        }
+    }
+
+    fn settle(&self, seq: Seq, fate: Fate) {
+        self.state.lock().queue.release(seq, fate);
+        self.written.notify_waiters();
+        // One is enough: who takes something while there is more wakes the next.
+        self.arrived.notify_one();
+    }
+
+    /// A message that had its place already was not kept.
+    fn take_back(&self, seq: Seq, twin: Option<u128>) {
+        if let Some(twin) = twin {
+            self.state.lock().recent.forget(&twin);
+        }
+        self.settle(seq, Fate::Removed);
+    }
+}
+
+impl Write {
+    /// A claimed message goes.
+    pub fn remove(mut self, live: &Arc<Live>, seq: Seq) -> Self {
+        self.batch = message::remove(self.batch, &live.scope, live.key(seq));
+        self.changes.push(Change { live: live.clone(), seq, fate: Fate::Removed, new: None });
+        self
+    }
+
+    /// A busy message has another place.
+    pub fn place(mut self, live: &Arc<Live>, seq: Seq, place: &Place, fate: Fate) -> Self {
+        self.batch = self.batch.put(&PLACES, &live.scope, live.key(seq), place);
+        self.changes.push(Change { live: live.clone(), seq, fate, new: None });
+        self
+    }
+
+    /// A message is new. With what tells it apart it is known when it is sent again.
+    pub fn add(mut self, live: &Arc<Live>, now: Timestamp, seq: Seq, new: &New) -> Self {
+        let key = live.key(seq);
+        self.batch =
+            self.batch.put(&MESSAGES, &live.scope, key, &new.message).put(&PLACES, &live.scope, key, &new.place);
+        if let Some(twin) = new.twin {
+            let sent = Sent { at: now, seq, id: new.message.id };
+            self.batch = self.batch.put(&RECENT, &live.scope, (live.line, twin), &sent.into());
+            self.batch = live.forget_old(now, self.batch);
+        }
+        self.changes.push(Change { live: live.clone(), seq, fate: Fate::Stays, new: Some(new.twin) });
+        self
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// Writes it down, and says when it is.
+    pub async fn commit(self, cloud: &Cloud) -> Result<(), AwsError> {
+        self.begin(cloud).done().await
+    }
+
+    /// Begins to write it down, which goes on whatever becomes of the caller.
+    pub fn begin(self, cloud: &Cloud) -> Written {
+        let Self { batch, changes } = self;
+        let (tell, told) = oneshot::channel();
+        let store = cloud.store.clone();
+        let write = async move {
+            let written = store.commit(batch).await;
+            for Change { live, seq, fate, new } in changes {
+                match (written.is_ok(), new) {
+                    (true, _) => live.settle(seq, fate),
+                    (false, Some(twin)) => live.take_back(seq, twin),
+                    // It may be on the disk or not: it is hidden as it was decided.
+                    (false, None) => live.settle(seq, Fate::Stays),
+                }
+            }
+            // Nobody may be there to hear it.
+            tell.send(written.map(drop)).ok();
+        };
+        cloud.spawn.spawn("a change of a queue", Box::pin(write));
+        Written(Some(told))
+    }
+}
+
+/// What is on its way to the disk.
+pub struct Written(Option<oneshot::Receiver<Result<(), store::Error>>>);
+
+impl Written {
+    pub fn nothing() -> Self {
+        Self(None)
+    }
+
+    pub async fn done(self) -> Result<(), AwsError> {
+        let Some(told) = self.0 else { return Ok(()) };
+        told.await.map_err(|_| AwsError::unavailable("the server ends"))??;
+        Ok(())
+    }
+}
