@@ -80,7 +80,7 @@ pub enum Admitted {
     Known(Sent),
 }
 
-/// What is written down together, and what then becomes of whose messages.
+/// What is written down together, and what then becomes of whose messages. They are as they were if it never is.
 #[derive(Default)]
 pub struct Write {
     batch: Batch,
@@ -302,28 +302,27 @@ impl Live {
 impl Write {
     /// A claimed message goes.
     pub fn remove(mut self, live: &Arc<Live>, seq: Seq) -> Self {
-        self.batch = message::remove(self.batch, &live.scope, live.key(seq));
+        self.batch = message::remove(std::mem::take(&mut self.batch), &live.scope, live.key(seq));
         self.changes.push(Change { live: live.clone(), seq, fate: Fate::Removed, new: None });
         self
     }
 
     /// A busy message has another place.
     pub fn place(mut self, live: &Arc<Live>, seq: Seq, place: &Place, fate: Fate) -> Self {
-        self.batch = self.batch.put(&PLACES, &live.scope, live.key(seq), place);
+        self.batch = std::mem::take(&mut self.batch).put(&PLACES, &live.scope, live.key(seq), place);
         self.changes.push(Change { live: live.clone(), seq, fate, new: None });
         self
     }
 
     /// A message is new. With what tells it apart it is known when it is sent again.
     pub fn add(mut self, live: &Arc<Live>, now: Timestamp, seq: Seq, new: &New) -> Self {
-        let key = live.key(seq);
-        self.batch =
-            self.batch.put(&MESSAGES, &live.scope, key, &new.message).put(&PLACES, &live.scope, key, &new.place);
+        let (key, batch) = (live.key(seq), std::mem::take(&mut self.batch));
+        let mut batch = batch.put(&MESSAGES, &live.scope, key, &new.message).put(&PLACES, &live.scope, key, &new.place);
         if let Some(twin) = new.twin {
             let sent = Sent { at: now, seq, id: new.message.id };
-            self.batch = self.batch.put(&RECENT, &live.scope, (live.line, twin), &sent.into());
-            self.batch = live.forget_old(now, self.batch);
+            batch = live.forget_old(now, batch.put(&RECENT, &live.scope, (live.line, twin), &sent.into()));
         }
+        self.batch = batch;
         self.changes.push(Change { live: live.clone(), seq, fate: Fate::Stays, new: Some(new.twin) });
         self
     }
@@ -338,25 +337,37 @@ impl Write {
     }
 
     /// Begins to write it down, which goes on whatever becomes of the caller.
-    pub fn begin(self, cloud: &Cloud) -> Written {
-        let Self { batch, changes } = self;
+    pub fn begin(mut self, cloud: &Cloud) -> Written {
+        let (batch, changes) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.changes));
         let (tell, told) = oneshot::channel();
         let store = cloud.store.clone();
         let write = async move {
             let written = store.commit(batch).await;
-            for Change { live, seq, fate, new } in changes {
-                match (written.is_ok(), new) {
-                    (true, _) => live.settle(seq, fate),
-                    (false, Some(twin)) => live.take_back(seq, twin),
-                    // It may be on the disk or not: it is hidden as it was decided.
-                    (false, None) => live.settle(seq, Fate::Stays),
-                }
+            match &written {
+                Ok(_) => changes.into_iter().for_each(|Change { live, seq, fate, .. }| live.settle(seq, fate)),
+                Err(_) => changes.into_iter().for_each(Change::undo),
             }
             // Nobody may be there to hear it.
             tell.send(written.map(drop)).ok();
         };
         cloud.spawn.spawn("a change of a queue", Box::pin(write));
         Written(Some(told))
+    }
+}
+
+impl Drop for Write {
+    fn drop(&mut self) {
+        self.changes.drain(..).for_each(Change::undo);
+    }
+}
+
+impl Change {
+    /// It was not written down. What was received stays hidden as it was decided.
+    fn undo(self) {
+        match self.new {
+            Some(twin) => self.live.take_back(self.seq, twin),
+            None => self.live.settle(self.seq, Fate::Stays),
+        }
     }
 }
 

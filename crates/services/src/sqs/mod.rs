@@ -16,6 +16,7 @@ mod errors;
 mod grant;
 mod live;
 mod message;
+pub mod move_task;
 mod name;
 mod permission;
 mod queue;
@@ -33,6 +34,7 @@ pub use live::LiveQueues;
 pub fn service() -> Service {
     Service::new("sqs", include_str!("model.json"), include_str!("overlay.json"))
         .with(change::operations)
+        .with(move_task::operations)
         .with(permission::operations)
         .with(queue::operations)
         .with(receive::operations)

@@ -135,9 +135,8 @@ impl Wanted {
                 Ok(taken) => taken?,
                 Err(Closed) => return Ok(Err(Closed)),
             };
-            let moved = redrive::give_up(found, taken.dead);
-            let got = self.keep(found, taken.received).await?;
-            let has_moved = moved.await?;
+            let (got, has_moved) =
+                tokio::try_join!(self.keep(found, taken.received), redrive::give_up(found, &live, taken.dead))?;
             if !got.is_empty() || Instant::now() >= until && !has_moved {
                 return Ok(Ok(got));
             }

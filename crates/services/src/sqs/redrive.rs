@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use base::{Arn, AwsError};
 use engine::queue::{self, Seq};
-use tokio::sync::oneshot;
 
+use super::errors;
 use super::live::{Admitted, Closed, Live, New, Write};
 use super::message::{Key, MESSAGES};
 use super::name::{self, Address};
@@ -26,84 +26,48 @@ async fn target(found: &Found, arn: &str) -> Result<Option<Found>, AwsError> {
     Ok(queue.map(|queue| Found { ctx: ctx.clone(), queue }))
 }
 
-/// Moves dead messages, which are busy, to where dead letters go. It begins at once, and goes on whatever becomes of the
-/// caller. Says whether there were any.
-pub fn give_up(found: &Found, dead: Vec<(Seq, queue::Message)>) -> impl Future<Output = Result<bool, AwsError>> {
-    let (tell, told) = oneshot::channel();
-    let has_dead = !dead.is_empty();
-    if has_dead {
-        let found = Found { ctx: found.ctx.clone(), queue: found.queue.clone() };
-        let spawn = found.ctx.cloud.spawn.clone();
-        let moves = async move {
-            // Nobody may be there to hear it.
-            tell.send(give_up_all(&found, dead).await).ok();
-        };
-        spawn.spawn("dead letters", Box::pin(moves));
-    }
-    async move {
-        match has_dead {
-            true => told.await.map_err(|_| AwsError::unavailable("the server ends"))?.map(|()| true),
-            false => Ok(false),
-        }
-    }
-}
-
-async fn give_up_all(found: &Found, dead: Vec<(Seq, queue::Message)>) -> Result<(), AwsError> {
-    let live = found.live().await?;
-    let moved = try_give_up(found, &live, &dead).await;
-    match &moved {
-        Ok(Ok(())) => return Ok(()),
-        Ok(Err(Closed)) => {}
-        Err(error) => tracing::error!(%error, "failed to move dead letters"),
-    }
-    dead.iter().for_each(|(seq, _)| live.give_back(*seq));
-    moved.map(drop)
-}
-
-async fn try_give_up(
-    found: &Found,
-    live: &Arc<Live>,
-    dead: &[(Seq, queue::Message)],
-) -> Result<Result<(), Closed>, AwsError> {
-    let Some(redrive) = &found.queue.settings.redrive else { return Ok(Err(Closed)) };
-    let Some(target) = target(found, &redrive.dead_letter_target_arn).await? else { return Ok(Err(Closed)) };
+/// Moves dead messages, which are busy, to where dead letters go. Says whether there were any.
+pub async fn give_up(found: &Found, live: &Arc<Live>, dead: Vec<(Seq, queue::Message)>) -> Result<bool, AwsError> {
+    // Held from the beginning, so that they are given back should the caller go away.
+    let mut write = dead.iter().fold(Write::default(), |write, (seq, _)| write.remove(live, *seq));
+    let Some(redrive) = found.queue.settings.redrive.as_ref().filter(|_| !dead.is_empty()) else { return Ok(false) };
+    let Some(target) = target(found, &redrive.dead_letter_target_arn).await? else { return Ok(false) };
     let source = name::arn(&found.ctx, &found.queue.name);
-    transfer(found, live, dead, &target, Some(source)).await
+    for (seq, place) in dead {
+        write = transfer(write, live.key(seq), place, &target, Some(&source)).await?;
+    }
+    write.commit(&found.ctx.cloud).await?;
+    Ok(true)
 }
 
-/// Moves busy messages to another queue, in one commit. The time of a message counts from when it was first sent, but in
-/// a FIFO queue.
+/// Adds a message to another queue in the write that removes it from its own. Dead letters, which have a source, stay what
+/// they were, and in a standard queue their age is counted from when they were first sent; others are new.
 pub async fn transfer(
-    found: &Found,
-    live: &Arc<Live>,
-    messages: &[(Seq, queue::Message)],
+    write: Write,
+    key: Key,
+    place: queue::Message,
     target: &Found,
-    source: Option<String>,
-) -> Result<Result<(), Closed>, AwsError> {
-    let (cloud, now) = (&found.ctx.cloud, found.ctx.cx.now());
-    let there = target.live().await?;
-    let keys: Vec<Key> = messages.iter().map(|(seq, _)| live.key(*seq)).collect();
-    let rows = MESSAGES.get_many(&cloud.store, live.scope(), &keys).await?;
-    let is_fifo = target.queue.settings.fifo.is_some();
-    let mut news = Vec::new();
-    let mut write = Write::default();
-    for ((seq, place), row) in messages.iter().zip(rows) {
-        write = write.remove(live, *seq);
-        let Some(row) = row else { continue };
-        let mut message = row.value;
-        message.dead_letter_source = source.clone();
-        let sent = if is_fifo { now } else { place.sent };
-        let place = queue::Message { sent, visible_at: now, ..place.clone() };
-        news.push(New { message, place: place.into(), twin: None });
-    }
-    let Ok(admitted) = there.admit(now, &news) else { return Ok(Err(Closed)) };
-    for (new, admitted) in news.iter().zip(admitted) {
-        if let Admitted::New(seq) = admitted {
-            write = write.add(&there, now, seq, new);
+    source: Option<&str>,
+) -> Result<Write, AwsError> {
+    let (ctx, there) = (&target.ctx, target.live().await?);
+    let now = ctx.cx.now();
+    let Some(row) = MESSAGES.get(&ctx.cloud.store, &ctx.scope(), key).await? else { return Ok(write) };
+    let mut message = row.value;
+    message.dead_letter_source = source.map(Into::into);
+    let place = match source {
+        Some(_) if target.queue.settings.fifo.is_none() => queue::Message { visible_at: now, ..place },
+        Some(_) => queue::Message { visible_at: now, sent: now, ..place },
+        None => {
+            message.id = ctx.cx.id();
+            queue::Message { visible_at: now, sent: now, receives: 0, first_received: None, ..place }
         }
-    }
-    write.commit(cloud).await?;
-    Ok(Ok(()))
+    };
+    let new = New { message, place: place.into(), twin: None };
+    let admitted = there.admit(now, std::slice::from_ref(&new)).map_err(|Closed| errors::no_such_queue())?;
+    Ok(admitted.into_iter().fold(write, |write, admitted| match admitted {
+        Admitted::New(seq) => write.add(&there, now, seq, &new),
+        Admitted::Known(_) => write,
+    }))
 }
 
 /// The queue of an ARN, if it is there and this caller's.
