@@ -86,12 +86,15 @@ impl Route {
         self.service.model.operations.get(self.operation)
     }
 
-    /// What the path names is a label too, where the service has requests sent to what they are about.
-    fn with_path(mut self, path: &str) -> Self {
-        if path.len() > 1 {
-            self.labels.extend(self.service.model.path_member.map(|member| (member, path.to_owned())));
+    /// What the path names is a label too, where the service has requests sent to what they are about. There, operations
+    /// about nothing of the kind are none.
+    fn with_path(mut self, path: &str) -> Option<Self> {
+        let model = &self.service.model;
+        if let Some(member) = model.path_member.filter(|_| path.len() > 1) {
+            model.structure(self.operation()?.input)?.member(member)?;
+            self.labels.push((member, path.to_owned()));
         }
-        self
+        Some(self)
     }
 }
 
@@ -190,7 +193,7 @@ impl Entry {
             && summary.offers(Protocol::Query)
             && names.version.as_deref().is_none_or(|version| version == summary.api_version)
         {
-            return Ok(self.named(action, Protocol::Query).map(|route| route.with_path(request.path)));
+            return Ok(self.named(action, Protocol::Query).and_then(|route| route.with_path(request.path)));
         }
         let Some(protocol) = summary.rest() else { return Ok(None) };
         let tree = self.tree.get_or_init(|| Tree::new(&self.service.model));

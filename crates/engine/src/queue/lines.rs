@@ -1,7 +1,7 @@
 //! In which order messages are received: by age within a line, and line by line.
 //!
 //! Each group is a line, and so are the messages that have none. In a FIFO queue a line stands still while its first
-//! message cannot be received, and one receiving takes as much of a line as it may. In a standard queue the waiting ones
+//! message cannot be received, then comes to the back, and one receiving takes as much of a line as it may. In a standard queue the waiting ones
 //! of a group that has many messages in flight come behind those of the others, so a tenant with a backlog does not
 //! hold up the rest.
 
@@ -15,10 +15,21 @@ const QUIET_MAX: u32 = 9;
 pub struct Lines {
     pub order: Order,
     lines: BTreeMap<Option<Group>, Line>,
-    /// Of every line that moves: how far it comes behind others, and its first message.
-    heads: BTreeSet<(u32, Seq, Option<Group>)>,
+    /// Of every line that moves: its turn and its first message.
+    heads: BTreeSet<(Turn, Seq, Option<Group>)>,
+    /// Lines of a FIFO queue that came to the back, ever.
+    turns: u64,
     /// The line that is being received from, and how far.
     drawn: Option<(Option<Group>, Seq)>,
+}
+
+/// The least is next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    /// In a standard queue, how far a line comes behind others; the older message goes first then.
+    Behind(u32),
+    /// In a FIFO queue, since when it moves.
+    Since(u64),
 }
 
 #[derive(Default)]
@@ -26,12 +37,12 @@ struct Line {
     /// Whether they wait. In a standard queue only those that do.
     messages: BTreeMap<Seq, bool>,
     in_flight: u32,
-    head: Option<(u32, Seq)>,
+    head: Option<(Turn, Seq)>,
 }
 
 impl Lines {
     pub fn new(order: Order) -> Self {
-        Self { order, lines: BTreeMap::new(), heads: BTreeSet::new(), drawn: None }
+        Self { order, lines: BTreeMap::new(), heads: BTreeSet::new(), turns: 0, drawn: None }
     }
 
     /// A message has its place from now on.
@@ -93,12 +104,19 @@ impl Lines {
         let key = group.cloned();
         let Some(line) = self.lines.get_mut(&key) else { return };
         let first = line.messages.first_key_value().filter(|(_, waits)| **waits);
-        let head = first.map(|(seq, _)| (rank(self.order, group, line.in_flight), *seq));
+        let turn = match (self.order, line.head) {
+            (Order::Standard, _) => Turn::Behind(behind(group, line.in_flight)),
+            (Order::Fifo, Some((turn, _))) => turn,
+            // It stood still: it comes to the back.
+            (Order::Fifo, None) => Turn::Since(self.turns),
+        };
+        let head = first.map(|(seq, _)| (turn, *seq));
         if head != line.head {
-            if let Some((rank, seq)) = line.head {
-                self.heads.remove(&(rank, seq, key.clone()));
+            self.turns = self.turns.saturating_add(1);
+            if let Some((turn, seq)) = line.head {
+                self.heads.remove(&(turn, seq, key.clone()));
             }
-            self.heads.extend(head.map(|(rank, seq)| (rank, seq, key.clone())));
+            self.heads.extend(head.map(|(turn, seq)| (turn, seq, key.clone())));
             line.head = head;
         }
         if line.messages.is_empty() && line.in_flight == 0 {
@@ -107,9 +125,9 @@ impl Lines {
     }
 }
 
-/// How far a line comes behind others.
-fn rank(order: Order, group: Option<&Group>, in_flight: u32) -> u32 {
-    if order == Order::Fifo || group.is_none() || in_flight <= QUIET_MAX {
+/// How far a line of a standard queue comes behind others.
+fn behind(group: Option<&Group>, in_flight: u32) -> u32 {
+    if group.is_none() || in_flight <= QUIET_MAX {
         return 0;
     }
     in_flight.checked_ilog2().unwrap_or_default()

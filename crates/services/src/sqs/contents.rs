@@ -47,6 +47,8 @@ impl Wanted {
             Value::Text(text) => Some(text),
             Value::Binary(_) => None,
         });
+        // The one of the message goes before the one of the request.
+        let trace_header = trace_header.or_else(|| cx.trace_header.as_deref().map(Into::into));
         let delay = delay(queue, self.delay_seconds)?;
         let group = group(queue, self.group_id)?;
         let (deduplication_id, twin) = twin(queue, self.deduplication_id, group.as_deref(), self.body.as_bytes())?;
@@ -176,16 +178,16 @@ fn attribute(name: &str, given: AttributeValue, whose: &str) -> Result<Attribute
         Value::Text(text) if kind == "Number" && text.trim().parse::<f64>().is_err() => {
             Err(errors::invalid(format!("Can't cast the value of message ({whose}) attribute '{name}' to a number.")))
         }
-        Value::Text(text) if !text.chars().all(is_allowed) => Err(errors::invalid_contents()),
+        Value::Text(text) if !text.chars().all(is_allowed) => Err(errors::invalid(errors::INVALID_CHARACTERS)),
         _ => Ok(Attribute { data_type, value }),
     }
 }
 
 fn is_attribute_name(name: &str) -> bool {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let is_allowed = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
     let start = name.to_ascii_lowercase();
-    (1..=ATTRIBUTE_NAME_MAX).contains(&name.len())
-        && name.bytes().all(is_allowed)
+    (1..=ATTRIBUTE_NAME_MAX).contains(&name.chars().count())
+        && name.chars().all(is_allowed)
         && !name.starts_with('.')
         && !name.ends_with('.')
         && !name.contains("..")

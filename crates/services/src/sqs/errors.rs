@@ -76,10 +76,11 @@ pub fn hidden_too_long() -> AwsError {
     invalid(format!("Value for parameter VisibilityTimeout is invalid. Reason: {reason}"))
 }
 
+pub const INVALID_CHARACTERS: &str = "Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to \
+                                      #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF.";
+
 pub fn invalid_contents() -> AwsError {
-    let message = "Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to \
-                   #xFFFD | #x10000 to #x10FFFF.";
-    AwsError::client(400, "InvalidMessageContents", message)
+    AwsError::client(400, "InvalidMessageContents", INVALID_CHARACTERS)
 }
 
 pub fn too_long(bytes_max: u32) -> AwsError {

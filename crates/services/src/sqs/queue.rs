@@ -13,7 +13,7 @@ use store::{Batch, Record, Scan, Table};
 
 use super::live::Live;
 use super::name::{self, Address};
-use super::settings::{Attributes, Settings};
+use super::settings::{ATTRIBUTES, Attributes, Settings};
 use super::{errors, grant, sweep};
 use crate::{Ctx, Service};
 
@@ -182,7 +182,8 @@ pub fn operations(service: Service) -> Service {
 impl Found {
     /// The queue that a URL names, if the caller may do `action` with it.
     pub async fn at(ctx: &Ctx, url: &str, action: &str) -> Result<Self, AwsError> {
-        let address = Address::parse(url).ok_or_else(|| errors::invalid_address(url))?;
+        let by_name = || name::is_name(url).then_some(Address { account: ctx.cx.account, name: url });
+        let address = Address::parse(url).or_else(by_name).ok_or_else(|| errors::invalid_address(url))?;
         Self::of(ctx, &address, action).await
     }
 
@@ -430,6 +431,9 @@ impl Page {
 pub async fn attributes(ctx: Ctx, input: GetAttributes) -> Result<Shown, AwsError> {
     let names = input.attribute_names.unwrap_or_default();
     let found = Found::at(&ctx, &input.queue_url, "sqs:GetQueueAttributes").await?;
+    if let Some(unknown) = names.iter().find(|name| !ATTRIBUTES.contains(&name.as_str())) {
+        return Err(errors::unknown_attribute(unknown));
+    }
     let mut all = found.queue.settings.shown();
     let (live, now) = (found.live().await?, ctx.cx.now());
     live.expire(&ctx.cloud, now, found.queue.settings.retention()).await?;

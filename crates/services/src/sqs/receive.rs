@@ -235,7 +235,7 @@ impl Shows {
     fn wants(&self, name: &str) -> bool {
         self.own.iter().any(|wanted| match wanted.strip_suffix(".*") {
             Some(start) => name.starts_with(start) && (start.is_empty() || name.get(start.len()..).is_some()),
-            None => wanted == "All" || wanted == name,
+            None => wanted == "All" || wanted == "*" || wanted == name,
         })
     }
 }

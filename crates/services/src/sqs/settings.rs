@@ -66,6 +66,32 @@ pub struct Encryption {
     pub is_managed: bool,
 }
 
+/// All that may be asked for.
+pub const ATTRIBUTES: [&str; 22] = [
+    "All",
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesDelayed",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ContentBasedDeduplication",
+    "CreatedTimestamp",
+    "DeduplicationScope",
+    "DelaySeconds",
+    "FifoQueue",
+    "FifoThroughputLimit",
+    "KmsDataKeyReusePeriodSeconds",
+    "KmsMasterKeyId",
+    "LastModifiedTimestamp",
+    "MaximumMessageSize",
+    "MessageRetentionPeriod",
+    "Policy",
+    "QueueArn",
+    "ReceiveMessageWaitTimeSeconds",
+    "RedriveAllowPolicy",
+    "RedrivePolicy",
+    "SqsManagedSseEnabled",
+    "VisibilityTimeout",
+];
+
 pub type Attributes = BTreeMap<String, String>;
 
 impl Settings {
@@ -105,11 +131,11 @@ impl Settings {
                 self.encryption.is_managed = truth(name, value)?;
                 self.encryption.key = self.encryption.key.take().filter(|_| !self.encryption.is_managed);
             }
-            "FifoQueue" if truth(name, value)? != self.fifo.is_some() => {
+            // A standard queue has no such attribute, not even with the value that it would have.
+            "FifoQueue" if self.fifo.is_none() => return Err(errors::unknown_attribute(name)),
+            "FifoQueue" if !truth(name, value)? => {
                 return Err(errors::invalid_attribute(name, Some("Modifying queue type is not supported.")));
             }
-            // A standard queue has no such attribute, not even with the value that it has.
-            "FifoQueue" if self.fifo.is_none() => return Err(errors::unknown_attribute(name)),
             "FifoQueue" => {}
             _ => return self.set_fifo(name, value),
         }
@@ -147,7 +173,10 @@ impl Settings {
                 json(serde_json::to_value(&self.redrive_allow).ok().filter(|value| !value.is_null())),
             ),
             ("KmsMasterKeyId", encryption.key.clone()),
-            ("KmsDataKeyReusePeriodSeconds", encryption.reuse_seconds.map(|seconds| seconds.to_string())),
+            (
+                "KmsDataKeyReusePeriodSeconds",
+                encryption.reuse_seconds.filter(|_| encryption.key.is_some()).map(|seconds| seconds.to_string()),
+            ),
             ("SqsManagedSseEnabled", Some(encryption.is_managed.to_string())),
         ];
         if let Some(fifo) = &self.fifo {
