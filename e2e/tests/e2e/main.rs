@@ -15,6 +15,7 @@ mod logs;
 mod metrics;
 mod neighbours;
 mod pressure;
+mod queues;
 mod reading;
 mod runtimes;
 mod server;

@@ -10,8 +10,12 @@ pub fn invalid_address(url: &str) -> AwsError {
     AwsError::client(404, "InvalidAddress", format!("The address {url} is not valid for this endpoint."))
 }
 
-pub fn access_denied(action: &str, resource: &str) -> AwsError {
-    let message = format!("Access to the resource {resource} is denied ({action}).");
+pub fn access_denied(caller: &str, action: &str, resource: &str) -> AwsError {
+    let action = action.to_ascii_lowercase();
+    let message = format!(
+        "User: {caller} is not authorized to perform: {action} on resource: {resource} because no resource-based policy \
+         allows the {action} action"
+    );
     AwsError::client(403, "AccessDeniedException", message)
 }
 

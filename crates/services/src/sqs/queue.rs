@@ -194,7 +194,7 @@ impl Found {
         let queue = QUEUES.get_shared(&ctx.cloud.store, &ctx.scope(), address.name).await?;
         let queue = queue.ok_or_else(errors::no_such_queue)?;
         if caller != address.account && !grant::lets(&ctx, &queue, action) {
-            return Err(errors::access_denied(action, &name::arn(&ctx, &queue.name)));
+            return Err(errors::access_denied(&ctx.cx.principal.arn, action, &name::arn(&ctx, &queue.name)));
         }
         Ok(Self { ctx, queue })
     }

@@ -1,0 +1,123 @@
+//! SQS: boto3 uses queues as programs do, and kills of the server lose nothing, double nothing and show nothing too early.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use e2e::{Lamp, client, clients, python, run};
+
+/// As the queues of the tests with kills hide what is received.
+const HIDDEN_SECONDS: f64 = 4.0;
+const QUEUES: [&str; 2] = ["standard", "steps.fifo"];
+
+#[test]
+fn boto3_queues() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/queues.py"));
+    run(command);
+}
+
+/// What workers of one queue were told, over all kills.
+#[derive(Default)]
+struct Seen {
+    sent: BTreeSet<String>,
+    /// By message: when, and how often it had been received until then.
+    got: BTreeMap<String, Vec<(f64, u32)>>,
+    deleted: BTreeSet<String>,
+}
+
+impl Seen {
+    fn read(&mut self, said: &str) {
+        for line in said.lines() {
+            match line.split(' ').collect::<Vec<_>>()[..] {
+                [body] => drop(self.sent.insert(body.to_owned())),
+                ["got", at, body, count] => {
+                    let got = self.got.entry(body.to_owned()).or_default();
+                    got.push((at.parse().unwrap(), count.parse().unwrap()));
+                }
+                ["deleted", _, body, _] => drop(self.deleted.insert(body.to_owned())),
+                _ => panic!("a worker said {line:?}"),
+            }
+        }
+    }
+
+    fn check(&mut self, queue: &str) {
+        let lost: Vec<_> = self.sent.iter().filter(|body| !self.got.contains_key(*body)).collect();
+        assert!(lost.is_empty(), "{queue}: {lost:?} were taken and never given");
+        for (body, got) in &mut self.got {
+            got.sort_by(|one, other| one.0.total_cmp(&other.0));
+            for pair in got.windows(2) {
+                assert!(
+                    pair[1].0 - pair[0].0 > HIDDEN_SECONDS - 1.0,
+                    "{queue}: {body} was given twice at once: {got:?}"
+                );
+                assert!(pair[1].1 > pair[0].1, "{queue}: {body} was counted twice: {got:?}");
+            }
+        }
+    }
+}
+
+/// A program that uses a queue.
+struct Worker {
+    queue: &'static str,
+    child: Child,
+    said: BufReader<ChildStdout>,
+    first: String,
+}
+
+impl Worker {
+    fn start(lamp: &Lamp, what: &str, queue: &'static str, label: &str) -> Self {
+        let mut command: Command = client(lamp, &python());
+        command.arg(clients().join("python/work_until_gone.py")).args([what, queue, label]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let said = BufReader::new(child.stdout.take().unwrap());
+        Self { queue, child, said, first: String::new() }
+    }
+
+    /// Waits until it has begun.
+    fn begun(mut self) -> Self {
+        self.said.read_line(&mut self.first).unwrap();
+        self
+    }
+
+    fn end(mut self, seen: &mut BTreeMap<&str, Seen>) {
+        let mut said = self.first;
+        self.said.read_to_string(&mut said).unwrap();
+        self.child.wait().unwrap();
+        seen.get_mut(self.queue).unwrap().read(&said);
+    }
+}
+
+#[test]
+fn nothing_of_a_queue_is_lost_or_doubled_by_kills() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut lamp = Lamp::start_on(dir.path(), &[]);
+    let setup = "import boto3\nsqs = boto3.client('sqs')\nhidden = {'VisibilityTimeout': '4'}\n\
+                 sqs.create_queue(QueueName='standard', Attributes=hidden)\n\
+                 sqs.create_queue(QueueName='steps.fifo', Attributes=dict(hidden, FifoQueue='true'))";
+    let mut command = client(&lamp, &python());
+    command.args(["-c", setup]);
+    run(command);
+    let mut seen: BTreeMap<&str, Seen> = QUEUES.into_iter().map(|queue| (queue, Seen::default())).collect();
+    for round in 0..if std::env::var_os("LAMP_TORTURE").is_some() { 20 } else { 3 } {
+        let label = format!("round{round}");
+        let start = |(what, queue)| Worker::start(&lamp, what, queue, &label);
+        let both = |what| QUEUES.map(|queue| (what, queue));
+        let workers: Vec<Worker> =
+            [both("send"), both("work"), both("work")].into_iter().flatten().map(start).collect();
+        let workers: Vec<Worker> = workers.into_iter().map(Worker::begun).collect();
+        std::thread::sleep(Duration::from_millis(1_000 + 137 * round));
+        lamp.kill();
+        workers.into_iter().for_each(|worker| worker.end(&mut seen));
+        lamp = Lamp::start_on(dir.path(), &[]);
+    }
+    // Whatever is left comes, or comes back.
+    let workers = QUEUES.map(|queue| Worker::start(&lamp, "drain", queue, ""));
+    workers.into_iter().for_each(|worker| worker.end(&mut seen));
+    for (queue, seen) in &mut seen {
+        seen.check(queue);
+        assert!(!seen.deleted.is_empty(), "{queue}: nobody worked");
+    }
+}
