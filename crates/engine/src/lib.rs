@@ -14,5 +14,6 @@ pub mod insights;
 pub mod math;
 pub mod metric;
 pub mod platform;
+pub mod poller;
 pub mod price;
 pub mod queue;

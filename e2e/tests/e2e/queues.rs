@@ -121,3 +121,11 @@ fn nothing_of_a_queue_is_lost_or_doubled_by_kills() {
         assert!(!seen.deleted.is_empty(), "{queue}: nobody worked");
     }
 }
+
+#[test]
+fn a_queue_feeds_a_function() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/queue_to_function.py"));
+    run(command);
+}

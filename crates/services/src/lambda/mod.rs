@@ -12,7 +12,7 @@ mod create;
 pub(crate) mod debris;
 mod errors;
 mod event_invoke;
-mod event_source_mapping;
+pub mod event_source_mapping;
 pub mod find;
 mod function;
 pub(crate) mod invoke;

@@ -271,6 +271,16 @@ impl Live {
         self.state.lock().queue.advance(now)
     }
 
+    /// Whether something could be taken.
+    pub fn has_next(&self) -> bool {
+        self.state.lock().queue.has_waiting()
+    }
+
+    /// When something can be received that cannot be yet.
+    pub fn next_visible(&self) -> Option<Timestamp> {
+        self.state.lock().queue.next_visible()
+    }
+
     /// Removes what was sent longer ago than a queue keeps it.
     pub async fn expire(self: &Arc<Self>, cloud: &Cloud, now: Timestamp, retention: Duration) -> Result<(), AwsError> {
         loop {

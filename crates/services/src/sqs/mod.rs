@@ -25,6 +25,7 @@ mod receive;
 mod redrive;
 mod send;
 mod settings;
+pub mod source;
 pub mod sweep;
 
 use crate::Service;

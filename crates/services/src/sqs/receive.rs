@@ -1,6 +1,7 @@
 //! `ReceiveMessage`: short polling and long.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::{AwsError, Timestamp};
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use store::Row;
 use tokio::time::Instant;
 
-use super::live::{Closed, Write};
+use super::live::{Closed, Live, Write};
 use super::message::{self, AttributeValue, Key, MESSAGES, Message};
 use super::queue::Found;
 use super::settings::{HIDDEN_SECONDS_MAX, seconds};
@@ -19,6 +20,8 @@ use crate::{Ctx, Service};
 const RECEIVED_MAX: i64 = 10;
 const WAIT_SECONDS_MAX: i64 = 20;
 const ACTION: &str = "sqs:ReceiveMessage";
+/// Where nothing is hidden. The world's clock may be moved.
+const LOOKS_AGAIN_AFTER: Duration = Duration::from_secs(20);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
@@ -129,57 +132,28 @@ impl Wanted {
         }
         loop {
             let arrived = live.arrived();
-            let (now, terms) = (found.ctx.cx.now(), self.terms(found).await?);
-            live.expire(&found.ctx.cloud, now, found.queue.settings.retention()).await?;
-            let (taken, next) = match live.take(now, self.most, terms) {
-                Ok(taken) => taken?,
-                Err(Closed) => return Ok(Err(Closed)),
+            let Ok(Taken { got, may_have_more, next }) = take(found, &live, self.most, self.hidden_for).await? else {
+                return Ok(Err(Closed));
             };
-            let (got, has_moved) =
-                tokio::try_join!(self.keep(found, taken.received), redrive::give_up(found, &live, taken.dead))?;
-            if !got.is_empty() || Instant::now() >= until && !has_moved {
+            if !got.is_empty() || Instant::now() >= until && !may_have_more {
+                self.remember(found, &live, &got);
                 return Ok(Ok(got));
             }
-            if has_moved {
+            if may_have_more {
                 continue;
             }
-            let next = next.map_or(until, |next| Instant::now() + next.since(now)).min(until);
             tokio::select! {
                 () = arrived => {}
-                () = tokio::time::sleep_until(next) => {}
+                () = tokio::time::sleep_until(until.min(next)) => {}
             }
         }
     }
 
-    async fn terms(&self, found: &Found) -> Result<Terms, AwsError> {
-        let settings = &found.queue.settings;
-        let hidden_for = self.hidden_for.unwrap_or_else(|| seconds(settings.visibility_seconds));
-        Ok(Terms { hidden_for, receives_max: redrive::receives_max(found).await? })
-    }
-
-    /// Writes down that messages were received, and reads what they say.
-    async fn keep(&self, found: &Found, taken: Vec<(Seq, queue::Message)>) -> Result<Vec<Got>, AwsError> {
-        if taken.is_empty() {
-            return Ok(Vec::new());
-        }
-        let live = found.live().await?;
-        let mut write = Write::default();
-        for (seq, place) in &taken {
-            write = write.place(&live, *seq, &place.clone().into(), Fate::Stays);
-        }
-        let keys: Vec<Key> = taken.iter().map(|(seq, _)| live.key(*seq)).collect();
-        let read = MESSAGES.get_many(&found.ctx.cloud.store, live.scope(), &keys);
-        let (written, read) = tokio::join!(write.commit(&found.ctx.cloud), read);
-        written?;
-        let with = |((seq, place), row): ((Seq, queue::Message), Option<Row<Key, Message>>)| {
-            Some(Got { seq, place, message: row?.value })
-        };
-        let got: Vec<Got> = taken.into_iter().zip(read?).filter_map(with).collect();
+    fn remember(&self, found: &Found, live: &Live, got: &[Got]) {
         if let Some(name) = &self.attempt {
             let gave = got.iter().map(|got| (got.seq, got.place.receives)).collect();
             live.remember_attempt(found.ctx.cx.now(), name.clone(), gave);
         }
-        Ok(got)
     }
 
     /// Gives once more what was given by this name, for as long again, if nothing has become of it since.
@@ -188,7 +162,7 @@ impl Wanted {
         let now = found.ctx.cx.now();
         let gave = self.attempt.as_ref().and_then(|name| live.attempted(now, name));
         let Some(gave) = gave.filter(|gave| !gave.is_empty()) else { return Ok(None) };
-        let until = now.plus(self.terms(found).await?.hidden_for);
+        let until = now.plus(terms(found, self.hidden_for).await?.hidden_for);
         let mut got = Vec::new();
         for (seq, receives) in gave {
             let Some(place) = live.claim(now, seq).await else { return Ok(None) };
@@ -204,6 +178,58 @@ impl Wanted {
         }
         Ok(Some(got))
     }
+}
+
+/// What one look at a queue gave.
+pub struct Taken {
+    pub got: Vec<Got>,
+    /// Some were in the way that are not any more.
+    pub may_have_more: bool,
+    /// Not before that anything can be received that could not now, unless somebody hears of it.
+    pub next: Instant,
+}
+
+/// Receives what can be received now.
+pub async fn take(
+    found: &Found,
+    live: &Arc<Live>,
+    most: usize,
+    hidden_for: Option<Duration>,
+) -> Result<Result<Taken, Closed>, AwsError> {
+    let (now, terms) = (found.ctx.cx.now(), terms(found, hidden_for).await?);
+    live.expire(&found.ctx.cloud, now, found.queue.settings.retention()).await?;
+    let (taken, next) = match live.take(now, most, terms) {
+        Ok(taken) => taken?,
+        Err(Closed) => return Ok(Err(Closed)),
+    };
+    let (got, may_have_more) =
+        tokio::try_join!(keep(found, live, taken.received), redrive::give_up(found, live, taken.dead))?;
+    let next = Instant::now() + next.map_or(LOOKS_AGAIN_AFTER, |next| next.since(now));
+    Ok(Ok(Taken { got, may_have_more, next }))
+}
+
+async fn terms(found: &Found, hidden_for: Option<Duration>) -> Result<Terms, AwsError> {
+    let hidden_for = hidden_for.unwrap_or_else(|| seconds(found.queue.settings.visibility_seconds));
+    Ok(Terms { hidden_for, receives_max: redrive::receives_max(found).await? })
+}
+
+/// Writes down that messages were received, and reads what they say.
+async fn keep(found: &Found, live: &Arc<Live>, taken: Vec<(Seq, queue::Message)>) -> Result<Vec<Got>, AwsError> {
+    if taken.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut write = Write::default();
+    for (seq, place) in &taken {
+        write = write.place(live, *seq, &place.clone().into(), Fate::Stays);
+    }
+    let keys: Vec<Key> = taken.iter().map(|(seq, _)| live.key(*seq)).collect();
+    let read = MESSAGES.get_many(&found.ctx.cloud.store, live.scope(), &keys);
+    let (written, read) = tokio::join!(write.commit(&found.ctx.cloud), read);
+    written?;
+    let with = |((seq, place), row): ((Seq, queue::Message), Option<Row<Key, Message>>)| {
+        Some(Got { seq, place, message: row?.value })
+    };
+    Ok(taken.into_iter().zip(read?).filter_map(with).collect())
 }
 
 /// What of a message its receiver wants to know.

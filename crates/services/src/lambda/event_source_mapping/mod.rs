@@ -1,6 +1,7 @@
 //! Event source mappings: which source feeds which function, in what batches, through which filter.
 //!
-//! Records only: nothing polls a source yet, so that a mapping that says `Enabled` invokes nothing.
+//! Queues of SQS are read ([`poll`]); of other sources a mapping is a record only, so that one that says `Enabled` invokes
+//! nothing.
 //!
 //! A mapping is kept under its UUID. It belongs to no function: it outlives the one that it names, as on AWS. Like a
 //! function it is settled when it is committed: the answer to a change shows `Creating`, `Updating` and so on, what is
@@ -22,6 +23,8 @@ use super::{errors, paging};
 use crate::{Ctx, Service};
 
 mod filter;
+pub mod poll;
+mod report;
 mod settings;
 mod source;
 
@@ -160,8 +163,8 @@ pub async fn create(
     let settings = Settings::new(kind, &uuid.to_string()).with(given, kind);
     settings.check(kind, source.is_fifo())?;
     tag::check(&input.tags)?;
-    let target = Target::find(&ctx, "CreateEventSourceMapping", &input.function_name).await?;
-    source.check_exists(&ctx).await?;
+    let (target, timeout) = Target::find(&ctx, "CreateEventSourceMapping", &input.function_name).await?;
+    source.check_can_be_read(&ctx, timeout).await?;
     let mapping = Mapping {
         enabled: input.enabled.unwrap_or(true),
         tags: input.tags,
@@ -213,7 +216,9 @@ pub async fn update(
         mapping.settings = mapping.settings.with(given.clone(), kind);
         mapping.settings.check(kind, mapping.source.is_fifo())?;
         if let Some(name) = &input.function_name {
-            mapping.target = Target::find(&ctx, "UpdateEventSourceMapping", name).await?;
+            let timeout;
+            (mapping.target, timeout) = Target::find(&ctx, "UpdateEventSourceMapping", name).await?;
+            mapping.source.check_can_be_read(&ctx, timeout).await?;
         }
         mapping.enabled = input.enabled.unwrap_or(mapping.enabled);
         mapping.last_modified = ctx.cx.now();
@@ -345,11 +350,11 @@ impl From<FunctionRef> for Target {
 }
 
 impl Target {
-    /// The function, version or alias that a request names.
-    async fn find(ctx: &Ctx, operation: &str, name: &str) -> Result<Self, AwsError> {
+    /// The function, version or alias that a request names, and the seconds that it has for a call.
+    async fn find(ctx: &Ctx, operation: &str, name: &str) -> Result<(Self, u32), AwsError> {
         let asked = FunctionRef::parse(ctx, operation, name, None)?;
         match function::resolve(ctx, &asked).await {
-            Ok(_) => Ok(asked.into()),
+            Ok(resolved) => Ok((asked.into(), resolved.release().settings.timeout_s)),
             Err(error) if error.status == 404 => Err(errors::invalid_parameter("Function does not exist")),
             Err(error) => Err(error),
         }
@@ -434,6 +439,13 @@ impl Mapping {
         }
         self.settings.filter_criteria = Some(FilterCriteria::of(patterns));
         Ok(self)
+    }
+
+    /// Whether a poller that reads by this one reads by `other` too.
+    fn reads_as(&self, other: &Self) -> bool {
+        let Self { source, target, settings, sealed_filters, enabled, .. } = other;
+        (&self.source, &self.target, &self.settings) == (source, target, settings)
+            && (&self.sealed_filters, self.enabled) == (sealed_filters, *enabled)
     }
 
     /// As it is when nothing is changing it.

@@ -4,6 +4,8 @@
 //! kind of source does not have never gets there. Where AWS refuses a combination in words that nobody recorded, the
 //! words are ours; those that are quoted from AWS are in the tests.
 
+use std::time::Duration;
+
 use base::AwsError;
 use serde::{Deserialize, Serialize};
 
@@ -152,6 +154,26 @@ struct ProvisionedPollerConfig {
 }
 
 impl Settings {
+    /// What one call is given at most.
+    pub fn batch_size(&self) -> usize {
+        self.batch_size.unwrap_or(1).max(1) as usize
+    }
+
+    /// How long a batch is gathered.
+    pub fn window(&self) -> Duration {
+        Duration::from_secs(self.maximum_batching_window_in_seconds.unwrap_or_default().into())
+    }
+
+    /// How many calls may run at once, if that was said.
+    pub fn concurrency_max(&self) -> Option<usize> {
+        self.scaling_config.as_ref()?.maximum_concurrency.map(|max| max as usize)
+    }
+
+    /// Whether the function says which events of a batch it has failed with.
+    pub fn reports_failures(&self) -> bool {
+        self.function_response_types.iter().flatten().any(|kind| kind == "ReportBatchItemFailures")
+    }
+
     /// What a new mapping has if nothing is given. `uuid` is its own: Kafka knows its consumers by it.
     pub fn new(kind: Kind, uuid: &str) -> Self {
         let kafka = || Some(KafkaConfig { consumer_group_id: Some(uuid.to_owned()), ..KafkaConfig::default() });

@@ -10,7 +10,7 @@ use base::{Arn, AwsError, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::super::errors;
-use crate::Ctx;
+use crate::{Ctx, source};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
@@ -156,12 +156,13 @@ impl Source {
         self.event_source_arn.as_deref().is_some_and(|arn| arn.ends_with(".fifo"))
     }
 
-    /// Whether the source is there, and what AWS says if not (`Stream not found: …`).
-    ///
-    /// Nobody can be asked: no service that holds queues or streams is built. Once there are, their port is asked
-    /// here, before a mapping is made; until then a mapping of whatever ARN has the right form is taken.
-    pub async fn check_exists(&self, _ctx: &Ctx) -> Result<(), AwsError> {
-        Ok(())
+    /// Whether the source is there, and gives a function that takes so many seconds the time that it takes.
+    pub async fn check_can_be_read(&self, ctx: &Ctx, timeout_seconds: u32) -> Result<(), AwsError> {
+        let Some(arn) = &self.event_source_arn else { return Ok(()) };
+        match source::refusal(ctx, arn, timeout_seconds).await? {
+            None => Ok(()),
+            Some(refusal) => Err(errors::invalid_parameter(refusal)),
+        }
     }
 
     /// In no order that matters, and never empty for a source that has a kind.

@@ -213,6 +213,27 @@ async fn run(
     Ok((invoked, version))
 }
 
+/// What a function answered in the end.
+pub struct Called {
+    pub function_error: Option<&'static str>,
+    pub payload: Vec<u8>,
+}
+
+/// Runs a function for whoever reads a source, and waits for its whole answer. Nobody but the caller tries again.
+pub async fn call(
+    ctx: &Ctx,
+    name: &str,
+    qualifier: Option<&str>,
+    payload: Vec<u8>,
+    trace_header: Option<String>,
+) -> Result<Called, AwsError> {
+    let (ctx, asked, resolved) = locate(ctx.clone(), name, qualifier, None).await?;
+    let request = Request { trace_header, ..Request::new(&ctx, payload) };
+    let (invoked, _) = run(&ctx, &asked, resolved, request).await?;
+    let (function_error, payload, _) = whole(invoked).await?;
+    Ok(Called { function_error, payload })
+}
+
 async fn concurrency(ctx: &Ctx, function: &Function) -> Result<Concurrency, AwsError> {
     Ok(match function.reserved_concurrency {
         // What is provisioned runs beside.

@@ -1,0 +1,152 @@
+//! Reading a source for a function: how much is gathered before the function is called, and how many calls run at once.
+
+use std::time::Duration;
+
+use base::Timestamp;
+
+/// Calls that run at once at first, and at most, and how many more a second, as on AWS.
+const CALLS_FIRST: usize = 5;
+pub const CALLS_MAX: usize = 1_250;
+const CALLS_MORE: usize = 5;
+const GROWS_EVERY: Duration = Duration::from_secs(1);
+/// How long nothing is read after a call was refused for want of room, at first and at most.
+const RESTS_FIRST: Duration = Duration::from_secs(1);
+const RESTS_MAX: Duration = Duration::from_secs(60);
+/// What one call may be given.
+pub const BATCH_BYTES_MAX: usize = 6 * 1024 * 1024;
+
+/// How many calls run at once: more while there is more to read, fewer where the function does not take them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scale {
+    pub width: usize,
+    max: usize,
+    grows_at: Timestamp,
+    rest: Duration,
+    /// Nothing is read before.
+    pub rests_until: Timestamp,
+}
+
+impl Scale {
+    pub fn new(now: Timestamp, max: Option<usize>) -> Self {
+        let max = max.unwrap_or(CALLS_MAX);
+        let width = CALLS_FIRST.min(max);
+        Self { width, max, grows_at: now.plus(GROWS_EVERY), rest: RESTS_FIRST, rests_until: Timestamp::default() }
+    }
+
+    /// As many run as may, and there is more to read.
+    pub fn full(&mut self, now: Timestamp) {
+        if now >= self.grows_at {
+            self.width = self.width.saturating_add(CALLS_MORE).min(self.max);
+            self.grows_at = now.plus(GROWS_EVERY);
+        }
+    }
+
+    /// The function took a call.
+    pub fn taken(&mut self) {
+        self.rest = RESTS_FIRST;
+    }
+
+    /// The function took no call; so many others run.
+    pub fn refused(&mut self, now: Timestamp, running: usize) {
+        self.width = self.width.saturating_div(2).min(running).max(1);
+        self.grows_at = now.plus(self.rest).plus(GROWS_EVERY);
+        self.rests_until = now.plus(self.rest);
+        self.rest = self.rest.saturating_mul(2).min(RESTS_MAX);
+    }
+}
+
+/// When what was gathered goes to the function.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub events: usize,
+    pub bytes: usize,
+    pub window: Duration,
+}
+
+/// What waits for a call.
+#[derive(Debug)]
+pub struct Gather<E> {
+    limits: Limits,
+    events: Vec<E>,
+    bytes: usize,
+    since: Option<Timestamp>,
+}
+
+impl<E> Gather<E> {
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, events: Vec::new(), bytes: 0, since: None }
+    }
+
+    /// How many more it takes.
+    pub fn room(&self) -> usize {
+        self.limits.events.saturating_sub(self.events.len())
+    }
+
+    /// Adds an event of so many bytes. What it has no room beside goes first.
+    pub fn add(&mut self, now: Timestamp, event: E, bytes: usize) -> Option<Vec<E>> {
+        let is_over = !self.events.is_empty() && self.bytes.saturating_add(bytes) > self.limits.bytes;
+        let before = is_over.then(|| self.take());
+        self.since.get_or_insert(now);
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.events.push(event);
+        before
+    }
+
+    /// When what is there goes, full or not; nothing is there to go if there is no such time.
+    pub fn due(&self) -> Option<Timestamp> {
+        let since = self.since?;
+        let is_full = self.room() == 0 || self.bytes >= self.limits.bytes;
+        Some(if is_full { since } else { since.plus(self.limits.window) })
+    }
+
+    pub fn take(&mut self) -> Vec<E> {
+        (self.bytes, self.since) = (0, None);
+        std::mem::take(&mut self.events)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    #[test]
+    fn more_calls_run_while_there_is_more_and_fewer_where_they_are_refused() {
+        let mut scale = Scale::new(at(0), None);
+        scale.full(at(0));
+        assert_eq!(scale.width, 5);
+        (1..60).for_each(|second| scale.full(at(second)));
+        assert_eq!(scale.width, 300);
+        scale.refused(at(60), 7);
+        assert_eq!((scale.width, scale.rests_until), (7, at(61)));
+        scale.refused(at(61), 0);
+        assert_eq!((scale.width, scale.rests_until), (1, at(63)));
+        scale.full(at(63));
+        assert_eq!(scale.width, 1);
+        scale.taken();
+        scale.full(at(64));
+        assert_eq!(scale.width, 6);
+        scale.refused(at(64), 6);
+        assert_eq!(scale.rests_until, at(65));
+        assert_eq!(Scale::new(at(0), Some(2)).width, 2);
+    }
+
+    #[test]
+    fn a_batch_goes_when_it_is_full_or_has_waited() {
+        let mut gather = Gather::new(Limits { events: 3, bytes: 100, window: Duration::from_secs(5) });
+        assert_eq!((gather.due(), gather.room()), (None, 3));
+        assert_eq!(gather.add(at(1), 'a', 10), None);
+        assert_eq!((gather.due(), gather.room()), (Some(at(6)), 2));
+        assert_eq!(gather.add(at(2), 'b', 91), Some(vec!['a']), "there is no room beside it");
+        assert_eq!(gather.due(), Some(at(7)));
+        gather.add(at(3), 'c', 1);
+        gather.add(at(4), 'd', 1);
+        assert_eq!((gather.due(), gather.room()), (Some(at(2)), 0), "it is full");
+        assert_eq!((gather.take(), gather.due()), (vec!['b', 'c', 'd'], None));
+        assert_eq!(gather.add(at(5), 'e', 1_000), None, "one alone goes as it is");
+        assert_eq!(gather.due(), Some(at(5)));
+    }
+}

@@ -1,0 +1,345 @@
+//! Reads sources for functions: one poller for each mapping that is enabled.
+//!
+//! A poller waits until its source has something, gathers a batch, and calls the function with it. How much it gathers and
+//! how many calls run at once is decided by `engine::poller`. What the function is done with is done with at the source;
+//! everything else the source gives again when its time there is over, also what a crash interrupts.
+//!
+//! When a mapping changes, its poller ends and another begins. Calls that run go on.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{AwsError, RequestId, Timestamp};
+use engine::poller::{BATCH_BYTES_MAX, CALLS_MAX, Gather, Limits, Scale};
+use serde_json::json;
+use store::{Change, Row, Scope};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::{MAPPINGS, Mapping, report};
+use crate::lambda::invoke::{self, Called};
+use crate::source::{self, Event, Source, Token};
+use crate::{Ctx, Post};
+
+/// How long a poller rests when its source or the store fails, and how long it waits for its source before it looks again.
+const RESTS: Duration = Duration::from_secs(5);
+const WAITS: Duration = Duration::from_secs(20);
+/// How long after a refusal a batch is tried again, at first and at most.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+const AGAIN_AFTER_MAX: Duration = Duration::from_secs(30);
+/// Mappings that are looked at in one step.
+const STEP: usize = 100;
+
+type Key = (Scope, base::Uuid);
+
+/// All pollers of this server.
+struct Pollers {
+    post: Arc<Post>,
+    /// What each reads by, and how it is told to end.
+    running: HashMap<Key, (Mapping, watch::Sender<bool>)>,
+}
+
+/// Keeps a poller for every mapping, for ever.
+pub async fn run_all(post: Post) {
+    let mut hints = MAPPINGS.watch_all(&post.cloud.store);
+    let mut pollers = Pollers { post: Arc::new(post), running: HashMap::new() };
+    let mut change = Change::Many;
+    loop {
+        let looked = match &change {
+            Change::Many => pollers.look_everywhere().await,
+            Change::Keys(keys) => {
+                let keys = keys.iter().filter_map(|key| MAPPINGS.parse_key(key).ok()).collect();
+                pollers.look_at(keys).await
+            }
+        };
+        change = match looked {
+            Ok(()) => hints.changed().await,
+            Err(error) => {
+                tracing::error!(%error, "failed to look for event source mappings");
+                tokio::time::sleep(RESTS).await;
+                Change::Many
+            }
+        };
+    }
+}
+
+impl Pollers {
+    async fn look_everywhere(&mut self) -> Result<(), AwsError> {
+        let (mut after, mut gone): (_, HashSet<Key>) = (None, self.running.keys().cloned().collect());
+        loop {
+            let page = MAPPINGS.scan_all(&self.post.cloud.store, after.as_ref(), STEP).await?;
+            for Row { key, value, .. } in page.rows {
+                gone.remove(&key);
+                self.settle(key, Some(value)).await?;
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        gone.into_iter().for_each(|key| self.stop(&key));
+        Ok(())
+    }
+
+    async fn look_at(&mut self, keys: Vec<Key>) -> Result<(), AwsError> {
+        for (scope, uuid) in keys {
+            let row = MAPPINGS.get(&self.post.cloud.store, &scope, uuid).await?;
+            self.settle((scope, uuid), row.map(|row| row.value)).await?;
+        }
+        Ok(())
+    }
+
+    /// Sees to it that a mapping as it is now has its poller, or none.
+    async fn settle(&mut self, key: Key, mapping: Option<Mapping>) -> Result<(), AwsError> {
+        let Some(mapping) = mapping.filter(|mapping| mapping.enabled) else {
+            self.stop(&key);
+            return Ok(());
+        };
+        if self.running.get(&key).is_some_and(|(known, _)| known.reads_as(&mapping)) {
+            return Ok(());
+        }
+        self.stop(&key);
+        let (Some(arn), Some(ctx)) = (mapping.source.event_source_arn.clone(), self.post.context(&key.0, key.1)) else {
+            return Ok(());
+        };
+        let opened = mapping.clone().opened(&ctx).await?;
+        let (stop, stopped) = watch::channel(false);
+        let poller = Poller { post: self.post.clone(), scope: key.0.clone(), arn, mapping: Arc::new(opened), stopped };
+        self.post.spawn.spawn("poller", Box::pin(poller.run()));
+        self.running.insert(key, (mapping, stop));
+        Ok(())
+    }
+
+    fn stop(&mut self, key: &Key) {
+        if let Some((_, stop)) = self.running.remove(key) {
+            // It may have ended by itself.
+            stop.send(true).ok();
+        }
+    }
+}
+
+struct Poller {
+    post: Arc<Post>,
+    scope: Scope,
+    arn: String,
+    mapping: Arc<Mapping>,
+    stopped: watch::Receiver<bool>,
+}
+
+/// How a call stands.
+enum News {
+    /// The function did not take it; it will be tried again.
+    Refused,
+    /// It is over; whether the function took it.
+    Ended { taken: bool },
+}
+
+/// What a poller has under way.
+struct Work {
+    scale: Scale,
+    gather: Gather<Event>,
+    running: usize,
+}
+
+impl Poller {
+    async fn run(self) {
+        let mut stopped = self.stopped.clone();
+        while let Err(error) = self.read().await {
+            tracing::warn!(source = self.arn, %error, "a poller could not read its source");
+            tokio::select! {
+                () = tokio::time::sleep(RESTS) => {}
+                _ = stopped.wait_for(|stopped| *stopped) => return,
+            }
+        }
+    }
+
+    /// Reads until it is told to stop, or fails. What was gathered and not given to the function goes back.
+    async fn read(&self) -> Result<(), AwsError> {
+        let Some(ctx) = self.context() else { return Ok(()) };
+        let Some(source) = source::find(&ctx, &self.arn).await? else {
+            return Err(AwsError::client(404, "ResourceNotFoundException", "The source is not there."));
+        };
+        let source: Arc<dyn Source> = source.into();
+        let now = self.post.clock.now();
+        let mut work = Work {
+            scale: Scale::new(now, self.mapping.settings.concurrency_max()),
+            gather: Gather::new(self.limits()),
+            running: 0,
+        };
+        let (tell, mut told) = mpsc::channel(CALLS_MAX);
+        let mut stopped = self.stopped.clone();
+        let ended = loop {
+            if *stopped.borrow() {
+                break Ok(());
+            }
+            if let Err(error) = self.turn(&source, &mut work, &tell, &mut told, &mut stopped).await {
+                break Err(error);
+            }
+        };
+        let left: Vec<Token> = work.gather.take().iter().map(|event| event.token).collect();
+        if !left.is_empty() {
+            source.give_back(left).await?;
+        }
+        ended
+    }
+
+    /// Calls the function if it is time to, else waits for whatever comes first.
+    async fn turn(
+        &self,
+        source: &Arc<dyn Source>,
+        work: &mut Work,
+        tell: &mpsc::Sender<News>,
+        told: &mut mpsc::Receiver<News>,
+        stopped: &mut watch::Receiver<bool>,
+    ) -> Result<(), AwsError> {
+        let now = self.post.clock.now();
+        let has_room = work.running < work.scale.width;
+        let rests = work.scale.rests_until > now;
+        let due = work.gather.due();
+        if has_room && !rests && due.is_some_and(|due| due <= now) {
+            self.call(source.clone(), work.gather.take(), tell.clone());
+            work.running = work.running.saturating_add(1);
+            return Ok(());
+        }
+        if !has_room {
+            work.scale.full(now);
+        }
+        let may_read = has_room && !rests && work.gather.room() > 0;
+        let until = match (rests, due) {
+            (true, _) => work.scale.rests_until.since(now),
+            (false, Some(due)) if has_room => due.since(now),
+            _ if has_room => WAITS,
+            _ => AGAIN_AFTER,
+        };
+        let until = Instant::now() + until;
+        let waits = async {
+            match may_read {
+                true => source.wait(until).await,
+                false => {
+                    tokio::time::sleep_until(until).await;
+                    Ok(())
+                }
+            }
+        };
+        tokio::select! {
+            Some(news) = told.recv() => {
+                work.hear(self.post.clock.now(), &news);
+                return Ok(());
+            }
+            _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
+            waited = waits => waited?,
+        }
+        if may_read { self.take(source, work, tell).await } else { Ok(()) }
+    }
+
+    /// Takes what there is, and gathers what the mapping wants of it.
+    async fn take(&self, source: &Arc<dyn Source>, work: &mut Work, tell: &mpsc::Sender<News>) -> Result<(), AwsError> {
+        let events = source.take(work.gather.room()).await?;
+        let now = self.post.clock.now();
+        for event in events {
+            let bytes = serde_json::to_vec(&event.record).map_or(0, |record| record.len());
+            if let Some(full) = work.gather.add(now, event, bytes) {
+                self.call(source.clone(), full, tell.clone());
+                work.running = work.running.saturating_add(1);
+            }
+        }
+        Ok(())
+    }
+
+    fn limits(&self) -> Limits {
+        let settings = &self.mapping.settings;
+        Limits { events: settings.batch_size(), bytes: BATCH_BYTES_MAX, window: settings.window() }
+    }
+
+    /// A request of its own, in the name of the mapping's account.
+    fn context(&self) -> Option<Ctx> {
+        self.post.context(&self.scope, self.post.chance.uuid())
+    }
+
+    /// Begins to call the function with a batch.
+    fn call(&self, source: Arc<dyn Source>, events: Vec<Event>, tell: mpsc::Sender<News>) {
+        let Some(ctx) = self.context() else { return };
+        let batch = Batch { ctx, source, events, mapping: self.mapping.clone(), tell, stopped: self.stopped.clone() };
+        self.post.spawn.spawn("a batch of a poller", Box::pin(batch.run()));
+    }
+}
+
+impl Work {
+    fn hear(&mut self, now: Timestamp, news: &News) {
+        match news {
+            News::Refused => self.scale.refused(now, self.running.saturating_sub(1)),
+            News::Ended { taken } => {
+                self.running = self.running.saturating_sub(1);
+                if *taken {
+                    self.scale.taken();
+                }
+            }
+        }
+    }
+}
+
+/// Events on their way to the function.
+struct Batch {
+    ctx: Ctx,
+    source: Arc<dyn Source>,
+    events: Vec<Event>,
+    mapping: Arc<Mapping>,
+    tell: mpsc::Sender<News>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Batch {
+    async fn run(self) {
+        let answer = self.ask().await;
+        let taken = answer.is_some();
+        let done = answer.map(|called| self.done(&called)).unwrap_or_default();
+        if !done.is_empty()
+            && let Err(error) = self.source.done(done).await
+        {
+            tracing::error!(%error, "failed to take from its source what a function is done with");
+        }
+        // The poller may have ended.
+        self.tell.send(News::Ended { taken }).await.ok();
+    }
+
+    /// Calls the function until it takes the batch, as long as nobody else is given these events.
+    async fn ask(&self) -> Option<Called> {
+        let ours_until = self.events.iter().map(|event| event.ours_until).min()?;
+        let records: Vec<_> = self.events.iter().map(|event| &event.record).collect();
+        let payload = json!({ "Records": records }).to_string().into_bytes();
+        let trace_header = self.events.iter().find_map(|event| event.trace_header.clone());
+        let target = &self.mapping.target;
+        let mut rest = AGAIN_AFTER;
+        loop {
+            let mut ctx = self.ctx.clone();
+            ctx.cx.request_id = RequestId(ctx.cx.id());
+            let call =
+                invoke::call(&ctx, &target.name, target.qualifier.as_deref(), payload.clone(), trace_header.clone());
+            match call.await {
+                Ok(called) => return Some(called),
+                Err(error) => tracing::debug!(function = target.name, %error, "a batch was refused"),
+            }
+            self.tell.send(News::Refused).await.ok();
+            tokio::time::sleep(rest).await;
+            if *self.stopped.borrow() || self.ctx.cx.now().plus(rest) >= ours_until {
+                return None;
+            }
+            rest = rest.saturating_mul(2).min(AGAIN_AFTER_MAX);
+        }
+    }
+
+    /// What the function is done with.
+    fn done(&self, called: &Called) -> Vec<Token> {
+        if called.function_error.is_some() {
+            return Vec::new();
+        }
+        let given: BTreeSet<&str> = self.events.iter().map(|event| event.id.as_str()).collect();
+        let failed = match self.mapping.settings.reports_failures() {
+            false => Some(BTreeSet::new()),
+            true => report::failed(&called.payload, &given),
+        };
+        let Some(failed) = failed else { return Vec::new() };
+        self.events.iter().filter(|event| !failed.contains(event.id.as_str())).map(|event| event.token).collect()
+    }
+}

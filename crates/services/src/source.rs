@@ -1,0 +1,59 @@
+//! What mappings read for functions, whatever service it is of.
+
+use base::{AwsError, BoxFuture, Timestamp};
+use serde_json::{Map, Value};
+use tokio::time::Instant;
+
+use crate::Ctx;
+
+/// A source whose events are each done with by themselves, such as a queue.
+pub trait Source: Send + Sync {
+    /// Waits until there may be something to take, or until then. It may be dropped.
+    fn wait(&self, until: Instant) -> BoxFuture<'_, Result<(), AwsError>>;
+
+    /// What can be taken now; nobody else is given it for a while.
+    fn take(&self, most: usize) -> BoxFuture<'_, Result<Vec<Event>, AwsError>>;
+
+    /// These are done with.
+    fn done(&self, events: Vec<Token>) -> BoxFuture<'_, Result<(), AwsError>>;
+
+    /// Others may take these again, at once.
+    fn give_back(&self, events: Vec<Token>) -> BoxFuture<'_, Result<(), AwsError>>;
+}
+
+/// What a source knows one of its events by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Token {
+    pub seq: u64,
+    pub receives: u32,
+}
+
+/// An event as its source gives it.
+#[derive(Debug, Clone)]
+pub struct Event {
+    pub token: Token,
+    /// What a report of failures calls it.
+    pub id: String,
+    /// As a function sees it.
+    pub record: Map<String, Value>,
+    /// The header that came with it.
+    pub trace_header: Option<String>,
+    /// Nobody else is given it before.
+    pub ours_until: Timestamp,
+}
+
+/// The source that an ARN names, as its account's own.
+pub async fn find(ctx: &Ctx, arn: &str) -> Result<Option<Box<dyn Source>>, AwsError> {
+    match arn.split(':').nth(2) {
+        Some("sqs") => Ok(crate::sqs::source::find(ctx, arn).await?.map(|queue| Box::new(queue) as Box<dyn Source>)),
+        _ => Ok(None),
+    }
+}
+
+/// Why a function that takes so many seconds cannot be given what this source has, in AWS's words; nothing if it can.
+pub async fn refusal(ctx: &Ctx, arn: &str, timeout_seconds: u32) -> Result<Option<String>, AwsError> {
+    match arn.split(':').nth(2) {
+        Some("sqs") => crate::sqs::source::check(ctx, arn, timeout_seconds).await,
+        _ => Ok(None),
+    }
+}
