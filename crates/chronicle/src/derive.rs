@@ -6,13 +6,12 @@
 
 use std::sync::Arc;
 
-use base::Timestamp;
 use base::record::{Origin, Record};
+use base::{Timestamp, Uuid};
 use bytes::Bytes;
 use store::Scope;
 
 use crate::Event;
-use base::Uuid;
 
 /// Something of the journal.
 #[derive(Debug, Clone)]
