@@ -157,7 +157,7 @@ impl Want {
     }
 
     fn admits(&self, event: &Event) -> bool {
-        let admits = |test: &Arc<dyn Test>| test.admits(&String::from_utf8_lossy(&event.message));
+        let admits = |test: &Arc<dyn Test>| test.admits(&event.text());
         self.test.as_ref().is_none_or(admits)
     }
 }

@@ -174,7 +174,7 @@ impl Sheet {
     /// wanted, admitted or not.
     pub fn sift(self, test: Option<&dyn Test>, mut take: impl FnMut(Event)) -> Result<Swept, Error> {
         let mut swept = Swept::default();
-        let admits = |event: &Event| test.is_none_or(|test| test.admits(&String::from_utf8_lossy(&event.message)));
+        let admits = |event: &Event| test.is_none_or(|test| test.admits(&event.text()));
         match self.content {
             Content::Open(events) => {
                 let wanted = events.into_iter().filter(|event| self.wanted.has(event.time, event.stream));

@@ -64,7 +64,9 @@ impl<K: Ord + Clone, V> Front<K, V> {
     where
         K: Borrow<Q>,
     {
-        if let Some((_, bytes)) = self.held.get_mut(key).filter(|_| by > 0) {
+        if by > 0
+            && let Some((_, bytes)) = self.held.get_mut(key)
+        {
             *bytes = bytes.saturating_add(by);
             self.bytes = self.bytes.saturating_add(by);
         }

@@ -159,7 +159,7 @@ impl Session {
     async fn admitted(&self, mut heard: Vec<(Uuid, Event)>) -> Result<Vec<(Uuid, Event)>, AwsError> {
         let Some(test) = self.test.clone() else { return Ok(heard) };
         let admit = move || {
-            heard.retain(|(_, event)| test.admits(&String::from_utf8_lossy(&event.message)));
+            heard.retain(|(_, event)| test.admits(&event.text()));
             heard
         };
         Ok(self.ctx.cloud.chronicle.look(self.ctx.cx.account, admit).await?)
@@ -186,7 +186,7 @@ impl Session {
         is_wanted.then(|| Shown {
             log_stream_name: stream.clone(),
             log_group_identifier: self.groups.get(&group).cloned().unwrap_or_default(),
-            message: String::from_utf8_lossy(&event.message).into_owned(),
+            message: event.text().into_owned(),
             timestamp: event.time.as_millis(),
             ingestion_time: event.ingested.as_millis(),
         })

@@ -166,7 +166,7 @@ impl Reader {
             // A stream that was deleted meanwhile has no name.
             let Some(stream) = names.get(&event.stream).filter(|_| !self.one.is_stopped()) else { return };
             part.push(&Event {
-                message: &String::from_utf8_lossy(&event.message),
+                message: &event.text(),
                 timestamp_ms: event.time.as_millis(),
                 ingestion_ms: event.ingested.as_millis(),
                 stream,
