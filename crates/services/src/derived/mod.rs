@@ -112,12 +112,13 @@ impl Derived {
         let begun = self.clock.now();
         let may = self.shares.lock().may(begun, scope.account);
         let Some(rules) = self.rules.of(group).filter(|_| may) else { return };
-        for filter in &rules.metrics {
-            let point = filter.apply(message);
+        let mut extracted = rules.extract(message).into_iter();
+        for (filter, fields) in rules.metrics.iter().zip(extracted.by_ref()) {
+            let point = fields.and_then(|fields| filter.point_of(&fields));
             data.extend(self.state.lock().minutes.tried(scope, group, filter, (event.time, point.is_some())));
             data.extend(point.map(|point| of_point(scope, event.time, point)));
         }
-        for filter in rules.subscribers.iter().filter(|filter| filter.matches(message)) {
+        for (filter, _) in rules.subscribers.iter().zip(extracted).filter(|(_, fields)| fields.is_some()) {
             self.state.lock().waiting.push(offset, scope, (group, &filter.name), event);
         }
         self.shares.lock().spend(scope.account, self.clock.now().since(begun));

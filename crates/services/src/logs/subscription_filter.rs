@@ -231,8 +231,8 @@ pub async fn of_group(store: &Store, scope: &Scope, group: Uuid) -> Result<Vec<P
 }
 
 impl Parsed {
-    pub fn matches(&self, message: &str) -> bool {
-        self.filter.matches(message)
+    pub fn filter(&self) -> &Filter {
+        &self.filter
     }
 
     /// The fields of a message, where the filter's pattern names all that it has.
