@@ -16,7 +16,7 @@ use crate::Error;
 use crate::limits::LOOKERS_MAX;
 use crate::turns::Turns;
 
-/// A thread of this niceness weighs a tenth of another one, so a search goes on whatever else there is to do.
+/// A thread that is so much nicer weighs a tenth of another one, so a search goes on whatever else there is to do.
 const NICENESS: i32 = 10;
 
 type Work = Box<dyn FnOnce() + Send>;
@@ -107,12 +107,12 @@ impl Shared {
     }
 
     fn run(&self) {
-        if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        if let Err(error) = rustix::process::nice(NICENESS) {
             tracing::warn!(%error, "searches of logs are as urgent as everything else");
         }
         let mut state = self.state();
         while !state.is_over {
-            let Some((account, work)) = state.turns.next() else {
+            let Some((account, work)) = state.turns.take() else {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
@@ -140,8 +140,8 @@ mod tests {
     #[tokio::test]
     async fn accounts_take_turns_on_nice_threads() {
         let lookers = Lookers::new(1);
-        let (open, is_open) = mpsc::channel::<()>();
-        let (said, heard) = mpsc::channel();
+        let (open, is_open) = mpsc::sync_channel::<()>(1);
+        let (said, heard) = mpsc::sync_channel(10);
         let begun = said.clone();
         let first = lookers.begin(account(1), move || begun.send("first").map(|()| is_open.recv()));
         assert_eq!(heard.recv(), Ok("first"));
@@ -157,8 +157,8 @@ mod tests {
             look.await.unwrap();
         }
         assert_eq!(heard.try_iter().collect::<Vec<_>>(), ["a1", "b1", "a2", "a3"]);
-        let niceness = lookers.begin(account(1), || rustix::process::getpriority_process(None).unwrap());
-        assert_eq!(niceness.await.unwrap(), NICENESS);
+        let nice = || rustix::process::getpriority_process(None).unwrap();
+        assert_eq!(lookers.begin(account(1), nice).await.unwrap(), nice() + NICENESS);
     }
 
     #[tokio::test]

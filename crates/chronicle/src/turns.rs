@@ -3,7 +3,7 @@
 //! Who waits with work gets one piece done, and stands at the end then. So somebody with very much waits as long as everybody
 //! else, and nobody waits for all that another one has.
 //!
-//! Events are [`wait`](Turns::wait) and [`done`](Turns::done); ask for the [`next`](Turns::next) piece after each of them
+//! Events are [`wait`](Turns::wait) and [`done`](Turns::done); [`take`](Turns::take) pieces after each of them
 //! until there is none. **Invariant:** no more is at work than may be, of all together and of each; what may be at work
 //! is, if anybody has it.
 
@@ -32,7 +32,7 @@ impl<K: Clone + Ord, W> Turns<K, W> {
     }
 
     /// What is to be done now, and whose it is. It is at work until it is [`done`](Turns::done).
-    pub fn next(&mut self) -> Option<(K, W)> {
+    pub fn take(&mut self) -> Option<(K, W)> {
         if self.at_work.values().sum::<usize>() >= self.all_max {
             return None;
         }
@@ -66,7 +66,7 @@ mod tests {
 
     /// All that may be done now.
     fn taken(turns: &mut Turns<char, u8>) -> String {
-        std::iter::from_fn(|| turns.next()).map(|(who, work)| format!("{who}{work} ")).collect()
+        std::iter::from_fn(|| turns.take()).map(|(who, work)| format!("{who}{work} ")).collect()
     }
 
     #[test]
@@ -116,7 +116,7 @@ mod tests {
                     None if at_work.is_empty() => {}
                     None => turns.done(&at_work.remove(number % at_work.len())),
                 }
-                while let Some((who, work)) = turns.next() {
+                while let Some((who, work)) = turns.take() {
                     prop_assert_eq!(waiting[usize::from(who)].remove(0), work);
                     at_work.push(who);
                 }
@@ -136,7 +136,7 @@ mod tests {
                 (0..*count).for_each(|work| turns.wait(who, work));
             }
             let mut done = vec![0_usize; counts.len()];
-            while let Some((who, _)) = turns.next() {
+            while let Some((who, _)) = turns.take() {
                 turns.done(&who);
                 done[who] += 1;
                 let mut behind = done.iter().zip(&counts).filter(|(done, count)| done < count);

@@ -136,7 +136,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Gives turns to those who wait, as far as there are any.
 fn hand_out(turns: &Arc<Mutex<Waiting>>) {
     loop {
-        let next = locked(turns).next();
+        let next = locked(turns).take();
         let Some((account, waiting)) = next else { return };
         // A query that was stopped waits no more.
         if waiting.is_closed() {
