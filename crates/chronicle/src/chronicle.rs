@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 
 use base::ports::{LogEvent, LogStream};
 use base::record::{Origin, Record};
-use base::{AwsError, Chance, Clock, Timestamp, Uuid};
+use base::{AccountId, AwsError, Chance, Clock, Timestamp, Uuid};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use store::{Batch, Scan, Scope, Store, StreamId, Streams};
@@ -16,6 +16,7 @@ use crate::derive::Derive;
 use crate::entry;
 use crate::limits::{ATTEMPTS_MAX, BURST_BYTES_MAX, NUMBERS_TAKEN, PRODUCERS_MAX, RATE_BYTES_MAX};
 use crate::listen::Listening;
+use crate::look::{Look, Lookers};
 use crate::open::Open;
 use crate::tables::{
     GONE_GROUPS, GONE_STREAMS, GROUPS, Gone, Group, KEPT, Kept, NAMES, NUMBERS, Named, Numbers, SPANS, STREAMS, Stream,
@@ -74,6 +75,7 @@ pub(crate) struct Inner {
     pub enough: Notify,
     /// Something may be deleted of which there is more to go.
     pub is_littered: AtomicBool,
+    pub lookers: Lookers,
     /// Instances' streams, by where they are in memory.
     producers: Mutex<HashMap<usize, Producer>>,
     next_number: AtomicU64,
@@ -144,6 +146,7 @@ impl Chronicle {
             end_at_open: slice.end,
             enough: Notify::new(),
             is_littered: AtomicBool::new(true),
+            lookers: Lookers::of_host(),
             producers: Mutex::default(),
             next_number,
             lost_bytes: AtomicU64::new(0),
@@ -273,6 +276,16 @@ impl Chronicle {
             }));
         }
         Ok(spans)
+    }
+
+    /// Has something of an account looked for among events, when it is its turn.
+    pub fn look<T: Send + 'static>(&self, account: AccountId, look: impl FnOnce() -> T + Send + 'static) -> Look<T> {
+        self.0.lookers.begin(account, look)
+    }
+
+    /// How many looks go on at the same time.
+    pub fn lookers(&self) -> usize {
+        self.0.lookers.count
     }
 
     /// The names of streams, by their numbers. One that was deleted meanwhile has none.

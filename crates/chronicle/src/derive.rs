@@ -6,13 +6,12 @@
 
 use std::sync::Arc;
 
-use base::Timestamp;
 use base::record::{Origin, Record};
+use base::{Timestamp, Uuid};
 use bytes::Bytes;
 use store::Scope;
 
 use crate::Event;
-use base::Uuid;
 
 /// Something of the journal.
 #[derive(Debug, Clone)]
@@ -35,6 +34,9 @@ pub trait Derive: Send + Sync {
 
     /// Takes what comes next, all before the offset `next`. Readers wait until it has.
     fn take(&self, taken: Vec<Taken>, next: u64);
+
+    /// All that there is was taken.
+    fn caught_up(&self) {}
 
     /// All before this offset is settled: the journal may give it up. Where nothing is kept, as far as there is.
     fn settled(&self) -> u64;

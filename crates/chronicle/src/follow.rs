@@ -53,6 +53,7 @@ impl Chronicle {
         let from = *self.0.followed.borrow();
         let slice = self.0.streams.read(&self.0.journal, from, FOLLOW_RECORDS_MAX, FOLLOW_BYTES_MAX).await?;
         if slice.records.is_empty() {
+            self.0.derive.caught_up();
             return Ok(false);
         }
         let next = slice.next();

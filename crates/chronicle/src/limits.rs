@@ -43,6 +43,9 @@ pub const ATTEMPTS_MAX: usize = 16;
 /// What one search unpacks before it answers with what it has.
 pub const SCAN_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
+/// Threads that look through events, if there are so many cores.
+pub const LOOKERS_MAX: usize = 16;
+
 /// Rows that are removed in one commit.
 pub const CLEAN_STEP: usize = 256;
 

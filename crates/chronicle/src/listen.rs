@@ -24,6 +24,13 @@ impl Listener {
         self.heard.recv().await
     }
 
+    /// Waits for events, and gives what there is of them, so many at most; `None` if there will be none any more.
+    pub async fn next_some(&mut self, most: usize) -> Option<Vec<(Uuid, Event)>> {
+        let mut heard = Vec::new();
+        self.heard.recv_many(&mut heard, most).await;
+        Some(heard).filter(|heard| !heard.is_empty())
+    }
+
     /// How many events there was no room for since this was asked last.
     pub fn take_missed(&self) -> u64 {
         self.missed.swap(0, Ordering::Relaxed)

@@ -3,13 +3,13 @@
 //! Chunks overlap in time where events came late. They are taken in the order in which they begin (backwards: end), and what
 //! was found is sure once no chunk that is left can have anything before it.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Timestamp, Uuid};
+use bytes::Bytes;
 use store::Scope;
-use tokio::task::spawn_blocking;
 
 use crate::chronicle::gone_streams;
 use crate::chunk::{self, Head};
@@ -80,25 +80,35 @@ impl Chronicle {
         let gone: HashSet<u64> = gone_streams(&self.0.store, scope, want.group).await?.into_iter().collect();
         let mut heads = self.heads_between(want).await?;
         heads.sort_by_key(|head| want.order(want.edge(head)));
-        let mut sieve = Sieve { want: want.clone(), gone, below: open_from, found: Vec::new() };
-        sieve.take_open(open);
-        let mut scanned: u64 = 0;
-        for head in heads {
-            let edge = want.edge(&head);
+        let sieve = Arc::new(Sieve { want: want.clone(), gone, below: open_from });
+        let mut catch = Catch { sieve: sieve.clone(), found: Vec::new() };
+        catch.take(self.look(scope.account, sieve.clone().sift_open(open)).await?);
+        let mut heads = heads.into_iter().peekable();
+        let (mut ahead, mut ahead_max, mut scanned) = (VecDeque::new(), 1, 0_u64);
+        loop {
+            let first = ahead.front().map(|(head, _)| head);
+            let Some(edge) = first.or(heads.peek()).map(|head| want.edge(head)) else { break };
             // What lies before all that is left is sure.
-            if sieve.is_full_before(edge) {
+            if catch.is_full_before(edge) {
                 break;
             }
             if scanned >= SCAN_BYTES_MAX {
-                return Ok(Some(sieve.answer(Some(edge))));
+                return Ok(Some(catch.answer(Some(edge))));
             }
+            while ahead.len() < ahead_max
+                && let Some(head) = heads.next()
+            {
+                let Some(body) = chunk::get(&self.0.store, want.group, &head).await? else { return Ok(None) };
+                let look = self.look(scope.account, sieve.clone().sift(head.clone(), body));
+                ahead.push_back((head, look));
+            }
+            let Some((head, look)) = ahead.pop_front() else { break };
             scanned = scanned.saturating_add(head.bytes);
-            let Some(body) = chunk::get(&self.0.store, want.group, &head).await? else { return Ok(None) };
-            let group = want.group;
-            let sift = move || sieve.sift(&head, &body).then_some(sieve).ok_or(Error::Damaged { group });
-            sieve = spawn_blocking(sift).await.map_err(|_| Error::Stopping)??;
+            catch.take(look.await?.ok_or(Error::Damaged { group: want.group })?);
+            // One chunk may be enough; the more there were that were not, the more are likely to be needed.
+            ahead_max = (2 * ahead_max).min(self.lookers().saturating_add(1));
         }
-        Ok(Some(sieve.answer(None)))
+        Ok(Some(catch.answer(None)))
     }
 
     /// The heads of the chunks that may have something.
@@ -147,61 +157,77 @@ impl Want {
     }
 
     fn admits(&self, event: &Event) -> bool {
-        let admits = |test: &Arc<dyn Test>| test.admits(&String::from_utf8_lossy(&event.message));
+        let admits = |test: &Arc<dyn Test>| test.admits(&event.text());
         self.test.as_ref().is_none_or(admits)
     }
 }
 
-/// Holds what was found so far, in order, and no more of it than is wanted.
+/// Knows which events are wanted.
 struct Sieve {
     want: Want,
     gone: HashSet<u64>,
     /// Events in chunks with this number or a greater one are among those that were open.
     below: u64,
-    found: Vec<Event>,
 }
 
 impl Sieve {
-    fn take_open(&mut self, mut events: Vec<Event>) {
-        events.retain(|event| self.is_wanted(event));
-        self.take(events);
+    /// Finds what is wanted of events, when it is called.
+    fn sift_open(self: Arc<Self>, mut events: Vec<Event>) -> impl FnOnce() -> Vec<Event> + Send + 'static {
+        move || {
+            events.retain(|event| self.is_wanted(event));
+            events
+        }
     }
 
-    /// Takes what is wanted of a chunk; `false` if it is damaged.
-    fn sift(&mut self, head: &Head, body: &[u8]) -> bool {
-        let Some(block) = chunk::unpack(head, body) else { return false };
-        let test = self.want.test.clone();
-        let events = match test.as_ref().and_then(|test| test.candidates(block.messages())) {
-            Some(next) => block.events_at(next),
-            None => block.events().collect(),
-        };
-        let is_wanted = |event: &Event| event.number < self.below && self.is_wanted(event);
-        let wanted = events.into_iter().filter(is_wanted).collect();
-        self.take(wanted);
-        true
+    /// Finds what is wanted of a chunk, when it is called; `None` if the chunk is damaged.
+    fn sift(self: Arc<Self>, head: Head, body: Bytes) -> impl FnOnce() -> Option<Vec<Event>> + Send + 'static {
+        move || {
+            let block = chunk::unpack(&head, &body)?;
+            let events = match self.want.test.as_ref().and_then(|test| test.candidates(block.messages())) {
+                Some(next) => block.events_at(next),
+                None => block.events().collect(),
+            };
+            let is_wanted = |event: &Event| event.number < self.below && self.is_wanted(event);
+            let mut wanted: Vec<Event> = events.into_iter().filter(is_wanted).collect();
+            // A few events are not to hold all messages of their chunk in memory.
+            let bytes: usize = wanted.iter().map(|event| event.message.len()).sum();
+            if bytes < block.messages().len() / 2 {
+                wanted.iter_mut().for_each(|event| event.message = Bytes::copy_from_slice(&event.message));
+            }
+            Some(wanted)
+        }
     }
 
     fn is_wanted(&self, event: &Event) -> bool {
         self.want.has(event) && !self.gone.contains(&event.stream) && self.want.admits(event)
     }
+}
 
+/// Holds what was found so far, in order, and no more of it than is wanted.
+struct Catch {
+    sieve: Arc<Sieve>,
+    found: Vec<Event>,
+}
+
+impl Catch {
     fn take(&mut self, events: Vec<Event>) {
+        let want = &self.sieve.want;
         self.found.extend(events);
-        self.found.sort_by_key(|event| self.want.order(event.position()));
+        self.found.sort_by_key(|event| want.order(event.position()));
         // One more tells that there is more.
-        self.found.truncate(self.want.events_max.saturating_add(1));
+        self.found.truncate(want.events_max.saturating_add(1));
     }
 
     /// Whether enough was found that lies before `edge`.
     fn is_full_before(&self, edge: Position) -> bool {
-        let edge = self.want.order(edge);
-        self.is_full(self.found.partition_point(|event| self.want.order(event.position()) < edge))
+        let edge = self.sieve.want.order(edge);
+        self.is_full(self.found.partition_point(|event| self.sieve.want.order(event.position()) < edge))
     }
 
     fn is_full(&self, count: usize) -> bool {
-        count > self.want.events_max || {
+        count > self.sieve.want.events_max || {
             let bytes: usize = self.found.iter().take(count).map(Event::bytes).sum();
-            bytes > self.want.bytes_max
+            bytes > self.sieve.want.bytes_max
         }
     }
 
@@ -209,7 +235,7 @@ impl Sieve {
     fn answer(mut self, edge: Option<Position>) -> Found {
         if let Some(edge) = edge {
             // Whole moments, as it is said where to go on.
-            let is_sure = |event: &Event| match self.want.is_backwards {
+            let is_sure = |event: &Event| match self.sieve.want.is_backwards {
                 true => event.time > edge.time,
                 false => event.time < edge.time,
             };
@@ -219,7 +245,7 @@ impl Sieve {
         let mut bytes: usize = 0;
         let fits = |(at, event): &(usize, &Event)| {
             bytes = bytes.saturating_add(event.bytes());
-            *at < self.want.events_max && (bytes <= self.want.bytes_max || *at == 0)
+            *at < self.sieve.want.events_max && (bytes <= self.sieve.want.bytes_max || *at == 0)
         };
         let count = self.found.iter().enumerate().take_while(fits).count();
         let is_cut = count < self.found.len();
@@ -227,7 +253,7 @@ impl Sieve {
         let last = self.found.last().map(Event::position);
         // Right before the edge, so that the next one begins with it.
         const STEP: Duration = Duration::from_millis(1);
-        let before = edge.map(|edge| match self.want.is_backwards {
+        let before = edge.map(|edge| match self.sieve.want.is_backwards {
             true => Position { time: edge.time.plus(STEP), number: 0 },
             false => Position { time: edge.time.minus(STEP), number: u64::MAX },
         });

@@ -1,7 +1,7 @@
 //! Sweeping: all events of a group between two times, a sheet after the other, for whoever looks at very many.
 //!
 //! Their order is that of no clock, though new ones tend to come first. Unpacking a sheet takes long and is left to who
-//! asks for it, on a thread where that harms nobody. Nothing is held but the sheet at hand.
+//! asks for it, by [`Chronicle::look`]. Nothing is held but the sheet at hand.
 //!
 //! Chunks may be joined or go while a sweep is under way. Those that may be joined come first, so that it is rare that one
 //! is missing later; whoever sweeps then begins again.
@@ -117,7 +117,7 @@ impl Chronicle {
                 let swept = sheet.sift(None, |event| found = found.take().or_else(|| Some(event).filter(is_it)))?;
                 Ok::<_, Error>((swept, found))
             };
-            let (swept, found) = tokio::task::spawn_blocking(find).await.map_err(|_| Error::Stopping)??;
+            let (swept, found) = self.look(scope.account, find).await??;
             if let Some(event) = found {
                 return Ok(Some((named.group, named.name, event)));
             }
@@ -174,7 +174,7 @@ impl Sheet {
     /// wanted, admitted or not.
     pub fn sift(self, test: Option<&dyn Test>, mut take: impl FnMut(Event)) -> Result<Swept, Error> {
         let mut swept = Swept::default();
-        let admits = |event: &Event| test.is_none_or(|test| test.admits(&String::from_utf8_lossy(&event.message)));
+        let admits = |event: &Event| test.is_none_or(|test| test.admits(&event.text()));
         match self.content {
             Content::Open(events) => {
                 let wanted = events.into_iter().filter(|event| self.wanted.has(event.time, event.stream));

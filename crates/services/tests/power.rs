@@ -101,8 +101,7 @@ impl Bench {
             test: None,
         };
         let found = self.chronicle.read(&scope(), want).await.unwrap().events;
-        let ids: Vec<u64> =
-            found.iter().map(|event| String::from_utf8_lossy(&event.message).parse().unwrap()).collect();
+        let ids: Vec<u64> = found.iter().map(|event| event.text().parse().unwrap()).collect();
         assert!(ids.is_sorted() && ids.windows(2).all(|pair| pair[0] < pair[1]), "each once: {ids:?}");
         assert!(ids.len() as u64 >= acked.div_ceil(2) && ids.len() as u64 <= begun.div_ceil(2), "{ids:?} of {acked}");
         let (from, to) = (Timestamp::default(), Timestamp::from_secs(1 << 40));

@@ -33,6 +33,14 @@ fn boto3_logs_insights() {
 }
 
 #[test]
+fn boto3_logs_search() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/logs_search.py"));
+    run(command);
+}
+
+#[test]
 fn boto3_logs_policies() {
     let lamp = Lamp::start();
     let mut command = client(&lamp, &python());

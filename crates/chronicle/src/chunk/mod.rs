@@ -102,7 +102,9 @@ pub fn unpack(head: &Head, body: &[u8]) -> Option<Block> {
     };
     let (columns, messages) = (part()?, Bytes::from(part()?));
     let mut columns = columns.as_slice();
-    let (mut rows, mut from) = (Vec::new(), 0_usize);
+    // A row takes a byte of each column at least.
+    let row_count = usize::try_from(head.event_count).ok()?.min(columns.len() / 5);
+    let (mut rows, mut from) = (Vec::with_capacity(row_count), 0_usize);
     let mut before = Position { time: Timestamp::default(), number: 0 };
     while !columns.is_empty() {
         let number = before.number.wrapping_add(varint::take_signed(&mut columns)?.cast_unsigned());

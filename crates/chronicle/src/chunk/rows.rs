@@ -71,6 +71,7 @@ pub async fn get(store: &Store, group: Uuid, head: &Head) -> Result<Option<Bytes
         if !still {
             return Ok(None);
         }
+        body.reserve(rows.rows.iter().map(|row| row.value.len()).sum());
         for row in &rows.rows {
             body.extend_from_slice(&row.value);
             row_count = row_count.saturating_add(1);

@@ -79,33 +79,36 @@ impl Json {
         place(&mut self.selectors, selector);
     }
 
+    pub fn selectors(&self) -> &[Selector] {
+        &self.selectors
+    }
+
     pub fn matches(&self, message: &str) -> bool {
-        self.holds(message, &mut |_, _| ())
+        let mut held = self.held_at_first();
+        scan(message, &self.selectors, &mut |selector, node| self.meet(&mut held, selector, node)) && self.holds(&held)
     }
 
     pub fn extract(&self, message: &str) -> Option<Vec<(String, String)>> {
-        let mut values: Vec<Option<String>> = vec![None; self.selectors.len()];
-        let is_match = self.holds(message, &mut |selector, node| {
-            if let Some(value) = values.get_mut(selector).filter(|value| value.is_none()) {
-                *value = node.scalar().map(|scalar| scalar.text.to_owned());
-            }
-        });
-        let named = self.selectors.iter().map(|selector| selector.written.clone()).zip(values);
-        is_match.then(|| named.filter_map(|(name, value)| Some((name, value?))).collect())
+        let mut trial = Trial::new(self);
+        let is_json = scan(message, &self.selectors, &mut |selector, node| trial.meet(selector, node));
+        trial.finish().filter(|_| is_json)
     }
 
-    fn holds(&self, message: &str, found: &mut dyn FnMut(usize, &Node<'_>)) -> bool {
-        let at_first = |condition: &Condition| matches!(condition.test, Test::Missing);
-        let mut held: Vec<bool> = self.conditions.iter().map(at_first).collect();
-        let is_json = scan(message, &self.selectors, &mut |selector, node| {
-            for (condition, held) in self.conditions.iter().zip(&mut held) {
-                if condition.selector == selector {
-                    *held = condition.test.after(node, *held);
-                }
+    /// Which conditions hold before any field was met.
+    fn held_at_first(&self) -> Vec<bool> {
+        self.conditions.iter().map(|condition| matches!(condition.test, Test::Missing)).collect()
+    }
+
+    fn meet(&self, held: &mut [bool], selector: usize, node: &Node<'_>) {
+        for (condition, held) in self.conditions.iter().zip(held) {
+            if condition.selector == selector {
+                *held = condition.test.after(node, *held);
             }
-            found(selector, node);
-        });
-        is_json && self.logic.holds(&|condition| held.get(*condition) == Some(&true))
+        }
+    }
+
+    fn holds(&self, held: &[bool]) -> bool {
+        self.logic.holds(&|condition| held.get(*condition) == Some(&true))
     }
 
     /// Any character of a name or a text may be written by its number, so that a message which has a `\u` somewhere
@@ -132,6 +135,35 @@ impl Json {
     }
 }
 
+/// A pattern on its way through a message.
+pub struct Trial<'j> {
+    json: &'j Json,
+    held: Vec<bool>,
+    /// The first of what each selector leads to.
+    values: Vec<Option<String>>,
+}
+
+impl<'j> Trial<'j> {
+    pub fn new(json: &'j Json) -> Trial<'j> {
+        Trial { json, held: json.held_at_first(), values: vec![None; json.selectors.len()] }
+    }
+
+    /// One of the selectors leads there.
+    pub fn meet(&mut self, selector: usize, node: &Node<'_>) {
+        self.json.meet(&mut self.held, selector, node);
+        if let Some(value) = self.values.get_mut(selector).filter(|value| value.is_none()) {
+            *value = node.scalar().map(|scalar| scalar.text.to_owned());
+        }
+    }
+
+    /// What was found, if it matches. Whether the message is JSON is the caller's to know.
+    pub fn finish(self) -> Option<Vec<(String, String)>> {
+        let named = self.json.selectors.iter().zip(self.values);
+        let named = named.filter_map(|(selector, value)| Some((selector.written.clone(), value?)));
+        self.json.holds(&self.held).then(|| named.collect())
+    }
+}
+
 /// The longest part of a text that is written as it is, but for `\u`.
 fn plain(text: &str) -> &str {
     let is_escaped = |c: char| matches!(c, '"' | '\\' | '/') || c.is_control();
@@ -139,7 +171,7 @@ fn plain(text: &str) -> &str {
 }
 
 /// The number of a selector among those that there are, where it comes to stand if it is a new one.
-fn place(selectors: &mut Vec<Selector>, selector: Selector) -> usize {
+pub fn place(selectors: &mut Vec<Selector>, selector: Selector) -> usize {
     selectors.iter().position(|other| other.written == selector.written).unwrap_or_else(|| {
         selectors.push(selector);
         selectors.len().saturating_sub(1)

@@ -10,6 +10,7 @@
 //! | `columns` | `[ip, user, ..., status = 4*]`: fields parted by blanks |
 //! | `logic`, `comparison`, `expression` | what the languages share: `&&`, `||` and `()`; operators; `%regex%` |
 //! | `needle` | what every match contains, to find the few messages in a large block that can match at all |
+//! | `together` | many patterns tried at once |
 //! | `transformation` | the point that a metric filter makes of a match |
 //!
 //! **Invariants.** The time that a pattern takes is linear in the message, and so is parsing in the pattern, whoever
@@ -32,6 +33,7 @@ mod scan;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod together;
 mod transformation;
 
 use std::fmt;
@@ -44,6 +46,7 @@ use json::{Json, Selector};
 use terms::Terms;
 
 pub use needle::Candidates;
+pub use together::{Fields, Together};
 pub use transformation::{Invalid, Transformation};
 
 /// Longest pattern, in characters. The API's description refuses longer ones in its own words before.

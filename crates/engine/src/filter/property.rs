@@ -335,6 +335,29 @@ proptest! {
     }
 
     #[test]
+    fn patterns_say_together_what_each_says_alone(
+        value in value(),
+        ways in prop::collection::vec((steps(), 0..5_usize), 1..7),
+        others in prop::collection::vec(soup(), 0..3),
+        is_cut in any::<bool>(),
+    ) {
+        let mut message = spell(&value, false);
+        if is_cut {
+            message.pop();
+        }
+        let written = |(steps, kind): &(Vec<Step>, usize)| {
+            let selector = write(steps);
+            let tests = ["= *", "NOT EXISTS", "IS NULL", "= \"a\"", "!= 1"];
+            format!("{{ {selector} {} || $.a = 1 }}", tests[*kind])
+        };
+        let patterns: Vec<String> = ways.iter().map(written).chain(others).collect();
+        let filters: Vec<Filter> = patterns.iter().filter_map(|pattern| Filter::parse(pattern).ok()).collect();
+        let alone: Vec<_> = filters.iter().map(|filter| filter.extract(&message)).collect();
+        let together = Together::new(filters.iter()).extract(filters.iter(), &message);
+        prop_assert_eq!(together, alone, "{:?} on {}", patterns, message);
+    }
+
+    #[test]
     fn json_is_what_json_is(
         value in value(),
         edits in prop::collection::vec((any::<Index>(), prop::sample::select(EDITS)), 0..4),

@@ -95,20 +95,15 @@ impl<'m> Scan<'m, '_> {
     }
 
     fn literal(&mut self, word: &str) -> Option<()> {
-        self.rest().starts_with(word).then(|| self.skip(word.len()))
+        let rest = self.text.as_bytes().get(self.at..)?;
+        rest.starts_with(word.as_bytes()).then(|| self.skip(word.len()))
     }
 
     /// Reads a value to which the routes from this one on lead.
     fn value(&mut self, from: usize, nesting: usize) -> Option<()> {
         match self.peek()? {
-            b'{' => {
-                self.tell(from, || Node::Nested);
-                self.object(from, nesting.checked_sub(1)?)
-            }
-            b'[' => {
-                self.tell(from, || Node::Nested);
-                self.array(from, nesting.checked_sub(1)?)
-            }
+            b'{' => self.nested(from, b'}', nesting.checked_sub(1)?),
+            b'[' => self.nested(from, b']', nesting.checked_sub(1)?),
             b'"' => {
                 let quoted = self.quoted()?;
                 self.tell(from, || Node::Text(quoted.text()));
@@ -125,64 +120,52 @@ impl<'m> Scan<'m, '_> {
         }
     }
 
-    fn object(&mut self, from: usize, nesting: usize) -> Option<()> {
+    /// Reads an object or an array up to its end, to which the routes from this one on lead.
+    fn nested(&mut self, from: usize, end: u8, nesting: usize) -> Option<()> {
         let inner = self.routes.len();
+        self.tell(from, || Node::Nested);
         self.skip(1);
         self.blanks();
-        if self.peek()? == b'}' {
-            self.skip(1);
-            return Some(());
-        }
-        loop {
-            self.blanks();
-            let quoted = self.quoted()?;
-            self.blanks();
-            self.literal(":")?;
-            if from < inner {
-                let name = quoted.text();
-                self.follow(from, inner, |step| match step {
-                    Step::Name(wanted) => *wanted == name,
-                    Step::AnyField => true,
-                    Step::Index(_) | Step::AnyElement => false,
-                });
-            }
-            self.blanks();
-            self.value(inner, nesting)?;
-            self.routes.truncate(inner);
-            self.blanks();
-            match self.next()? {
-                b',' => {}
-                b'}' => return Some(()),
-                _ => return None,
-            }
-        }
-    }
-
-    fn array(&mut self, from: usize, nesting: usize) -> Option<()> {
-        let inner = self.routes.len();
-        self.skip(1);
-        self.blanks();
-        if self.peek()? == b']' {
+        if self.peek()? == end {
             self.skip(1);
             return Some(());
         }
         for index in 0_usize.. {
-            self.follow(from, inner, |step| match step {
-                Step::Index(wanted) => *wanted == index,
-                Step::AnyElement => true,
-                Step::Name(_) | Step::AnyField => false,
-            });
+            self.blanks();
+            match end {
+                b'}' => self.name(from, inner)?,
+                _ => self.follow(from, inner, |step| match step {
+                    Step::Index(wanted) => *wanted == index,
+                    Step::AnyElement => true,
+                    Step::Name(_) | Step::AnyField => false,
+                }),
+            }
             self.blanks();
             self.value(inner, nesting)?;
             self.routes.truncate(inner);
             self.blanks();
             match self.next()? {
                 b',' => {}
-                b']' => return Some(()),
-                _ => return None,
+                byte => return (byte == end).then_some(()),
             }
         }
         None
+    }
+
+    /// Reads the name of a field.
+    fn name(&mut self, from: usize, to: usize) -> Option<()> {
+        let quoted = self.quoted()?;
+        self.blanks();
+        self.literal(":")?;
+        if from < to {
+            let name = quoted.text();
+            self.follow(from, to, |step| match step {
+                Step::Name(wanted) => *wanted == name,
+                Step::AnyField => true,
+                Step::Index(_) | Step::AnyElement => false,
+            });
+        }
+        Some(())
     }
 
     /// Puts those routes that take this step on top, with one step less before them.

@@ -73,7 +73,11 @@ impl Transformation {
     /// What this message adds to the metric: a value, and the dimensions by name. Nothing if it does not match, if the
     /// value is no number in it, or if it lacks a dimension.
     pub fn point(&self, message: &str) -> Option<(f64, Vec<(String, String)>)> {
-        let fields = self.filter.extract(message)?;
+        self.point_of(&self.filter.extract(message)?)
+    }
+
+    /// The same of a message whose fields were extracted already.
+    pub fn point_of(&self, fields: &[(String, String)]) -> Option<(f64, Vec<(String, String)>)> {
         let field = |name: &String| fields.iter().find(|(other, _)| other == name).map(|(_, value)| value);
         let value = match &self.value {
             Value::Constant(value) => *value,

@@ -7,6 +7,7 @@
 use std::cell::OnceCell;
 use std::cmp::Ordering;
 
+use memchr::memmem::Finder;
 use regex::Regex;
 use serde_json::Value as Json;
 
@@ -107,7 +108,7 @@ pub enum Operator {
 
 #[derive(Debug, Clone)]
 pub enum Pattern {
-    Text(String),
+    Text(Box<Finder<'static>>),
     Regex(Regex),
 }
 
@@ -152,9 +153,13 @@ impl Operator {
 }
 
 impl Pattern {
+    pub fn text(text: &str) -> Pattern {
+        Pattern::Text(Box::new(Finder::new(text).into_owned()))
+    }
+
     pub fn is_in(&self, text: &str) -> bool {
         match self {
-            Pattern::Text(part) => text.contains(part.as_str()),
+            Pattern::Text(part) => part.find(text.as_bytes()).is_some(),
             Pattern::Regex(regex) => regex.is_match(text),
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Follows "parse" of Logs Insights' user guide. Not yet: the modes `logfmt` and `csv`.
 
+use memchr::memmem::Finder;
 use regex::{CaptureLocations, Regex};
 
 use super::limits::ROWS_PER_EVENT_MAX;
@@ -10,7 +11,7 @@ use super::value::Value;
 #[derive(Debug, Clone)]
 pub enum Extract {
     /// The plain texts around the `*`, one more than there are.
-    Glob(Vec<String>),
+    Glob(Vec<Finder<'static>>),
     Regex {
         regex: Regex,
         /// The groups that are wanted, in the order of their names.
@@ -22,7 +23,7 @@ pub enum Extract {
 
 impl Extract {
     pub fn glob(pattern: &str) -> Extract {
-        Extract::Glob(pattern.split('*').map(str::to_owned).collect())
+        Extract::Glob(pattern.split('*').map(|plain| Finder::new(plain).into_owned()).collect())
     }
 
     /// One list of values for each match; none if nothing matches.
@@ -59,19 +60,25 @@ fn group_of(places: &CaptureLocations, group: usize, text: &str) -> Value<'stati
 /// Each `*` takes as little as it may, but for one at the end, which takes the rest. Whatever stands before the first
 /// plain text is passed over. Looking for one text after the other is enough: if the rest is not found after the first
 /// place of a text, it is not found after a later one.
-fn glob(plain: &[String], text: &str) -> Option<Vec<Value<'static>>> {
+fn glob(plain: &[Finder<'_>], text: &str) -> Option<Vec<Value<'static>>> {
     let (first, others) = plain.split_first()?;
-    let mut rest = text.get(text.find(first.as_str())?.saturating_add(first.len())..)?;
+    let mut rest = split_at(first, text)?.1;
     let mut values = Vec::with_capacity(others.len());
     for (index, next) in others.iter().enumerate() {
         let is_last = index.saturating_add(1) == others.len();
         // A line's end is not what anybody looks for.
         let line = rest.strip_suffix('\n').unwrap_or(rest);
-        let end = if is_last && next.is_empty() { line.len() } else { rest.find(next.as_str())? };
-        values.push(Value::text(rest.get(..end)?.to_owned()));
-        rest = rest.get(end.saturating_add(next.len())..)?;
+        let (value, behind) = if is_last && next.needle().is_empty() { (line, "") } else { split_at(next, rest)? };
+        values.push(Value::text(value.to_owned()));
+        rest = behind;
     }
     Some(values)
+}
+
+/// What stands before the first place of a text, and what behind it.
+fn split_at<'t>(finder: &Finder<'_>, text: &'t str) -> Option<(&'t str, &'t str)> {
+    let place = finder.find(text.as_bytes())?;
+    Some((text.get(..place)?, text.get(place.saturating_add(finder.needle().len())..)?))
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 pub struct Front<K, V> {
     held: BTreeMap<K, (V, usize)>,
     bar: Option<K>,
+    /// What comes behind it is of no use to the one that this is to be [absorbed](Front::absorb) by.
+    useful: Option<K>,
     count_max: usize,
     bytes: usize,
     bytes_max: usize,
@@ -19,13 +21,21 @@ pub struct Front<K, V> {
 
 impl<K: Ord + Clone, V> Front<K, V> {
     pub fn new(count_max: usize, bytes_max: usize) -> Front<K, V> {
-        Front { held: BTreeMap::new(), bar: None, count_max, bytes: 0, bytes_max, is_short: false }
+        Front { held: BTreeMap::new(), bar: None, useful: None, count_max, bytes: 0, bytes_max, is_short: false }
+    }
+
+    /// An empty one for a part of what comes, which this will absorb.
+    pub fn part(&self) -> Front<K, V> {
+        let last = self.held.last_key_value().filter(|_| self.held.len() >= self.count_max).map(|(last, _)| last);
+        let useful = self.bar.as_ref().into_iter().chain(last).min().cloned();
+        Front { useful, ..Front::new(self.count_max, self.bytes_max) }
     }
 
     /// Whether it would stay for now.
     pub fn admits(&self, key: &K) -> bool {
         let is_full = self.held.len() >= self.count_max;
-        self.bar.as_ref().is_none_or(|bar| key < bar)
+        self.useful.as_ref().is_none_or(|useful| key <= useful)
+            && self.bar.as_ref().is_none_or(|bar| key < bar)
             && !(is_full && self.held.last_key_value().is_none_or(|(last, _)| last < key))
     }
 
@@ -54,7 +64,9 @@ impl<K: Ord + Clone, V> Front<K, V> {
     where
         K: Borrow<Q>,
     {
-        if let Some((_, bytes)) = self.held.get_mut(key).filter(|_| by > 0) {
+        if by > 0
+            && let Some((_, bytes)) = self.held.get_mut(key)
+        {
             *bytes = bytes.saturating_add(by);
             self.bytes = self.bytes.saturating_add(by);
         }
@@ -116,6 +128,13 @@ mod tests {
         while front.spill().is_some() {}
     }
 
+    fn absorb(front: &mut Front<u16, u16>, other: Front<u16, u16>) {
+        for (key, _, bytes) in front.absorb(other) {
+            put(front, key, bytes);
+        }
+        while front.spill().is_some() {}
+    }
+
     proptest! {
         #[test]
         fn what_is_held_is_the_beginning_of_all(
@@ -126,16 +145,18 @@ mod tests {
             let mut items: Vec<(u16, usize)> = sizes.iter().map(|(key, bytes)| (*key, *bytes)).collect();
             items.sort_by_key(|(key, _)| key.wrapping_mul(order | 1).rotate_left(7));
             let mut fronts = [(); 3].map(|()| Front::new(COUNT_MAX, BYTES_MAX));
-            for ((key, bytes), part) in items.iter().zip(&parts) {
+            for (at, ((key, bytes), part)) in items.iter().zip(&parts).enumerate() {
+                // What comes late knows what the first one has by then.
+                if at == items.len() / 2 {
+                    let late = fronts[0].part();
+                    let early = std::mem::replace(&mut fronts[2], late);
+                    absorb(&mut fronts[1], early);
+                }
                 put(&mut fronts[*part], *key, *bytes);
             }
             let [mut whole, second, third] = fronts;
-            for other in [second, third] {
-                for (key, _, bytes) in whole.absorb(other) {
-                    put(&mut whole, key, bytes);
-                }
-                while whole.spill().is_some() {}
-            }
+            absorb(&mut whole, second);
+            absorb(&mut whole, third);
             let mut total = 0;
             let mut fits = |(index, (_, bytes)): &(usize, (&u16, &usize))| {
                 total += **bytes;

@@ -38,6 +38,11 @@ impl Groups {
         Groups { front: Front::new(limits.groups_max, limits.bytes_max), key: Vec::new(), is_short: false }
     }
 
+    /// Empty ones for a part of the rows, which these will join.
+    pub fn part(&self) -> Groups {
+        Groups { front: self.front.part(), key: Vec::new(), is_short: false }
+    }
+
     pub fn add<'a>(&mut self, grouping: &'a Grouping, row: &Row<'_, 'a>, moment: Moment) {
         let keys: Vec<Value<'_>> = grouping.keys.iter().map(|key| key.value(row)).collect();
         self.key.clear();

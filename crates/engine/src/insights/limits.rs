@@ -30,7 +30,7 @@ pub const ELEMENTS_MAX: usize = 1_000;
 
 /// Distinct values are counted one by one up to here, and from there on by a sketch of so many hashes, within 3 %.
 pub const DISTINCT_MAX: usize = 1_024;
-/// Numbers are kept one by one up to here, and from there on in buckets, for percentiles.
+/// Numbers are kept one by one up to here, and from there on in a sketch, for percentiles within 1 %.
 pub const EXACT_MAX: usize = 256;
 /// Values that `values` shows.
 pub const VALUES_MAX: usize = 100;

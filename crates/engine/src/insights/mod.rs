@@ -1,9 +1,9 @@
 //! CloudWatch Logs Insights: what a query means, and its answer over events in any number.
 //!
-//! StartQuery parses a [`Query`] once and makes a [`Run`] of it on each thread that reads a part of the log; each event
-//! is pushed once, the runs are merged, and one is finished. Any order will do; newest first is cheapest, as rows that come
-//! too late are not made at all. [`Query::needle`] says which blocks of the log need not be read. GetLogRecord and
-//! GetLogGroupFields ask [`discover::all`] for the fields of an event.
+//! StartQuery parses a [`Query`] once and makes a [`Run`] of it, of which each thread that reads a part of the log has a
+//! part; each event is pushed once, the parts are merged, and the run is finished. Any order will do; newest first is
+//! cheapest, as rows that come too late are not made at all. [`Query::needle`] says which blocks of the log need not be
+//! read. GetLogRecord and GetLogGroupFields ask [`discover::all`] for the fields of an event.
 //!
 //! | file | concept |
 //! |---|---|

@@ -50,7 +50,7 @@ pub fn of(passes: &[Pass], wanted: &Wanted) -> Option<Needle> {
 fn in_expr(expr: &Expr, wanted: &Wanted) -> Option<Needle> {
     match expr {
         Expr::And(all) => all.iter().filter_map(|expr| in_expr(expr, wanted)).max_by_key(|needle| needle.text.len()),
-        Expr::Like(field, Pattern::Text(text)) => in_field(field, text, wanted),
+        Expr::Like(field, Pattern::Text(text)) => in_field(field, str::from_utf8(text.needle()).ok()?, wanted),
         Expr::Like(field, Pattern::Regex(regex)) => in_field(field, &in_pattern(regex.as_str())?, wanted),
         Expr::Compare(left, Comparison::Equal, right) => match (left.as_ref(), right.as_ref()) {
             (field @ Expr::Field(_), Expr::Constant(Value::Text(text)))

@@ -114,6 +114,11 @@ impl Rows {
         }
     }
 
+    /// Empty ones for a part of the rows, which these will join.
+    pub fn part(&self) -> Rows {
+        Rows { front: self.front.part(), seen: BTreeMap::new() }
+    }
+
     pub fn join(&mut self, other: Rows) {
         for (rank, kept, _) in self.front.absorb(other.front) {
             self.put(rank, kept);

@@ -65,6 +65,16 @@ impl Run {
         self.matched = self.matched.saturating_add(u64::from(passed > 0));
     }
 
+    /// A run for some of the events, which this one will [merge](Run::merge). It does not keep what this one has no use for by
+    /// now.
+    pub fn part(&self) -> Run {
+        let kept = match &self.kept {
+            Kept::Rows(rows) => Kept::Rows(rows.part()),
+            Kept::Groups(groups) => Kept::Groups(groups.part()),
+        };
+        Run { query: self.query.clone(), window: self.window, limits: self.limits, kept, matched: 0 }
+    }
+
     /// Takes over what another run of the same query has seen of other events.
     pub fn merge(&mut self, other: Run) {
         self.matched = self.matched.saturating_add(other.matched);

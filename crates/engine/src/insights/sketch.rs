@@ -3,40 +3,37 @@
 //! Both are exact while they are small. Both say the same whatever parts the values came in, so that halves of a log,
 //! counted by two threads, are joined without a difference.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hasher};
 
 use super::limits::{DISTINCT_MAX, EXACT_MAX};
 use super::value::{float, whole};
+use crate::metric::sketch::Sketch;
 
-/// Neighbouring buckets differ by this factor, so a percentile is within half a percent.
-const STEP: f64 = 1.01;
+/// What a bin of a sketch takes.
+const BIN_BYTES: usize = 16;
 
-/// Numbers, one by one or in buckets that grow with what they hold.
+/// Numbers, one by one or in a sketch.
 #[derive(Debug, Clone, Default)]
 pub struct Numbers {
     exact: Vec<f64>,
-    /// By sign and size.
-    buckets: BTreeMap<Bucket, u64>,
+    sketch: Sketch,
     count: u64,
     least: f64,
     greatest: f64,
 }
 
-/// Those below zero come first, the larger the earlier.
-type Bucket = (i8, i64);
-
 impl Numbers {
     /// Says how much more it holds than before.
     pub fn add(&mut self, number: f64) -> usize {
         self.see(number, number, 1);
-        if self.buckets.is_empty() && self.exact.len() < EXACT_MAX {
+        if !self.is_sketched() && self.exact.len() < EXACT_MAX {
             self.exact.push(number);
             return size_of::<f64>();
         }
         let before = self.bytes();
         self.spill();
-        self.put(bucket(number), 1);
+        self.sketch.add(number, 1.0);
         self.bytes().saturating_sub(before)
     }
 
@@ -45,38 +42,34 @@ impl Numbers {
             return;
         }
         self.see(other.least, other.greatest, other.count);
+        let is_sketched = self.is_sketched() || other.is_sketched();
         self.exact.extend(other.exact);
-        if self.exact.len() > EXACT_MAX || !self.buckets.is_empty() || !other.buckets.is_empty() {
+        if self.exact.len() > EXACT_MAX || is_sketched {
             self.spill();
         }
-        for (bucket, count) in other.buckets {
-            self.put(bucket, count);
-        }
+        self.sketch.merge(&other.sketch);
     }
 
     /// The number that so many percent of all do not exceed: the nearest rank.
     pub fn percentile(&self, percent: f64) -> Option<f64> {
+        if self.is_sketched() {
+            let near = self.sketch.quantile(percent.clamp(0.0, 100.0) / 100.0);
+            return near.map(|near| near.clamp(self.least, self.greatest));
+        }
         let rank = (percent.clamp(0.0, 100.0) * count(self.count) / 100.0).ceil().max(1.0);
-        if self.count == 0 {
-            return None;
-        }
-        if self.buckets.is_empty() {
-            let mut sorted = self.exact.clone();
-            sorted.sort_unstable_by(f64::total_cmp);
-            let index = whole(rank - 1.0).and_then(|index| usize::try_from(index).ok())?;
-            return sorted.get(index).or(sorted.last()).copied();
-        }
-        let mut seen = 0_u64;
-        let found = self.buckets.iter().find(|(_, held)| {
-            seen = seen.saturating_add(**held);
-            count(seen) >= rank
-        });
-        found.map(|(bucket, _)| middle(*bucket).clamp(self.least, self.greatest))
+        let mut sorted = self.exact.clone();
+        sorted.sort_unstable_by(f64::total_cmp);
+        let index = whole(rank - 1.0).and_then(|index| usize::try_from(index).ok())?;
+        sorted.get(index).or(sorted.last()).copied()
     }
 
     pub fn bytes(&self) -> usize {
         let exact = self.exact.len().saturating_mul(size_of::<f64>());
-        exact.saturating_add(self.buckets.len().saturating_mul(size_of::<(Bucket, u64)>()))
+        exact.saturating_add(self.sketch.bin_count().saturating_mul(BIN_BYTES))
+    }
+
+    fn is_sketched(&self) -> bool {
+        self.sketch.bin_count() > 0
     }
 
     fn see(&mut self, least: f64, greatest: f64, count: u64) {
@@ -87,32 +80,13 @@ impl Numbers {
 
     fn spill(&mut self) {
         for number in std::mem::take(&mut self.exact) {
-            self.put(bucket(number), 1);
+            self.sketch.add(number, 1.0);
         }
-    }
-
-    fn put(&mut self, bucket: Bucket, count: u64) {
-        let held = self.buckets.entry(bucket).or_default();
-        *held = held.saturating_add(count);
     }
 }
 
 fn count(count: u64) -> f64 {
     float(i64::try_from(count).unwrap_or(i64::MAX))
-}
-
-fn bucket(number: f64) -> Bucket {
-    let size = whole((number.abs().ln() / STEP.ln()).floor()).unwrap_or(0);
-    match number {
-        number if number > 0.0 => (1, size),
-        number if number < 0.0 => (-1, size.saturating_neg()),
-        _ => (0, 0),
-    }
-}
-
-fn middle((sign, size): Bucket) -> f64 {
-    let size = if sign < 0 { size.saturating_neg() } else { size };
-    f64::from(sign) * STEP.powf(float(size) + 0.5)
 }
 
 /// Distinct texts by their hashes: all of them, or the least ones, from which the number of all follows.
@@ -166,6 +140,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::metric::sketch::RELATIVE_ERROR;
 
     #[test]
     fn distinct_values_are_counted_well_however_many() {
@@ -199,7 +174,7 @@ mod tests {
             sorted.sort_by(f64::total_cmp);
             let rank = ((percent * numbers.len() as f64 / 100.0).ceil() as usize).max(1);
             let (exact, near) = (sorted[rank - 1], whole.percentile(percent).unwrap());
-            let error = if numbers.len() <= EXACT_MAX { 0.0 } else { exact.abs() * 0.0051 };
+            let error = if numbers.len() <= EXACT_MAX { 0.0 } else { exact.abs() * (RELATIVE_ERROR + 1e-9) };
             prop_assert!((near - exact).abs() <= error, "{near} for {exact}");
         }
 

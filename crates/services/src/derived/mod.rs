@@ -15,6 +15,7 @@ pub mod lambda;
 mod minutes;
 pub mod outgoing;
 mod rules;
+mod shares;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,7 @@ use crate::live::Live;
 use crate::metric_filter::Point;
 
 pub use rules::Rules;
+use shares::Shares;
 
 /// How long a derived point waits at most until it is in the store. It is read before that, too.
 const SETTLE_EVERY: Duration = Duration::from_secs(5);
@@ -53,6 +55,7 @@ pub struct Derived {
     live: Arc<Live>,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
+    shares: Mutex<Shares>,
     /// There is too much that is not settled.
     full: Notify,
 }
@@ -66,7 +69,8 @@ struct State {
 impl Derived {
     pub fn new(metrics: Metrics, rules: Arc<Rules>, prices: Prices, clock: Arc<dyn Clock>) -> Derived {
         let live = Arc::new(Live::new(clock.now(), prices.clone()));
-        Derived { metrics, rules, prices, live, clock, state: Mutex::default(), full: Notify::new() }
+        let (state, shares) = (Mutex::default(), Mutex::default());
+        Derived { metrics, rules, prices, live, clock, state, shares, full: Notify::new() }
     }
 
     /// What functions do right now.
@@ -105,15 +109,19 @@ impl Derived {
     fn of_event(&self, offset: u64, (scope, group): (&Arc<Scope>, Uuid), event: &Event, data: &mut Vec<Datum>) {
         let Ok(message) = std::str::from_utf8(&event.message) else { return };
         embedded::data(scope, message, data);
-        let Some(rules) = self.rules.of(group) else { return };
-        for filter in &rules.metrics {
-            let point = filter.apply(message);
+        let begun = self.clock.now();
+        let may = self.shares.lock().may(begun, scope.account);
+        let Some(rules) = self.rules.of(group).filter(|_| may) else { return };
+        let mut extracted = rules.extract(message).into_iter();
+        for (filter, fields) in rules.metrics.iter().zip(extracted.by_ref()) {
+            let point = fields.and_then(|fields| filter.point_of(&fields));
             data.extend(self.state.lock().minutes.tried(scope, group, filter, (event.time, point.is_some())));
             data.extend(point.map(|point| of_point(scope, event.time, point)));
         }
-        for filter in rules.subscribers.iter().filter(|filter| filter.matches(message)) {
+        for (filter, _) in rules.subscribers.iter().zip(extracted).filter(|(_, fields)| fields.is_some()) {
             self.state.lock().waiting.push(offset, scope, (group, &filter.name), event);
         }
+        self.shares.lock().spend(scope.account, self.clock.now().since(begun));
     }
 }
 
@@ -153,6 +161,16 @@ impl Derive for Derived {
         self.metrics.take(&data, next);
         if self.is_full() {
             self.full.notify_one();
+        }
+    }
+
+    fn caught_up(&self) {
+        let left_out = self.shares.lock().caught_up();
+        if left_out > 0 {
+            tracing::warn!(
+                left_out,
+                "metric and subscription filters took so long that they were not tried on some log events"
+            );
         }
     }
 

@@ -56,11 +56,7 @@ pub struct Waiting {
 impl Waiting {
     /// Takes an event that a filter matched, which is at this offset of the journal.
     pub fn push(&mut self, offset: u64, scope: &Arc<Scope>, (group, filter): (Uuid, &str), event: &Event) {
-        let outgoing = Outgoing {
-            time: event.time,
-            ingested: event.ingested,
-            message: String::from_utf8_lossy(&event.message).into_owned(),
-        };
+        let outgoing = Outgoing { time: event.time, ingested: event.ingested, message: event.text().into_owned() };
         self.bytes = self.bytes.saturating_add(event.bytes());
         let key = (group, (filter.to_owned(), (event.stream, event.number)));
         self.events.push((offset, Arc::clone(scope), key, outgoing));

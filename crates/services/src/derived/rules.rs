@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use base::{AwsError, Uuid};
 use bytes::Bytes;
+use engine::filter::{Fields, Filter, Together};
 use parking_lot::RwLock;
 use store::{Change, Record, Scope, Store, Table};
 use tokio::time::sleep;
@@ -31,6 +32,25 @@ pub struct Rules {
 pub struct OfGroup {
     pub metrics: Vec<metric_filter::Parsed>,
     pub subscribers: Vec<subscription_filter::Parsed>,
+    together: Together,
+}
+
+impl OfGroup {
+    fn new(metrics: Vec<metric_filter::Parsed>, subscribers: Vec<subscription_filter::Parsed>) -> OfGroup {
+        let mut of = OfGroup { metrics, subscribers, together: Together::default() };
+        of.together = Together::new(of.filters());
+        of
+    }
+
+    fn filters(&self) -> impl Iterator<Item = &Filter> {
+        let subscribers = self.subscribers.iter().map(subscription_filter::Parsed::filter);
+        self.metrics.iter().map(metric_filter::Parsed::filter).chain(subscribers)
+    }
+
+    /// What the metric filters, and then the subscription filters find in a message.
+    pub fn extract(&self, message: &str) -> Vec<Option<Fields>> {
+        self.together.extract(self.filters(), message)
+    }
 }
 
 impl Rules {
@@ -52,7 +72,7 @@ impl Rules {
         let mut of = self.of.write();
         match metrics.is_empty() && subscribers.is_empty() {
             true => drop(of.remove(&group)),
-            false => drop(of.insert(group, Arc::new(OfGroup { metrics, subscribers }))),
+            false => drop(of.insert(group, Arc::new(OfGroup::new(metrics, subscribers)))),
         }
         Ok(())
     }

@@ -310,7 +310,7 @@ async fn numbers_under(ctx: &Ctx, group: &Group, prefix: &str) -> Result<HashSet
 fn show(event: &Event) -> OutputEvent {
     OutputEvent {
         timestamp: event.time.as_millis(),
-        message: String::from_utf8_lossy(&event.message).into_owned(),
+        message: event.text().into_owned(),
         ingestion_time: event.ingested.as_millis(),
     }
 }

@@ -369,6 +369,16 @@ impl Parsed {
         Some(self.point(value, dimensions))
     }
 
+    pub fn filter(&self) -> &Filter {
+        self.transformation.filter()
+    }
+
+    /// What a message adds that matches and has these fields.
+    pub fn point_of(&self, fields: &[(String, String)]) -> Option<Point> {
+        let (value, dimensions) = self.transformation.point_of(fields)?;
+        Some(self.point(value, dimensions))
+    }
+
     /// What a minute adds that had events in the group and no match, if anything.
     pub fn default_point(&self) -> Option<Point> {
         Some(self.point(self.default_value?, Vec::new()))

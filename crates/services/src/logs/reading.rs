@@ -150,7 +150,7 @@ impl Reading {
         let mut patience = LOOK_EVERY;
         // What is there already is taken with what was waited for.
         while let Ok(Some((_, event))) = timeout(patience, listener.next()).await {
-            let message = String::from_utf8_lossy(&event.message);
+            let message = event.text();
             if !self.read.remove(&event.number) && self.test.as_ref().is_none_or(|test| test.admits(&message)) {
                 events.push_back(event);
             }
@@ -180,7 +180,7 @@ impl Reading {
             self.names.extend(self.cloud.chronicle.names(&unknown).await?);
         }
         let said = |event: Event| {
-            let message = String::from_utf8_lossy(&event.message).into_owned();
+            let message = event.text().into_owned();
             let stream = self.names.get(&event.stream)?.clone();
             Some(Said { time: event.time, ingested: event.ingested, stream, message })
         };

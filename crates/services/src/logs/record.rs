@@ -73,7 +73,7 @@ pub async fn get(ctx: Ctx, input: GetLogRecord) -> Result<LogRecord, AwsError> {
     let (group, stream, event) = found.ok_or_else(errors::no_record)?;
     let group = group_name(&ctx, group).await?.ok_or_else(errors::no_record)?;
     let all = discover::all(&Event {
-        message: &String::from_utf8_lossy(&event.message),
+        message: &event.text(),
         timestamp_ms: event.time.as_millis(),
         ingestion_ms: event.ingested.as_millis(),
         stream: &stream,
@@ -132,7 +132,7 @@ impl Count {
         }
         self.events = self.events.saturating_add(1);
         let all = discover::all(&Event {
-            message: &String::from_utf8_lossy(&event.message),
+            message: &event.text(),
             timestamp_ms: event.time.as_millis(),
             ingestion_ms: event.ingested.as_millis(),
             // Only whether there is one counts.

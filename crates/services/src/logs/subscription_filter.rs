@@ -231,8 +231,8 @@ pub async fn of_group(store: &Store, scope: &Scope, group: Uuid) -> Result<Vec<P
 }
 
 impl Parsed {
-    pub fn matches(&self, message: &str) -> bool {
-        self.filter.matches(message)
+    pub fn filter(&self) -> &Filter {
+        &self.filter
     }
 
     /// The fields of a message, where the filter's pattern names all that it has.
@@ -270,7 +270,7 @@ struct Sent {
 /// gzip and written in base64. What a function takes at once is the caller's to keep to.
 pub fn message(owner: &str, group: &str, stream: &str, filter: &Parsed, events: &[Event]) -> Vec<u8> {
     let send = |event: &Event| {
-        let message = String::from_utf8_lossy(&event.message).into_owned();
+        let message = event.text().into_owned();
         let extracted_fields = filter.fields(&message);
         Sent { id: id::of(event), timestamp: event.time.as_millis(), message, extracted_fields }
     };

@@ -18,6 +18,8 @@ const UPDATE_EVERY: Duration = Duration::from_secs(1);
 const UPDATES_MAX: u32 = 3 * 60 * 60;
 /// Events of one update. Of more, the first are told, and that there were more.
 const RESULTS_MAX: usize = 500;
+/// Events that are tried at once.
+const HEARD_MAX: usize = 500;
 /// Streams whose names a session remembers.
 const NAMES_MAX: usize = 10_000;
 
@@ -139,23 +141,28 @@ impl Session {
     async fn update(&mut self) -> Result<SessionUpdate, AwsError> {
         let (mut came, mut sampled) = (Vec::new(), false);
         loop {
-            let (group, event) = tokio::select! {
+            let heard = tokio::select! {
                 _ = self.updates.tick() => break,
-                Some(heard) = self.listener.next() => heard,
+                Some(heard) = self.listener.next_some(HEARD_MAX) => self.admitted(heard).await?,
             };
-            let message = String::from_utf8_lossy(&event.message);
-            if self.test.as_ref().is_some_and(|test| !test.admits(&message)) {
-                continue;
-            }
-            match came.len() < RESULTS_MAX {
-                true => came.push((group, event)),
-                false => sampled = true,
-            }
+            let room = RESULTS_MAX.saturating_sub(came.len());
+            sampled |= heard.len() > room;
+            came.extend(heard.into_iter().take(room));
         }
         sampled |= self.listener.take_missed() > 0;
         self.learn_names(&came).await?;
         let session_results = came.iter().filter_map(|(group, event)| self.show(*group, event)).collect();
         Ok(SessionUpdate { session_metadata: Metadata { sampled }, session_results })
+    }
+
+    /// Those that match. A pattern may take its time, which is not to be that of who serves requests.
+    async fn admitted(&self, mut heard: Vec<(Uuid, Event)>) -> Result<Vec<(Uuid, Event)>, AwsError> {
+        let Some(test) = self.test.clone() else { return Ok(heard) };
+        let admit = move || {
+            heard.retain(|(_, event)| test.admits(&event.text()));
+            heard
+        };
+        Ok(self.ctx.cloud.chronicle.look(self.ctx.cx.account, admit).await?)
     }
 
     async fn learn_names(&mut self, came: &[(Uuid, Event)]) -> Result<(), AwsError> {
@@ -179,7 +186,7 @@ impl Session {
         is_wanted.then(|| Shown {
             log_stream_name: stream.clone(),
             log_group_identifier: self.groups.get(&group).cloned().unwrap_or_default(),
-            message: String::from_utf8_lossy(&event.message).into_owned(),
+            message: event.text().into_owned(),
             timestamp: event.time.as_millis(),
             ingestion_time: event.ingested.as_millis(),
         })

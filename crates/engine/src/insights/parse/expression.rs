@@ -73,7 +73,7 @@ impl Parser<'_> {
         if self.take_word("like")? {
             let pattern = match &self.token {
                 Token::Text(text) => {
-                    let pattern = Pattern::Text(text.clone());
+                    let pattern = Pattern::text(text);
                     self.advance()?;
                     pattern
                 }

@@ -88,6 +88,33 @@ proptest! {
     }
 
     #[test]
+    fn parts_of_a_run_merge_to_what_it_would_say_alone(
+        text in query(),
+        messages in messages(),
+        length in 1..9_usize,
+        behind in 0..4_usize,
+        rows_max in 1..20_usize,
+        groups_max in 1..8_usize,
+    ) {
+        let query = Arc::new(Query::parse(&text).unwrap());
+        let limits = Limits { rows_max, groups_max, ..LIMITS };
+        let events = events(&messages);
+        let mut run = Run::new(Arc::clone(&query), WINDOW, limits);
+        // Some parts begin before those in front of them are merged.
+        let mut parts = std::collections::VecDeque::new();
+        for some in events.chunks(length) {
+            let mut part = run.part();
+            some.iter().for_each(|event| part.push(event));
+            parts.push_back(part);
+            if parts.len() > behind {
+                run.merge(parts.pop_front().unwrap());
+            }
+        }
+        parts.into_iter().for_each(|part| run.merge(part));
+        prop_assert_eq!(run.finish(), pushed(&query, limits, &events).finish(), "{}", text);
+    }
+
+    #[test]
     fn a_needle_is_in_all_that_matches(
         messages in messages(),
         field in select(vec!["@message", "k"]),

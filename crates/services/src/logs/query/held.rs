@@ -6,18 +6,20 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use base::{AwsError, Timestamp, Uuid};
-use chronicle::Swept;
+use base::{AccountId, AwsError, Timestamp, Uuid};
+use chronicle::{Swept, Turns};
 use serde::Serialize;
 use store::Scope;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, oneshot};
 
 use crate::logs::errors;
 
 /// AWS's quota of an account and region.
-const UNDER_WAY_MAX: usize = 30;
-/// Queries that look through events at the same time; others wait.
-const AT_WORK_MAX: usize = 2;
+const UNDER_WAY_MAX: usize = 100;
+/// Queries that look through events at the same time, for what they hold in memory: of all accounts, and of each. Others wait,
+/// and accounts take turns.
+const AT_WORK_MAX: usize = 4;
+const AT_WORK_EACH_MAX: usize = 2;
 const HELD_MAX: usize = 1_000;
 /// What all answers together may take.
 const ANSWERS_BYTES_MAX: usize = 64 << 20;
@@ -28,7 +30,15 @@ const VALUE_BYTES: usize = 64;
 pub struct Queries {
     /// In the order in which they began.
     held: Mutex<VecDeque<Arc<One>>>,
-    pub at_work: Arc<Semaphore>,
+    turns: Arc<Mutex<Waiting>>,
+}
+
+type Waiting = Turns<AccountId, oneshot::Sender<Turn>>;
+
+/// Leave to look through events, until it is dropped.
+pub struct Turn {
+    account: AccountId,
+    turns: Arc<Mutex<Waiting>>,
 }
 
 /// A query. Its state changes until it is over.
@@ -74,7 +84,8 @@ pub enum Status {
 
 impl Default for Queries {
     fn default() -> Queries {
-        Queries { held: Mutex::default(), at_work: Arc::new(Semaphore::new(AT_WORK_MAX)) }
+        let turns = Turns::new(AT_WORK_MAX, AT_WORK_EACH_MAX);
+        Queries { held: Mutex::default(), turns: Arc::new(Mutex::new(turns)) }
     }
 }
 
@@ -89,6 +100,14 @@ impl Queries {
         held.push_back(one.clone());
         trim(&mut held);
         Ok(())
+    }
+
+    /// Waits until it is the account's turn.
+    pub async fn turn(&self, account: AccountId) -> Option<Turn> {
+        let (sender, turn) = oneshot::channel();
+        locked(&self.turns).wait(account, sender);
+        hand_out(&self.turns);
+        turn.await.ok()
     }
 
     /// Forgets answers, if there are too many by now.
@@ -106,7 +125,32 @@ impl Queries {
     }
 
     fn held(&self) -> MutexGuard<'_, VecDeque<Arc<One>>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.held)
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Gives turns to those who wait, as far as there are any.
+fn hand_out(turns: &Arc<Mutex<Waiting>>) {
+    loop {
+        let next = locked(turns).take();
+        let Some((account, waiting)) = next else { return };
+        // A query that was stopped waits no more.
+        if waiting.is_closed() {
+            locked(turns).done(&account);
+            continue;
+        }
+        waiting.send(Turn { account, turns: Arc::clone(turns) }).ok();
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        locked(&self.turns).done(&self.account);
+        hand_out(&self.turns);
     }
 }
 
@@ -140,7 +184,7 @@ impl One {
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 
     /// Moves on, if it is not over.
@@ -221,13 +265,42 @@ mod tests {
         let all: Vec<_> = (0..UNDER_WAY_MAX).map(|_| one(&chance, "us-east-1")).collect();
         all.iter().for_each(|one| queries.begin(one).unwrap());
         let refused = queries.begin(&one(&chance, "us-east-1")).unwrap_err();
-        assert_eq!(refused.message, "Account maximum query concurrency limit of [30] reached.");
+        assert_eq!(refused.message, "Account maximum query concurrency limit of [100] reached.");
         queries.begin(&one(&chance, "eu-west-1")).unwrap();
         assert!(all[3].stop() && !all[3].stop());
         queries.begin(&one(&chance, "us-east-1")).unwrap();
         all[3].complete(Progress::default(), vec![vec![("a".into(), "b".into())]]);
         let state = all[3].state();
         assert_eq!((state.status, state.rows.len()), (Status::Cancelled, 0));
+    }
+
+    #[tokio::test]
+    async fn accounts_take_turns() {
+        let queries = Arc::new(Queries::default());
+        let account = |number: u8| format!("{number:012}").parse::<AccountId>().unwrap();
+        let (said, mut heard) = tokio::sync::mpsc::channel(20);
+        let ask = |name: &'static str, number: u8| {
+            let (queries, said) = (Arc::clone(&queries), said.clone());
+            async move { said.send((name, queries.turn(account(number)).await.unwrap())).await.unwrap() }
+        };
+        let mut asked = tokio::task::JoinSet::new();
+        let all = [("a1", 1), ("a2", 1), ("a3", 1), ("a4", 1), ("b1", 2), ("c1", 3), ("gone", 4), ("d1", 5), ("d2", 5)];
+        for (name, number) in all {
+            let task = asked.spawn(ask(name, number));
+            tokio::task::yield_now().await;
+            if name == "gone" {
+                task.abort();
+            }
+        }
+        let mut turns = VecDeque::new();
+        let mut order = Vec::new();
+        while order.len() < 8 {
+            tokio::task::yield_now().await;
+            turns.extend(std::iter::from_fn(|| heard.try_recv().ok()).inspect(|(name, _)| order.push(*name)));
+            assert!(turns.len() <= AT_WORK_MAX);
+            turns.pop_front();
+        }
+        assert_eq!(order, ["a1", "a2", "b1", "c1", "a3", "d1", "a4", "d2"]);
     }
 
     #[test]
