@@ -255,6 +255,7 @@ pub fn forecast(so_far: f64, whole_days: &[f64], (today, part): (f64, f64), days
 mod tests {
     use std::time::Duration as Time;
 
+    use base::record::AtOnce;
     use base::{RequestId, Timestamp, Uuid};
     use proptest::prelude::*;
 
@@ -274,7 +275,7 @@ mod tests {
             failure: None,
             extensions: None,
             trace: None,
-            at_once: (1, 1),
+            at_once: AtOnce::default(),
         }
     }
 
