@@ -111,7 +111,11 @@ pub fn cost(prices: &Prices, origin: &Origin, ended: &Ended) -> f64 {
 
 /// The GB-seconds that an invocation is billed for.
 pub fn gb_seconds(origin: &Origin, ended: &Ended) -> f64 {
-    f64::from(origin.memory_mb) / MB_OF_GB * billed_seconds(ended)
+    gb(origin.memory_mb) * billed_seconds(ended)
+}
+
+pub fn gb(memory_mb: u32) -> f64 {
+    f64::from(memory_mb) / MB_OF_GB
 }
 
 /// What is billed of the time before it is billed with it: of an init, or of a restore.
@@ -130,11 +134,15 @@ impl Usage {
             }
             Kind::OnDemand | Kind::SnapStart => Run { requests: 1.0, gb_seconds, ..Run::default() },
         };
-        let (x86, arm) = if origin.is_arm { (Run::default(), run) } else { (run, Run::default()) };
-        let tmp_gb = f64::from(origin.tmp_mb.saturating_sub(TMP_FREE_MB)) / MB_OF_GB;
-        let restored_gb = ended.restored.map_or(0.0, |_| f64::from(origin.memory_mb) / MB_OF_GB);
+        let tmp_gb = gb(origin.tmp_mb.saturating_sub(TMP_FREE_MB));
+        let restored_gb = ended.restored.map_or(0.0, |_| gb(origin.memory_mb));
         let tmp_gb_seconds = tmp_gb * billed_seconds(ended);
-        Usage { x86, arm, tmp_gb_seconds, cached_gb_seconds: 0.0, restored_gb }
+        Usage { tmp_gb_seconds, restored_gb, ..Usage::of_run(run, origin.is_arm) }
+    }
+
+    pub fn of_run(run: Run, is_arm: bool) -> Usage {
+        let (x86, arm) = if is_arm { (Run::default(), run) } else { (run, Run::default()) };
+        Usage { x86, arm, ..Usage::default() }
     }
 
     /// So many times as much.

@@ -133,7 +133,8 @@ impl Usage {
         scope: &Scope,
         (from, to): (Timestamp, Timestamp),
     ) -> Result<Usage, metrics::Error> {
-        let (names, is_cut) = functions(metrics, scope, (USAGE, "Invocations"), from).await?;
+        // What is provisioned costs without a call, too.
+        let (names, is_cut) = functions(metrics, scope, (USAGE, "Cost"), from).await?;
         let mut usage = Usage { functions: BTreeMap::new(), is_cut };
         for function in names {
             let mut days: BTreeMap<Timestamp, Used> = BTreeMap::new();
@@ -245,8 +246,7 @@ fn month_of(
 fn beyond_free(prices: &Prices, on_demand: &Used, factor: f64, cost: f64) -> f64 {
     let run = Run { requests: on_demand.invocations, gb_seconds: on_demand.gb_seconds, ..Run::default() };
     // All of a machine's functions run on its architecture.
-    let (x86, arm) = if cfg!(target_arch = "aarch64") { (Run::default(), run) } else { (run, Run::default()) };
-    let used = price::Usage { x86, arm, ..price::Usage::default() }.times(factor);
+    let used = price::Usage::of_run(run, cfg!(target_arch = "aarch64")).times(factor);
     let rest = cost - (prices.bill(&used).total() - prices.bill_beyond_free(&used).total());
     // What is left of a difference of equal sums is nothing.
     if rest < cost * 1e-9 { 0.0 } else { rest }

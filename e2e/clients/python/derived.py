@@ -129,3 +129,36 @@ events = [event for one in said for event in one["logEvents"]]
 assert sorted(event["message"].strip() for event in events) == ["paid -1", "paid 1", "paid 2", "paid 5", "paid 7.5"], said
 known = {event["eventId"] for event in logs.filter_log_events(logGroupName="/aws/lambda/says")["events"]}
 assert {event["id"] for event in events} <= known
+
+# What came into the group, and what was sent on of it.
+IN = {"LogGroupName": "/aws/lambda/says"}
+TO = {**IN, "DestinationType": "Lambda", "FilterName": "to hears"}
+
+
+def came():
+    return logs.filter_log_events(logGroupName="/aws/lambda/says")["events"]
+
+
+def incoming(name):
+    return statistic(name, "AWS/Logs", dimensions=IN)
+
+
+wait_for("what came in", lambda: incoming("IncomingLogEvents") == len(came()))
+assert incoming("IncomingBytes") == sum(len(event["message"].encode()) + 26 for event in came())
+assert statistic("IncomingLogEvents", "AWS/Logs") > incoming("IncomingLogEvents")
+wait_for("what was sent on", lambda: statistic("ForwardedLogEvents", "AWS/Logs", dimensions=TO) == 5)
+assert statistic("ForwardedBytes", "AWS/Logs", dimensions=TO) > 100
+assert statistic("DeliveryErrors", "AWS/Logs", dimensions=TO) == statistic("EMFParsingErrors", "AWS/Logs") == 0
+awslambda.remove_permission(FunctionName="hears", StatementId="logs")
+logs.create_log_stream(logGroupName="/aws/lambda/says", logStreamName="by hand")
+messages = ["paid 3", "paid 4", '{"_aws": {}', '{"_aws": {"Timestamp": "soon"}}']
+logs.put_log_events(
+    logGroupName="/aws/lambda/says", logStreamName="by hand",
+    logEvents=[{"timestamp": int(time.time() * 1000), "message": message} for message in messages],
+)
+wait_for("what could not be sent on", lambda: statistic("DeliveryErrors", "AWS/Logs", dimensions=TO) == 2)
+assert statistic("ForwardedLogEvents", "AWS/Logs", dimensions=TO) == 5
+assert (incoming("EMFParsingErrors"), incoming("EMFValidationErrors")) == (1, 1)
+listed = cloudwatch.list_metrics(Namespace="AWS/Logs", MetricName="IncomingBytes")["Metrics"]
+sets = [{one["Name"]: one["Value"] for one in metric["Dimensions"]} for metric in listed]
+assert {} in sets and IN in sets, sets

@@ -203,6 +203,18 @@ impl ProvisionedAtOnce {
     }
 }
 
+/// What is provisioned of a function costs, beside what its calls do.
+pub fn provisioned_usage(scope: &Scope, function: &str, (gb_seconds, cost): (f64, f64), time: Timestamp) -> [Datum; 2] {
+    [("ProvisionedGBSeconds", gb_seconds), ("Cost", cost)].map(|(name, sum)| Datum {
+        scope: scope.clone(),
+        metric: metric(USAGE, name, &[("FunctionName", function)]),
+        unit: Unit::NONE,
+        time,
+        resolution_s: 60,
+        aggregate: once(sum),
+    })
+}
+
 /// The note of a call that was refused because too many ran.
 pub fn throttled(function: &FunctionSpec, call: &Call, now: Timestamp) -> Vec<u8> {
     let scope = Scope { world: function.world, account: function.account, region: Some(function.region.clone()) };
@@ -260,7 +272,7 @@ fn datum(
     Datum { scope: Scope::clone(&key.scope), metric, unit, time: key.minute, resolution_s: 60, aggregate }
 }
 
-fn metric(namespace: &str, name: &str, dimensions: &[(&str, &str)]) -> Metric {
+pub fn metric(namespace: &str, name: &str, dimensions: &[(&str, &str)]) -> Metric {
     let owned = dimensions.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Metric::new(namespace, name, owned.collect())
 }
@@ -270,7 +282,7 @@ fn equal(value: f64, count: f64) -> Aggregate {
 }
 
 /// A sum of which only the sum is asked for.
-fn once(sum: f64) -> Aggregate {
+pub fn once(sum: f64) -> Aggregate {
     equal(sum, 1.0)
 }
 

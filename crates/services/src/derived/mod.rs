@@ -1,5 +1,5 @@
 //! What is derived from the journal: the platform's lines and Lambda's metrics from records, metrics from log events (in
-//! themselves, and by metric filters) and from notes.
+//! themselves, by metric filters, and of what came) and from notes.
 //!
 //! ```text
 //! chronicle's follower ── take ─┬─ records ── lambda ────────────────┐
@@ -12,6 +12,7 @@
 
 mod embedded;
 pub mod lambda;
+mod logs;
 mod minutes;
 pub mod outgoing;
 mod rules;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use base::record::{Origin, Record};
 use base::{Clock, Timestamp, Uuid};
 use chronicle::{Derive, Event, Taken, What};
+use engine::emf::Malformed;
 use engine::math::Metric;
 use engine::metric::aggregate::Aggregate;
 use engine::platform;
@@ -101,11 +103,18 @@ impl Derived {
         Ok(())
     }
 
-    /// What an event adds to metrics, and whether it is to be sent on. Filters may take their time, so nothing is locked meanwhile.
-    fn of_event(&self, offset: u64, (scope, group): (&Arc<Scope>, Uuid), event: &Event, data: &mut Vec<Datum>) {
-        let Ok(message) = std::str::from_utf8(&event.message) else { return };
-        embedded::data(scope, message, data);
-        let Some(rules) = self.rules.of(group) else { return };
+    /// What an event adds to metrics, and whether it is to be sent on; what is wrong with the metrics that it has. Filters may
+    /// take their time, so nothing is locked meanwhile.
+    fn of_event(
+        &self,
+        offset: u64,
+        (scope, group): (&Arc<Scope>, Uuid),
+        event: &Event,
+        data: &mut Vec<Datum>,
+    ) -> Option<Malformed> {
+        let message = std::str::from_utf8(&event.message).ok()?;
+        let fault = embedded::data(scope, message, data);
+        let Some(rules) = self.rules.of(group) else { return fault };
         for filter in &rules.metrics {
             let point = filter.apply(message);
             data.extend(self.state.lock().minutes.tried(scope, group, filter, (event.time, point.is_some())));
@@ -114,6 +123,7 @@ impl Derived {
         for filter in rules.subscribers.iter().filter(|filter| filter.matches(message)) {
             self.state.lock().waiting.push(offset, scope, (group, &filter.name), event);
         }
+        fault
     }
 }
 
@@ -136,10 +146,13 @@ impl Derive for Derived {
 
     fn take(&self, taken: Vec<Taken>, next: u64) {
         let settled = self.metrics.settled();
-        let (mut sums, mut data) = (lambda::Sums::default(), Vec::new());
+        let (mut sums, mut came, mut data) = (lambda::Sums::default(), logs::Sums::default(), Vec::new());
         for one in taken.into_iter().filter(|one| one.offset >= settled) {
             match one.what {
-                What::Event { scope, group, event } => self.of_event(one.offset, (&scope, group), &event, &mut data),
+                What::Event { scope, group, group_name, event } => {
+                    let fault = self.of_event(one.offset, (&scope, group), &event, &mut data);
+                    came.add(&scope, (group, &group_name), &event, fault);
+                }
                 What::Record { scope, origin, record, .. } => {
                     if let Record::Ended(ended) = &*record {
                         sums.add(&self.prices, &scope, &origin, ended);
@@ -150,6 +163,7 @@ impl Derive for Derived {
             }
         }
         data.extend(sums.into_data());
+        data.extend(came.into_data());
         self.metrics.take(&data, next);
         if self.is_full() {
             self.full.notify_one();

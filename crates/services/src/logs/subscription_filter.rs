@@ -267,8 +267,8 @@ struct Sent {
 }
 
 /// What a function is sent of events of one stream that a filter matches: `{"awslogs": {"data": …}}`, the data packed by
-/// gzip and written in base64. What a function takes at once is the caller's to keep to.
-pub fn message(owner: &str, group: &str, stream: &str, filter: &Parsed, events: &[Event]) -> Vec<u8> {
+/// gzip and written in base64; and how many bytes they are packed. What a function takes at once is the caller's to keep to.
+pub fn message(owner: &str, group: &str, stream: &str, filter: &Parsed, events: &[Event]) -> (String, usize) {
     let send = |event: &Event| {
         let message = String::from_utf8_lossy(&event.message).into_owned();
         let extracted_fields = filter.fields(&message);
@@ -286,7 +286,7 @@ pub fn message(owner: &str, group: &str, stream: &str, filter: &Parsed, events: 
     let data = serde_json::to_vec(&data).unwrap_or_default();
     let mut packed = GzEncoder::new(Vec::new(), Compression::default());
     let packed = packed.write_all(&data).and_then(|()| packed.finish()).unwrap_or_default();
-    format!(r#"{{"awslogs":{{"data":"{}"}}}}"#, STANDARD.encode(packed)).into_bytes()
+    (format!(r#"{{"awslogs":{{"data":"{}"}}}}"#, STANDARD.encode(&packed)), packed.len())
 }
 
 #[cfg(test)]
@@ -307,9 +307,10 @@ mod tests {
             ingested: Timestamp::from_millis(1_755_892_617_842),
             message: message.to_owned().into(),
         };
-        let whole = super::message("000000000000", "g", "s", &filter, &[event(1), event(2)]);
-        let whole: Value = serde_json::from_slice(&whole).unwrap();
+        let (whole, packed_bytes) = super::message("000000000000", "g", "s", &filter, &[event(1), event(2)]);
+        let whole: Value = serde_json::from_str(&whole).unwrap();
         let packed = STANDARD.decode(whole["awslogs"]["data"].as_str().unwrap()).unwrap();
+        assert_eq!(packed.len(), packed_bytes);
         let mut text = String::new();
         GzDecoder::new(packed.as_slice()).read_to_string(&mut text).unwrap();
         assert!(text.starts_with(r#"{"messageType":"DATA_MESSAGE","owner":"000000000000","logGroup":"g","#), "{text}");
