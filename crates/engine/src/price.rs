@@ -1,7 +1,8 @@
 //! What invocations would cost at AWS: its list prices as data, and the sum of a month by them.
 //!
 //! Follows <https://aws.amazon.com/lambda/pricing/>. Prices are those of us-east-1 unless the operator gives others. Not
-//! priced: what other services charge for what functions call, traffic, and what responses stream beyond 6 MB.
+//! priced: what other services charge for what functions call, traffic, what responses stream beyond 6 MB, environments
+//! of tenants, and what asynchronous events are above 256 KB.
 //!
 //! Dollars are `f64`: of a sum of a million dollars the cents are still exact, and no bill is written from it.
 
@@ -80,7 +81,7 @@ const MB_OF_GB: f64 = 1_024.0;
 const TMP_FREE_MB: u32 = 512;
 
 impl Default for Prices {
-    /// AWS's list for us-east-1, as it was when this was written.
+    /// AWS's list for us-east-1: the offer `AWSLambda` of its price list as published on 2026-09-19.
     fn default() -> Prices {
         let tier = |from_gb_seconds, gb_second| Tier { from_gb_seconds, gb_second };
         Prices {
