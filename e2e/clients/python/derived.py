@@ -162,3 +162,21 @@ assert (incoming("EMFParsingErrors"), incoming("EMFValidationErrors")) == (1, 1)
 listed = cloudwatch.list_metrics(Namespace="AWS/Logs", MetricName="IncomingBytes")["Metrics"]
 sets = [{one["Name"]: one["Value"] for one in metric["Dimensions"]} for metric in listed]
 assert {} in sets and IN in sets, sets
+
+# A function that is sent what it says itself goes on for ever, as on AWS; others hear of theirs meanwhile.
+make("loops", "handler = lambda event, context: print('again')")
+own = "/aws/lambda/loops"
+logs.create_log_group(logGroupName=own)
+awslambda.add_permission(
+    FunctionName="loops", StatementId="logs", Action="lambda:InvokeFunction", Principal="logs.amazonaws.com"
+)
+loops = awslambda.get_function(FunctionName="loops")["Configuration"]["FunctionArn"]
+logs.put_subscription_filter(logGroupName=own, filterName="own", filterPattern="again", destinationArn=loops)
+awslambda.invoke(FunctionName="loops")
+wait_for("a loop", lambda: statistic("Invocations", FunctionName="loops") >= 3)
+awslambda.add_permission(
+    FunctionName="hears", StatementId="logs", Action="lambda:InvokeFunction", Principal="logs.amazonaws.com",
+    SourceArn="arn:aws:logs:us-east-1:000000000000:log-group:/aws/lambda/says:*",
+)
+awslambda.invoke(FunctionName="says", Payload=json.dumps({"amount": 9, "kind": "pen"}))
+wait_for("who is beside the loop", lambda: statistic("ForwardedLogEvents", "AWS/Logs", dimensions=TO) == 6)

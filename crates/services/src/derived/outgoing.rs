@@ -107,10 +107,18 @@ pub async fn run(post: Post) {
 }
 
 impl Cloud {
+    /// A message of each stream in turn, again and again until there is nothing: one that has always more, such as that of a function
+    /// which is sent what it says itself, keeps nobody waiting.
     async fn send_all(&self, post: &Post) -> Result<(), AwsError> {
+        let mut behind: Option<(Scope, Key)> = None;
         loop {
-            let page = OUTGOING.scan_all(&self.store, None, MESSAGE_EVENTS_MAX).await?;
-            let Some(first) = page.rows.first() else { return Ok(()) };
+            let page = OUTGOING.scan_all(&self.store, behind.as_ref(), MESSAGE_EVENTS_MAX).await?;
+            let Some(first) = page.rows.first() else {
+                match behind.take() {
+                    Some(_) => continue,
+                    None => return Ok(()),
+                }
+            };
             let (scope, (group, (filter, (stream, _)))) = first.key.clone();
             let is_of = |row: &Row<(Scope, Key), Outgoing>| {
                 let (other, (id, (name, (of, _)))) = &row.key;
@@ -128,6 +136,7 @@ impl Cloud {
                 batch.delete(&OUTGOING, scope, (*group, (filter.as_str(), *at)))
             });
             let events: Vec<Event> = rows.iter().map(|row| event(row)).collect();
+            behind = Some((scope.clone(), (group, (filter.clone(), (stream, u64::MAX)))));
             let Some(ctx) = post.context(&scope, post.chance.uuid()) else {
                 self.store.commit(batch).await?;
                 continue;

@@ -8,7 +8,7 @@ use engine::price::{self, Prices};
 use metrics::Datum;
 use store::Scope;
 
-use crate::derived::lambda;
+use crate::derived;
 
 const PERIOD_S: i64 = 300;
 
@@ -41,7 +41,7 @@ impl Charges {
         let run = price::Run { provisioned_gb_seconds: gb_seconds, ..price::Run::default() };
         let cost = self.prices.bill(&price::Usage::of_run(run, cfg!(target_arch = "aarch64"))).total();
         let scope = Scope { world: function.world, account: function.account, region: Some(function.region.clone()) };
-        lambda::provisioned_usage(&scope, &function.name, (gb_seconds, cost), self.until)
+        derived::lambda::provisioned_usage(&scope, &function.name, (gb_seconds, cost), self.until)
     }
 }
 
