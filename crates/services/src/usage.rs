@@ -402,11 +402,14 @@ mod tests {
             datum("CpuTime", "f", "2026-11-02T10:00:00Z", &[50.0]),
             datum("Cost", "f", "2026-11-02T10:00:00Z", &[0.25]),
             datum("Invocations", "g", "2026-11-01T10:00:00Z", &[1.0]),
+            datum("Cost", "g", "2026-11-01T10:00:00Z", &[0.5]),
+            // Provisioned, and never called.
+            datum("Cost", "h", "2026-11-01T10:00:00Z", &[0.5]),
         ];
         metrics.take(&data, 1);
         let read = |from: &'static str| Usage::read(&metrics, &scope, (at(from), at("2026-12-01T00:00:00Z")));
         let all = read("2026-11-01T00:00:00Z").await.unwrap();
-        assert_eq!((all.total().invocations, all.functions.len(), all.is_cut), (5.0, 2, false));
+        assert_eq!((all.total().invocations, all.functions.len(), all.is_cut), (5.0, 3, false));
         assert_eq!(all.days().values().map(|used| used.invocations).collect::<Vec<_>>(), [3.0, 2.0]);
         let today = read("2026-11-02T00:00:00Z").await.unwrap();
         let used = today.functions["f"][&at("2026-11-02T00:00:00Z")];
