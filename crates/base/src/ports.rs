@@ -154,6 +154,8 @@ pub struct Call {
     /// Whether the caller takes the response piece by piece, without the limit of one that is buffered.
     pub is_streamed: bool,
     pub concurrency: Concurrency,
+    /// What functions of its account and region have reserved, and what else is provisioned. It is only told.
+    pub allocated: u32,
     /// Nobody waits for it: it is bounded by concurrency, and not by the rate of requests.
     pub is_async: bool,
     pub cause: Cause,

@@ -71,8 +71,32 @@ pub struct Ended {
     /// When extensions alone held it up, and how long.
     pub extensions: Option<(Timestamp, Duration)>,
     pub trace: Option<Trace>,
-    /// How many invocations of the function ran when it began, itself included, and how many of its account and region.
-    pub at_once: (u32, u32),
+    pub at_once: AtOnce,
+}
+
+/// How many invocations ran when one began, itself included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AtOnce {
+    /// Of its function.
+    pub function: u32,
+    /// Of its account and region.
+    pub account: u32,
+    /// Of those, on demand and of functions that have reserved nothing.
+    pub unreserved: u32,
+    /// What functions of the account and region have reserved, and what else is provisioned.
+    pub allocated: u32,
+    /// Where instances are provisioned for its version.
+    pub provisioned: Option<ProvisionedAtOnce>,
+}
+
+/// Of invocations on provisioned instances: how many ran.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ProvisionedAtOnce {
+    pub account: u32,
+    pub function: u32,
+    pub version: u32,
+    /// How many instances are to be there for the version.
+    pub wanted: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -216,8 +240,7 @@ impl Ended {
             put_duration(took, out);
         });
         put_option(self.trace.as_ref(), out, put_trace);
-        varint::put(self.at_once.0.into(), out);
-        varint::put(self.at_once.1.into(), out);
+        self.at_once.encode(out);
     }
 
     fn decode(from: &mut &[u8]) -> Option<Ended> {
@@ -244,8 +267,28 @@ impl Ended {
                 Some((Timestamp::from_micros(varint::take_signed(from)?), take_duration(from)?))
             })?,
             trace: take_option(from, take_trace)?,
-            at_once: (take_u32(from)?, take_u32(from)?),
+            at_once: AtOnce::decode(from)?,
         })
+    }
+}
+
+impl AtOnce {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let AtOnce { function, account, unreserved, allocated, provisioned } = self;
+        [function, account, unreserved, allocated].into_iter().for_each(|count| varint::put((*count).into(), out));
+        put_option(provisioned.as_ref(), out, |provisioned, out| {
+            let ProvisionedAtOnce { account, function, version, wanted } = provisioned;
+            [account, function, version, wanted].into_iter().for_each(|count| varint::put((*count).into(), out));
+        });
+    }
+
+    fn decode(from: &mut &[u8]) -> Option<AtOnce> {
+        let [function, account, unreserved, allocated] = take_four(from)?;
+        let provisioned = take_option(from, |from| {
+            let [account, function, version, wanted] = take_four(from)?;
+            Some(ProvisionedAtOnce { account, function, version, wanted })
+        })?;
+        Some(AtOnce { function, account, unreserved, allocated, provisioned })
     }
 }
 
@@ -280,6 +323,10 @@ fn take_text(from: &mut &[u8]) -> Option<String> {
 
 fn take_u32(from: &mut &[u8]) -> Option<u32> {
     u32::try_from(varint::take(from)?).ok()
+}
+
+fn take_four(from: &mut &[u8]) -> Option<[u32; 4]> {
+    Some([take_u32(from)?, take_u32(from)?, take_u32(from)?, take_u32(from)?])
 }
 
 fn take_duration(from: &mut &[u8]) -> Option<Duration> {
@@ -328,7 +375,13 @@ mod tests {
             failure: has.then_some(Failure::Handler(text)),
             extensions: has.then_some((began, took)),
             trace: has.then_some(trace),
-            at_once: (micros, 1),
+            at_once: AtOnce {
+                function: micros,
+                account: 1,
+                unreserved: 2,
+                allocated: 3,
+                provisioned: has.then_some(ProvisionedAtOnce { account: 4, function: 5, version: 6, wanted: micros }),
+            },
         }
     }
 

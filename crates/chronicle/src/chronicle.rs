@@ -117,6 +117,7 @@ pub(crate) struct Held {
 pub(crate) struct Known {
     pub scope: Arc<Scope>,
     pub group: Uuid,
+    pub group_name: Arc<str>,
     pub number: u64,
     pub origin: Option<Arc<Origin>>,
     /// Events of the group with lower numbers are in chunks.
@@ -407,7 +408,7 @@ fn put_group(batch: Batch, scope: &Scope, name: &str, group: &Group) -> Batch {
         &KEPT,
         scope,
         group.id,
-        &Kept::default(),
+        &Kept { name: name.to_owned(), ..Kept::default() },
     )
 }
 

@@ -23,7 +23,7 @@ pub struct Taken {
 
 #[derive(Debug, Clone)]
 pub enum What {
-    Event { scope: Arc<Scope>, group: Uuid, event: Event },
+    Event { scope: Arc<Scope>, group: Uuid, group_name: Arc<str>, event: Event },
     Record { scope: Arc<Scope>, origin: Arc<Origin>, time: Timestamp, record: Box<Record> },
     Note(Bytes),
 }

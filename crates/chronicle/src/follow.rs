@@ -128,7 +128,8 @@ impl Chronicle {
                 // A group that is being deleted has none.
                 if let Some(kept) = KEPT.get(&self.0.store, &scope, group).await? {
                     let (number, origin) = (row.value.number, row.value.origin.map(Arc::new));
-                    found.insert(row.key, Known { scope, group, number, origin, kept_below: kept.value.below });
+                    let (kept_below, group_name) = (kept.value.below, kept.value.name.into());
+                    found.insert(row.key, Known { scope, group, group_name, number, origin, kept_below });
                 }
             }
         }
@@ -142,6 +143,13 @@ fn piece_of(taken: &[Taken]) -> usize {
     let Some(last) = taken.get(DERIVE_MAX.saturating_sub(1)) else { return taken.len() };
     let more = taken.iter().skip(DERIVE_MAX).take_while(|one| one.offset == last.offset);
     DERIVE_MAX.saturating_add(more.count())
+}
+
+impl Known {
+    fn what(&self, event: Event) -> What {
+        let (scope, group_name) = (Arc::clone(&self.scope), Arc::clone(&self.group_name));
+        What::Event { scope, group: self.group, group_name, event }
+    }
 }
 
 impl Held {
@@ -162,8 +170,7 @@ impl Held {
             Entry::Event { stream, time, ingested, message } => {
                 let Some(known) = self.names.get(&stream).cloned() else { return false };
                 let event = Event { number: event::number(offset, 0), stream: known.number, time, ingested, message };
-                let (scope, group) = (Arc::clone(&known.scope), known.group);
-                taken.push(Taken { offset, what: What::Event { scope, group, event: event.clone() } });
+                taken.push(Taken { offset, what: known.what(event.clone()) });
                 self.push(now, &known, event)
             }
             Entry::Record { stream, time, record } => {
@@ -174,8 +181,7 @@ impl Held {
                 for (line, message) in lines {
                     let (number, message) = (event::number(offset, line), message.into());
                     let event = Event { number, stream: known.number, time, ingested: time, message };
-                    let (scope, group) = (Arc::clone(&known.scope), known.group);
-                    taken.push(Taken { offset, what: What::Event { scope, group, event: event.clone() } });
+                    taken.push(Taken { offset, what: known.what(event.clone()) });
                     is_enough |= self.push(now, &known, event);
                 }
                 let (scope, origin) = (Arc::clone(&known.scope), Arc::clone(origin));

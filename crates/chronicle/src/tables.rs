@@ -98,6 +98,8 @@ pub const NAMES: Table<u64, Named> = Table::new("log_stream_names");
 /// What the keeper knows of a group.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
+    /// The group's name.
+    pub name: String,
     /// Events with lower numbers are in chunks.
     pub below: u64,
     /// The next chunk's name.

@@ -209,7 +209,7 @@ pub fn rounded(took: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use base::Uuid;
-    use base::record::Kind;
+    use base::record::{AtOnce, Kind};
     use proptest::prelude::*;
 
     use super::*;
@@ -243,7 +243,7 @@ mod tests {
             failure,
             extensions: None,
             trace: None,
-            at_once: (1, 1),
+            at_once: AtOnce::default(),
         }
     }
 

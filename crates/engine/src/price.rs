@@ -1,7 +1,8 @@
 //! What invocations would cost at AWS: its list prices as data, and the sum of a month by them.
 //!
 //! Follows <https://aws.amazon.com/lambda/pricing/>. Prices are those of us-east-1 unless the operator gives others. Not
-//! priced: what other services charge for what functions call, traffic, and what responses stream beyond 6 MB.
+//! priced: what other services charge for what functions call, traffic, what responses stream beyond 6 MB, environments
+//! of tenants, and what asynchronous events are above 256 KB.
 //!
 //! Dollars are `f64`: of a sum of a million dollars the cents are still exact, and no bill is written from it.
 
@@ -80,7 +81,7 @@ const MB_OF_GB: f64 = 1_024.0;
 const TMP_FREE_MB: u32 = 512;
 
 impl Default for Prices {
-    /// AWS's list for us-east-1, as it was when this was written.
+    /// AWS's list for us-east-1: the offer `AWSLambda` of its price list as published on 2026-09-19.
     fn default() -> Prices {
         let tier = |from_gb_seconds, gb_second| Tier { from_gb_seconds, gb_second };
         Prices {
@@ -111,7 +112,11 @@ pub fn cost(prices: &Prices, origin: &Origin, ended: &Ended) -> f64 {
 
 /// The GB-seconds that an invocation is billed for.
 pub fn gb_seconds(origin: &Origin, ended: &Ended) -> f64 {
-    f64::from(origin.memory_mb) / MB_OF_GB * billed_seconds(ended)
+    gb(origin.memory_mb) * billed_seconds(ended)
+}
+
+pub fn gb(memory_mb: u32) -> f64 {
+    f64::from(memory_mb) / MB_OF_GB
 }
 
 /// What is billed of the time before it is billed with it: of an init, or of a restore.
@@ -130,11 +135,15 @@ impl Usage {
             }
             Kind::OnDemand | Kind::SnapStart => Run { requests: 1.0, gb_seconds, ..Run::default() },
         };
-        let (x86, arm) = if origin.is_arm { (Run::default(), run) } else { (run, Run::default()) };
-        let tmp_gb = f64::from(origin.tmp_mb.saturating_sub(TMP_FREE_MB)) / MB_OF_GB;
-        let restored_gb = ended.restored.map_or(0.0, |_| f64::from(origin.memory_mb) / MB_OF_GB);
+        let tmp_gb = gb(origin.tmp_mb.saturating_sub(TMP_FREE_MB));
+        let restored_gb = ended.restored.map_or(0.0, |_| gb(origin.memory_mb));
         let tmp_gb_seconds = tmp_gb * billed_seconds(ended);
-        Usage { x86, arm, tmp_gb_seconds, cached_gb_seconds: 0.0, restored_gb }
+        Usage { tmp_gb_seconds, restored_gb, ..Usage::of_run(run, origin.is_arm) }
+    }
+
+    pub fn of_run(run: Run, is_arm: bool) -> Usage {
+        let (x86, arm) = if is_arm { (Run::default(), run) } else { (run, Run::default()) };
+        Usage { x86, arm, ..Usage::default() }
     }
 
     /// So many times as much.
@@ -255,6 +264,7 @@ pub fn forecast(so_far: f64, whole_days: &[f64], (today, part): (f64, f64), days
 mod tests {
     use std::time::Duration as Time;
 
+    use base::record::AtOnce;
     use base::{RequestId, Timestamp, Uuid};
     use proptest::prelude::*;
 
@@ -274,7 +284,7 @@ mod tests {
             failure: None,
             extensions: None,
             trace: None,
-            at_once: (1, 1),
+            at_once: AtOnce::default(),
         }
     }
 

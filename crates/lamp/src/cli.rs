@@ -69,6 +69,18 @@ pub struct Settings {
     /// Send functions' logs and spans to a collector of OpenTelemetry, by OTLP/HTTP
     #[arg(long, env = "LAMP_OTLP", value_name = "URL")]
     pub otlp: Option<String>,
+    /// The same by the name that OpenTelemetry's programs know; `--otlp` and the configuration come first
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", hide = true)]
+    pub otlp_endpoint: Option<String>,
+    /// What goes with each request to the collector, such as `api-key=SECRET`; better said by the variable
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_HEADERS", value_name = "NAME=VALUE,..", hide_env_values = true)]
+    pub otlp_headers: Option<String>,
+    /// Trust these authorities (PEM) as to who the collector is, instead of the system's
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_CERTIFICATE", value_name = "FILE")]
+    pub otlp_certificate: Option<PathBuf>,
+    /// Whether what is sent to the collector is compressed: `gzip` or `none`
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_COMPRESSION", value_name = "HOW")]
+    pub otlp_compression: Option<String>,
     /// Further host names that the server answers to
     #[arg(long = "name", env = "LAMP_NAMES", value_delimiter = ',', value_name = "HOST")]
     pub names: Vec<String>,

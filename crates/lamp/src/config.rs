@@ -34,7 +34,7 @@ pub enum ConfigError {
     #[error("admit the origin {0:?}: an origin is `scheme://host` or `scheme://host:port`, without a path")]
     Origin(String),
     #[error(transparent)]
-    Otlp(#[from] otlp::EndpointError),
+    Otlp(#[from] otlp::SettingsError),
     #[error("run {wanted} invocations at once: --concurrency (functions.concurrency) is from 1 to {max}")]
     Concurrency { wanted: u32, max: u32 },
     #[error("keep within the memory that is configured: --memory (functions.memory) is {least_mb}MB at least")]
@@ -61,7 +61,7 @@ pub struct Config {
     pub log: LogFormat,
     pub log_level: String,
     /// Where functions' logs and spans go, besides here.
-    pub otlp: Option<otlp::Endpoint>,
+    pub otlp: Option<otlp::Settings>,
     pub names: Vec<String>,
     pub origins: Vec<String>,
     pub tls: Option<Tls>,
@@ -130,6 +130,29 @@ struct LogSection {
 #[serde(deny_unknown_fields, default)]
 struct TelemetrySection {
     otlp: Option<String>,
+    certificate: Option<PathBuf>,
+    compression: Option<String>,
+}
+
+/// What is said of the collector by flags and variables.
+struct Collecting {
+    otlp: Option<String>,
+    endpoint: Option<String>,
+    headers: Option<String>,
+    certificate: Option<PathBuf>,
+    compression: Option<String>,
+}
+
+impl Collecting {
+    fn settle(self, file: TelemetrySection) -> Result<Option<otlp::Settings>, otlp::SettingsError> {
+        let Some(endpoint) = self.otlp.or(file.otlp).or(self.endpoint) else { return Ok(None) };
+        Ok(Some(otlp::Settings {
+            endpoint: endpoint.parse()?,
+            headers: self.headers.unwrap_or_default().parse()?,
+            certificate: self.certificate.or(file.certificate),
+            compression: self.compression.or(file.compression).unwrap_or_default().parse()?,
+        }))
+    }
 }
 
 impl Config {
@@ -157,13 +180,20 @@ impl Config {
         if let Some(origin) = origins.iter().find(|origin| !is_origin(origin)) {
             return Err(ConfigError::Origin(origin.clone()));
         }
+        let collecting = Collecting {
+            otlp: given.otlp,
+            endpoint: given.otlp_endpoint,
+            headers: given.otlp_headers,
+            certificate: given.otlp_certificate,
+            compression: given.otlp_compression,
+        };
         Ok(Self {
             listen,
             data_dir: settle_data_dir(given.place, file.storage)?,
             auth: given.auth.or(file.auth.mode).unwrap_or(by_address),
             log: given.log.or(file.log.format).unwrap_or(LogFormat::Text),
             log_level: given.log_level.or(file.log.level).unwrap_or_else(|| "info".into()),
-            otlp: given.otlp.or(file.telemetry.otlp).map(|endpoint| endpoint.parse()).transpose()?,
+            otlp: collecting.settle(file.telemetry)?,
             names,
             origins,
             tls: tls.settle()?,
@@ -335,7 +365,8 @@ mod tests {
         for bad in ["foo", "*", "https://a.org/path", "https://*.org"] {
             assert!(told(&format!("server.origins = ['{bad}']")).starts_with("admit the origin"), "{bad}");
         }
-        assert!(told("telemetry.otlp = 'https://x'").contains("such as http://localhost:4318"));
+        assert!(told("telemetry.otlp = 'ftp://x'").contains("such as http://localhost:4318"));
+        assert!(told("[telemetry]\notlp = 'http://x'\ncompression = 'zip'").contains("gzip or none"));
         assert!(told("functions.concurrency = 0").contains("from 1 to 10000"));
         assert!(told("functions.keep_alive = '10'").contains("such as 90s, 10m or 1h"));
         assert!(told("functions.memory = '4'").contains("such as 512MB or 4GB"));

@@ -120,8 +120,9 @@ fn work(lamp: &Lamp) {
     lamp.tasks.spawn("subscribers", Box::pin(services::derived::outgoing::run(lamp.post())));
     lamp.tasks.spawn("couriers", Box::pin(services::run_couriers(lamp.post())));
     lamp.tasks.spawn("pollers", Box::pin(services::run_pollers(lamp.post())));
-    lamp.tasks.spawn("provisioned concurrency", Box::pin(services::keep_provisioned(lamp.post())));
     lamp.tasks.spawn("moves of messages", Box::pin(services::resume_moves(lamp.post())));
+    lamp.tasks
+        .spawn("provisioned concurrency", Box::pin(services::keep_provisioned(lamp.post(), lamp.books.prices.clone())));
     lamp.tasks.spawn("alarms", Box::pin(services::keep_alarms(lamp.post())));
     lamp.tasks.spawn("snapshots", Box::pin(services::keep_snapshots(lamp.post())));
 }

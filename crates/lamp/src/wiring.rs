@@ -123,7 +123,8 @@ impl Lamp {
         let rules = Rules::open(&data.store).await?;
         let derived = Arc::new(Derived::new(metrics.clone(), rules.clone(), config.prices.clone(), data.clock.clone()));
         let chronicle = Chronicle::open(&data.store, data.clock.clone(), data.chance.clone(), derived.clone()).await?;
-        let collector = config.otlp.clone().map(|endpoint| otlp::Exporter::new(endpoint, data.clock.clone()));
+        let collector = config.otlp.clone().map(otlp::Collector::new).transpose()?;
+        let collector = collector.map(|collector| otlp::Exporter::new(collector, data.clock.clone()));
         let (live, clock) = (derived.live(), data.clock.clone());
         let logs = functions::Logs { chronicle: chronicle.clone(), collector: collector.clone(), live, clock };
         let functions = runtime(config, &data, doors, keys.clone(), (spawn.clone(), Arc::new(logs))).await?;

@@ -33,6 +33,7 @@ pub struct Unit(u8);
 
 impl Unit {
     pub const MILLISECONDS: Unit = Unit(2);
+    pub const BYTES: Unit = Unit(3);
     pub const MEGABYTES: Unit = Unit(5);
     pub const COUNT: Unit = Unit(14);
     /// What has none.

@@ -219,7 +219,7 @@ fn nanos(at: Timestamp) -> String {
 pub mod tests {
     use std::time::Duration;
 
-    use base::record::{Failure, Origin, Trace};
+    use base::record::{AtOnce, Failure, Origin, Trace};
     use base::{AccountId, Region, RequestId, Uuid, World};
 
     use super::*;
@@ -259,7 +259,7 @@ pub mod tests {
             failure: Some(Failure::Timeout),
             extensions: None,
             trace: None,
-            at_once: (1, 1),
+            at_once: AtOnce::default(),
         }
     }
 

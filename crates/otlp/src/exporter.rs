@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::encode::{self, Counter, Item};
-use crate::send::{Endpoint, SendError};
+use crate::send::{Collector, SendError};
 
 /// What may wait for the collector.
 const QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -34,7 +34,7 @@ pub type Metrics = Arc<dyn Fn() -> Vec<Counter> + Send + Sync>;
 pub struct Exporter(Arc<Inner>);
 
 struct Inner {
-    endpoint: Endpoint,
+    collector: Collector,
     clock: Arc<dyn Clock>,
     began: Timestamp,
     queue: mpsc::Sender<Item>,
@@ -44,12 +44,12 @@ struct Inner {
 }
 
 impl Exporter {
-    pub fn new(endpoint: Endpoint, clock: Arc<dyn Clock>) -> Exporter {
+    pub fn new(collector: Collector, clock: Arc<dyn Clock>) -> Exporter {
         let (queue, queued) = mpsc::channel(QUEUE_ITEMS_MAX);
         let began = clock.now();
         let queued = Mutex::new(queued);
         let (queued_bytes, dropped) = (AtomicUsize::new(0), AtomicU64::new(0));
-        Exporter(Arc::new(Inner { endpoint, clock, began, queue, queued, queued_bytes, dropped }))
+        Exporter(Arc::new(Inner { collector, clock, began, queue, queued, queued_bytes, dropped }))
     }
 
     /// Takes an item, if there is room. It neither waits nor fails.
@@ -95,7 +95,7 @@ impl Exporter {
             sleep_until(due).await;
             // What is not taken is told again by the next.
             if let Some(body) = encode::metrics(&metrics(), self.0.began, self.0.clock.now())
-                && let Err(error) = self.0.endpoint.send("/v1/metrics", body.to_string().into()).await
+                && let Err(error) = self.0.collector.send("/v1/metrics", self.0.collector.body(&body)).await
             {
                 tracing::debug!(%error, "metrics were not exported");
             }
@@ -116,10 +116,10 @@ impl Exporter {
 
     /// Sends a body until it is taken; `false` if it is given up.
     async fn deliver(&self, path: &str, body: &Value) -> bool {
-        let body = bytes::Bytes::from(body.to_string());
+        let body = self.0.collector.body(body);
         let (began, mut pause) = (Instant::now(), PAUSE_FIRST);
         loop {
-            match self.0.endpoint.send(path, body.clone()).await {
+            match self.0.collector.send(path, body.clone()).await {
                 Ok(()) => return true,
                 Err(SendError::Later(why)) if began.elapsed() < TRY_MAX => {
                     tracing::debug!(why, "telemetry waits for its collector");
@@ -127,7 +127,7 @@ impl Exporter {
                     pause = pause.saturating_mul(2).min(PAUSE_MAX);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, endpoint = %self.0.endpoint, "telemetry is lost");
+                    tracing::warn!(%error, endpoint = %self.0.collector.endpoint(), "telemetry is lost");
                     return false;
                 }
             }
@@ -143,10 +143,13 @@ mod tests {
 
     use super::*;
     use crate::encode::tests::{log, stream};
+    use crate::settings::{Compression, Settings};
 
     fn exporter(port: u16) -> Exporter {
         let endpoint = format!("http://127.0.0.1:{port}").parse().unwrap();
-        Exporter::new(endpoint, Arc::new(ManualClock::at(Timestamp::from_secs(1))))
+        let (headers, compression) = ("api-key=k".parse().unwrap(), Compression::None);
+        let collector = Collector::new(Settings { endpoint, headers, certificate: None, compression }).unwrap();
+        Exporter::new(collector, Arc::new(ManualClock::at(Timestamp::from_secs(1))))
     }
 
     /// Reads a request whole and answers it; gives its head and body.
@@ -183,6 +186,7 @@ mod tests {
             (first, second) = taken => {
                 assert!(first.starts_with("POST /v1/logs HTTP/1.1\r\n"), "{first}");
                 assert!(first.contains(r#""stringValue":"hello""#), "{first}");
+                assert!(first.contains("api-key: k\r\n"), "{first}");
                 assert_eq!(first, second);
             }
         }

@@ -8,13 +8,16 @@
 //! try. Nothing here is promised: a collector that is away for long misses what the queue cannot hold, and functions
 //! never wait for it.
 //!
-//! Not there: TLS, and the protocol's binary form. A collector on this machine or in this network takes both off our
-//! hands; all that take OTLP/HTTP take JSON.
+//! Not there: the protocol's binary form; all that take OTLP/HTTP take JSON.
 
 mod encode;
 mod exporter;
 mod send;
+mod settings;
+mod tls;
 
 pub use encode::{Count, Counter, Item, Kind};
 pub use exporter::{Exporter, Metrics};
-pub use send::{Endpoint, EndpointError};
+pub use send::Collector;
+pub use settings::{Compression, Endpoint, Headers, Settings, SettingsError};
+pub use tls::TlsError;

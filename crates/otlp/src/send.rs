@@ -1,57 +1,36 @@
 //! One request to the collector.
 
 use std::fmt;
-use std::str::FromStr;
+use std::io::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST};
-use http::{Method, Request, StatusCode, Uri};
+use flate2::Compression as Level;
+use flate2::write::GzEncoder;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST};
+use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use crate::settings::{Compression, Endpoint, Settings};
+use crate::tls::{self, TlsError};
 
 /// How long a collector may take with one request.
 const REQUEST_MAX: Duration = Duration::from_secs(10);
 /// What of its answer is looked at.
 const REPLY_BYTES_MAX: usize = 64 * 1024;
 
-/// Where a collector listens: `http://host:4318`, with or without a path before `/v1/logs`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    host: String,
-    port: u16,
-    path: String,
-}
-
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("send telemetry to {0:?}: an endpoint is http://HOST or http://HOST:PORT, such as http://localhost:4318")]
-pub struct EndpointError(String);
-
-impl FromStr for Endpoint {
-    type Err = EndpointError;
-
-    fn from_str(text: &str) -> Result<Endpoint, EndpointError> {
-        let bad = || EndpointError(text.to_owned());
-        let uri: Uri = text.parse().map_err(|_| bad())?;
-        if uri.scheme_str() != Some("http") || uri.query().is_some() {
-            return Err(bad());
-        }
-        let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(bad)?.to_owned();
-        let path = uri.path().trim_end_matches('/').to_owned();
-        Ok(Endpoint { host, port: uri.port_u16().unwrap_or(PORT), path })
-    }
-}
-
-/// The port that the protocol gives collectors.
-const PORT: u16 = 4318;
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}:{}{}", self.host, self.port, self.path)
-    }
+/// A collector, ready to be spoken to.
+pub struct Collector {
+    settings: Settings,
+    tls: Option<TlsConnector>,
 }
 
 /// Why a body was not taken.
@@ -65,8 +44,31 @@ pub enum SendError {
     Never(StatusCode),
 }
 
-impl Endpoint {
-    /// Sends a body to one of the protocol's paths.
+impl Collector {
+    pub fn new(settings: Settings) -> Result<Collector, TlsError> {
+        let connector = || tls::connector(settings.certificate.as_deref());
+        let tls = settings.endpoint.is_tls.then(connector).transpose()?;
+        Ok(Collector { settings, tls })
+    }
+
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.settings.endpoint
+    }
+
+    /// A body as it goes over the wire.
+    pub fn body(&self, body: &Value) -> Bytes {
+        let body = body.to_string();
+        match self.settings.compression {
+            Compression::None => body.into(),
+            Compression::Gzip => {
+                let mut packed = GzEncoder::new(Vec::new(), Level::default());
+                // Memory always writes.
+                packed.write_all(body.as_bytes()).and_then(|()| packed.finish()).unwrap_or_default().into()
+            }
+        }
+    }
+
+    /// Sends such a body to one of the protocol's paths.
     pub async fn send(&self, path: &str, body: Bytes) -> Result<(), SendError> {
         match timeout(REQUEST_MAX, self.exchange(path, body)).await {
             Ok(Ok(status)) if status.is_success() => Ok(()),
@@ -78,34 +80,57 @@ impl Endpoint {
     }
 
     async fn exchange(&self, path: &str, body: Bytes) -> Result<StatusCode, String> {
-        let told = |error: &dyn fmt::Display| error.to_string();
-        let host = self.host.trim_start_matches('[').trim_end_matches(']');
-        let stream = TcpStream::connect((host, self.port)).await.map_err(|error| told(&error))?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| told(&error))?;
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(format!("{}{path}", self.path))
-            .header(HOST, format!("{}:{}", self.host, self.port))
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
-            .map_err(|error| told(&error))?;
-        let exchange = async {
-            let reply = sender.send_request(request).await.map_err(|error| told(&error))?;
-            let status = reply.status();
-            // Read, so that its sender may finish it; what it says is nobody's affair.
-            Limited::new(reply.into_body(), REPLY_BYTES_MAX).collect().await.ok();
-            Ok(status)
-        };
-        tokio::pin!(exchange);
-        tokio::select! {
-            biased;
-            done = &mut exchange => done,
-            ended = connection => match ended {
-                Ok(()) => exchange.await,
-                Err(error) => Err(told(&error)),
-            },
-        }
+        let Endpoint { port, .. } = self.settings.endpoint;
+        let host = self.settings.endpoint.name();
+        let request = self.request(path, body).map_err(|error| told(&error))?;
+        let stream = TcpStream::connect((host, port)).await.map_err(|error| told(&error))?;
+        let Some(tls) = &self.tls else { return ask(stream, request).await };
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| told(&error))?;
+        ask(tls.connect(name, stream).await.map_err(|error| told(&error))?, request).await
     }
+
+    fn request(&self, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, http::Error> {
+        let Endpoint { host, port, path: before, .. } = &self.settings.endpoint;
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(format!("{before}{path}"))
+            .header(HOST, format!("{host}:{port}"))
+            .body(Full::new(body))?;
+        let headers = request.headers_mut();
+        headers.extend(self.settings.headers.0.clone());
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if self.settings.compression == Compression::Gzip {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        Ok(request)
+    }
+}
+
+async fn ask<S>(stream: S, request: Request<Full<Bytes>>) -> Result<StatusCode, String>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| told(&error))?;
+    let exchange = async {
+        let reply = sender.send_request(request).await.map_err(|error| told(&error))?;
+        let status = reply.status();
+        // Read, so that its sender may finish it; what it says is nobody's affair.
+        Limited::new(reply.into_body(), REPLY_BYTES_MAX).collect().await.ok();
+        Ok(status)
+    };
+    tokio::pin!(exchange);
+    tokio::select! {
+        biased;
+        done = &mut exchange => done,
+        ended = connection => match ended {
+            Ok(()) => exchange.await,
+            Err(error) => Err(told(&error)),
+        },
+    }
+}
+
+fn told(error: &dyn fmt::Display) -> String {
+    error.to_string()
 }
 
 /// The answers after which the protocol says that one tries again.
@@ -117,23 +142,4 @@ fn is_passing(status: StatusCode) -> bool {
             | StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::GATEWAY_TIMEOUT
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_endpoint_has_the_ports_and_paths_of_the_protocol() {
-        for (text, shown) in [
-            ("http://localhost", "http://localhost:4318"),
-            ("http://127.0.0.1:9000/", "http://127.0.0.1:9000"),
-            ("http://[::1]:4318/otlp/", "http://[::1]:4318/otlp"),
-        ] {
-            assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), shown);
-        }
-        for bad in ["", "localhost:4318", "https://host", "http://", "http://host?x=1", "grpc://host:4317"] {
-            assert!(bad.parse::<Endpoint>().is_err(), "{bad}");
-        }
-    }
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use base::ports::{Call, FunctionSpec, Provided, Provision, ProvisionId};
+use base::record::AtOnce;
 use base::{AccountId, Region, Spawn, Timestamp};
 use engine::dispatch::{
     AskId, Command, Dispatch, Event, Freed, InstanceId, PoolId, Reason, Settings, Shape, Wanted, Why,
@@ -306,12 +307,16 @@ impl Ledger {
     fn order(&self, instance: InstanceId, ask: AskId, asked: Asked) -> Option<Asked> {
         match self.instances.get(&instance).map(|placed| placed.orders.try_reserve()) {
             Some(Ok(place)) => {
-                let at_once = self.dispatch.at_once(asked.pool);
-                place.send(Order::Invoke(Given { ask, at_once }, asked.call, asked.reply));
+                place.send(self.invoke(ask, asked));
                 None
             }
             _ => Some(asked),
         }
+    }
+
+    fn invoke(&self, ask: AskId, Asked { pool, call, reply, .. }: Asked) -> Order {
+        let at_once = AtOnce { allocated: call.allocated, ..self.dispatch.at_once(pool) };
+        Order::Invoke(Given { ask, at_once }, call, reply)
     }
 
     fn start(&mut self, id: InstanceId, pool: PoolId, asked: Option<(AskId, Asked)>, why: Why) -> Option<Starting> {
@@ -319,9 +324,7 @@ impl Ledger {
         // An invocation, and an order to end.
         let (orders, received) = mpsc::channel(2);
         let first = match asked {
-            Some((ask, Asked { call, reply, .. })) => {
-                Order::Invoke(Given { ask, at_once: self.dispatch.at_once(pool) }, call, reply)
-            }
+            Some((ask, asked)) => self.invoke(ask, asked),
             None => Order::Begin,
         };
         orders.try_send(first).ok();

@@ -250,7 +250,7 @@ impl Part {
         self.errors = self.errors.saturating_add(ended.failure.is_some().into());
         self.cold_starts = self.cold_starts.saturating_add(ended.is_cold.into());
         self.cost += cost;
-        self.at_once = self.at_once.max(ended.at_once.0);
+        self.at_once = self.at_once.max(ended.at_once.function);
         self.memory_peak_bytes = self.memory_peak_bytes.max(ended.memory_peak_bytes);
         self.took_ms.add(ended.took.as_secs_f64() * 1e3, 1.0);
     }
@@ -258,7 +258,7 @@ impl Part {
 
 #[cfg(test)]
 mod tests {
-    use base::record::Failure;
+    use base::record::{AtOnce, Failure};
     use base::{RequestId, Uuid, World};
 
     use super::*;
@@ -287,7 +287,7 @@ mod tests {
             failure: (millis > 500).then_some(Failure::Timeout),
             extensions: None,
             trace: None,
-            at_once: (3, 4),
+            at_once: AtOnce { function: 3, account: 4, ..AtOnce::default() },
         }
     }
 

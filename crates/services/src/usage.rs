@@ -133,7 +133,8 @@ impl Usage {
         scope: &Scope,
         (from, to): (Timestamp, Timestamp),
     ) -> Result<Usage, metrics::Error> {
-        let (names, is_cut) = functions(metrics, scope, (USAGE, "Invocations"), from).await?;
+        // What is provisioned costs without a call, too.
+        let (names, is_cut) = functions(metrics, scope, (USAGE, "Cost"), from).await?;
         let mut usage = Usage { functions: BTreeMap::new(), is_cut };
         for function in names {
             let mut days: BTreeMap<Timestamp, Used> = BTreeMap::new();
@@ -245,8 +246,7 @@ fn month_of(
 fn beyond_free(prices: &Prices, on_demand: &Used, factor: f64, cost: f64) -> f64 {
     let run = Run { requests: on_demand.invocations, gb_seconds: on_demand.gb_seconds, ..Run::default() };
     // All of a machine's functions run on its architecture.
-    let (x86, arm) = if cfg!(target_arch = "aarch64") { (Run::default(), run) } else { (run, Run::default()) };
-    let used = price::Usage { x86, arm, ..price::Usage::default() }.times(factor);
+    let used = price::Usage::of_run(run, cfg!(target_arch = "aarch64")).times(factor);
     let rest = cost - (prices.bill(&used).total() - prices.bill_beyond_free(&used).total());
     // What is left of a difference of equal sums is nothing.
     if rest < cost * 1e-9 { 0.0 } else { rest }
@@ -402,11 +402,14 @@ mod tests {
             datum("CpuTime", "f", "2026-11-02T10:00:00Z", &[50.0]),
             datum("Cost", "f", "2026-11-02T10:00:00Z", &[0.25]),
             datum("Invocations", "g", "2026-11-01T10:00:00Z", &[1.0]),
+            datum("Cost", "g", "2026-11-01T10:00:00Z", &[0.5]),
+            // Provisioned, and never called.
+            datum("Cost", "h", "2026-11-01T10:00:00Z", &[0.5]),
         ];
         metrics.take(&data, 1);
         let read = |from: &'static str| Usage::read(&metrics, &scope, (at(from), at("2026-12-01T00:00:00Z")));
         let all = read("2026-11-01T00:00:00Z").await.unwrap();
-        assert_eq!((all.total().invocations, all.functions.len(), all.is_cut), (5.0, 2, false));
+        assert_eq!((all.total().invocations, all.functions.len(), all.is_cut), (5.0, 3, false));
         assert_eq!(all.days().values().map(|used| used.invocations).collect::<Vec<_>>(), [3.0, 2.0]);
         let today = read("2026-11-02T00:00:00Z").await.unwrap();
         let used = today.functions["f"][&at("2026-11-02T00:00:00Z")];

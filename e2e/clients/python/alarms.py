@@ -237,7 +237,8 @@ assert metric["metricStat"] == {
 put("busy", Namespace="AWS/Lambda", MetricName="Invocations", Threshold=0, Dimensions=[{"Name": "FunctionName", "Value": "told"}])
 
 # Dashboards: an account's, in no region.
-body = json.dumps({"widgets": [{"type": "metric", "width": 6, "height": 6, "properties": {"metrics": [["e2e", "depth"]]}}]})
+properties = {"region": "us-east-1", "metrics": [["e2e", "depth"]]}
+body = json.dumps({"widgets": [{"type": "metric", "width": 6, "height": 6, "properties": properties}]})
 assert cloudwatch.put_dashboard(DashboardName="one", DashboardBody=body)["DashboardValidationMessages"] == []
 cloudwatch.put_dashboard(DashboardName="two", DashboardBody='{"widgets": []}', Tags=[{"Key": "team", "Value": "lamp"}])
 found = cloudwatch.get_dashboard(DashboardName="one")
@@ -251,6 +252,8 @@ assert cloudwatch.list_tags_for_resource(ResourceARN=dashboard + "two")["Tags"] 
 refused("InvalidParameterValue", "only contain alphanumerics", cloudwatch.put_dashboard, DashboardName="no:", DashboardBody="{}")
 refused("InvalidParameterInput", "must be a valid JSON object", cloudwatch.put_dashboard, DashboardName="no", DashboardBody="{")
 refused("InvalidParameterInput", "there are 1 validation errors", cloudwatch.put_dashboard, DashboardName="no", DashboardBody='{"widgets": [1]}')
+blank = json.dumps({"widgets": [{"type": "metric", "properties": {"region": "us-east-1"}}]})
+refused("InvalidParameterInput", "have specified a region and a data source", cloudwatch.put_dashboard, DashboardName="no", DashboardBody=blank)
 refused("ResourceNotFound", "Dashboard no does not exist", cloudwatch.get_dashboard, DashboardName="no")
 refused("ResourceNotFound", "does not exist", cloudwatch.delete_dashboards, DashboardNames=["one", "no"])
 assert [entry["DashboardName"] for entry in cloudwatch.list_dashboards()["DashboardEntries"]] == ["two"]

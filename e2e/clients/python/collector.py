@@ -1,9 +1,11 @@
 """A collector of OpenTelemetry, as far as its protocol's own definitions go, gets what functions said and how they ran."""
 
 import base64
+import gzip
 import http.server
 import json
 import os
+import ssl
 import threading
 import time
 
@@ -15,6 +17,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 FORMS = {"/v1/logs": ExportLogsServiceRequest, "/v1/traces": ExportTraceServiceRequest, "/v1/metrics": ExportMetricsServiceRequest}
 taken = {path: [] for path in FORMS}
 refusals = [503]
+# With its key beside it: then it speaks TLS, and wants to be spoken to as services beyond want it.
+CERTIFICATE = os.environ.get("COLLECTOR_CERTIFICATE")
 
 
 def ids_as_protobuf_has_them(value):
@@ -37,6 +41,9 @@ class Collector(http.server.BaseHTTPRequestHandler):
             self.send_response(refusals.pop())
         else:
             assert self.headers["content-type"] == "application/json"
+            if CERTIFICATE:
+                assert (self.headers["content-encoding"], self.headers["api-key"]) == ("gzip", "a key"), self.headers
+                body = gzip.decompress(body)
             read = json_format.ParseDict(ids_as_protobuf_has_them(json.loads(body)), FORMS[self.path]())
             taken[self.path].append(read)
             self.send_response(200)
@@ -48,6 +55,10 @@ class Collector(http.server.BaseHTTPRequestHandler):
 
 
 server = http.server.HTTPServer(("127.0.0.1", int(os.environ["COLLECTOR_PORT"])), Collector)
+if CERTIFICATE:
+    settings = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    settings.load_cert_chain(CERTIFICATE, os.path.join(os.path.dirname(CERTIFICATE), "key.pem"))
+    server.socket = settings.wrap_socket(server.socket, server_side=True)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 
 

@@ -129,3 +129,54 @@ events = [event for one in said for event in one["logEvents"]]
 assert sorted(event["message"].strip() for event in events) == ["paid -1", "paid 1", "paid 2", "paid 5", "paid 7.5"], said
 known = {event["eventId"] for event in logs.filter_log_events(logGroupName="/aws/lambda/says")["events"]}
 assert {event["id"] for event in events} <= known
+
+# What came into the group, and what was sent on of it.
+IN = {"LogGroupName": "/aws/lambda/says"}
+TO = {**IN, "DestinationType": "Lambda", "FilterName": "to hears"}
+
+
+def came():
+    return logs.filter_log_events(logGroupName="/aws/lambda/says")["events"]
+
+
+def incoming(name):
+    return statistic(name, "AWS/Logs", dimensions=IN)
+
+
+wait_for("what came in", lambda: incoming("IncomingLogEvents") == len(came()))
+assert incoming("IncomingBytes") == sum(len(event["message"].encode()) + 26 for event in came())
+assert statistic("IncomingLogEvents", "AWS/Logs") > incoming("IncomingLogEvents")
+wait_for("what was sent on", lambda: statistic("ForwardedLogEvents", "AWS/Logs", dimensions=TO) == 5)
+assert statistic("ForwardedBytes", "AWS/Logs", dimensions=TO) > 100
+assert statistic("DeliveryErrors", "AWS/Logs", dimensions=TO) == statistic("EMFParsingErrors", "AWS/Logs") == 0
+awslambda.remove_permission(FunctionName="hears", StatementId="logs")
+logs.create_log_stream(logGroupName="/aws/lambda/says", logStreamName="by hand")
+messages = ["paid 3", "paid 4", '{"_aws": {}', '{"_aws": {"Timestamp": "soon"}}']
+logs.put_log_events(
+    logGroupName="/aws/lambda/says", logStreamName="by hand",
+    logEvents=[{"timestamp": int(time.time() * 1000), "message": message} for message in messages],
+)
+wait_for("what could not be sent on", lambda: statistic("DeliveryErrors", "AWS/Logs", dimensions=TO) == 2)
+assert statistic("ForwardedLogEvents", "AWS/Logs", dimensions=TO) == 5
+assert (incoming("EMFParsingErrors"), incoming("EMFValidationErrors")) == (1, 1)
+listed = cloudwatch.list_metrics(Namespace="AWS/Logs", MetricName="IncomingBytes")["Metrics"]
+sets = [{one["Name"]: one["Value"] for one in metric["Dimensions"]} for metric in listed]
+assert {} in sets and IN in sets, sets
+
+# A function that is sent what it says itself goes on for ever, as on AWS; others hear of theirs meanwhile.
+make("loops", "handler = lambda event, context: print('again')")
+own = "/aws/lambda/loops"
+logs.create_log_group(logGroupName=own)
+awslambda.add_permission(
+    FunctionName="loops", StatementId="logs", Action="lambda:InvokeFunction", Principal="logs.amazonaws.com"
+)
+loops = awslambda.get_function(FunctionName="loops")["Configuration"]["FunctionArn"]
+logs.put_subscription_filter(logGroupName=own, filterName="own", filterPattern="again", destinationArn=loops)
+awslambda.invoke(FunctionName="loops")
+wait_for("a loop", lambda: statistic("Invocations", FunctionName="loops") >= 3)
+awslambda.add_permission(
+    FunctionName="hears", StatementId="logs", Action="lambda:InvokeFunction", Principal="logs.amazonaws.com",
+    SourceArn="arn:aws:logs:us-east-1:000000000000:log-group:/aws/lambda/says:*",
+)
+awslambda.invoke(FunctionName="says", Payload=json.dumps({"amount": 9, "kind": "pen"}))
+wait_for("who is beside the loop", lambda: statistic("ForwardedLogEvents", "AWS/Logs", dimensions=TO) == 6)

@@ -95,3 +95,5 @@ refused("ResourceNotFoundException", "Requested Delivery does not exist in this 
 logs.delete_delivery_source(name="source")
 logs.delete_delivery_destination(name="bucket")
 assert logs.describe_deliveries()["deliveries"] == [] and logs.describe_delivery_sources()["deliverySources"] == []
+formats = "Value 'pdf' at 'outputFormat' failed to satisfy constraint: Member must satisfy enum value set: [w3c, raw, json, plain, parquet]"
+refused("ValidationException", formats, logs.put_delivery_destination, name="x", outputFormat="pdf", deliveryDestinationConfiguration=bucket)

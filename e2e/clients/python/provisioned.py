@@ -4,7 +4,9 @@ import json
 import sys
 import threading
 import time
+from datetime import datetime, timedelta, timezone
 
+import boto3
 from calling import awslambda, check_that_functions_run, refused, write
 
 CODE = """
@@ -15,6 +17,8 @@ def handler(event, context):
 if "fails" in os.environ and os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"] != "on-demand":
     raise Exception("not so")
 """
+cloudwatch = boto3.client("cloudwatch")
+NAMESPACES = dict.fromkeys(["Cost", "ProvisionedGBSeconds"], "Lamplight/Usage")
 PROVISIONED, ON_DEMAND = "provisioned-concurrency", "on-demand"
 
 
@@ -60,6 +64,37 @@ slow = [threading.Thread(target=lambda: answers.append(invoke("f", "1", sleep=1)
 [thread.start() for thread in slow]
 [thread.join() for thread in slow]
 assert sorted(answers) == [ON_DEMAND, PROVISIONED, PROVISIONED], answers
+
+# Metrics tell of all that.
+def told(name, kind, **dimensions):
+    now = datetime.now(timezone.utc)
+    points = cloudwatch.get_metric_statistics(
+        Namespace=NAMESPACES.get(name, "AWS/Lambda"), MetricName=name, StartTime=now - timedelta(hours=1),
+        EndTime=now + timedelta(hours=1), Period=7200, Statistics=[kind],
+        Dimensions=[{"Name": name, "Value": value} for name, value in dimensions.items()],
+    )["Datapoints"]
+    return points[0][kind] if points else None
+
+
+OF_VERSION = {"FunctionName": "f", "Resource": "f:1"}
+for _ in range(1_000):
+    if told("Invocations", "Sum", **OF_VERSION) == 5:
+        break
+    time.sleep(0.01)
+for name, kind, value in [
+    ("ProvisionedConcurrencyInvocations", "Sum", 3), ("ProvisionedConcurrencySpilloverInvocations", "Sum", 1),
+    ("ProvisionedConcurrentExecutions", "Maximum", 2), ("ProvisionedConcurrencyUtilization", "Maximum", 1),
+]:
+    for dimensions in (OF_VERSION, {"FunctionName": "f"}):
+        assert told(name, kind, **dimensions) == value, (name, dimensions, told(name, kind, **dimensions))
+assert told("ProvisionedConcurrentExecutions", "Maximum") == 2
+assert told("UnreservedConcurrentExecutions", "Maximum") == 1 and told("ClaimedAccountConcurrency", "Maximum") == 3
+listed = cloudwatch.list_metrics(Namespace="AWS/Lambda", MetricName="ProvisionedConcurrencyUtilization")["Metrics"]
+assert all(metric["Dimensions"] for metric in listed) and len(listed) == 2, listed
+# And what it costs, called or not: five minutes at least.
+paid = told("ProvisionedGBSeconds", "Sum", FunctionName="f")
+assert paid == 2 * 128 / 1024 * 300, paid
+assert told("Cost", "Sum", FunctionName="f") > paid * 0.0000041667
 
 # All that is reserved is provisioned: nothing is left for others.
 awslambda.put_function_concurrency(FunctionName="f", ReservedConcurrentExecutions=2)

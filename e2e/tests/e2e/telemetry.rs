@@ -1,5 +1,6 @@
 //! What leaves the server for other systems: a collector of OpenTelemetry reads it.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::process::Command;
@@ -17,6 +18,44 @@ fn a_collector_gets_logs_and_spans() {
     let mut command = client(&lamp, &python());
     command.arg(clients().join("python/collector.py")).env("COLLECTOR_PORT", port.to_string());
     run(command);
+}
+
+/// By the variables that OpenTelemetry's programs know.
+#[test]
+fn a_collector_beyond_gets_them_packed_over_tls_with_a_key() {
+    let (port, dir) = (free_port(), tempfile::tempdir().unwrap());
+    // A certificate of this machine's: a server makes one for itself.
+    drop(Lamp::start_on(&dir.path().join("other"), &["--tls-self-signed"]));
+    let certificate = dir.path().join("other/tls/certificate.pem");
+    let endpoint = format!("https://localhost:{port}");
+    let variables: [(&str, &OsStr); 4] = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_ref()),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", certificate.as_os_str()),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=a%20key".as_ref()),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip".as_ref()),
+    ];
+    let lamp = Lamp::start_in(&dir.path().join("data"), &[], &variables);
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/collector.py")).env("COLLECTOR_PORT", port.to_string());
+    command.env("COLLECTOR_CERTIFICATE", certificate);
+    run(command);
+}
+
+/// One that nobody vouches for gets nothing.
+#[test]
+fn a_collector_that_is_not_trusted_gets_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = Lamp::start_on(&dir.path().join("other"), &["--tls-self-signed"]);
+    drop(Lamp::start_on(&dir.path().join("third"), &["--tls-self-signed"]));
+    let (log, trusted) = (dir.path().join("log"), dir.path().join("third/tls/certificate.pem"));
+    let other = collector.endpoint().replace("http://", "https://");
+    let flags = ["--otlp", &other, "--otlp-certificate", trusted.to_str().unwrap(), "--log-level", "otlp=debug"];
+    let lamp = Lamp::start_logging(&dir.path().join("data"), &flags, &log);
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/say_and_fail.py"));
+    run(command);
+    let why = "invalid peer certificate";
+    wait_for("the server to tell why", || fs::read_to_string(&log).unwrap().contains(why).then_some(()));
 }
 
 /// The collector that OpenTelemetry ships, built of its own modules.

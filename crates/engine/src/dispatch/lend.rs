@@ -167,7 +167,12 @@ impl Dispatch {
         let (account, function) = (&mut self.accounts[pool.account], &mut self.functions[pool.function]);
         function.busy = function.busy.saturating_add(1);
         account.busy = account.busy.saturating_add(1);
-        if !lease.is_provisioned {
+        if lease.is_provisioned {
+            account.provisioned_busy = account.provisioned_busy.saturating_add(1);
+            if let Some(provision) = &mut self.versions[pool.version].provision {
+                provision.busy = provision.busy.saturating_add(1);
+            }
+        } else {
             function.running = function.running.saturating_add(1);
             if lease.budget == Budget::Shared {
                 account.shared_running = account.shared_running.saturating_add(1);
@@ -180,7 +185,12 @@ impl Dispatch {
         let (account, function) = (&mut self.accounts[pool.account], &mut self.functions[pool.function]);
         function.busy = function.busy.saturating_sub(1);
         account.busy = account.busy.saturating_sub(1);
-        if !lease.is_provisioned {
+        if lease.is_provisioned {
+            account.provisioned_busy = account.provisioned_busy.saturating_sub(1);
+            if let Some(provision) = &mut self.versions[pool.version].provision {
+                provision.busy = provision.busy.saturating_sub(1);
+            }
+        } else {
             function.running = function.running.saturating_sub(1);
             if lease.budget == Budget::Shared {
                 account.shared_running = account.shared_running.saturating_sub(1);

@@ -51,6 +51,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::ports::Concurrency;
+use base::record::{AtOnce, ProvisionedAtOnce};
 use base::{AccountId, Region, Timestamp, Uuid, World};
 
 pub use bucket::Rate;
@@ -389,9 +390,18 @@ impl Dispatch {
         Counts { instances: self.alive, pools: self.pools.len(), functions: self.functions.len() }
     }
 
-    /// How many invocations there are of a pool's function, those that wait included, and how many of its account and region.
-    pub fn at_once(&self, pool: PoolId) -> (u32, u32) {
-        self.pools.find(pool).map_or((0, 0), |row| (self.functions[row.function].busy, self.accounts[row.account].busy))
+    /// How many invocations there are where a pool's are counted, those that wait included. What is allocated is not known here.
+    pub fn at_once(&self, pool: PoolId) -> AtOnce {
+        let Some(row) = self.pools.find(pool) else { return AtOnce::default() };
+        let (function, account) = (&self.functions[row.function], &self.accounts[row.account]);
+        let provisioned = self.versions[row.version].provision.as_ref().map(|provision| ProvisionedAtOnce {
+            account: account.provisioned_busy,
+            function: function.busy.saturating_sub(function.running),
+            version: provision.busy,
+            wanted: provision.count,
+        });
+        let (unreserved, allocated) = (account.shared_running, 0);
+        AtOnce { function: function.busy, account: account.busy, unreserved, allocated, provisioned }
     }
 
     fn rings(&mut self, now: Timestamp, alarm: Alarm, out: &mut Vec<Command>) {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::rows::{Lease, State};
+use super::rows::{Lease, Pool, State};
 use super::*;
 
 const FUNCTIONS: usize = 4;
@@ -192,7 +192,18 @@ impl Model {
             let functions = dispatch.functions.ids().into_iter().map(|id| &dispatch.functions[id]);
             let of_account: u32 =
                 functions.filter(|function| function.name.0 == row.account).map(|function| function.busy).sum();
-            assert_eq!(dispatch.at_once(pool), (dispatch.functions[row.function].busy, of_account));
+            let at_once = dispatch.at_once(pool);
+            assert_eq!((at_once.function, at_once.account), (dispatch.functions[row.function].busy, of_account));
+            let provisioned = |is_of: &dyn Fn(&Pool) -> bool| {
+                let instances = instances.iter().filter(|row| is_of(&dispatch.pools[row.pool]));
+                let leases = instances.flat_map(|row| &row.leases).filter(|lease| lease.is_provisioned);
+                u32::try_from(leases.count()).unwrap()
+            };
+            if let Some(told) = at_once.provisioned {
+                assert_eq!(told.account, provisioned(&|other| other.account == row.account));
+                assert_eq!(told.function, provisioned(&|other| other.function == row.function));
+                assert_eq!(told.version, provisioned(&|other| other.version == row.version));
+            }
         }
     }
 

@@ -15,7 +15,9 @@ use super::{Alarm, Command, Dispatch, InstanceId, PoolId, Settings, Why};
 
 pub struct Provision {
     pub pool: PoolId,
-    count: u32,
+    pub count: u32,
+    /// Invocations on them.
+    pub busy: u32,
     pub instances: BTreeSet<InstanceId>,
     /// Synchronous requests on them.
     requests: Bucket,
@@ -45,6 +47,7 @@ impl Provision {
         Provision {
             pool,
             count: 0,
+            busy: 0,
             instances: BTreeSet::new(),
             requests: Bucket::default(),
             failures: 0,

@@ -23,7 +23,9 @@ pub struct Account {
     pub shared_running: u32,
     /// All invocations, those that wait and those on provisioned instances included.
     pub busy: u32,
-    /// Their synchronous requests.
+    /// Those on provisioned instances.
+    pub provisioned_busy: u32,
+    /// Synchronous requests on demand of functions without a reservation.
     pub requests: Bucket,
 }
 
@@ -224,8 +226,14 @@ impl Dispatch {
         if let Some(account) = self.account_names.get(scope) {
             return account;
         }
-        let row =
-            Account { scope: scope.clone(), functions: 0, shared_running: 0, busy: 0, requests: Bucket::default() };
+        let row = Account {
+            scope: scope.clone(),
+            functions: 0,
+            shared_running: 0,
+            busy: 0,
+            provisioned_busy: 0,
+            requests: Bucket::default(),
+        };
         let account = self.accounts.add(row);
         self.account_names.insert(scope.clone(), account);
         account

@@ -5,7 +5,7 @@
 //! writes comes between.
 
 use base::Timestamp;
-use base::record::{Ended, Failure, Record, Started};
+use base::record::{AtOnce, Ended, Failure, Record, Started};
 use engine::platform;
 
 use super::failure::Breakage;
@@ -74,7 +74,7 @@ impl Environment {
             failure: failure.or_else(|| invocation.failure.clone()),
             extensions: alone.map(|since| (since, now.since(since))),
             trace: invocation.trace.clone(),
-            at_once: (0, 0),
+            at_once: AtOnce::default(),
         }
     }
 

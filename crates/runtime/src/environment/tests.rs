@@ -139,6 +139,7 @@ pub fn call() -> Box<Call> {
         wants_log_tail: false,
         is_streamed: false,
         concurrency: base::ports::Concurrency::Shared(1),
+        allocated: 0,
         is_async: false,
         cause: Cause::origin(Uuid::NIL),
     })

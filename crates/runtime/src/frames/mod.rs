@@ -442,6 +442,7 @@ mod tests {
             wants_log_tail: false,
             is_streamed: false,
             concurrency: base::ports::Concurrency::Shared(1),
+            allocated: 0,
             is_async: false,
             cause: Cause::origin(Uuid::NIL),
         }

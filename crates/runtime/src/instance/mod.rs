@@ -23,6 +23,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use base::ports::{Call, InvokeError, Invoked, LogEvent, LogStream, Telemetry};
+use base::record::AtOnce;
 use base::{Chance, Clock, Spawn, Timestamp};
 use engine::dispatch::{AskId, Freed};
 use sandbox::{Event as Happening, Exit, Image, ProcessId, Sandbox};
@@ -67,8 +68,8 @@ pub enum Order {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Given {
     pub ask: AskId,
-    /// How many invocations of its function there are, itself included, and how many of its account.
-    pub at_once: (u32, u32),
+    /// How many there are, itself included.
+    pub at_once: AtOnce,
 }
 
 impl Order {

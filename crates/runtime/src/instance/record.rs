@@ -57,7 +57,7 @@ impl Instance {
             Record::Ended(ended) => {
                 ended.began = self.since;
                 ended.cpu = self.used.ends(self.sandbox.cpu_time());
-                ended.at_once = self.ask.map_or((1, 1), |(given, _)| given.at_once);
+                ended.at_once = self.ask.map(|(given, _)| given.at_once).unwrap_or_default();
             }
         }
         self.telemetry.record(&self.log, now, record);

@@ -241,6 +241,7 @@ pub fn call(payload: &str) -> Call {
         wants_log_tail: true,
         is_streamed: false,
         concurrency: Concurrency::Shared(1_000),
+        allocated: 0,
         is_async: false,
         cause: Cause::origin(Uuid::NIL),
     }

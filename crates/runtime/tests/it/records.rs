@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use base::ports::{Call, Concurrency, InvokeError};
-use base::record::{Failure, Record};
+use base::record::{AtOnce, Failure, Record};
 use base::{Chance, SystemChance, hex};
 
 use crate::bed::{Bed, call, futures};
@@ -104,7 +104,7 @@ async fn a_record_holds_what_its_lines_say() {
 
     let record = bed.ended().pop().unwrap();
     assert_eq!((record.request_id, record.qualifier.as_str(), record.is_cold), (id, "live", true));
-    assert_eq!((record.failure, record.at_once), (Some(Failure::Handler("Function.Unknown".into())), (1, 1)));
+    assert_eq!((record.failure, of(&record.at_once)), (Some(Failure::Handler("Function.Unknown".into())), (1, 1)));
     let init = record.init.unwrap();
     assert!(tail.contains(&format!("Init Duration: {:.2} ms", init.as_secs_f64() * 1e3)), "{tail}");
     assert!(record.memory_peak_bytes.is_some_and(|bytes| bytes > 1024 * 1024));
@@ -132,6 +132,10 @@ async fn what_a_level_keeps_from_the_log_is_recorded() {
     assert!(matches!(bed.seen.records.lock()[..], [Record::Started(_), Record::Ended(_)]));
 }
 
+fn of(at_once: &AtOnce) -> (u32, u32) {
+    (at_once.function, at_once.account)
+}
+
 #[tokio::test]
 async fn those_at_once_are_counted_and_those_refused_are_told_of_once() {
     let bed = bed().await;
@@ -145,13 +149,13 @@ async fn those_at_once_are_counted_and_those_refused_are_told_of_once() {
     let ok = answers.iter().filter(|answer| answer.is_ok()).count();
     assert!(ok == 3 && matches!(answers[3], Err(InvokeError::Throttled(_))), "{answers:?}");
     assert_eq!(bed.seen.throttled.lock()[..], [refused]);
-    let mut at_once: Vec<(u32, u32)> = bed.ended().iter().map(|ended| ended.at_once).collect();
+    let mut at_once: Vec<(u32, u32)> = bed.ended().iter().map(|ended| of(&ended.at_once)).collect();
     at_once.sort_unstable();
     // Each may begin when it or all of them were there already.
     assert_eq!(at_once.iter().map(|(_, account)| *account).max(), Some(3), "{at_once:?}");
     assert!(at_once.iter().all(|(function, account)| (1..=2).contains(function) && (1..=3).contains(account)));
     assert!(at_once.contains(&(2, 2)) || at_once.contains(&(2, 3)), "{at_once:?}");
     bed.invoke(&function, "{}").await;
-    assert_eq!(bed.ended().pop().unwrap().at_once, (1, 1));
+    assert_eq!(of(&bed.ended().pop().unwrap().at_once), (1, 1));
     assert_eq!(bed.seen.throttled.lock().len(), 1);
 }

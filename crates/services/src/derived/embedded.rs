@@ -1,7 +1,7 @@
 //! Metrics that log events carry in themselves.
 
 use base::Timestamp;
-use engine::emf;
+use engine::emf::{self, Malformed};
 use engine::math::Metric;
 use engine::metric::aggregate::Aggregate;
 use metrics::{Datum, Unit};
@@ -11,9 +11,12 @@ use store::Scope;
 /// a megabyte of an event could be a hundred here.
 const DIMENSION_BYTES_MAX: usize = 1024 * 1024;
 
-/// What an event says of metrics. What is malformed stays a log event, and no more.
-pub fn data(scope: &Scope, message: &str, data: &mut Vec<Datum>) {
-    let Some(Ok(said)) = emf::parse(message) else { return };
+/// What an event says of metrics, or why it says nothing although it would. What is malformed stays a log event, and no more.
+pub fn data(scope: &Scope, message: &str, data: &mut Vec<Datum>) -> Option<Malformed> {
+    let said = match emf::parse(message)? {
+        Ok(said) => said,
+        Err(malformed) => return Some(malformed),
+    };
     let mut bytes = 0_usize;
     let fits = |datum: &emf::Datum| {
         let own = datum.dimensions.iter().map(|(name, value)| name.len().saturating_add(value.len()));
@@ -28,6 +31,7 @@ pub fn data(scope: &Scope, message: &str, data: &mut Vec<Datum>) {
         resolution_s: datum.resolution_s,
         aggregate: Aggregate::of_values(datum.values.iter().map(|value| (*value, 1.0))),
     }));
+    None
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use base::Timestamp;
 use base::ports::{Call, FunctionSpec};
-use base::record::{Ended, Kind, Origin};
+use base::record::{self, Ended, Kind, Origin};
 use engine::math::Metric;
 use engine::metric::aggregate::Aggregate;
 use engine::metric::retention::Tier;
@@ -30,14 +30,35 @@ struct Minute {
     duration: Aggregate,
     errors: Aggregate,
     extensions: Aggregate,
-    at_once: Aggregate,
-    all_at_once: Aggregate,
+    at_once: AtOnce,
     cold: f64,
     billed: f64,
     gb_seconds: f64,
     cpu: f64,
     memory: Aggregate,
     cost: f64,
+}
+
+/// How many ran when invocations began: of all functions, and of what they were invocations of.
+#[derive(Default)]
+struct AtOnce {
+    all: Aggregate,
+    own: Aggregate,
+    unreserved: Aggregate,
+    claimed: Aggregate,
+    provisioned: ProvisionedAtOnce,
+}
+
+/// Of those on provisioned instances. Nothing, unless the version has some.
+#[derive(Default)]
+struct ProvisionedAtOnce {
+    all: Aggregate,
+    of_function: Aggregate,
+    of_version: Aggregate,
+    utilization: Aggregate,
+    /// 1 of each invocation that ran on one, else 0; and the other way round.
+    invocations: Aggregate,
+    spilled: Aggregate,
 }
 
 /// Adds up records, so that a flood of them is few data.
@@ -58,17 +79,11 @@ struct Of {
     function: String,
     version: String,
     memory_mb: u32,
-    is_provisioned: bool,
 }
 
 impl Sums {
     pub fn add(&mut self, prices: &Prices, scope: &Arc<Scope>, origin: &Origin, ended: &Ended) {
-        let of = Of {
-            function: origin.function.clone(),
-            version: origin.version.clone(),
-            memory_mb: origin.memory_mb,
-            is_provisioned: origin.kind == Kind::Provisioned,
-        };
+        let of = Of { function: origin.function.clone(), version: origin.version.clone(), memory_mb: origin.memory_mb };
         let minute = Tier::Minute.stamp(ended.began);
         let key = Key { scope: Arc::clone(scope), origin: of, qualifier: ended.qualifier.clone(), minute };
         self.0.entry(key).or_default().add(prices, origin, ended);
@@ -83,8 +98,7 @@ impl Minute {
     fn add(&mut self, prices: &Prices, origin: &Origin, ended: &Ended) {
         self.duration.add(millis(ended.took), 1.0);
         self.errors.add(f64::from(u8::from(ended.failure.is_some())), 1.0);
-        self.at_once.add(ended.at_once.0.into(), 1.0);
-        self.all_at_once.add(ended.at_once.1.into(), 1.0);
+        self.at_once.add(&ended.at_once, origin.kind == Kind::Provisioned);
         if let Some((_, took)) = ended.extensions {
             self.extensions.add(millis(took), 1.0);
         }
@@ -121,13 +135,7 @@ impl Minute {
             put("Throttles", Unit::COUNT, &equal(0.0, count));
             put("Duration", Unit::MILLISECONDS, &self.duration);
             put("PostRuntimeExtensionsDuration", Unit::MILLISECONDS, &self.extensions);
-            match dimensions {
-                [] => put("ConcurrentExecutions", Unit::COUNT, &self.all_at_once),
-                _ => put("ConcurrentExecutions", Unit::COUNT, &self.at_once),
-            }
-            if key.origin.is_provisioned {
-                put("ProvisionedConcurrencyInvocations", Unit::COUNT, &equal(1.0, count));
-            }
+            self.at_once.data(dimensions.len(), put);
         }
         self.usage(key, function, &mut data);
         data
@@ -148,6 +156,63 @@ impl Minute {
             put("MemoryUsed", Unit::MEGABYTES, self.memory.clone());
         }
     }
+}
+
+impl AtOnce {
+    fn add(&mut self, at_once: &record::AtOnce, is_provisioned: bool) {
+        self.all.add(at_once.account.into(), 1.0);
+        self.own.add(at_once.function.into(), 1.0);
+        self.unreserved.add(at_once.unreserved.into(), 1.0);
+        self.claimed.add(at_once.unreserved.saturating_add(at_once.allocated).into(), 1.0);
+        if let Some(provisioned) = &at_once.provisioned {
+            self.provisioned.add(provisioned, is_provisioned);
+        }
+    }
+
+    /// By how many dimensions it is told: of all functions, of one, of what was called of it.
+    fn data(&self, dimensions: usize, mut put: impl FnMut(&'static str, Unit, &Aggregate)) {
+        put("ConcurrentExecutions", Unit::COUNT, if dimensions == 0 { &self.all } else { &self.own });
+        let provisioned = &self.provisioned;
+        put("ProvisionedConcurrencyInvocations", Unit::COUNT, &provisioned.invocations);
+        put("ProvisionedConcurrencySpilloverInvocations", Unit::COUNT, &provisioned.spilled);
+        match dimensions {
+            0 => {
+                put("UnreservedConcurrentExecutions", Unit::COUNT, &self.unreserved);
+                put("ClaimedAccountConcurrency", Unit::COUNT, &self.claimed);
+                put("ProvisionedConcurrentExecutions", Unit::COUNT, &provisioned.all);
+            }
+            1 => put("ProvisionedConcurrentExecutions", Unit::COUNT, &provisioned.of_function),
+            _ => put("ProvisionedConcurrentExecutions", Unit::COUNT, &provisioned.of_version),
+        }
+        if dimensions > 0 {
+            put("ProvisionedConcurrencyUtilization", Unit::COUNT, &provisioned.utilization);
+        }
+    }
+}
+
+impl ProvisionedAtOnce {
+    fn add(&mut self, at_once: &record::ProvisionedAtOnce, is_provisioned: bool) {
+        self.all.add(at_once.account.into(), 1.0);
+        self.of_function.add(at_once.function.into(), 1.0);
+        self.of_version.add(at_once.version.into(), 1.0);
+        if at_once.wanted > 0 {
+            self.utilization.add(f64::from(at_once.version) / f64::from(at_once.wanted), 1.0);
+        }
+        self.invocations.add(f64::from(u8::from(is_provisioned)), 1.0);
+        self.spilled.add(f64::from(u8::from(!is_provisioned)), 1.0);
+    }
+}
+
+/// What is provisioned of a function costs, beside what its calls do.
+pub fn provisioned_usage(scope: &Scope, function: &str, (gb_seconds, cost): (f64, f64), time: Timestamp) -> [Datum; 2] {
+    [("ProvisionedGBSeconds", gb_seconds), ("Cost", cost)].map(|(name, sum)| Datum {
+        scope: scope.clone(),
+        metric: metric(USAGE, name, &[("FunctionName", function)]),
+        unit: Unit::NONE,
+        time,
+        resolution_s: 60,
+        aggregate: once(sum),
+    })
 }
 
 /// The note of a call that was refused because too many ran.
@@ -207,7 +272,7 @@ fn datum(
     Datum { scope: Scope::clone(&key.scope), metric, unit, time: key.minute, resolution_s: 60, aggregate }
 }
 
-fn metric(namespace: &str, name: &str, dimensions: &[(&str, &str)]) -> Metric {
+pub fn metric(namespace: &str, name: &str, dimensions: &[(&str, &str)]) -> Metric {
     let owned = dimensions.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Metric::new(namespace, name, owned.collect())
 }
@@ -217,7 +282,7 @@ fn equal(value: f64, count: f64) -> Aggregate {
 }
 
 /// A sum of which only the sum is asked for.
-fn once(sum: f64) -> Aggregate {
+pub fn once(sum: f64) -> Aggregate {
     equal(sum, 1.0)
 }
 
@@ -251,13 +316,28 @@ mod tests {
             failure: (second == 2).then_some(Failure::Timeout),
             extensions: None,
             trace: None,
-            at_once: (2, 5),
+            at_once: record::AtOnce {
+                function: 2,
+                account: 5,
+                unreserved: 3,
+                allocated: 10,
+                provisioned: (qualifier == "ready").then_some(record::ProvisionedAtOnce {
+                    account: 4,
+                    function: 2,
+                    version: 1,
+                    wanted: 4,
+                }),
+            },
         }
     }
 
     fn data(records: &[Ended]) -> Vec<Datum> {
+        data_of(Kind::OnDemand, records)
+    }
+
+    fn data_of(kind: Kind, records: &[Ended]) -> Vec<Datum> {
         let scope = Scope { world: World::default(), account: AccountId::ZERO, region: Some(Region::default()) };
-        let origin = Origin { function: "f".into(), version: "7".into(), memory_mb: 512, ..Origin::default() };
+        let origin = Origin { function: "f".into(), version: "7".into(), memory_mb: 512, kind, ..Origin::default() };
         let (scope, mut sums) = (Arc::new(scope), Sums::default());
         records.iter().for_each(|ended| sums.add(&Prices::default(), &scope, &origin, ended));
         sums.into_data()
@@ -290,6 +370,27 @@ mod tests {
                 .fold(0.0, f64::max);
             assert_eq!(most, if dimensions.is_empty() { 5.0 } else { 2.0 });
         }
+    }
+
+    #[test]
+    fn what_is_provisioned_is_told_where_something_is() {
+        const SETS: [&[(&str, &str)]; 3] =
+            [&[], &[("FunctionName", "f")], &[("FunctionName", "f"), ("Resource", "f:ready")]];
+        let told = |kind, name| {
+            let data = data_of(kind, &[ended(1, "ready")]);
+            SETS.map(|dimensions| find(&data, NAMESPACE, name, dimensions).first().map(|one| one.max()))
+        };
+        let on_it = |name| told(Kind::Provisioned, name);
+        assert_eq!(on_it("UnreservedConcurrentExecutions"), [Some(3.0), None, None]);
+        assert_eq!(on_it("ClaimedAccountConcurrency"), [Some(13.0), None, None]);
+        assert_eq!(on_it("ProvisionedConcurrentExecutions"), [4.0, 2.0, 1.0].map(Some));
+        assert_eq!(on_it("ProvisionedConcurrencyUtilization"), [None, Some(0.25), Some(0.25)]);
+        assert_eq!(on_it("ProvisionedConcurrencyInvocations"), [Some(1.0); 3]);
+        assert_eq!(on_it("ProvisionedConcurrencySpilloverInvocations"), [Some(0.0); 3]);
+        assert_eq!(told(Kind::OnDemand, "ProvisionedConcurrencyInvocations"), [Some(0.0); 3]);
+        assert_eq!(told(Kind::OnDemand, "ProvisionedConcurrencySpilloverInvocations"), [Some(1.0); 3]);
+        let without = data(&[ended(1, "live")]);
+        assert!(without.iter().all(|datum| !datum.metric.name.starts_with("Provisioned")));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! What is derived from the journal: the platform's lines and Lambda's metrics from records, metrics from log events (in
-//! themselves, and by metric filters) and from notes.
+//! themselves, by metric filters, and of what came) and from notes.
 //!
 //! ```text
 //! chronicle's follower ── take ─┬─ records ── lambda ────────────────┐
@@ -12,6 +12,7 @@
 
 mod embedded;
 pub mod lambda;
+mod logs;
 mod minutes;
 pub mod outgoing;
 mod rules;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use base::record::{Origin, Record};
 use base::{Clock, Timestamp, Uuid};
 use chronicle::{Derive, Event, Taken, What};
+use engine::emf::Malformed;
 use engine::math::Metric;
 use engine::metric::aggregate::Aggregate;
 use engine::platform;
@@ -105,13 +107,20 @@ impl Derived {
         Ok(())
     }
 
-    /// What an event adds to metrics, and whether it is to be sent on. Filters may take their time, so nothing is locked meanwhile.
-    fn of_event(&self, offset: u64, (scope, group): (&Arc<Scope>, Uuid), event: &Event, data: &mut Vec<Datum>) {
-        let Ok(message) = std::str::from_utf8(&event.message) else { return };
-        embedded::data(scope, message, data);
+    /// What an event adds to metrics, and whether it is to be sent on; what is wrong with the metrics that it has. Filters may
+    /// take their time, so nothing is locked meanwhile.
+    fn of_event(
+        &self,
+        offset: u64,
+        (scope, group): (&Arc<Scope>, Uuid),
+        event: &Event,
+        data: &mut Vec<Datum>,
+    ) -> Option<Malformed> {
+        let message = std::str::from_utf8(&event.message).ok()?;
+        let fault = embedded::data(scope, message, data);
         let begun = self.clock.now();
         let may = self.shares.lock().may(begun, scope.account);
-        let Some(rules) = self.rules.of(group).filter(|_| may) else { return };
+        let Some(rules) = self.rules.of(group).filter(|_| may) else { return fault };
         let mut extracted = rules.extract(message).into_iter();
         for (filter, fields) in rules.metrics.iter().zip(extracted.by_ref()) {
             let point = fields.and_then(|fields| filter.point_of(&fields));
@@ -122,6 +131,7 @@ impl Derived {
             self.state.lock().waiting.push(offset, scope, (group, &filter.name), event);
         }
         self.shares.lock().spend(scope.account, self.clock.now().since(begun));
+        fault
     }
 }
 
@@ -144,10 +154,13 @@ impl Derive for Derived {
 
     fn take(&self, taken: Vec<Taken>, next: u64) {
         let settled = self.metrics.settled();
-        let (mut sums, mut data) = (lambda::Sums::default(), Vec::new());
+        let (mut sums, mut came, mut data) = (lambda::Sums::default(), logs::Sums::default(), Vec::new());
         for one in taken.into_iter().filter(|one| one.offset >= settled) {
             match one.what {
-                What::Event { scope, group, event } => self.of_event(one.offset, (&scope, group), &event, &mut data),
+                What::Event { scope, group, group_name, event } => {
+                    let fault = self.of_event(one.offset, (&scope, group), &event, &mut data);
+                    came.add(&scope, (group, &group_name), &event, fault);
+                }
                 What::Record { scope, origin, record, .. } => {
                     if let Record::Ended(ended) = &*record {
                         sums.add(&self.prices, &scope, &origin, ended);
@@ -158,6 +171,7 @@ impl Derive for Derived {
             }
         }
         data.extend(sums.into_data());
+        data.extend(came.into_data());
         self.metrics.take(&data, next);
         if self.is_full() {
             self.full.notify_one();

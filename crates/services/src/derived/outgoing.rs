@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use base::{AwsError, Timestamp, Uuid};
 use chronicle::Event;
+use metrics::Datum;
 use serde::{Deserialize, Serialize};
 use store::{Batch, Record, Row, Scope, Table};
 use tokio::time::{sleep, timeout};
 
+use super::logs::{self, Sent};
 use crate::Trigger;
 use crate::subscription_filter::{self, Parsed};
 use crate::{Cloud, Ctx, Post};
@@ -101,10 +103,18 @@ pub async fn run(post: Post) {
 }
 
 impl Cloud {
+    /// A message of each stream in turn, again and again until there is nothing: one that has always more, such as that of a function
+    /// which is sent what it says itself, keeps nobody waiting.
     async fn send_all(&self, post: &Post) -> Result<(), AwsError> {
+        let mut behind: Option<(Scope, Key)> = None;
         loop {
-            let page = OUTGOING.scan_all(&self.store, None, MESSAGE_EVENTS_MAX).await?;
-            let Some(first) = page.rows.first() else { return Ok(()) };
+            let page = OUTGOING.scan_all(&self.store, behind.as_ref(), MESSAGE_EVENTS_MAX).await?;
+            let Some(first) = page.rows.first() else {
+                match behind.take() {
+                    Some(_) => continue,
+                    None => return Ok(()),
+                }
+            };
             let (scope, (group, (filter, (stream, _)))) = first.key.clone();
             let is_of = |row: &Row<(Scope, Key), Outgoing>| {
                 let (other, (id, (name, (of, _)))) = &row.key;
@@ -122,39 +132,46 @@ impl Cloud {
                 batch.delete(&OUTGOING, scope, (*group, (filter.as_str(), *at)))
             });
             let events: Vec<Event> = rows.iter().map(|row| event(row)).collect();
+            behind = Some((scope.clone(), (group, (filter.clone(), (stream, u64::MAX)))));
             let Some(ctx) = post.context(&scope, post.chance.uuid()) else {
                 self.store.commit(batch).await?;
                 continue;
             };
-            let batch = self.message(&ctx, (group, &filter, stream), &events, batch).await?;
+            let (batch, told) = self.message(&ctx, (group, &filter, stream), &events, batch).await?;
             self.store.commit(batch).await?;
+            if !told.is_empty() {
+                self.chronicle.note_lazy(&metrics::encode(&told));
+            }
         }
     }
 
-    /// Adds to a batch that these events are sent to the filter's function. Where there is none any more that may be
-    /// invoked, nobody gets them, as on AWS.
+    /// Adds to a batch that these events are sent to the filter's function, and gives what metrics say of that. Where there is none
+    /// any more that may be invoked, nobody gets them, as on AWS.
     async fn message(
         &self,
         ctx: &Ctx,
         (group, filter, stream): (Uuid, &str, u64),
         events: &[Event],
         batch: Batch,
-    ) -> Result<Batch, AwsError> {
+    ) -> Result<(Batch, Vec<Datum>), AwsError> {
         let filters = subscription_filter::of_group(&self.store, &ctx.scope(), group).await?;
         let streams = self.chronicle.names(&BTreeSet::from([stream])).await?;
         let Some((filter, stream)) = filters.iter().find(|parsed| parsed.name == filter).zip(streams.get(&stream))
         else {
-            return Ok(batch);
+            return Ok((batch, Vec::new()));
         };
         let owner = ctx.cx.account;
-        let payload = subscription_filter::message(owner.as_str(), &filter.group, stream, filter, events);
+        let (payload, packed_bytes) =
+            subscription_filter::message(owner.as_str(), &filter.group, stream, filter, events);
+        let tell = |sent| logs::sent(&ctx.scope(), (&filter.group, &filter.name), sent, ctx.cx.now());
+        let events = events.len();
         let trigger = Trigger { principal: "logs.amazonaws.com", source: &source(ctx, filter) };
-        match trigger.event(ctx, &filter.destination, String::from_utf8_lossy(&payload).into_owned()).await {
-            Ok(due) => Ok(due.add(batch)),
+        match trigger.event(ctx, &filter.destination, payload).await {
+            Ok(due) => Ok((due.add(batch), tell(Sent::Forwarded { events, packed_bytes }))),
             Err(error) if error.status < 500 => {
                 let (name, destination) = (&filter.name, &filter.destination);
                 tracing::warn!(filter = name, destination, %error, "log events were not sent to their subscriber");
-                Ok(batch)
+                Ok((batch, tell(Sent::Refused { events })))
             }
             Err(error) => Err(error),
         }

@@ -122,6 +122,12 @@ pub async fn free_concurrency(ctx: &Ctx) -> Result<u32, AwsError> {
     Ok(usage.map_or(limit, |usage| usage.free_concurrency(limit)))
 }
 
+/// What functions have reserved, and what is provisioned beside.
+pub async fn allocated_concurrency(ctx: &Ctx) -> Result<u32, AwsError> {
+    let usage = USAGE.get_shared(&ctx.cloud.store, &ctx.scope(), ()).await?;
+    Ok(usage.map_or(0, |usage| usage.reserved_concurrency.saturating_add(usage.provisioned_concurrency)))
+}
+
 /// Lets `batch` change the usage too; it holds only while nobody else changes it.
 pub async fn charge(
     ctx: &Ctx,

@@ -4,7 +4,6 @@
 
 use base::{AwsError, Timestamp};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use store::{Record, Row, Table};
 
 use super::errors;
@@ -92,41 +91,19 @@ pub fn operations(service: Service) -> Service {
         .operation("PutAccountPolicy", put)
 }
 
-/// Refuses what is no policy.
-pub fn check_document(document: &str) -> Result<(), AwsError> {
-    match serde_json::from_str(document) {
-        Ok(Value::Object(_)) => Ok(()),
-        _ => Err(errors::invalid_policy()),
-    }
-}
-
 fn key(kind: &str, name: &str) -> String {
     format!("{kind}/{name}")
 }
 
 pub async fn put(ctx: Ctx, input: PutAccountPolicy) -> Result<Put, AwsError> {
     let PutAccountPolicy { policy_name: name, policy_document: document, policy_type: kind, .. } = input;
-    check_document(&document)?;
-    if document.chars().count() > DOCUMENT_CHARS_MAX {
-        return Err(errors::policy_too_long(DOCUMENT_CHARS_MAX));
-    }
+    row::check_policy(&document, DOCUMENT_CHARS_MAX)?;
     let most = POLICIES_MAX.iter().find(|(other, _)| *other == kind).map_or(1, |(_, most)| *most);
-    let prefix = key(&kind, "");
-    let asked = Asked { operation: "", prefix: &prefix, token: None, limit: most };
-    let (others, _) = row::page(&ctx, &POLICIES, asked, |_| true).await?;
+    let (prefix, place) = (key(&kind, ""), key(&kind, &name));
     let (updated, selection) = (ctx.cx.now().trunc_millis(), input.selection_criteria);
-    let place = key(&kind, &name);
-    let policy = row::put(&ctx, &POLICIES, &place, |before: Option<Policy>| match before {
-        None if others.len() >= most => Err(errors::limit_exceeded()),
-        _ => Ok(Policy {
-            name: name.clone(),
-            kind: kind.clone(),
-            document: document.clone(),
-            selection: selection.clone(),
-            updated,
-        }),
-    });
-    Ok(Put { account_policy: show(&ctx, policy.await?) })
+    let policy = Policy { name, kind, document, selection, updated };
+    let policy = row::put_among(&ctx, &POLICIES, (&prefix, most), (&place, policy)).await?;
+    Ok(Put { account_policy: show(&ctx, policy) })
 }
 
 pub async fn delete(ctx: Ctx, input: DeleteAccountPolicy) -> Result<(), AwsError> {

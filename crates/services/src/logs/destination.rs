@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use store::{Record, Row, Table};
 
 use super::row::{self, Asked};
-use super::{account_policy, errors, name, tag};
+use super::{errors, name, tag};
 use crate::{Ctx, Service};
 
 const PAGE_MAX: usize = 50;
@@ -108,7 +108,7 @@ pub async fn put(ctx: Ctx, input: PutDestination) -> Result<Put, AwsError> {
 }
 
 pub async fn put_policy(ctx: Ctx, input: PutDestinationPolicy) -> Result<(), AwsError> {
-    account_policy::check_document(&input.access_policy)?;
+    row::check_document(&input.access_policy)?;
     let change = |before: Option<Destination>| {
         let before = before.ok_or_else(errors::no_destination)?;
         Ok(Destination { policy: Some(input.access_policy.clone()), ..before })

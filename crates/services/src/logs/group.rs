@@ -5,7 +5,9 @@ use chronicle::{GROUPS, Group};
 use serde::{Deserialize, Serialize};
 use store::{Batch, Row, Scan};
 
-use super::{errors, metric_filter, name, subscription_filter, tag};
+use super::metric_filter::MetricFilter;
+use super::subscription_filter::SubscriptionFilter;
+use super::{errors, group_filter, name, tag};
 use crate::{Ctx, Service};
 
 const NAME_BYTES_MAX: usize = 512;
@@ -152,8 +154,8 @@ pub async fn delete(ctx: Ctx, input: NamedGroup) -> Result<(), AwsError> {
         if found.value.is_protected {
             return Err(errors::protected());
         }
-        let filters = metric_filter::clear(&ctx, found.value.id, Batch::new()).await?;
-        let filters = subscription_filter::clear(&ctx, found.value.id, filters).await?;
+        let filters = group_filter::clear::<MetricFilter>(&ctx, found.value.id, Batch::new()).await?;
+        let filters = group_filter::clear::<SubscriptionFilter>(&ctx, found.value.id, filters).await?;
         if ctx.cloud.chronicle.delete_group(&scope, &input.log_group_name, &found, filters).await? {
             return Ok(());
         }
@@ -243,7 +245,9 @@ pub async fn describe(ctx: Ctx, input: DescribeLogGroups) -> Result<Described, A
         log_groups.push(Shown {
             creation_time: row.value.created.as_millis(),
             retention_in_days: row.value.retention_days,
-            metric_filter_count: metric_filter::count(&ctx, row.value.id).await?,
+            metric_filter_count: group_filter::of_id::<MetricFilter>(&ctx.cloud.store, &ctx.scope(), row.value.id)
+                .await?
+                .len(),
             arn: format!("{log_group_arn}:*"),
             stored_bytes: is_whole.then_some(stored),
             kms_key_id: row.value.kms_key,

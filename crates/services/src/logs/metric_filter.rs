@@ -1,7 +1,6 @@
 //! Metric filters: what in a group's events is a point of a metric.
 //!
-//! A group's filters are kept under its id, and by name for listings over all groups. Whoever writes one rewrites the
-//! group's row in the same commit, so that none outlives its group. Here points are made of messages ([`of_group`],
+//! They are rows of [`group_filter`](super::group_filter), and kept by name for listings over all groups. Here points are made of messages ([`of_group`],
 //! [`Parsed::apply`]); who follows the journal says when, and keeps them.
 //!
 //! Not there yet: transformed logs, and selection by system fields.
@@ -9,17 +8,16 @@
 use std::collections::BTreeMap;
 
 use base::{AwsError, Timestamp, Uuid};
-use chronicle::GROUPS;
 use engine::filter::{Filter, Transformation};
 use serde::{Deserialize, Serialize};
 use store::{Batch, Record, Row, Scan, Scope, Store, Table};
 use tokio::task::spawn_blocking;
 
-use super::{errors, filter, name};
+use super::group_filter::{self, GroupFilter};
+use super::subscription_filter::SubscriptionFilter;
+use super::{errors, name};
 use crate::{Ctx, Service};
 
-/// AWS's quota of a group.
-const FILTERS_MAX: usize = 100;
 const PAGE_MAX: usize = 50;
 /// Filters that one page of a search over all groups looks at.
 const STEP: usize = 200;
@@ -40,6 +38,32 @@ impl Record for MetricFilter {
 }
 
 pub const METRIC_FILTERS: Table<(Uuid, String), MetricFilter> = Table::new("log_metric_filters");
+
+impl GroupFilter for MetricFilter {
+    const TABLE: Table<(Uuid, String), MetricFilter> = METRIC_FILTERS;
+    const FILTERS_MAX: usize = 100;
+    type Other = SubscriptionFilter;
+
+    fn pattern(&self) -> &str {
+        &self.pattern
+    }
+
+    fn created(&self) -> Timestamp {
+        self.created
+    }
+
+    fn missing() -> AwsError {
+        errors::no_metric_filter()
+    }
+
+    fn put_more(batch: Batch, scope: &Scope, (group, name): (Uuid, &str)) -> Batch {
+        batch.put(&NAMES, scope, (name, group), &Named {})
+    }
+
+    fn delete_more(batch: Batch, scope: &Scope, (group, name): (Uuid, &str)) -> Batch {
+        batch.delete(&NAMES, scope, (name, group))
+    }
+}
 
 /// That a group has a filter of a name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,73 +169,18 @@ pub async fn put(ctx: Ctx, input: PutMetricFilter) -> Result<(), AwsError> {
     }
     let transformation = input.metric_transformations.into_iter().next().ok_or_else(errors::no_transformation)?;
     transformation.parse(&input.filter_pattern)?;
-    let (scope, filter_name) = (ctx.scope(), input.filter_name.as_str());
-    let mut edit = ctx.edit(&GROUPS, &scope, &input.log_group_name).await;
-    loop {
-        let (found, batch) = edit.read().await?;
-        let group = found.ok_or_else(errors::no_group)?;
-        let others = of_id(&ctx.cloud.store, &scope, group.id).await?;
-        let before = others.iter().find(|row| row.key.1 == filter_name);
-        if before.is_none() && others.len() >= FILTERS_MAX {
-            return Err(errors::limit_exceeded());
-        }
-        filter::check_regexes(&ctx, group.id, filter::Own::Metric(filter_name), &input.filter_pattern).await?;
-        let value = MetricFilter {
-            group: input.log_group_name.clone(),
-            pattern: input.filter_pattern.clone(),
-            transformation: transformation.clone(),
-            created: before.map_or(ctx.cx.now(), |row| row.value.created).trunc_millis(),
-        };
-        let batch = batch
-            .put(&GROUPS, &scope, &input.log_group_name, &group)
-            .put(&METRIC_FILTERS, &scope, (group.id, filter_name), &value)
-            .put(&NAMES, &scope, (filter_name, group.id), &Named {});
-        if edit.commit(batch).await? {
-            return ctx.cloud.rules.refresh(&scope, group.id).await;
-        }
-    }
+    let name = (input.log_group_name.as_str(), input.filter_name.as_str());
+    group_filter::put(&ctx, name, |created| MetricFilter {
+        group: input.log_group_name.clone(),
+        pattern: input.filter_pattern.clone(),
+        transformation: transformation.clone(),
+        created,
+    })
+    .await
 }
 
 pub async fn delete(ctx: Ctx, input: DeleteMetricFilter) -> Result<(), AwsError> {
-    let scope = ctx.scope();
-    let mut edit = ctx.edit(&GROUPS, &scope, &input.log_group_name).await;
-    loop {
-        let (found, batch) = edit.read().await?;
-        let group = found.ok_or_else(errors::no_group)?;
-        let key = (group.id, input.filter_name.as_str());
-        METRIC_FILTERS.get(&ctx.cloud.store, &scope, key).await?.ok_or_else(errors::no_metric_filter)?;
-        let batch = without(batch, &scope, key).put(&GROUPS, &scope, &input.log_group_name, &group);
-        if edit.commit(batch).await? {
-            return ctx.cloud.rules.refresh(&scope, group.id).await;
-        }
-    }
-}
-
-fn without(batch: Batch, scope: &Scope, key: (Uuid, &str)) -> Batch {
-    batch.delete(&METRIC_FILTERS, scope, key).delete(&NAMES, scope, (key.1, key.0))
-}
-
-/// Adds to a batch that a group has none any more.
-pub async fn clear(ctx: &Ctx, group: Uuid, batch: Batch) -> Result<Batch, AwsError> {
-    let scope = ctx.scope();
-    let rows = of_id(&ctx.cloud.store, &scope, group).await?;
-    Ok(rows.iter().fold(batch, |batch, row| without(batch, &scope, (group, &row.key.1))))
-}
-
-/// How many a group has.
-pub async fn count(ctx: &Ctx, group: Uuid) -> Result<usize, AwsError> {
-    Ok(of_id(&ctx.cloud.store, &ctx.scope(), group).await?.len())
-}
-
-/// A group's filters, in order of their names.
-pub async fn of_id(
-    store: &Store,
-    scope: &Scope,
-    group: Uuid,
-) -> Result<Vec<Row<(Uuid, String), MetricFilter>>, AwsError> {
-    // There are no more than a page holds.
-    let scan = Scan::all(store::limits::RANGE_ROWS_MAX).under::<Uuid>(group);
-    Ok(METRIC_FILTERS.page(store, scope, scan).await?.rows)
+    group_filter::delete::<MetricFilter>(&ctx, (&input.log_group_name, &input.filter_name)).await
 }
 
 pub async fn describe(ctx: Ctx, input: DescribeMetricFilters) -> Result<Described, AwsError> {
@@ -225,7 +194,7 @@ pub async fn describe(ctx: Ctx, input: DescribeMetricFilters) -> Result<Describe
     Ok(Described { metric_filters: rows.into_iter().map(Shown::from).collect(), next_token })
 }
 
-type Found = (Vec<Row<(Uuid, String), MetricFilter>>, Option<String>);
+type Found = (group_filter::Rows<MetricFilter>, Option<String>);
 
 async fn in_group(ctx: &Ctx, group: &str, input: &DescribeMetricFilters) -> Result<Found, AwsError> {
     const OPERATION: &str = "logs:DescribeMetricFilters of a group";
@@ -234,7 +203,8 @@ async fn in_group(ctx: &Ctx, group: &str, input: &DescribeMetricFilters) -> Resu
         None => None,
         Some(token) => Some(ctx.position::<String>(OPERATION, token).ok_or_else(errors::invalid_token)?),
     };
-    let mut rows = of_id(&ctx.cloud.store, &ctx.scope(), found.group.id).await?;
+    let mut rows: group_filter::Rows<MetricFilter> =
+        group_filter::of_id(&ctx.cloud.store, &ctx.scope(), found.group.id).await?;
     rows.retain(|row| input.wants(row) && after.as_ref().is_none_or(|after| row.key.1 > *after));
     let limit = input.limit.unwrap_or(PAGE_MAX);
     let is_cut = rows.len() > limit;
@@ -359,7 +329,7 @@ pub async fn of_group(store: &Store, scope: &Scope, group: Uuid) -> Result<Vec<P
             default_value: transformed.default_value,
         })
     };
-    Ok(of_id(store, scope, group).await?.into_iter().filter_map(parse).collect())
+    Ok(group_filter::of_id(store, scope, group).await?.into_iter().filter_map(parse).collect())
 }
 
 impl Parsed {

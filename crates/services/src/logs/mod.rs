@@ -11,6 +11,7 @@ mod errors;
 mod event;
 mod filter;
 mod group;
+mod group_filter;
 mod id;
 pub mod metric_filter;
 mod name;

@@ -6,8 +6,8 @@ use base::{AwsError, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{Record, Row, Table};
 
+use super::errors;
 use super::row::{self, Asked};
-use super::{account_policy, errors};
 use crate::{Ctx, Service};
 
 /// AWS's quota of an account and region.
@@ -83,17 +83,10 @@ pub fn operations(service: Service) -> Service {
 pub async fn put(ctx: Ctx, input: PutResourcePolicy) -> Result<Put, AwsError> {
     let name = input.policy_name.ok_or_else(|| errors::must_be_given("policyName"))?;
     let document = input.policy_document.ok_or_else(|| errors::must_be_given("policyDocument"))?;
-    account_policy::check_document(&document)?;
-    if document.chars().count() > DOCUMENT_CHARS_MAX {
-        return Err(errors::policy_too_long(DOCUMENT_CHARS_MAX));
-    }
-    let count = row::count(&ctx, &POLICIES, POLICIES_MAX).await?;
-    let updated = ctx.cx.now().trunc_millis();
-    let policy = row::put(&ctx, &POLICIES, &name, |before: Option<Policy>| match before {
-        None if count >= POLICIES_MAX => Err(errors::limit_exceeded()),
-        _ => Ok(Policy { document: document.clone(), updated }),
-    });
-    Ok(Put { resource_policy: show(name.clone(), policy.await?) })
+    row::check_policy(&document, DOCUMENT_CHARS_MAX)?;
+    let policy = Policy { document, updated: ctx.cx.now().trunc_millis() };
+    let policy = row::put_among(&ctx, &POLICIES, ("", POLICIES_MAX), (&name, policy)).await?;
+    Ok(Put { resource_policy: show(name, policy) })
 }
 
 pub async fn delete(ctx: Ctx, input: DeleteResourcePolicy) -> Result<(), AwsError> {

@@ -1,6 +1,7 @@
 //! Rows by name, as those nouns have them that are no more than what somebody said of them.
 
 use base::AwsError;
+use serde_json::Value;
 use store::{Record, Row, Scan, Table};
 
 use super::errors;
@@ -52,9 +53,20 @@ pub async fn delete<V: Record>(
     }
 }
 
-/// How many there are, as far as `most`.
-pub async fn count<V: Record>(ctx: &Ctx, table: &Rows<V>, most: usize) -> Result<usize, AwsError> {
-    Ok(table.page(&ctx.cloud.store, &ctx.scope(), Scan::all(most)).await?.rows.len())
+/// Puts a row, unless it is a new one and there are as many below `prefix` as there may be.
+pub async fn put_among<V: Record + Clone>(
+    ctx: &Ctx,
+    table: &Rows<V>,
+    (prefix, most): (&str, usize),
+    (name, value): (&str, V),
+) -> Result<V, AwsError> {
+    let scan = Scan::all(most).starting_with(prefix);
+    let count = table.page(&ctx.cloud.store, &ctx.scope(), scan).await?.rows.len();
+    put(ctx, table, name, |before| match before {
+        None if count >= most => Err(errors::limit_exceeded()),
+        _ => Ok(value.clone()),
+    })
+    .await
 }
 
 /// What a listing asks for.
@@ -94,4 +106,21 @@ pub async fn page<V: Record>(
         }
     }
     Ok((found, ctx.marker(operation, last.as_ref())))
+}
+
+/// Refuses what is no policy.
+pub fn check_document(document: &str) -> Result<(), AwsError> {
+    match serde_json::from_str(document) {
+        Ok(Value::Object(_)) => Ok(()),
+        _ => Err(errors::invalid_policy()),
+    }
+}
+
+/// Refuses a longer one than there may be, too.
+pub fn check_policy(document: &str, chars_max: usize) -> Result<(), AwsError> {
+    check_document(document)?;
+    if document.chars().count() > chars_max {
+        return Err(errors::policy_too_long(chars_max));
+    }
+    Ok(())
 }

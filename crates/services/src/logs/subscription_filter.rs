@@ -1,7 +1,6 @@
 //! Subscription filters: which of a group's events are sent on to somebody, as they come.
 //!
-//! A group's filters are kept under its id. Whoever writes one rewrites the group's row in the same commit, so that none
-//! outlives its group. Here it is said which events are sent ([`of_group`], [`Parsed::matches`]), and how ([`message`]); who
+//! They are rows of [`group_filter`](super::group_filter). Here it is said which events are sent ([`of_group`], [`Parsed::matches`]), and how ([`message`]); who
 //! follows the journal sends them.
 //!
 //! Not there yet: destinations that are no functions, transformed logs, and selection by system fields.
@@ -11,19 +10,19 @@ use std::io::Write;
 use base::{Arn, AwsError, Timestamp, Uuid};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use chronicle::{Event, GROUPS};
+use chronicle::Event;
 use engine::filter::{Filter, Kind};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use store::{Batch, Record, Row, Scan, Scope, Store, Table};
+use store::{Record, Row, Scan, Scope, Store, Table};
 
+use super::group_filter::{self, GroupFilter};
+use super::metric_filter::MetricFilter;
 use super::{errors, filter, id, name};
 use crate::{Ctx, Service, functions};
 
-/// AWS's quota of a group.
-const FILTERS_MAX: usize = 2;
 const PAGE_MAX: usize = 50;
 
 /// A subscription filter, under its group's id and its name.
@@ -43,6 +42,24 @@ impl Record for SubscriptionFilter {
 }
 
 pub const SUBSCRIPTION_FILTERS: Table<(Uuid, String), SubscriptionFilter> = Table::new("log_subscription_filters");
+
+impl GroupFilter for SubscriptionFilter {
+    const TABLE: Table<(Uuid, String), SubscriptionFilter> = SUBSCRIPTION_FILTERS;
+    const FILTERS_MAX: usize = 2;
+    type Other = MetricFilter;
+
+    fn pattern(&self) -> &str {
+        &self.pattern
+    }
+
+    fn created(&self) -> Timestamp {
+        self.created
+    }
+
+    fn missing() -> AwsError {
+        errors::no_subscription_filter()
+    }
+}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -109,34 +126,16 @@ pub async fn put(ctx: Ctx, input: PutSubscriptionFilter) -> Result<(), AwsError>
     if !functions::may_be_invoked(&ctx, &input.destination_arn, "logs", &source).await? {
         return Err(errors::cannot_invoke());
     }
-    let (scope, filter_name) = (ctx.scope(), input.filter_name.as_str());
-    let mut edit = ctx.edit(&GROUPS, &scope, &input.log_group_name).await;
-    loop {
-        let (found, batch) = edit.read().await?;
-        let group = found.ok_or_else(errors::no_group)?;
-        let others = of_id(&ctx.cloud.store, &scope, group.id).await?;
-        let before = others.iter().find(|row| row.key.1 == filter_name);
-        if before.is_none() && others.len() >= FILTERS_MAX {
-            return Err(errors::limit_exceeded());
-        }
-        filter::check_regexes(&ctx, group.id, filter::Own::Subscription(filter_name), &input.filter_pattern).await?;
-        let value = SubscriptionFilter {
-            group: input.log_group_name.clone(),
-            pattern: input.filter_pattern.clone(),
-            destination: input.destination_arn.clone(),
-            distribution: input.distribution.clone().unwrap_or_else(|| "ByLogStream".to_owned()),
-            created: before.map_or(ctx.cx.now(), |row| row.value.created).trunc_millis(),
-        };
-        let batch = batch.put(&GROUPS, &scope, &input.log_group_name, &group).put(
-            &SUBSCRIPTION_FILTERS,
-            &scope,
-            (group.id, filter_name),
-            &value,
-        );
-        if edit.commit(batch).await? {
-            return ctx.cloud.rules.refresh(&scope, group.id).await;
-        }
-    }
+    let distribution = input.distribution.unwrap_or_else(|| "ByLogStream".to_owned());
+    let name = (input.log_group_name.as_str(), input.filter_name.as_str());
+    group_filter::put(&ctx, name, |created| SubscriptionFilter {
+        group: input.log_group_name.clone(),
+        pattern: input.filter_pattern.clone(),
+        destination: input.destination_arn.clone(),
+        distribution: distribution.clone(),
+        created,
+    })
+    .await
 }
 
 /// What is wrong with a destination without looking at what it names.
@@ -157,37 +156,7 @@ fn check_destination(ctx: &Ctx, destination: &str, has_role: bool) -> Result<(),
 }
 
 pub async fn delete(ctx: Ctx, input: DeleteSubscriptionFilter) -> Result<(), AwsError> {
-    let scope = ctx.scope();
-    let mut edit = ctx.edit(&GROUPS, &scope, &input.log_group_name).await;
-    loop {
-        let (found, batch) = edit.read().await?;
-        let group = found.ok_or_else(errors::no_group)?;
-        let key = (group.id, input.filter_name.as_str());
-        SUBSCRIPTION_FILTERS.get(&ctx.cloud.store, &scope, key).await?.ok_or_else(errors::no_subscription_filter)?;
-        let batch =
-            batch.delete(&SUBSCRIPTION_FILTERS, &scope, key).put(&GROUPS, &scope, &input.log_group_name, &group);
-        if edit.commit(batch).await? {
-            return ctx.cloud.rules.refresh(&scope, group.id).await;
-        }
-    }
-}
-
-/// Adds to a batch that a group has none any more.
-pub async fn clear(ctx: &Ctx, group: Uuid, batch: Batch) -> Result<Batch, AwsError> {
-    let scope = ctx.scope();
-    let rows = of_id(&ctx.cloud.store, &scope, group).await?;
-    Ok(rows.iter().fold(batch, |batch, row| batch.delete(&SUBSCRIPTION_FILTERS, &scope, (group, &row.key.1))))
-}
-
-/// A group's filters, in order of their names.
-pub async fn of_id(
-    store: &Store,
-    scope: &Scope,
-    group: Uuid,
-) -> Result<Vec<Row<(Uuid, String), SubscriptionFilter>>, AwsError> {
-    // There are no more than a page holds.
-    let scan = Scan::all(store::limits::RANGE_ROWS_MAX).under::<Uuid>(group);
-    Ok(SUBSCRIPTION_FILTERS.page(store, scope, scan).await?.rows)
+    group_filter::delete::<SubscriptionFilter>(&ctx, (&input.log_group_name, &input.filter_name)).await
 }
 
 pub async fn describe(ctx: Ctx, input: DescribeSubscriptionFilters) -> Result<Described, AwsError> {
@@ -227,7 +196,7 @@ pub async fn of_group(store: &Store, scope: &Scope, group: Uuid) -> Result<Vec<P
         let filter = Filter::parse(&row.value.pattern).ok()?;
         Some(Parsed { name: row.key.1, group: row.value.group, destination: row.value.destination, filter })
     };
-    Ok(of_id(store, scope, group).await?.into_iter().filter_map(parse).collect())
+    Ok(group_filter::of_id(store, scope, group).await?.into_iter().filter_map(parse).collect())
 }
 
 impl Parsed {
@@ -267,8 +236,8 @@ struct Sent {
 }
 
 /// What a function is sent of events of one stream that a filter matches: `{"awslogs": {"data": …}}`, the data packed by
-/// gzip and written in base64. What a function takes at once is the caller's to keep to.
-pub fn message(owner: &str, group: &str, stream: &str, filter: &Parsed, events: &[Event]) -> Vec<u8> {
+/// gzip and written in base64; and how many bytes they are packed. What a function takes at once is the caller's to keep to.
+pub fn message(owner: &str, group: &str, stream: &str, filter: &Parsed, events: &[Event]) -> (String, usize) {
     let send = |event: &Event| {
         let message = event.text().into_owned();
         let extracted_fields = filter.fields(&message);
@@ -286,7 +255,7 @@ pub fn message(owner: &str, group: &str, stream: &str, filter: &Parsed, events: 
     let data = serde_json::to_vec(&data).unwrap_or_default();
     let mut packed = GzEncoder::new(Vec::new(), Compression::default());
     let packed = packed.write_all(&data).and_then(|()| packed.finish()).unwrap_or_default();
-    format!(r#"{{"awslogs":{{"data":"{}"}}}}"#, STANDARD.encode(packed)).into_bytes()
+    (format!(r#"{{"awslogs":{{"data":"{}"}}}}"#, STANDARD.encode(&packed)), packed.len())
 }
 
 #[cfg(test)]
@@ -307,9 +276,10 @@ mod tests {
             ingested: Timestamp::from_millis(1_755_892_617_842),
             message: message.to_owned().into(),
         };
-        let whole = super::message("000000000000", "g", "s", &filter, &[event(1), event(2)]);
-        let whole: Value = serde_json::from_slice(&whole).unwrap();
+        let (whole, packed_bytes) = super::message("000000000000", "g", "s", &filter, &[event(1), event(2)]);
+        let whole: Value = serde_json::from_str(&whole).unwrap();
         let packed = STANDARD.decode(whole["awslogs"]["data"].as_str().unwrap()).unwrap();
+        assert_eq!(packed.len(), packed_bytes);
         let mut text = String::new();
         GzDecoder::new(packed.as_slice()).read_to_string(&mut text).unwrap();
         assert!(text.starts_with(r#"{"messageType":"DATA_MESSAGE","owner":"000000000000","logGroup":"g","#), "{text}");

@@ -295,6 +295,7 @@ pub(super) struct RawPolicy {
     _source: Option<Text>,
     pub(super) code: Option<Text>,
     pub(super) query_code: Option<Text>,
+    pub(super) code_where_listed: Option<Text>,
     pub(super) checked: Option<bool>,
     pub(super) echoed: Option<bool>,
     pub(super) items_not_null: Option<bool>,
@@ -384,6 +385,7 @@ impl From<RawPolicy> for Policy {
         Self {
             code: raw.code.map_or("ValidationException", |text| text.0),
             query_code: raw.query_code.map_or("ValidationError", |text| text.0),
+            code_where_listed: raw.code_where_listed.map(|text| text.0),
             checked: raw.checked.unwrap_or(true),
             echoed: raw.echoed.unwrap_or(true),
             items_not_null: raw.items_not_null.unwrap_or(false),

@@ -32,6 +32,8 @@ pub struct Policy {
     pub code: &'static str,
     /// Its code where the request came over Query.
     pub query_code: &'static str,
+    /// The code of operations that list it among their errors and do not list `code`.
+    pub code_where_listed: Option<&'static str>,
     /// Whether the service checks its input against the model at all; S3, for one, has its own words for each mistake.
     pub checked: bool,
     /// Whether messages show the offending value.
@@ -88,8 +90,15 @@ pub fn validate(model: &Model, operation: &Operation, protocol: Protocol, input:
     let mut message =
         format!("{count} validation error{} detected: {}", if count == 1 { "" } else { "s" }, check.found.join("; "));
     message.truncate(message.floor_char_boundary(limits::VIOLATIONS_BYTES_MAX));
-    let code = if protocol == Protocol::Query { policy.query_code } else { policy.code };
+    let code = if protocol == Protocol::Query { policy.query_code } else { policy.code_of(model, operation) };
     Err(AwsError::client(400, code, message))
+}
+
+impl Policy {
+    fn code_of(&self, model: &Model, operation: &Operation) -> &'static str {
+        let lists = |code: &str| operation.errors.iter().any(|error| model.shape(*error).name == code);
+        self.code_where_listed.filter(|listed| lists(listed) && !lists(self.code)).unwrap_or(self.code)
+    }
 }
 
 /// One walk over an input.

@@ -16,6 +16,8 @@ pub struct Fault {
 
 const FAULTS_MAX: usize = 100;
 const WIDGETS_MAX: usize = 500;
+const PERIOD_OVERRIDES: [&str; 2] = ["auto", "inherit"];
+const NOT_ALLOWED: &str = "Should be equal to one of the allowed values";
 const TYPES: [&str; 7] = ["metric", "text", "log", "alarm", "explorer", "custom", "html"];
 /// The grid is so wide, and a widget so high at most.
 const WIDTH_MAX: i64 = 24;
@@ -27,6 +29,9 @@ pub fn faults(body: &str) -> Result<Vec<Fault>, &'static str> {
         return Err("The field DashboardBody must be a valid JSON object");
     };
     let mut faults = Faults(Vec::new());
+    if body.get("periodOverride").is_some_and(|value| !PERIOD_OVERRIDES.iter().any(|known| value == known)) {
+        faults.add("/periodOverride", NOT_ALLOWED);
+    }
     match body.get("widgets") {
         None => {}
         Some(Value::Array(widgets)) if widgets.len() > WIDGETS_MAX => {
@@ -71,21 +76,43 @@ impl Faults {
         {
             self.of_number(path, widget, member, least, most);
         }
-        let Some(kind) = widget.get("type") else { return self.add(path, "Should have required property 'type'") };
+        let Some(kind) = self.required(path, widget, "type") else { return };
         if !TYPES.iter().any(|known| kind == known) {
-            return self.add(&format!("{path}/type"), "Should be equal to one of the allowed values");
+            return self.add(&format!("{path}/type"), NOT_ALLOWED);
         }
-        let Some(properties) = widget.get("properties") else {
-            return self.add(path, "Should have required property 'properties'");
-        };
+        let Some(properties) = self.required(path, widget, "properties") else { return };
         let path = format!("{path}/properties");
         let Value::Object(properties) = properties else { return self.add(&path, "Should be object") };
         match kind.as_str() {
             Some("metric") => self.of_metrics(&path, properties),
-            Some("text") if !properties.contains_key("markdown") => {
-                self.add(&path, "Should have required property 'markdown'");
+            Some("text") => {
+                self.required(&path, properties, "markdown");
             }
+            Some("log") => {
+                self.required(&path, properties, "region");
+                self.required(&path, properties, "query");
+            }
+            Some("alarm") => self.of_alarms(&path, properties),
             _ => {}
+        }
+    }
+
+    fn required<'v>(&mut self, path: &str, of: &'v Map<String, Value>, member: &str) -> Option<&'v Value> {
+        let value = of.get(member);
+        if value.is_none() {
+            self.add(path, format!("Should have required property '{member}'"));
+        }
+        value
+    }
+
+    fn of_alarms(&mut self, path: &str, properties: &Map<String, Value>) {
+        match self.required(path, properties, "alarms") {
+            None => {}
+            Some(Value::Array(alarms)) if alarms.is_empty() => {
+                self.add(&format!("{path}/alarms"), "Should NOT have less than 1 items");
+            }
+            Some(Value::Array(_)) => {}
+            Some(_) => self.add(&format!("{path}/alarms"), "Should be array"),
         }
     }
 
@@ -100,8 +127,20 @@ impl Faults {
         }
     }
 
-    /// `[["AWS/Lambda", "Errors", "FunctionName", "f", { "stat": "Sum" }], ..]`
+    /// Where there are no annotations, there is a region, and `[["AWS/Lambda", "Errors", "FunctionName", "f", { "stat": "Sum" }], ..]`
     fn of_metrics(&mut self, path: &str, properties: &Map<String, Value>) {
+        if !properties.contains_key("annotations") {
+            let has = |member: &&str| properties.contains_key(*member);
+            if !["region", "metrics"].iter().all(has) {
+                self.required(path, properties, "region");
+                self.required(path, properties, "metrics");
+                self.add(
+                    path,
+                    "The metric widget should have specified a region and a data source or an alarm annotation",
+                );
+                self.required(path, properties, "annotations");
+            }
+        }
         let Some(metrics) = properties.get("metrics") else { return };
         let path = format!("{path}/metrics");
         let Value::Array(metrics) = metrics else { return self.add(&path, "Should be array") };
@@ -152,7 +191,7 @@ mod tests {
         assert_eq!(faults("{").unwrap_err(), "The field DashboardBody must be a valid JSON object");
         assert_eq!(faults("[]").unwrap_err(), "The field DashboardBody must be a valid JSON object");
         let found = told(
-            r#"{"widgets":[{"type":"metric","x":24,"properties":{"metrics":["CPU",["AWS/Lambda","Errors",{"stat":"Sum"},{}]]}},
+            r#"{"widgets":[{"type":"metric","x":24,"properties":{"region":"us-east-1","metrics":["CPU",["AWS/Lambda","Errors",{"stat":"Sum"},{}]]}},
                 {"type":"chart"},{"type":"text","properties":{}},{"properties":{}},7]}"#,
         );
         let found: Vec<(&str, &str)> = found.iter().map(|(path, message)| (path.as_str(), message.as_str())).collect();
@@ -168,6 +207,33 @@ mod tests {
                 ("/widgets/2/properties", "Should have required property 'markdown'"),
                 ("/widgets/3", "Should have required property 'type'"),
                 ("/widgets/4", "Should be object"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_widget_has_what_it_shows() {
+        let found = told(
+            r#"{"periodOverride":"never","widgets":[{"type":"metric","properties":{"region":"us-east-1"}},
+                {"type":"metric","properties":{"metrics":[]}},{"type":"metric","properties":{"annotations":{}}},
+                {"type":"alarm","properties":{"alarms":[]}},{"type":"alarm","properties":{"alarms":["arn"]}},
+                {"type":"log","properties":{"region":"us-east-1"}}]}"#,
+        );
+        let found: Vec<(&str, &str)> = found.iter().map(|(path, message)| (path.as_str(), message.as_str())).collect();
+        let source = "The metric widget should have specified a region and a data source or an alarm annotation";
+        let [first, second] = ["/widgets/0/properties", "/widgets/1/properties"];
+        assert_eq!(
+            found,
+            [
+                ("/periodOverride", "Should be equal to one of the allowed values"),
+                (first, "Should have required property 'metrics'"),
+                (first, source),
+                (first, "Should have required property 'annotations'"),
+                (second, "Should have required property 'region'"),
+                (second, source),
+                (second, "Should have required property 'annotations'"),
+                ("/widgets/3/properties/alarms", "Should NOT have less than 1 items"),
+                ("/widgets/5/properties", "Should have required property 'query'"),
             ]
         );
     }

@@ -205,6 +205,7 @@ async fn run(
         wants_log_tail: request.wants_log_tail,
         is_streamed: request.is_streamed,
         concurrency: concurrency(ctx, &resolved.function).await?,
+        allocated: account::allocated_concurrency(ctx).await?,
         is_async: request.is_async,
         cause: request.cause,
     };

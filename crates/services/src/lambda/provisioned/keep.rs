@@ -1,15 +1,18 @@
-//! Tells whoever runs functions what is to be kept ready: all of it, at the start and after each change.
+//! Tells whoever runs functions what is to be kept ready: all of it, at the start and after each change; and has it charged.
 //!
 //! A version or an alias, and the release that it stands for now. What cannot be found any more is left out: its row is
 //! about to go.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use base::ports::{Provision, ProvisionId};
 use base::{AwsError, Uuid};
+use engine::price::Prices;
 use store::{Row, Scope};
 use tokio::time::sleep;
 
+use super::charge::Charges;
 use super::{PROVISIONED, Provisioned};
 use crate::Post;
 use crate::lambda::alias::ALIASES;
@@ -23,24 +26,42 @@ const GATHER: Duration = Duration::from_millis(100);
 /// How long to wait before the store is asked again.
 const REST: Duration = Duration::from_secs(1);
 
+/// How often it is looked at what has become due. What is put is charged at once.
+const CHARGE_EVERY: Duration = Duration::from_secs(30);
+/// Provisions that one note tells the charges of.
+const CHARGED_TOGETHER: usize = 100;
+
 /// Keeps telling for ever.
-pub async fn run(post: Post) {
+pub async fn run(post: Post, prices: Prices) {
+    let mut charges = Charges::new(prices, post.clock.now());
     let store = &post.cloud.store;
     let (mut provisioned, mut aliases) = (PROVISIONED.watch_all(store), ALIASES.watch_all(store));
     loop {
-        match wanted(&post).await {
-            Ok(wanted) => post.cloud.functions.provide(wanted),
+        let wanted = match wanted(&post).await {
+            Ok(wanted) => wanted,
             Err(error) => {
                 tracing::error!(%error, "failed to look for provisioned concurrency");
                 sleep(REST).await;
                 continue;
             }
-        }
+        };
+        post.cloud.functions.provide(wanted.clone());
         tokio::select! {
             _ = provisioned.changed() => {}
             _ = aliases.changed() => {}
+            never = charge(&post, &mut charges, &wanted) => match never {},
         }
         sleep(GATHER).await;
+    }
+}
+
+/// Notes what has become due, for ever.
+async fn charge(post: &Post, charges: &mut Charges, wanted: &[Provision]) -> Infallible {
+    loop {
+        for data in charges.due(wanted, post.clock.now()).chunks(CHARGED_TOGETHER) {
+            post.cloud.chronicle.note_lazy(&metrics::encode(data));
+        }
+        sleep(CHARGE_EVERY).await;
     }
 }
 

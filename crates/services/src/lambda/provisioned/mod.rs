@@ -4,6 +4,7 @@
 //! [usage](super::account). `keep` tells whoever runs functions what is to be ready, and the operations here show what has
 //! come of that.
 
+mod charge;
 pub mod keep;
 
 use base::ports::{Provided, ProvisionId};

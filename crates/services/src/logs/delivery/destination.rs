@@ -6,7 +6,7 @@ use store::{Record, Row, Table};
 
 use super::{PAGE_MAX, Tags};
 use crate::logs::row::{self, Asked};
-use crate::logs::{account_policy, errors, name};
+use crate::logs::{errors, name};
 use crate::{Ctx, Service};
 
 const NOUN: &str = "Delivery Destination";
@@ -180,7 +180,7 @@ pub async fn describe(ctx: Ctx, input: DescribeDeliveryDestinations) -> Result<D
 }
 
 pub async fn put_policy(ctx: Ctx, input: PutPolicy) -> Result<OnePolicy, AwsError> {
-    account_policy::check_document(&input.delivery_destination_policy)?;
+    row::check_document(&input.delivery_destination_policy)?;
     change_policy(&ctx, &input.delivery_destination_name, Some(input.delivery_destination_policy)).await
 }
 
