@@ -17,6 +17,7 @@ pub mod outgoing;
 mod rules;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base::record::{Origin, Record};
@@ -55,6 +56,8 @@ pub struct Derived {
     state: Mutex<State>,
     /// There is too much that is not settled.
     full: Notify,
+    /// The journal waits for what is not settled.
+    is_hurried: AtomicBool,
 }
 
 #[derive(Default)]
@@ -66,7 +69,16 @@ struct State {
 impl Derived {
     pub fn new(metrics: Metrics, rules: Arc<Rules>, prices: Prices, clock: Arc<dyn Clock>) -> Derived {
         let live = Arc::new(Live::new(clock.now(), prices.clone()));
-        Derived { metrics, rules, prices, live, clock, state: Mutex::default(), full: Notify::new() }
+        Derived {
+            metrics,
+            rules,
+            prices,
+            live,
+            clock,
+            state: Mutex::default(),
+            full: Notify::new(),
+            is_hurried: AtomicBool::new(false),
+        }
     }
 
     /// What functions do right now.
@@ -79,7 +91,8 @@ impl Derived {
         let mut settled = self.clock.now();
         loop {
             timeout(LOOK_EVERY, self.full.notified()).await.ok();
-            let is_due = self.clock.now().since(settled) >= SETTLE_EVERY;
+            let is_hurried = self.is_hurried.swap(false, Ordering::Relaxed);
+            let is_due = is_hurried || self.clock.now().since(settled) >= SETTLE_EVERY;
             if !is_due && !self.is_full() && self.state.lock().waiting.is_empty() {
                 continue;
             }
@@ -158,6 +171,11 @@ impl Derive for Derived {
 
     fn settled(&self) -> u64 {
         self.metrics.settled()
+    }
+
+    fn hurry(&self) {
+        self.is_hurried.store(true, Ordering::Relaxed);
+        self.full.notify_one();
     }
 
     fn is_full(&self) -> bool {
