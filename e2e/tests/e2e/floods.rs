@@ -28,8 +28,7 @@ fn is_long() -> bool {
 
 const TIMEOUT: Duration = Duration::from_secs(900);
 
-/// What the server may grow by, for any flood. Most of that a flood takes at once, and a little more in its first minutes, for
-/// which a short one leaves room.
+/// What the server may grow by, for any flood. It goes on growing a little in a flood's first minutes, so a short one may less.
 fn growth_kb_max() -> u64 {
     1024 * if is_long() { 64 } else { 36 }
 }
