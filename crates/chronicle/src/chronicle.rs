@@ -1,7 +1,7 @@
 //! The handle that everyone holds: what is written, and which groups and streams there are.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use base::ports::{LogEvent, LogStream};
@@ -73,6 +73,8 @@ pub(crate) struct Inner {
     pub end_at_open: u64,
     /// A group has enough for a chunk.
     pub enough: Notify,
+    /// What was kept since the journal was last asked for its room.
+    pub untrimmed_bytes: AtomicUsize,
     /// Something may be deleted of which there is more to go.
     pub is_littered: AtomicBool,
     pub lookers: Lookers,
@@ -146,6 +148,7 @@ impl Chronicle {
             followed: watch::Sender::new(slice.start),
             end_at_open: slice.end,
             enough: Notify::new(),
+            untrimmed_bytes: AtomicUsize::new(0),
             is_littered: AtomicBool::new(true),
             lookers: Lookers::of_host(),
             producers: Mutex::default(),

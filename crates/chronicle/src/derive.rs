@@ -41,6 +41,9 @@ pub trait Derive: Send + Sync {
     /// All before this offset is settled: the journal may give it up. Where nothing is kept, as far as there is.
     fn settled(&self) -> u64;
 
+    /// The journal is large for what is not settled: that is to be soon.
+    fn hurry(&self) {}
+
     /// What is not settled yet is too much: the follower waits.
     fn is_full(&self) -> bool {
         false

@@ -13,7 +13,7 @@ use crate::derive::{Derive, Taken, What};
 use crate::entry::{self, Entry};
 use crate::limits::{
     CHUNK_BYTES, DERIVE_MAX, FOLLOW_BYTES_MAX, FOLLOW_RECORDS_MAX, KEEP_EVERY, LINES_MAX, NAMES_CACHED_MAX,
-    OPEN_BYTES_MAX,
+    OPEN_BYTES_FULL,
 };
 use crate::tables::{KEPT, NAMES, nobody};
 use crate::{Chronicle, Error, Event, event};
@@ -42,7 +42,7 @@ impl Chronicle {
 
     /// What is open is bounded: the keeper goes first.
     async fn wait_for_room(&self) {
-        while self.0.held.lock().open.bytes() > 2 * OPEN_BYTES_MAX || self.0.derive.is_full() {
+        while self.0.held.lock().open.weight() > OPEN_BYTES_FULL || self.0.derive.is_full() {
             self.0.enough.notify_one();
             sleep(KEEP_EVERY / 20).await;
         }

@@ -13,8 +13,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::chunk::{self, Head};
 use crate::limits::{
-    CHUNK_BYTES, CHUNK_STREAMS_MAX, EXPIRE_EVERY, JOIN_MAX, KEEP_BYTES_MAX, KEEP_EVERY, OPEN_BYTES_MAX, OPEN_TIME_MAX,
+    CHUNK_BYTES, CHUNK_STREAMS_MAX, EXPIRE_EVERY, JOIN_MAX, JOURNAL_BYTES_MAX, JOURNAL_GROUP_BYTES, KEEP_BYTES_MAX,
+    KEEP_EVERY, KEEP_ROUNDS_MAX, OPEN_BYTES_MAX, OPEN_TIME_MAX, TRIM_BYTES,
 };
+use crate::open::OpenGroup;
 use crate::tables::{KEPT, Kept, SPANS, StreamSpan};
 use crate::{Chronicle, Error, Event, event};
 
@@ -49,8 +51,16 @@ impl Chronicle {
 
     async fn keep_due(&self) -> Result<(), Error> {
         let now = self.0.clock.now();
-        let is_due = |bytes, since: Timestamp| bytes >= CHUNK_BYTES || now.since(since) >= OPEN_TIME_MAX;
-        let due = self.0.held.lock().open.due(is_due, OPEN_BYTES_MAX);
+        let due = {
+            let held = self.0.held.lock();
+            // A group that is kept writes some rows, however little it had: that is to be less than what is given up for it.
+            let behind_max =
+                JOURNAL_BYTES_MAX.saturating_add(JOURNAL_GROUP_BYTES.saturating_mul(held.open.len() as u64));
+            let is_due = |open: &OpenGroup, behind| {
+                open.bytes() >= CHUNK_BYTES || now.since(open.since()) >= OPEN_TIME_MAX || behind >= behind_max
+            };
+            held.open.due(is_due, OPEN_BYTES_MAX)
+        };
         self.keep(due).await
     }
 
@@ -63,15 +73,39 @@ impl Chronicle {
     async fn keep(&self, groups: Vec<Uuid>) -> Result<(), Error> {
         let has_some = !groups.is_empty();
         for group in groups {
-            while self.keep_some(group).await? {}
+            let mut rounds = 0..KEEP_ROUNDS_MAX;
+            while self.keep_some(group).await? {
+                // Whoever writes without end is never kept to the end, and the journal must not grow with it.
+                if self.hurry_if_much() {
+                    self.trim().await?;
+                }
+                if rounds.next().is_none() {
+                    self.0.enough.notify_one();
+                    break;
+                }
+            }
         }
-        if has_some {
-            // What was followed before the lowest open event was looked for is open or kept.
-            let followed = *self.0.followed.borrow();
-            let lowest = self.0.held.lock().open.lowest().map_or(followed, event::offset);
-            let before = lowest.min(followed).min(self.0.derive.settled());
-            self.0.streams.trim(&self.0.journal, before).await?;
+        self.hurry_if_much();
+        if has_some { self.trim().await } else { Ok(()) }
+    }
+
+    /// Where much was kept, what is derived of it is to be settled, so that the journal can give up its room.
+    fn hurry_if_much(&self) -> bool {
+        let is_much = self.0.untrimmed_bytes.load(Ordering::Relaxed) >= TRIM_BYTES;
+        if is_much {
+            self.0.untrimmed_bytes.store(0, Ordering::Relaxed);
+            self.0.derive.hurry();
         }
+        is_much
+    }
+
+    /// Has the journal give up what is kept and settled.
+    async fn trim(&self) -> Result<(), Error> {
+        // What was followed before the lowest open event was looked for is open or kept.
+        let followed = *self.0.followed.borrow();
+        let lowest = self.0.held.lock().open.lowest().map_or(followed, event::offset);
+        let before = lowest.min(followed).min(self.0.derive.settled());
+        self.0.streams.trim(&self.0.journal, before).await?;
         Ok(())
     }
 
@@ -83,6 +117,7 @@ impl Chronicle {
             (open.scope.clone(), open.first(KEEP_BYTES_MAX))
         };
         let Some(below) = events.last().map(|event| event.number.saturating_add(1)) else { return Ok(false) };
+        let bytes: usize = events.iter().map(Event::bytes).sum();
         let is_kept = match KEPT.get(&self.0.store, &scope, group).await? {
             Some(row) => {
                 let batch = Batch::new().expect_version(&KEPT, &scope, group, row.version);
@@ -99,6 +134,7 @@ impl Chronicle {
             return Ok(false);
         }
         held.open.kept(group, below);
+        self.0.untrimmed_bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(held.open.get(group).is_some_and(|open| open.bytes() >= CHUNK_BYTES))
     }
 
@@ -226,6 +262,27 @@ mod tests {
         assert_eq!(heads.iter().map(|head| head.event_count).sum::<u64>(), 64);
         let slice = chronicle.0.streams.read(&chronicle.0.journal, 0, 9, 9).await.unwrap();
         assert_eq!((slice.start, slice.end), (64, 64));
+    }
+
+    /// A few events of one group, young as they are, do not make the journal hold all that others write.
+    #[tokio::test]
+    async fn a_quiet_group_does_not_hold_the_journal() {
+        let (chronicle, scope, group, number, clock) = bench().await;
+        let quiet = Group::new(Seeded::new(3).uuid(), Timestamp::default());
+        chronicle.create_group(&scope, "quiet", &quiet).await.unwrap();
+        chronicle.create_stream(&scope, ("quiet", &quiet), "s").await.unwrap();
+        let row = STREAMS.get(&chronicle.0.store, &scope, (quiet.id, "s")).await.unwrap().unwrap();
+        put(&chronicle, row.value.number, 10, 1).await;
+        let puts = JOURNAL_BYTES_MAX / (1 << 20) + 4;
+        for _ in 0..puts {
+            put(&chronicle, number, 1 << 18, 4).await;
+            clock.advance(KEEP_EVERY);
+            chronicle.keep_due().await.unwrap();
+        }
+        assert!(chronicle.0.held.lock().open.get(quiet.id).is_none(), "it is kept");
+        let slice = chronicle.0.streams.read(&chronicle.0.journal, 0, 0, 0).await.unwrap();
+        assert!(slice.start > 1, "the journal begins at {} and ends at {}", slice.start, slice.end);
+        assert_eq!(chronicle.group_bytes(&scope, group.id).await.unwrap(), puts * 4 * ((1 << 18) + 26));
     }
 
     #[tokio::test]

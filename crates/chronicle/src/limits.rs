@@ -8,8 +8,14 @@ pub const CHUNK_BYTES: usize = 1024 * 1024;
 /// What an event counts beyond its message, as CloudWatch Logs counts it.
 pub const EVENT_OVERHEAD_BYTES: usize = 26;
 
-/// Open events of all groups. The group that holds most is kept when there are more.
-pub const OPEN_BYTES_MAX: usize = 6 * 1024 * 1024;
+/// Open events of all groups, as they lie in memory. The group that holds most is kept when there are more.
+pub const OPEN_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// The same, where the follower waits for the keeper.
+pub const OPEN_BYTES_FULL: usize = OPEN_BYTES_MAX + OPEN_BYTES_MAX / 2;
+
+/// What an open event takes beyond its message: itself, its place in what came with it, and room to grow.
+pub const OPEN_EVENT_BYTES: usize = 128;
 
 /// How long an event is open at most.
 pub const OPEN_TIME_MAX: Duration = Duration::from_secs(300);
@@ -21,7 +27,7 @@ pub const KEEP_EVERY: Duration = Duration::from_secs(1);
 pub const FOLLOW_RECORDS_MAX: usize = 8_192;
 
 /// Bytes that are followed at once.
-pub const FOLLOW_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub const FOLLOW_BYTES_MAX: usize = 1024 * 1024;
 
 /// Streams whose groups are remembered, some hundred bytes each.
 pub const NAMES_CACHED_MAX: usize = 65_536;
@@ -56,7 +62,19 @@ pub const JOIN_MAX: usize = 8;
 pub const CHUNK_STREAMS_MAX: usize = 4_096;
 
 /// Open events that are kept in one commit.
-pub const KEEP_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub const KEEP_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Commits in which a group's open events are kept before others have their turn.
+pub const KEEP_ROUNDS_MAX: usize = 16;
+
+/// What came after a group's first open event before the group is kept: until then the journal gives up none of it.
+pub const JOURNAL_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+/// So much more for each group that has open events.
+pub const JOURNAL_GROUP_BYTES: u64 = 32 * 1024;
+
+/// What is kept until the journal gives up its room, however much more there is to keep.
+pub const TRIM_BYTES: usize = 8 * 1024 * 1024;
 
 /// How often groups are looked through for events that are too old.
 pub const EXPIRE_EVERY: Duration = Duration::from_secs(600);

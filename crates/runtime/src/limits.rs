@@ -42,6 +42,9 @@ pub const HEAD_MESSAGE_BYTES_MAX: usize = 65_536;
 /// One event of a log: CloudWatch's limit.
 pub const LOG_EVENT_BYTES_MAX: usize = 256 * 1024;
 
+/// What waits of the log pipe for its marks on standard output.
+pub const MARKED_BYTES_MAX: usize = 1024 * 1024;
+
 /// What a runtime hands over for later instances of its version: 32 MiB, and an index.
 pub const PREPARED_MESSAGE_BYTES_MAX: usize = 40 * 1024 * 1024;
 

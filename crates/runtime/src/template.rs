@@ -472,7 +472,7 @@ pub fn waiting(family: Family, argv: &[String]) -> Option<Vec<String>> {
 async fn load(connection: &mut Connection, output: &mut Output) -> Result<Vec<Written>, TemplateError> {
     let mut printed = Vec::new();
     let verdict = loop {
-        if printed.iter().map(|(_, text): &Written| text.len()).fold(0, usize::saturating_add)
+        if printed.iter().map(|line: &Written| line.text.len()).fold(0, usize::saturating_add)
             > TEMPLATE_PRINTED_BYTES_MAX
         {
             return Err(TemplateError::Unfit("prints too much".to_owned()));

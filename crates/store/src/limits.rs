@@ -125,7 +125,7 @@ pub const STREAM_ATTEMPTS_MAX: usize = 16;
 pub const STREAM_LAZY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Lazy records that are written in one commit, and when half of them wait, no more are waited for.
-pub const STREAM_FLUSH_BYTES: usize = 4 * 1024 * 1024;
+pub const STREAM_FLUSH_BYTES: usize = 2 * 1024 * 1024;
 
 /// Streams that are written in one commit; their ends are read at once.
 pub const STREAM_FLUSH_STREAMS: usize = READS_MAX;

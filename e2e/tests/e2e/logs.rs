@@ -49,6 +49,14 @@ fn boto3_logs_policies() {
 }
 
 #[test]
+fn printed_and_logged_lines_stand_in_order() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/logs_order.py"));
+    run(command);
+}
+
+#[test]
 fn aws_cli_logs() {
     let lamp = Lamp::start();
     let mut command = client(&lamp, Path::new("bash"));

@@ -52,7 +52,8 @@ pub fn pack(id: u64, events: &[Event]) -> Option<Packed> {
     streams.sort_unstable();
     let counted = streams.chunk_by(|one, other| one == other);
     let streams: Vec<_> = counted.filter_map(|same| Some((*same.first()?, same.len() as u64))).collect();
-    let (mut columns, mut messages) = (Vec::new(), Vec::new());
+    let message_bytes = events.iter().map(|event| event.message.len()).sum();
+    let (mut columns, mut messages) = (Vec::new(), Vec::with_capacity(message_bytes));
     let mut before = Position { time: Timestamp::default(), number: 0 };
     for event in events {
         let at = streams.binary_search_by_key(&event.stream, |(stream, _)| *stream).unwrap_or_default();

@@ -504,11 +504,25 @@ function jsonEvent(time, level, message, params) {
   return JSON.stringify(event);
 }
 
+/** A mark on standard output says where a frame of the log pipe belongs among what is printed. */
+const MARK_FD = 61;
+const MARK = Buffer.from('\xff\xfemark\xff\n', 'latin1');
+const MARKED_FRAME = 0x00010000;
+
+function isPipe(fd) {
+  try {
+    return fs.fstatSync(fd).isFIFO();
+  } catch {
+    return false;
+  }
+}
+
 class Logs {
   constructor() {
     const fd = parseInt(process.env._LAMBDA_TELEMETRY_LOG_FD);
     delete process.env._LAMBDA_TELEMETRY_LOG_FD;
     this.fd = fd >= 0 ? fd : null;
+    this.marks = this.fd !== null && isPipe(MARK_FD);
     this.isJson = process.env.AWS_LAMBDA_LOG_FORMAT?.toUpperCase() === 'JSON';
     const least = LEVELS[process.env.AWS_LAMBDA_LOG_LEVEL?.toUpperCase()] ?? LEVELS.TRACE;
     const silent = () => {};
@@ -531,11 +545,13 @@ class Logs {
     }
     const body = Buffer.from(this.isJson ? text : text + '\n');
     const frame = Buffer.allocUnsafe(16 + body.length);
-    frame.writeUInt32BE(((this.isJson ? 0xa55a0002 : 0xa55a0003) | level.mask) >>> 0, 0);
+    const marked = this.marks ? MARKED_FRAME : 0;
+    frame.writeUInt32BE(((this.isJson ? 0xa55a0002 : 0xa55a0003) | level.mask | marked) >>> 0, 0);
     frame.writeUInt32BE(body.length, 4);
     frame.writeBigUInt64BE(BigInt(now.valueOf()) * 1000n, 8);
     body.copy(frame, 16);
     writeWhole(this.fd, frame);
+    if (this.marks) writeWhole(MARK_FD, MARK);
   }
 
   /** An error's own event. */

@@ -627,6 +627,13 @@ class Unbuffered:
         self.stream.flush()
 
 
+def _is_pipe(fd):
+    try:
+        return os.fstat(fd).st_mode & 0o170000 == 0o010000
+    except OSError:
+        return False
+
+
 class StandardLogSink:
     """Events as lines of standard output: an error's own lines are joined by carriage returns."""
 
@@ -637,19 +644,31 @@ class StandardLogSink:
         sys.stdout.write("\r".join(lines) + "\n")
 
 
+MARK_FD = 61
+MARK = b"\xff\xfemark\xff\n"
+MARKED_FRAME = 0x00010000
+
+
 class FramedTelemetryLogSink:
-    """Events as frames of the host's log pipe."""
+    """Events as frames of the host's log pipe; a mark on standard output says where each belongs among what is printed."""
 
     def __init__(self, fd):
         self._fd = fd
         os.set_inheritable(fd, False)
+        self._marks = _is_pipe(MARK_FD)
+        if self._marks:
+            os.set_inheritable(MARK_FD, False)
 
     def log(self, msg, frame_type=TEXT_FRAME):
         data = msg.encode("utf8")
+        if self._marks:
+            frame_type |= MARKED_FRAME
         head = frame_type.to_bytes(4, "big") + len(data).to_bytes(4, "big")
         data = head + (time.time_ns() // 1000).to_bytes(8, "big") + data
         while data:
             data = data[os.write(self._fd, data) :]
+        if self._marks:
+            os.write(MARK_FD, MARK)
 
     def log_error(self, lines, frame_type):
         self.log("\n".join(lines), frame_type)

@@ -339,11 +339,31 @@ module Lamplight
       @io.sync = true
       @io.close_on_exec = true
       @lock = Mutex.new
+      @marks = LogPipe.marks
+    end
+
+    # A mark on standard output says where a frame belongs among what is printed there.
+    MARK = "\xff\xfemark\xff\n".b.freeze
+    MARK_FD = 61
+
+    def self.marks
+      io = IO.for_fd(MARK_FD, 'wb')
+      return unless io.stat.pipe?
+
+      io.sync = true
+      io.close_on_exec = true
+      io
+    rescue SystemCallError
+      nil
     end
 
     def write(text)
-      frame = [0xa55a0003, text.bytesize, Process.clock_gettime(Process::CLOCK_REALTIME, :microsecond)].pack('L>L>Q>') << text.b
-      @lock.synchronize { @io.write(frame) }
+      type = @marks ? 0xa55b0003 : 0xa55a0003
+      frame = [type, text.bytesize, Process.clock_gettime(Process::CLOCK_REALTIME, :microsecond)].pack('L>L>Q>') << text.b
+      @lock.synchronize do
+        @io.write(frame)
+        @marks&.write(MARK)
+      end
     end
 
     def close; end

@@ -11,6 +11,7 @@
 mod advise;
 mod caller;
 mod cpu;
+mod lines;
 mod prepared;
 mod programs;
 mod progress;
@@ -187,6 +188,10 @@ struct Instance {
     began: (Instant, Timestamp),
     /// When the invocation in hand began, by a clock that may be set meanwhile.
     since: Timestamp,
+    /// When the line that is being written happened.
+    line_time: Option<Timestamp>,
+    /// When the one before it did.
+    line_before: Timestamp,
 }
 
 enum Happened {
@@ -258,6 +263,8 @@ pub async fn run(body: Body) -> Left {
         is_over: false,
         began,
         since: began.1,
+        line_time: None,
+        line_before: began.1,
     };
     let mut lines = Vec::new();
     while !instance.is_over {
@@ -438,9 +445,11 @@ impl Instance {
     }
 
     async fn write(&mut self, lines: &mut Vec<Written>) {
-        for (source, text) in lines.drain(..) {
-            self.step(Event::Output(source, text)).await;
+        for (line, time) in self.timed(lines) {
+            self.line_time = Some(time);
+            self.step(Event::Output(line.source, line.text)).await;
         }
+        self.line_time = None;
     }
 
     async fn exited(&mut self, process: ProcessId, exit: Exit, lines: &mut Vec<Written>) {
@@ -513,7 +522,8 @@ impl Instance {
             Command::Signal(who, signal) => self.signal(&who, signal),
             Command::Answer(answer) => self.caller.answer(answer, self.environment.is_ending()),
             Command::Log(message) => {
-                self.telemetry.log(&self.log, LogEvent { time: self.clock.now(), message });
+                self.telemetry
+                    .log(&self.log, LogEvent { time: self.line_time.unwrap_or_else(|| self.clock.now()), message });
             }
             Command::Record(record) => self.keep_record(*record),
             Command::Tell(told) => self.relay.tell(self.now(), told),
@@ -573,7 +583,7 @@ impl Instance {
         let mut output = std::mem::take(&mut self.output);
         output.read_out(&mut lines);
         output.flush(&mut lines);
-        events.extend(lines.into_iter().map(|(source, text)| Event::Output(source, text)));
+        events.extend(lines.into_iter().map(|line| Event::Output(line.source, line.text)));
         if timeout(CLEAR_TIMEOUT, self.transport.reset()).await.is_err() {
             tracing::error!("failed to hang up on the processes of an instance in time");
             return events.push_back(Event::Gone);

@@ -36,6 +36,8 @@ pub struct Start {
 const CONTROL_FD: u16 = 3;
 /// AWS's number of the log pipe.
 const LOG_FD: u16 = 62;
+/// Where our bootstraps mark the places of what they write there.
+const MARK_FD: u16 = 61;
 
 impl Start {
     /// A runtime that is to wait for its function.
@@ -68,6 +70,9 @@ impl Start {
             return Ok((program, None));
         }
         let (connection, theirs) = Connection::pair()?;
+        if self.has_log_pipe {
+            program = program.grant(MARK_FD, given.mark);
+        }
         program = program.grant(CONTROL_FD, theirs).env("_LAMP_CONTROL_FD", CONTROL_FD.to_string());
         Ok((program, Some(connection)))
     }

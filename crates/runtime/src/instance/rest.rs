@@ -65,7 +65,7 @@ impl Instance {
     pub(super) fn printed(&self) -> Vec<Event> {
         let template = self.template.as_ref().filter(|_| self.waiting.is_some());
         let printed = template.map_or_else(Vec::new, |template| template.printed.clone());
-        printed.into_iter().map(|(source, text)| Event::Output(source, text)).collect()
+        printed.into_iter().map(|line| Event::Output(line.source, line.text)).collect()
     }
 
     /// Lets later clones of its template have what this one had to make for its first answer.

@@ -19,6 +19,7 @@ mod rules;
 mod shares;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base::record::{Origin, Record};
@@ -60,6 +61,8 @@ pub struct Derived {
     shares: Mutex<Shares>,
     /// There is too much that is not settled.
     full: Notify,
+    /// The journal waits for what is not settled.
+    is_hurried: AtomicBool,
 }
 
 #[derive(Default)]
@@ -72,7 +75,8 @@ impl Derived {
     pub fn new(metrics: Metrics, rules: Arc<Rules>, prices: Prices, clock: Arc<dyn Clock>) -> Derived {
         let live = Arc::new(Live::new(clock.now(), prices.clone()));
         let (state, shares) = (Mutex::default(), Mutex::default());
-        Derived { metrics, rules, prices, live, clock, state, shares, full: Notify::new() }
+        let is_hurried = AtomicBool::new(false);
+        Derived { metrics, rules, prices, live, clock, state, shares, full: Notify::new(), is_hurried }
     }
 
     /// What functions do right now.
@@ -85,7 +89,8 @@ impl Derived {
         let mut settled = self.clock.now();
         loop {
             timeout(LOOK_EVERY, self.full.notified()).await.ok();
-            let is_due = self.clock.now().since(settled) >= SETTLE_EVERY;
+            let is_hurried = self.is_hurried.swap(false, Ordering::Relaxed);
+            let is_due = is_hurried || self.clock.now().since(settled) >= SETTLE_EVERY;
             if !is_due && !self.is_full() && self.state.lock().waiting.is_empty() {
                 continue;
             }
@@ -190,6 +195,11 @@ impl Derive for Derived {
 
     fn settled(&self) -> u64 {
         self.metrics.settled()
+    }
+
+    fn hurry(&self) {
+        self.is_hurried.store(true, Ordering::Relaxed);
+        self.full.notify_one();
     }
 
     fn is_full(&self) -> bool {

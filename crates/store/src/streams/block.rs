@@ -41,7 +41,11 @@ impl Run {
         let fits = |block: &&mut Block| block.bytes.len() + LENGTH_BYTES + record.len() <= STREAM_BLOCK_BYTES;
         if self.blocks.last_mut().filter(fits).is_none() {
             self.bytes = self.bytes.saturating_add(HEADER_BYTES);
-            self.blocks.push(Block { record_count: 0, bytes: vec![0; HEADER_BYTES] });
+            // Where one block is full the next will be, and what grows step by step leaves holes behind that fit nobody.
+            let room = if self.blocks.is_empty() { 0 } else { STREAM_BLOCK_BYTES };
+            let mut bytes = Vec::with_capacity(room.max(HEADER_BYTES + LENGTH_BYTES + record.len()));
+            bytes.resize(HEADER_BYTES, 0);
+            self.blocks.push(Block { record_count: 0, bytes });
         }
         if let Some(block) = self.blocks.last_mut() {
             self.bytes = self.bytes.saturating_add(LENGTH_BYTES + record.len());
@@ -152,6 +156,11 @@ impl<'a> Assembler<'a> {
         if pending.part_count == 1 {
             // The usual case: the records share the row's memory.
             return records(value, pending.record_count).map(|records| Some((first, records)));
+        }
+        if pending.bytes.is_empty() {
+            // All of it at once: it lives as long as its record does, and would be up to twice as large.
+            let most = usize::from(pending.part_count).saturating_mul(STREAM_PART_BYTES);
+            pending.bytes.reserve_exact(most.min(STREAM_RECORD_BYTES_MAX + STREAM_PART_BYTES));
         }
         pending.bytes.extend_from_slice(&value);
         if pending.part_next < pending.part_count {

@@ -27,11 +27,13 @@ pub struct LazyStats {
     pub dropped_bytes: u64,
 }
 
-/// The records that wait. Invariant: a record is taken only if all then take at most [`STREAM_LAZY_BYTES_MAX`]. What
-/// is just being written, at most one commit, comes on top.
+/// The records that wait or are being written. Invariant: a record is taken only if all then take at most
+/// [`STREAM_LAZY_BYTES_MAX`].
 #[derive(Default)]
 pub(super) struct Gathered {
     streams: BTreeMap<StreamId, Run>,
+    /// Of those that wait, what is on its way to the store.
+    taken_bytes: usize,
     stats: LazyStats,
 }
 
@@ -55,7 +57,7 @@ impl Gathered {
         let before = charge(stream, run);
         run.push(record);
         self.stats.waiting_bytes += charge(stream, run).saturating_sub(before);
-        self.stats.waiting_bytes >= STREAM_FLUSH_BYTES / 2
+        self.stats.waiting_bytes.saturating_sub(self.taken_bytes) >= STREAM_FLUSH_BYTES / 2
     }
 
     /// Puts back what could not be written, before what has come since.
@@ -67,9 +69,17 @@ impl Gathered {
         self.stats.waiting_bytes = self.stats.waiting_bytes.saturating_sub(before) + charge(stream, waiting);
     }
 
+    /// Takes everything, which goes on counting until it is let go.
     fn take_all(&mut self) -> BTreeMap<StreamId, Run> {
-        self.stats.waiting_bytes = 0;
+        self.taken_bytes = self.stats.waiting_bytes;
         std::mem::take(&mut self.streams)
+    }
+
+    /// What was taken is written, or put back: so much of it counts no more.
+    fn let_go(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.taken_bytes);
+        self.taken_bytes = self.taken_bytes.saturating_sub(bytes);
+        self.stats.waiting_bytes = self.stats.waiting_bytes.saturating_sub(bytes);
     }
 
     /// Forgets the records that wait for a stream.
@@ -138,6 +148,7 @@ impl<'a> Taken<'a> {
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
         let mut gathered = self.gathered.lock();
+        gathered.let_go(usize::MAX);
         for (stream, run) in std::mem::take(&mut self.streams) {
             gathered.put_back(&stream, run);
         }
@@ -182,7 +193,12 @@ impl Streams {
         let mut taken = Taken::all(&self.0.gathered);
         while let Some(chunk) = taken.next_chunk() {
             match self.commit_runs(&Batch::new(), &chunk).await {
-                Ok(_) => {}
+                Ok(_) => {
+                    let bytes = chunk.iter().map(|(stream, run)| charge(stream, run)).sum();
+                    // Its memory is free before its room is.
+                    drop(chunk);
+                    self.0.gathered.lock().let_go(bytes);
+                }
                 Err(error) if error.may_pass() => {
                     taken.put_back(chunk);
                     return Err(error);

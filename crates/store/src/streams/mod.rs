@@ -327,10 +327,13 @@ impl Streams {
     ) -> Result<bool, Error> {
         let mut assembler = Assembler::new(stream);
         let (mut expected, mut bytes) = (block_first, 0_usize);
+        let (mut rows_bytes, mut row_count) = (0_usize, 0_usize);
         let mut range = Range::under(BLOCKS, stream.0.clone(), FIRST_PAGE_ROWS);
         range.from = block::key(stream, block_first, 0);
         loop {
             let Rows { rows, more } = self.0.store.range(range.clone()).await?;
+            rows_bytes = rows_bytes.saturating_add(rows.iter().map(|row| row.value.len()).sum());
+            row_count = row_count.saturating_add(rows.len());
             for row in &rows {
                 let records = match assembler.push(row) {
                     Ok(None) => continue,
@@ -356,7 +359,10 @@ impl Streams {
             if let Some(last) = rows.last() {
                 range.from = [&last.key, &b"\0"[..]].concat().into();
             }
-            range.limit = range.limit.saturating_mul(4).min(RANGE_ROWS_MAX);
+            // Not more rows than are wanted, if these are like those before.
+            let wanted = bytes_max.saturating_sub(bytes).saturating_mul(row_count).checked_div(rows_bytes);
+            let most = wanted.unwrap_or_default().saturating_add(1).min(RANGE_ROWS_MAX);
+            range.limit = range.limit.saturating_mul(4).min(most);
         }
     }
 
