@@ -55,6 +55,8 @@ for name in ["f", "g"]:
     awslambda.create_function(FunctionName=name, Runtime="python3.13", Handler="app.handler", Role=ROLE,
                               Code={"ZipFile": code.getvalue()}, Publish=True)
 awslambda.create_alias(FunctionName="f", Name="live", FunctionVersion="1")
+for name, fifo in [("q", {}), ("q.fifo", {"FifoQueue": "true"})]:
+    boto3.client("sqs").create_queue(QueueName=name, Attributes=fifo)
 
 # A queue: what is shown, and no more.
 queue = create(EventSourceArn=QUEUE, Tags={"team": "lamp"})

@@ -165,6 +165,11 @@ impl Live {
         self.arrived.notify_waiters();
     }
 
+    /// One who waits looks again.
+    pub fn ring_one(&self) {
+        self.arrived.notify_one();
+    }
+
     /// Gives messages their places, but those that were sent before. What tells them apart is remembered from now on.
     pub fn admit(&self, now: Timestamp, news: &[New]) -> Result<Vec<Admitted>, Closed> {
         let mut state = self.state.lock();

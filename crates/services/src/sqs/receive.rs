@@ -137,6 +137,10 @@ impl Wanted {
             };
             if !got.is_empty() || Instant::now() >= until && !may_have_more {
                 self.remember(found, &live, &got);
+                if got.is_empty() {
+                    // It may have been the one who knew when there is more.
+                    live.ring_one();
+                }
                 return Ok(Ok(got));
             }
             if may_have_more {

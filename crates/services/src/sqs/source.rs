@@ -17,6 +17,8 @@ use crate::Ctx;
 use crate::source::{Event, Source, Token};
 
 const ACTION: &str = "sqs:ReceiveMessage";
+/// Messages that are taken at once; they may be of 1 MiB each.
+const TAKEN_MAX: usize = 32;
 
 /// A queue by its ARN: what it is, is looked up each time.
 pub struct Queue {
@@ -54,7 +56,7 @@ impl Queue {
     async fn take_now(&self, most: usize) -> Result<Vec<Event>, AwsError> {
         let found = self.found().await?;
         let live = found.live().await?;
-        match receive::take(&found, &live, most, None).await? {
+        match receive::take(&found, &live, most.min(TAKEN_MAX), None).await? {
             Ok(Taken { got, .. }) => Ok(got.into_iter().map(|got| event(&found, &self.arn, got)).collect()),
             // It was purged or deleted just now; the next look finds out.
             Err(super::live::Closed) => Ok(Vec::new()),
