@@ -1,15 +1,16 @@
 //! What mappings read for functions, whatever service it is of.
 
+use std::time::Duration;
+
 use base::{AwsError, BoxFuture, Timestamp};
 use serde_json::{Map, Value};
-use tokio::time::Instant;
 
 use crate::Ctx;
 
 /// A source whose events are each done with by themselves, such as a queue.
 pub trait Source: Send + Sync {
-    /// Waits until there may be something to take, or until then. It may be dropped.
-    fn wait(&self, until: Instant) -> BoxFuture<'_, Result<(), AwsError>>;
+    /// Waits until there may be something to take, so long at most. It may be dropped.
+    fn wait(&self, at_most: Duration) -> BoxFuture<'_, Result<(), AwsError>>;
 
     /// What can be taken now; nobody else is given it for a while.
     fn take(&self, most: usize) -> BoxFuture<'_, Result<Vec<Event>, AwsError>>;

@@ -7,12 +7,21 @@
 use base::Timestamp;
 
 use super::Instance;
-use crate::environment::Source;
+use crate::environment::{Event, Source};
 use crate::logs::Written;
 
 impl Instance {
+    /// Lets the log have these lines.
+    pub(super) async fn write(&mut self, lines: &mut Vec<Written>) {
+        for (line, time) in self.timed(lines) {
+            self.line_time = Some(time);
+            self.step(Event::Output(line.source, line.text)).await;
+        }
+        self.line_time = None;
+    }
+
     /// These lines, each with its time.
-    pub(super) fn timed(&mut self, lines: &mut Vec<Written>) -> Vec<(Written, Timestamp)> {
+    fn timed(&mut self, lines: &mut Vec<Written>) -> Vec<(Written, Timestamp)> {
         let earliest = self.line_before.max(self.since);
         let times = times(lines, earliest, self.clock.now());
         self.line_before = times.last().copied().unwrap_or(earliest);

@@ -444,14 +444,6 @@ impl Instance {
         self.environment.note_memory(self.sandbox.memory_peak_bytes());
     }
 
-    async fn write(&mut self, lines: &mut Vec<Written>) {
-        for (line, time) in self.timed(lines) {
-            self.line_time = Some(time);
-            self.step(Event::Output(line.source, line.text)).await;
-        }
-        self.line_time = None;
-    }
-
     async fn exited(&mut self, process: ProcessId, exit: Exit, lines: &mut Vec<Written>) {
         // One that waited for its function and died before is nobody's loss: another is started.
         if self.waiting.take_if(|(waiting, _)| *waiting == process).is_some() {

@@ -8,7 +8,6 @@ use base::{AwsError, Timestamp};
 use engine::queue::{self, Fate, Seq, Terms};
 use serde::{Deserialize, Serialize};
 use store::Row;
-use tokio::time::Instant;
 
 use super::live::{Closed, Live, Write};
 use super::message::{self, AttributeValue, Key, MESSAGES, Message};
@@ -114,18 +113,18 @@ fn number(
 impl Wanted {
     /// Receives what there is, or what comes while there is time.
     pub async fn receive(&self, ctx: &Ctx, url: &str) -> Result<(Found, Vec<Got>), AwsError> {
-        let began = Instant::now();
+        let began = ctx.cx.now();
         loop {
             let found = Found::at(ctx, url, ACTION).await?;
             let wait = self.wait.unwrap_or_else(|| seconds(found.queue.settings.wait_seconds));
-            match self.receive_from(&found, began + wait).await? {
+            match self.receive_from(&found, began.plus(wait)).await? {
                 Ok(got) => return Ok((found, got)),
                 Err(Closed) => {}
             }
         }
     }
 
-    async fn receive_from(&self, found: &Found, until: Instant) -> Result<Result<Vec<Got>, Closed>, AwsError> {
+    async fn receive_from(&self, found: &Found, until: Timestamp) -> Result<Result<Vec<Got>, Closed>, AwsError> {
         let live = found.live().await?;
         if let Some(got) = self.repeat(found).await? {
             return Ok(Ok(got));
@@ -135,7 +134,8 @@ impl Wanted {
             let Ok(Taken { got, may_have_more, next }) = take(found, &live, self.most, self.hidden_for).await? else {
                 return Ok(Err(Closed));
             };
-            if !got.is_empty() || Instant::now() >= until && !may_have_more {
+            let left = until.since(found.ctx.cx.now());
+            if !got.is_empty() || left.is_zero() && !may_have_more {
                 self.remember(found, &live, &got);
                 if got.is_empty() {
                     // It may have been the one who knew when there is more.
@@ -148,7 +148,7 @@ impl Wanted {
             }
             tokio::select! {
                 () = arrived => {}
-                () = tokio::time::sleep_until(until.min(next)) => {}
+                () = tokio::time::sleep(left.min(next)) => {}
             }
         }
     }
@@ -189,8 +189,8 @@ pub struct Taken {
     pub got: Vec<Got>,
     /// Some were in the way that are not any more.
     pub may_have_more: bool,
-    /// Not before that anything can be received that could not now, unless somebody hears of it.
-    pub next: Instant,
+    /// How long it takes until something can be received that could not now, unless somebody hears of it.
+    pub next: Duration,
 }
 
 /// Receives what can be received now.
@@ -208,7 +208,7 @@ pub async fn take(
     };
     let (got, may_have_more) =
         tokio::try_join!(keep(found, live, taken.received), redrive::give_up(found, live, taken.dead))?;
-    let next = Instant::now() + next.map_or(LOOKS_AGAIN_AFTER, |next| next.since(now));
+    let next = next.map_or(LOOKS_AGAIN_AFTER, |next| next.since(now));
     Ok(Ok(Taken { got, may_have_more, next }))
 }
 

@@ -1,11 +1,12 @@
 //! A queue as mappings read it for functions.
 
+use std::time::Duration;
+
 use base::{AwsError, BoxFuture};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use engine::queue::Fate;
 use serde_json::{Map, Value, json};
-use tokio::time::Instant;
 
 use super::live::Write;
 use super::message::{self, Attribute, Place, md5_of, md5_of_attributes};
@@ -36,8 +37,8 @@ impl Queue {
         queue_of_arn(&self.ctx, &self.arn, ACTION).await?.ok_or_else(errors::no_such_queue)
     }
 
-    /// Waits until somebody rings, or until then, or until something is not hidden any more.
-    async fn wait_until(&self, until: Instant) -> Result<(), AwsError> {
+    /// Waits until somebody rings, or until something is not hidden any more.
+    async fn wait_for(&self, at_most: Duration) -> Result<(), AwsError> {
         let found = self.found().await?;
         let live = found.live().await?;
         let arrived = live.arrived();
@@ -45,10 +46,10 @@ impl Queue {
         if live.counts(now).waiting > 0 && live.has_next() {
             return Ok(());
         }
-        let next = live.next_visible().map_or(until, |next| Instant::now() + next.since(now));
+        let next = live.next_visible().map_or(at_most, |next| next.since(now));
         tokio::select! {
             () = arrived => {}
-            () = tokio::time::sleep_until(next.min(until)) => {}
+            () = tokio::time::sleep(next.min(at_most)) => {}
         }
         Ok(())
     }
@@ -95,8 +96,8 @@ impl Queue {
 }
 
 impl Source for Queue {
-    fn wait(&self, until: Instant) -> BoxFuture<'_, Result<(), AwsError>> {
-        Box::pin(self.wait_until(until))
+    fn wait(&self, at_most: Duration) -> BoxFuture<'_, Result<(), AwsError>> {
+        Box::pin(self.wait_for(at_most))
     }
 
     fn take(&self, most: usize) -> BoxFuture<'_, Result<Vec<Event>, AwsError>> {

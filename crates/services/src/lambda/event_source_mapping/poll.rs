@@ -15,7 +15,6 @@ use engine::poller::{BATCH_BYTES_MAX, CALLS_MAX, Gather, Limits, Scale};
 use serde_json::json;
 use store::{Change, Row, Scope};
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
 
 use super::{MAPPINGS, Mapping, report};
 use crate::lambda::invoke::{self, Called};
@@ -206,18 +205,17 @@ impl Poller {
             work.scale.full(now);
         }
         let may_read = has_room && !rests && work.gather.room() > 0;
-        let until = match (rests, due) {
+        let at_most = match (rests, due) {
             (true, _) => work.scale.rests_until.since(now),
             (false, Some(due)) if has_room => due.since(now),
             _ if has_room => WAITS,
             _ => AGAIN_AFTER,
         };
-        let until = Instant::now() + until;
         let waits = async {
             match may_read {
-                true => source.wait(until).await,
+                true => source.wait(at_most).await,
                 false => {
-                    tokio::time::sleep_until(until).await;
+                    tokio::time::sleep(at_most).await;
                     Ok(())
                 }
             }
