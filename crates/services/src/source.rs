@@ -43,6 +43,11 @@ pub struct Event {
     pub ours_until: Timestamp,
 }
 
+/// Whether sources like this one are built.
+pub fn is_built(arn: &str) -> bool {
+    arn.split(':').nth(2) == Some("sqs")
+}
+
 /// The source that an ARN names, as its account's own.
 pub async fn find(ctx: &Ctx, arn: &str) -> Result<Option<Box<dyn Source>>, AwsError> {
     match arn.split(':').nth(2) {

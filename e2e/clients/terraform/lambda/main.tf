@@ -29,21 +29,12 @@ locals {
 
 # Queues.
 
-resource "aws_sqs_queue" "dead" {
-  name                      = "dead-orders"
-  message_retention_seconds = var.change ? 1209600 : 604800
-}
-
 resource "aws_sqs_queue" "orders" {
   name                       = "orders"
   visibility_timeout_seconds = 900
   delay_seconds              = var.change ? 5 : 0
   receive_wait_time_seconds  = 20
-  redrive_policy = jsonencode({
-    deadLetterTargetArn = aws_sqs_queue.dead.arn
-    maxReceiveCount     = var.change ? 5 : 3
-  })
-  tags = { team = "shop" }
+  tags                       = { team = "shop" }
 }
 
 resource "aws_sqs_queue" "steps" {
@@ -52,28 +43,6 @@ resource "aws_sqs_queue" "steps" {
   content_based_deduplication = var.change
   deduplication_scope         = "messageGroup"
   fifo_throughput_limit       = "perMessageGroupId"
-}
-
-resource "aws_sqs_queue_redrive_allow_policy" "dead" {
-  queue_url = aws_sqs_queue.dead.id
-  redrive_allow_policy = jsonencode({
-    redrivePermission = "byQueue"
-    sourceQueueArns   = [aws_sqs_queue.orders.arn]
-  })
-}
-
-resource "aws_sqs_queue_policy" "orders" {
-  queue_url = aws_sqs_queue.orders.id
-  policy = jsonencode({
-    Version = "2012-10-17"
-    Statement = [{
-      Sid       = "send"
-      Effect    = "Allow"
-      Principal = { AWS = "arn:aws:iam::111111111111:root" }
-      Action    = "sqs:SendMessage"
-      Resource  = aws_sqs_queue.orders.arn
-    }]
-  })
 }
 
 # Roles and policies.

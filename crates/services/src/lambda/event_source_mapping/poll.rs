@@ -23,6 +23,7 @@ use crate::{Ctx, Post};
 
 /// How long a poller rests when its source or the store fails, and how long it waits for its source before it looks again.
 const RESTS: Duration = Duration::from_secs(5);
+const RESTS_MAX: Duration = Duration::from_secs(60);
 const WAITS: Duration = Duration::from_secs(20);
 /// How long after a refusal a batch is tried again, at first and at most.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -99,9 +100,8 @@ impl Pollers {
             return Ok(());
         }
         self.stop(&key);
-        let (Some(arn), Some(ctx)) = (mapping.source.event_source_arn.clone(), self.post.context(&key.0, key.1)) else {
-            return Ok(());
-        };
+        let arn = mapping.source.event_source_arn.clone().filter(|arn| source::is_built(arn));
+        let (Some(arn), Some(ctx)) = (arn, self.post.context(&key.0, key.1)) else { return Ok(()) };
         let opened = mapping.clone().opened(&ctx).await?;
         let (stop, stopped) = watch::channel(false);
         let poller = Poller { post: self.post.clone(), scope: key.0.clone(), arn, mapping: Arc::new(opened), stopped };
@@ -143,11 +143,12 @@ struct Work {
 
 impl Poller {
     async fn run(self) {
-        let mut stopped = self.stopped.clone();
+        let (mut stopped, mut rest) = (self.stopped.clone(), RESTS);
         while let Err(error) = self.read().await {
-            tracing::warn!(source = self.arn, %error, "a poller could not read its source");
+            tracing::warn!(source = self.arn, %error, "a poller could not read its source: it will try again");
+            rest = rest.saturating_mul(2).min(RESTS_MAX);
             tokio::select! {
-                () = tokio::time::sleep(RESTS) => {}
+                () = tokio::time::sleep(rest) => {}
                 _ = stopped.wait_for(|stopped| *stopped) => return,
             }
         }
