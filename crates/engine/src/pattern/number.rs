@@ -6,6 +6,9 @@
 
 use serde_json::Number;
 
+/// Whole numbers up to here are `double`s, all of them.
+const EXACT_MAX: u64 = 1 << 53;
+
 /// A number that a field is to have.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Exactly {
@@ -57,7 +60,11 @@ impl Range {
 
 /// The `double` that a number is, if there is one.
 pub fn value(number: &Number) -> Option<f64> {
-    if number.is_f64() { number.as_f64() } else { comparable(&number.to_string()) }
+    let is_exact = |whole: i64| whole.unsigned_abs() <= EXACT_MAX;
+    if number.is_f64() || number.as_i64().is_some_and(is_exact) {
+        return number.as_f64();
+    }
+    comparable(&number.to_string())
 }
 
 /// The `double` that a number is as it is written, if there is one.
