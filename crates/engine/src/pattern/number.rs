@@ -70,7 +70,10 @@ pub fn value(number: &Number) -> Option<f64> {
 /// The `double` that a number is as it is written, if there is one.
 pub fn comparable(text: &str) -> Option<f64> {
     let value: f64 = text.parse().ok()?;
-    let is_same = value.is_finite() && Decimal::read(text)? == Decimal::read(&format!("{value:e}"))?;
+    // Of two decimals as short and as near as each other, either may be meant.
+    let own = Some(Decimal::read(text)?);
+    let is_same =
+        own == Decimal::read(&format!("{value:e}")) || own == Decimal::read(&Number::from_f64(value)?.to_string());
     is_same.then_some(value)
 }
 
@@ -108,7 +111,14 @@ mod tests {
 
     #[test]
     fn a_number_is_comparable_if_a_double_holds_it_as_it_is_written() {
-        for (text, value) in [("300", 300.0), ("300.0", 300.0), ("3.0e2", 300.0), ("-0", 0.0), ("0.1", 0.1)] {
+        for (text, value) in [
+            ("300", 300.0),
+            ("300.0", 300.0),
+            ("3.0e2", 300.0),
+            ("-0", 0.0),
+            ("0.1", 0.1),
+            ("272940525053768.12", 272_940_525_053_768.13),
+        ] {
             assert_eq!(comparable(text), Some(value), "{text}");
         }
         for text in ["1.7976931348623157e308", "5e-324", "9007199254740992", "123456789012", "-5.000001E9"] {

@@ -21,7 +21,6 @@ use super::tag::{self, Tags};
 use super::{errors, paging};
 use crate::{Ctx, Service};
 
-mod filter;
 mod settings;
 mod source;
 

@@ -5,10 +5,10 @@
 //! words are ours; those that are quoted from AWS are in the tests.
 
 use base::AwsError;
+use engine::pattern::Pattern;
 use serde::{Deserialize, Serialize};
 
 use super::super::errors;
-use super::filter;
 use super::source::{Kind, missing};
 
 /// As many filters as AWS gives an account that did not ask for more.
@@ -373,7 +373,7 @@ impl Settings {
         if criteria.filters.len() > FILTERS_MAX {
             return Err(errors::invalid_parameter(format!("Number of filters cannot be greater than {FILTERS_MAX}.")));
         }
-        if !criteria.patterns().all(filter::is_valid) {
+        if !criteria.patterns().all(|pattern| Pattern::parse(pattern).is_ok()) {
             return Err(errors::invalid_parameter("Invalid filter pattern definition."));
         }
         Ok(())
