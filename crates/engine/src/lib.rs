@@ -13,6 +13,7 @@ pub mod filter;
 pub mod insights;
 pub mod math;
 pub mod metric;
+pub mod pattern;
 pub mod platform;
 pub mod poller;
 pub mod price;

@@ -86,14 +86,14 @@ impl Route {
         self.service.model.operations.get(self.operation)
     }
 
-    /// What the path names is a label too, where the service has requests sent to what they are about. There, operations
-    /// about nothing of the kind are none.
+    /// What the path names is a label too, where the service has requests sent to what they are about. Some operations are
+    /// none there.
     fn with_path(mut self, path: &str) -> Option<Self> {
-        let model = &self.service.model;
-        if let Some(member) = model.path_member.filter(|_| path.len() > 1) {
-            model.structure(self.operation()?.input)?.member(member)?;
-            self.labels.push((member, path.to_owned()));
+        let Some(member) = self.service.model.path_member.filter(|_| path.len() > 1) else { return Some(self) };
+        if self.operation()?.root_only {
+            return None;
         }
+        self.labels.push((member, path.to_owned()));
         Some(self)
     }
 }

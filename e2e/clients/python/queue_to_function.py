@@ -106,6 +106,16 @@ sizes = [len(call) for call in given_in_all("worker", 60, lambda body: body.star
 assert sum(sizes) == 60 and len(sizes) < 10, sizes
 awslambda.delete_event_source_mapping(UUID=mapping["UUID"])
 
+# A filter lets through what it matches; the rest goes.
+orders = queue("orders")
+pattern = json.dumps({"body": {"total": [{"numeric": [">", 100]}]}, "messageAttributes": {"kind": {"stringValue": ["order"]}}})
+awslambda.create_event_source_mapping(EventSourceArn=ARN + "orders", FunctionName="worker", FilterCriteria={"Filters": [{"Pattern": pattern}]})
+kind = {"kind": {"DataType": "String", "StringValue": "order"}}
+for body, attributes in [({"total": 7}, kind), ({"total": 170}, kind), ({"total": 180}, {}), ("text", kind)]:
+    sqs.send_message(QueueUrl=orders, MessageBody=json.dumps(body), MessageAttributes=attributes)
+until(lambda: counts(orders) == (0, 0, 0), lambda: counts(orders))
+assert given_in_all("worker", 1, lambda body: "total" in body) == [['{"total": 170}']]
+
 # Order holds in a FIFO queue's groups, calls at once and failures or not.
 steps = queue("steps.fifo", FifoQueue="true", ContentBasedDeduplication="true")
 for number in range(12):

@@ -117,9 +117,8 @@ impl Wanted {
         loop {
             let found = Found::at(ctx, url, ACTION).await?;
             let wait = self.wait.unwrap_or_else(|| seconds(found.queue.settings.wait_seconds));
-            match self.receive_from(&found, began.plus(wait)).await? {
-                Ok(got) => return Ok((found, got)),
-                Err(Closed) => {}
+            if let Ok(got) = self.receive_from(&found, began.plus(wait)).await? {
+                return Ok((found, got));
             }
         }
     }

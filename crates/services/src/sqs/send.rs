@@ -152,9 +152,8 @@ fn list(given: Given) -> Vec<(String, AttributeValue)> {
 async fn keep(ctx: &Ctx, url: &str, news: Vec<New>) -> Result<Vec<Sent>, AwsError> {
     loop {
         let found = Found::at(ctx, url, ACTION).await?;
-        match try_keep(&found, &news).await? {
-            Ok(sent) => return Ok(sent),
-            Err(Closed) => {}
+        if let Ok(sent) = try_keep(&found, &news).await? {
+            return Ok(sent);
         }
     }
 }

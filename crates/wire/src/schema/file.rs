@@ -119,6 +119,8 @@ pub(super) struct RawOperation {
     pub(super) input_namespace: Option<Text>,
     pub(super) result_wrapper: Option<Text>,
     pub(super) unsigned: Option<bool>,
+    /// Overlay only.
+    pub(super) root_only: Option<bool>,
     pub(super) errors: Option<Vec<Text>>,
 }
 
@@ -342,7 +344,7 @@ impl Correction {
 impl RawOperation {
     fn overlay(&mut self, from: Self) {
         overlay!(self, from, [method, uri, status, input, output, input_root, input_namespace]);
-        overlay!(self, from, [result_wrapper, unsigned, errors]);
+        overlay!(self, from, [result_wrapper, unsigned, root_only, errors]);
     }
 }
 

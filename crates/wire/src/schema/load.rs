@@ -114,6 +114,7 @@ impl Builder {
             input_root: raw.input_root.map(|text| text.0),
             input_namespace: raw.input_namespace.map(|text| text.0),
             unsigned: raw.unsigned.unwrap_or(false),
+            root_only: raw.root_only.unwrap_or(false),
         })
     }
 

@@ -81,6 +81,8 @@ pub struct Operation {
     pub input_namespace: Option<&'static str>,
     /// `authtype: none`: callers need not sign.
     pub unsigned: bool,
+    /// Where a path may stand for a member, it is not asked for at one.
+    pub root_only: bool,
 }
 
 #[derive(Debug)]

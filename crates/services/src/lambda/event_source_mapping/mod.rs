@@ -22,7 +22,6 @@ use super::tag::{self, Tags};
 use super::{errors, paging};
 use crate::{Ctx, Service};
 
-mod filter;
 pub mod poll;
 mod report;
 mod settings;

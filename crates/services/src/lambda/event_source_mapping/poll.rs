@@ -11,11 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{AwsError, RequestId, Timestamp};
+use engine::pattern::{self, Pattern};
 use engine::poller::{BATCH_BYTES_MAX, CALLS_MAX, Gather, Limits, Scale};
-use serde_json::json;
+use serde_json::{Value, json};
 use store::{Change, Row, Scope};
 use tokio::sync::{mpsc, watch};
 
+use super::settings::FilterCriteria;
 use super::{MAPPINGS, Mapping, report};
 use crate::lambda::invoke::{self, Called};
 use crate::source::{self, Event, Source, Token};
@@ -104,7 +106,11 @@ impl Pollers {
         let (Some(arn), Some(ctx)) = (arn, self.post.context(&key.0, key.1)) else { return Ok(()) };
         let opened = mapping.clone().opened(&ctx).await?;
         let (stop, stopped) = watch::channel(false);
-        let poller = Poller { post: self.post.clone(), scope: key.0.clone(), arn, mapping: Arc::new(opened), stopped };
+        // Patterns are checked before a mapping is made.
+        let criteria = opened.settings.filter_criteria.iter().flat_map(FilterCriteria::patterns);
+        let filters = criteria.filter_map(|pattern| Pattern::parse(pattern).ok()).collect();
+        let (post, scope) = (self.post.clone(), key.0.clone());
+        let poller = Poller { post, scope, arn, mapping: Arc::new(opened), filters, stopped };
         self.post.spawn.spawn("poller", Box::pin(poller.run()));
         self.running.insert(key, (mapping, stop));
         Ok(())
@@ -123,6 +129,8 @@ struct Poller {
     scope: Scope,
     arn: String,
     mapping: Arc<Mapping>,
+    /// Of which an event must match one, if there are any.
+    filters: Vec<Pattern>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -236,7 +244,11 @@ impl Poller {
     async fn take(&self, source: &Arc<dyn Source>, work: &mut Work, tell: &mpsc::Sender<News>) -> Result<(), AwsError> {
         let events = source.take(work.gather.room()).await?;
         let now = self.post.clock.now();
-        for event in events {
+        let (wanted, others): (Vec<Event>, Vec<Event>) = events.into_iter().partition(|event| self.wants(event));
+        if !others.is_empty() {
+            source.done(others.iter().map(|event| event.token).collect()).await?;
+        }
+        for event in wanted {
             let bytes = serde_json::to_vec(&event.record).map_or(0, |record| record.len());
             if let Some(full) = work.gather.add(now, event, bytes) {
                 self.call(source.clone(), full, tell.clone());
@@ -244,6 +256,19 @@ impl Poller {
             }
         }
         Ok(())
+    }
+
+    /// Whether the function is to see an event. What is JSON in a body is matched as what it is, other bodies as texts.
+    fn wants(&self, event: &Event) -> bool {
+        if self.filters.is_empty() {
+            return true;
+        }
+        let mut seen = event.record.clone();
+        if let Some(Value::String(body)) = event.record.get("body") {
+            seen.insert("body".into(), pattern::content(body));
+        }
+        let seen = Value::Object(seen);
+        self.filters.iter().any(|filter| filter.matches(&seen))
     }
 
     fn limits(&self) -> Limits {

@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 use base::AwsError;
+use engine::pattern::Pattern;
 use serde::{Deserialize, Serialize};
 
 use super::super::errors;
-use super::filter;
 use super::source::{Kind, missing};
 
 /// As many filters as AWS gives an account that did not ask for more.
@@ -395,7 +395,7 @@ impl Settings {
         if criteria.filters.len() > FILTERS_MAX {
             return Err(errors::invalid_parameter(format!("Number of filters cannot be greater than {FILTERS_MAX}.")));
         }
-        if !criteria.patterns().all(filter::is_valid) {
+        if !criteria.patterns().all(|pattern| Pattern::parse(pattern).is_ok()) {
             return Err(errors::invalid_parameter("Invalid filter pattern definition."));
         }
         Ok(())
