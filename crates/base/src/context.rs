@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{AccountId, Cause, Chance, Clock, Region, RequestId, Timestamp, Uuid, World};
+use crate::{AccountId, Cause, Chance, Clock, Listener, Region, RequestId, Timestamp, Uuid, World};
 
 /// Who signed a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,7 @@ pub struct Cx {
     pub endpoint: Arc<str>,
     /// What the client said of the trace that the request is part of, as `X-Amzn-Trace-Id`.
     pub trace_header: Option<Arc<str>>,
+    pub listener: Listener,
     clock: Arc<dyn Clock>,
     chance: Arc<dyn Chance>,
 }
@@ -47,7 +48,8 @@ impl Cx {
         let account = principal.account;
         let cause = Cause::origin(request_id.0);
         let world = World::default();
-        Self { world, account, region, principal, request_id, cause, endpoint, trace_header: None, clock, chance }
+        let (trace_header, listener) = (None, Listener::default());
+        Self { world, account, region, principal, request_id, cause, endpoint, trace_header, listener, clock, chance }
     }
 
     /// The world's time.

@@ -82,14 +82,19 @@ impl<E> Gather<E> {
         self.limits.events.saturating_sub(self.events.len())
     }
 
-    /// Adds an event of so many bytes. What it has no room beside goes first.
-    pub fn add(&mut self, now: Timestamp, event: E, bytes: usize) -> Option<Vec<E>> {
-        let is_over = !self.events.is_empty() && self.bytes.saturating_add(bytes) > self.limits.bytes;
-        let before = is_over.then(|| self.take());
+    /// Whether there is room for an event of so many bytes beside what is there; one alone always has it.
+    pub fn fits(&self, bytes: usize) -> bool {
+        self.events.is_empty() || self.bytes.saturating_add(bytes) <= self.limits.bytes
+    }
+
+    pub fn add(&mut self, now: Timestamp, event: E, bytes: usize) {
         self.since.get_or_insert(now);
         self.bytes = self.bytes.saturating_add(bytes);
         self.events.push(event);
-        before
+    }
+
+    pub fn events(&self) -> &[E] {
+        &self.events
     }
 
     /// When what is there goes, full or not; nothing is there to go if there is no such time.
@@ -138,15 +143,18 @@ mod tests {
     fn a_batch_goes_when_it_is_full_or_has_waited() {
         let mut gather = Gather::new(Limits { events: 3, bytes: 100, window: Duration::from_secs(5) });
         assert_eq!((gather.due(), gather.room()), (None, 3));
-        assert_eq!(gather.add(at(1), 'a', 10), None);
+        gather.add(at(1), 'a', 10);
         assert_eq!((gather.due(), gather.room()), (Some(at(6)), 2));
-        assert_eq!(gather.add(at(2), 'b', 91), Some(vec!['a']), "there is no room beside it");
+        assert!(gather.fits(90) && !gather.fits(91));
+        assert_eq!(gather.take(), ['a']);
+        gather.add(at(2), 'b', 91);
         assert_eq!(gather.due(), Some(at(7)));
         gather.add(at(3), 'c', 1);
         gather.add(at(4), 'd', 1);
         assert_eq!((gather.due(), gather.room()), (Some(at(2)), 0), "it is full");
         assert_eq!((gather.take(), gather.due()), (vec!['b', 'c', 'd'], None));
-        assert_eq!(gather.add(at(5), 'e', 1_000), None, "one alone goes as it is");
+        assert!(gather.fits(1_000), "one alone goes as it is");
+        gather.add(at(5), 'e', 1_000);
         assert_eq!(gather.due(), Some(at(5)));
     }
 }

@@ -18,7 +18,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use base::ports::Authority;
-use base::{AccountId, AwsError, BoxFuture, CatchPanic, Chance, Clock, Cx, Fault, RequestId};
+use base::{AccountId, AwsError, BoxFuture, CatchPanic, Chance, Clock, Cx, Fault, Listener, RequestId};
 use bytes::BytesMut;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
@@ -165,6 +165,7 @@ impl Pipeline {
         let endpoint = endpoint(peer, admitted.authority);
         let mut cx = self.context(exchange.request_id, &caller, admitted.authority, endpoint);
         cx.trace_header = trace_header(&parts.headers);
+        cx.listener = parts.extensions.get::<Listener>().cloned().unwrap_or_default();
         exchange.account = Some(cx.account);
         let (asked, input) = self.input(asked, parts).await?;
         self.run_operation(exchange.request_id, &asked, cx, input).await

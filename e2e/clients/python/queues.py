@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import socket
 import threading
 import time
 import urllib.parse
@@ -14,6 +15,7 @@ from refusal import refused
 
 sqs = boto3.client("sqs", config=Config(retries={"total_max_attempts": 1}))
 ARN = "arn:aws:sqs:us-east-1:000000000000:"
+connections = []
 
 
 def attributes(url, *names):
@@ -140,7 +142,7 @@ assert bodies(receive(fifo, WaitTimeSeconds=5)) == ["a2"], "it came back"
 dead = sqs.create_queue(QueueName="dead")["QueueUrl"]
 redrive = json.dumps({"deadLetterTargetArn": ARN + "dead", "maxReceiveCount": 2})
 source = sqs.create_queue(QueueName="source", Attributes={"RedrivePolicy": redrive, "VisibilityTimeout": "0"})["QueueUrl"]
-for target, told in [("none", "does not exist"), ("steps.fifo", "same type")]:
+for target, told in [("none", "does not exist"), ("steps.fifo", "same type"), ("source", "another queue")]:
     policy = json.dumps({"deadLetterTargetArn": ARN + target, "maxReceiveCount": 2})
     refused("InvalidParameterValue", told, sqs.set_queue_attributes, QueueUrl=source, Attributes={"RedrivePolicy": policy})
 sqs.send_message(QueueUrl=source, MessageBody="poison")
@@ -160,8 +162,14 @@ assert receive(source) == [] and counts(source) == (0, 0, 0)
 refused("AWS.SimpleQueueService.PurgeQueueInProgress", "every 60 seconds", sqs.purge_queue, QueueUrl=source)
 sqs.send_message(QueueUrl=source, MessageBody="kept")
 assert bodies(receive(source)) == ["kept"]
-sqs.add_permission(QueueUrl=dead, Label="send", AWSAccountIds=["111111111111"], Actions=["SendMessage"])
+refused("InvalidParameterValue", "different queues", sqs.start_message_move_task, SourceArn=ARN + "dead", DestinationArn=ARN + "dead")
+everything = {"Effect": "Allow", "Principal": "*", "Action": "sqs:*", "Resource": ARN + "dead"}
+sqs.set_queue_attributes(QueueUrl=dead, Attributes={"Policy": json.dumps({"Version": "2012-10-17", "Statement": [everything]})})
 other = boto3.client("sqs", aws_access_key_id="111111111111", aws_secret_access_key="x")
+assert other.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"] == ARN + "dead"
+refused("AccessDenied", "sqs:deletequeue", other.delete_queue, QueueUrl=dead)
+sqs.set_queue_attributes(QueueUrl=dead, Attributes={"Policy": ""})
+sqs.add_permission(QueueUrl=dead, Label="send", AWSAccountIds=["111111111111"], Actions=["SendMessage"])
 other.send_message(QueueUrl=dead, MessageBody="from elsewhere")
 refused("AccessDenied", "is not authorized to perform: sqs:", other.receive_message, QueueUrl=dead)
 sqs.remove_permission(QueueUrl=dead, Label="send")
@@ -187,4 +195,19 @@ assert "by form" in [query(source, Action="ReceiveMessage").get("Body") for _ in
 refusal = query(source + "x", Action="SendMessage", MessageBody="x")
 assert (refusal["Code"], refusal["Type"]) == ("AWS.SimpleQueueService.NonExistentQueue", "Sender"), refusal
 assert query(source, Action="ListQueues")["Code"] == "InvalidAction"
+
+# Whoever waits and goes away takes nothing along, and a server that ends lets nobody wait.
+for _ in range(20):
+    address = urllib.parse.urlsplit(source)
+    connection = socket.create_connection((address.hostname, address.port))
+    form = b"Action=ReceiveMessage&WaitTimeSeconds=20&Version=2012-11-05"
+    head = f"POST {address.path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    connection.sendall(head.encode() + f"Content-Length: {len(form)}\r\n\r\n".encode() + form)
+    connections.append(connection)
+time.sleep(0.5)
+for connection in connections:
+    connection.close()
+time.sleep(0.5)
+sqs.send_message(QueueUrl=source, MessageBody="for who is there")
+assert "for who is there" in bodies(receive(source)), "nobody else has it"
 print("queues: all as it should be")

@@ -217,9 +217,9 @@ impl Queue {
         self.entries.get(&seq).is_none_or(|entry| entry.state != State::New)
     }
 
-    /// Whether there is anything to take.
+    /// Whether there is anything to take, and room for it in flight.
     pub fn has_waiting(&self) -> bool {
-        self.counts.waiting > 0 && self.lines.has_next()
+        self.counts.in_flight < IN_FLIGHT_MAX && self.lines.has_next()
     }
 
     /// Makes a message busy, to be changed or removed.

@@ -164,6 +164,14 @@ impl Wish {
                 Self::Hide(_) => Err(errors::not_in_flight(handle)),
             };
         };
+        if let Self::Hide(_) = self
+            && message.visible_at <= now
+            && found.queue.settings.fifo.is_none()
+        {
+            // Its time is over: it is anybody's again, and this changes nothing, as on AWS.
+            live.give_back(receipt.seq);
+            return Ok(Written::nothing());
+        }
         let write = match self.check(found, handle, &receipt, &message) {
             Err(error) => {
                 live.give_back(receipt.seq);

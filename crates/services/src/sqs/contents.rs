@@ -158,6 +158,9 @@ fn attribute(name: &str, given: AttributeValue, whose: &str) -> Result<Attribute
     {
         return Err(AwsError::client(400, "UnsupportedOperation", "Message attribute list values are not supported."));
     }
+    if data_type.len() > ATTRIBUTE_NAME_MAX || !data_type.chars().all(is_allowed) {
+        return Err(wrong("has an invalid message attribute type: it has 256 characters at most.".into()));
+    }
     let kind = data_type.split('.').next().unwrap_or_default().to_owned();
     let empty = || wrong(format!("must contain a non-empty value of type '{kind}'."));
     let value = match kind.as_str() {
@@ -175,12 +178,18 @@ fn attribute(name: &str, given: AttributeValue, whose: &str) -> Result<Attribute
         }
     };
     match &value {
-        Value::Text(text) if kind == "Number" && text.trim().parse::<f64>().is_err() => {
+        Value::Text(text) if kind == "Number" && !is_number(text) => {
             Err(errors::invalid(format!("Can't cast the value of message ({whose}) attribute '{name}' to a number.")))
         }
         Value::Text(text) if !text.chars().all(is_allowed) => Err(errors::invalid(errors::INVALID_CHARACTERS)),
         _ => Ok(Attribute { data_type, value }),
     }
+}
+
+/// Digits, a point, a sign, an exponent; no words for what is none.
+fn is_number(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E');
+    text.bytes().all(is_allowed) && text.parse::<f64>().is_ok_and(f64::is_finite)
 }
 
 fn is_attribute_name(name: &str) -> bool {

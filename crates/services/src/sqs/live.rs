@@ -4,8 +4,9 @@
 //! disk. What is decided here is written down by a task of its own, so that it is written and remembered also when the
 //! one who asked has gone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base::{AwsError, Timestamp, Uuid};
@@ -28,10 +29,22 @@ const FORGOTTEN_STEP: usize = 100;
 /// How long a receiving is remembered by the name that its caller gave it.
 const ATTEMPT_WINDOW: Duration = Duration::from_secs(5 * 60);
 const ATTEMPTS_MAX: usize = 10_000;
+/// Closed lines that are remembered.
+const CLOSED_MAX: usize = 1_000;
 
 /// The queues in memory, by their lines.
 #[derive(Default)]
-pub struct LiveQueues(Mutex<HashMap<Uuid, Arc<OnceCell<Arc<Live>>>>>);
+pub struct LiveQueues {
+    queues: Mutex<Queues>,
+    is_ending: AtomicBool,
+}
+
+#[derive(Default)]
+struct Queues {
+    by_line: HashMap<Uuid, Arc<OnceCell<Arc<Live>>>>,
+    /// Lines that were closed lately: who looked up their queue before that is told when it comes here.
+    closed: VecDeque<Uuid>,
+}
 
 /// One of them.
 pub struct Live {
@@ -104,26 +117,43 @@ impl LiveQueues {
         queue: &Queue,
         now: Timestamp,
     ) -> Result<Arc<Live>, AwsError> {
-        let cell = self.0.lock().entry(queue.line).or_default().clone();
+        let cell = self.queues.lock().by_line.entry(queue.line).or_default().clone();
         let order = if queue.settings.fifo.is_some() { Order::Fifo } else { Order::Standard };
         let live =
             cell.get_or_try_init(async || Live::load(store, scope.clone(), queue.line, order, now).await.map(Arc::new));
-        Ok(live.await?.clone())
+        let live = live.await?.clone();
+        if self.queues.lock().closed.contains(&queue.line) {
+            live.close();
+        }
+        Ok(live)
+    }
+
+    /// Lets nobody wait any more: the server ends.
+    pub fn end(&self) {
+        self.is_ending.store(true, Ordering::Relaxed);
+        self.queues.lock().by_line.values().filter_map(|cell| cell.get()).for_each(|live| live.ring());
+    }
+
+    pub fn is_ending(&self) -> bool {
+        self.is_ending.load(Ordering::Relaxed)
     }
 
     /// A line is nobody's any more. Who waits there looks its queue up again.
     pub fn close(&self, line: Uuid) {
-        if let Some(cell) = self.0.lock().remove(&line)
-            && let Some(live) = cell.get()
-        {
-            live.state.lock().is_closed = true;
-            live.arrived.notify_waiters();
+        let mut queues = self.queues.lock();
+        queues.closed.push_back(line);
+        if queues.closed.len() > CLOSED_MAX {
+            queues.closed.pop_front();
+        }
+        // Who is still bringing it into memory closes it then.
+        if let Some(live) = queues.by_line.remove(&line).and_then(|cell| cell.get().cloned()) {
+            live.close();
         }
     }
 
     /// Lets those go that nobody has used since, and nobody holds.
     pub fn let_go(&self, unused_since: Timestamp) {
-        self.0.lock().retain(|_, cell| {
+        self.queues.lock().by_line.retain(|_, cell| {
             let is_held = Arc::strong_count(cell) > 1;
             let live = cell.get().filter(|_| !is_held);
             live.is_none_or(|live| Arc::strong_count(live) > 1 || live.state.lock().used >= unused_since)
@@ -152,6 +182,11 @@ impl Live {
         Ok(Self { scope, line, state: Mutex::new(state), arrived: Notify::new(), written: Notify::new() })
     }
 
+    fn close(&self) {
+        self.state.lock().is_closed = true;
+        self.arrived.notify_waiters();
+    }
+
     pub fn key(&self, seq: Seq) -> Key {
         (self.line, seq)
     }
@@ -165,9 +200,9 @@ impl Live {
         self.arrived.notify_waiters();
     }
 
-    /// One who waits looks again.
-    pub fn ring_one(&self) {
-        self.arrived.notify_one();
+    /// Lets the next one who waits look when this one goes, who may have been the only one to know when there is more.
+    pub fn passes_on(&self) -> PassesOn<'_> {
+        PassesOn(self)
     }
 
     /// Gives messages their places, but those that were sent before. What tells them apart is remembered from now on.
@@ -199,6 +234,11 @@ impl Live {
             }
             written.await;
         }
+    }
+
+    /// Whether what is sent again is still known.
+    pub fn knows(&self, now: Timestamp, twin: Option<u128>) -> bool {
+        twin.is_none_or(|twin| self.state.lock().recent.find(now, &twin).is_some())
     }
 
     /// Forgets in a batch what need not be known again any more.
@@ -383,6 +423,15 @@ impl Change {
             Some(twin) => self.live.take_back(self.seq, twin),
             None => self.live.settle(self.seq, Fate::Stays),
         }
+    }
+}
+
+/// Who waits for messages of a queue.
+pub struct PassesOn<'a>(&'a Live);
+
+impl Drop for PassesOn<'_> {
+    fn drop(&mut self) {
+        self.0.arrived.notify_one();
     }
 }
 

@@ -139,6 +139,9 @@ pub async fn start(ctx: Ctx, input: Start) -> Result<Started, AwsError> {
     let source = queue_of_arn(&ctx, &input.source_arn, ACTION).await?.ok_or_else(|| no_queue("SourceArn"))?;
     if let Some(arn) = &input.destination_arn {
         let there = queue_of_arn(&ctx, arn, ACTION).await?.ok_or_else(|| no_queue("DestinationArn"))?;
+        if there.queue.incarnation == source.queue.incarnation {
+            return Err(errors::invalid("The source and the destination must be different queues."));
+        }
         if there.queue.settings.fifo.is_some() != source.queue.settings.fifo.is_some() {
             return Err(errors::invalid("The source and the destination must be queues of the same type."));
         }
@@ -327,6 +330,7 @@ async fn step(ctx: &Ctx, key: (Uuid, (Timestamp, Uuid))) -> Result<Option<Durati
     let address = name::Address { account: ctx.cx.account, name: &task.source_name };
     let source = Found::of(ctx, &address, "sqs:ReceiveMessage").await?;
     let live = source.live().await?;
+    live.expire(&ctx.cloud, now, source.queue.settings.retention()).await?;
     let left = usize::try_from(task.to_move.saturating_sub(task.moved)).unwrap_or(usize::MAX);
     let most = task.per_second.map_or(STEP, |rate| STEP.min(rate as usize)).min(left);
     let terms = Terms { hidden_for: HIDDEN_FOR, receives_max: None };
@@ -335,7 +339,12 @@ async fn step(ctx: &Ctx, key: (Uuid, (Timestamp, Uuid))) -> Result<Option<Durati
         Err(Closed) => Vec::new(),
     };
     if taken.is_empty() {
-        end(ctx, key, |task| task.status = Status::Completed).await;
+        end(ctx, key, |task| {
+            if task.status == Status::Running {
+                task.status = Status::Completed;
+            }
+        })
+        .await;
         return Ok(None);
     }
     let count = taken.len();
@@ -359,7 +368,9 @@ async fn destination(source: &Found, task: &Task, key: super::message::Key) -> R
             row.and_then(|row| row.value.dead_letter_source)
         }
     };
-    let arn = arn.ok_or_else(errors::no_such_queue)?;
+    let unknown =
+        || AwsError::client(400, "CouldNotDetermineMessageSource", "Where the message came from is not known.");
+    let arn = arn.ok_or_else(unknown)?;
     queue_of_arn(&source.ctx, &arn, "sqs:SendMessage").await?.ok_or_else(errors::no_such_queue)
 }
 

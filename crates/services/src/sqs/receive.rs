@@ -19,6 +19,8 @@ use crate::{Ctx, Service};
 const RECEIVED_MAX: i64 = 10;
 const WAIT_SECONDS_MAX: i64 = 20;
 const ACTION: &str = "sqs:ReceiveMessage";
+/// Looks at a queue in which only dead letters are found, one after the other.
+const LOOKS_MAX: u32 = 100;
 /// Where nothing is hidden. The world's clock may be moved.
 const LOOKS_AGAIN_AFTER: Duration = Duration::from_secs(20);
 
@@ -88,7 +90,7 @@ pub async fn receive(ctx: Ctx, input: ReceiveMessage) -> Result<Received, AwsErr
         most: most.map_or(1, |most| most as usize),
         hidden_for: hidden_for.map(seconds),
         wait: wait.map(seconds),
-        attempt: input.receive_request_attempt_id,
+        attempt: input.receive_request_attempt_id.map(attempt_id).transpose()?,
     };
     let shows = Shows {
         system: input.attribute_names.into_iter().chain(input.message_system_attribute_names).flatten().collect(),
@@ -97,6 +99,17 @@ pub async fn receive(ctx: Ctx, input: ReceiveMessage) -> Result<Received, AwsErr
     let (found, got) = wanted.receive(&ctx, &input.queue_url).await?;
     let messages: Vec<Shown> = got.into_iter().map(|got| shows.show(&found, got)).collect();
     Ok(Received { messages: Some(messages).filter(|messages| !messages.is_empty()) })
+}
+
+fn attempt_id(id: String) -> Result<String, AwsError> {
+    match (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(id),
+        false => {
+            let reason =
+                "ReceiveRequestAttemptId can only include alphanumeric and punctuation characters. 1 to 128 in length.";
+            Err(errors::invalid_value(id, "ReceiveRequestAttemptId", reason))
+        }
+    }
 }
 
 fn number(
@@ -128,32 +141,34 @@ impl Wanted {
         if let Some(got) = self.repeat(found).await? {
             return Ok(Ok(got));
         }
+        let _passes_on = live.passes_on();
+        // Dead letters that were in the way make room for others, which may be dead too.
+        let mut looks_left = LOOKS_MAX;
         loop {
             let arrived = live.arrived();
             let Ok(Taken { got, may_have_more, next }) = take(found, &live, self.most, self.hidden_for).await? else {
                 return Ok(Err(Closed));
             };
             let left = until.since(found.ctx.cx.now());
-            if !got.is_empty() || left.is_zero() && !may_have_more {
-                self.remember(found, &live, &got);
-                if got.is_empty() {
-                    // It may have been the one who knew when there is more.
-                    live.ring_one();
-                }
-                return Ok(Ok(got));
-            }
-            if may_have_more {
+            if may_have_more && got.is_empty() && looks_left > 0 {
+                looks_left -= 1;
                 continue;
+            }
+            if !got.is_empty() || left.is_zero() || found.ctx.cloud.live_queues.is_ending() {
+                self.remember(found, &live, &got);
+                return Ok(Ok(got));
             }
             tokio::select! {
                 () = arrived => {}
                 () = tokio::time::sleep(left.min(next)) => {}
+                // What would be given to nobody is left to others.
+                () = found.ctx.cx.listener.gone() => return Ok(Ok(Vec::new())),
             }
         }
     }
 
     fn remember(&self, found: &Found, live: &Live, got: &[Got]) {
-        if let Some(name) = &self.attempt {
+        if let Some(name) = self.attempt.as_ref().filter(|_| !got.is_empty() && found.queue.settings.fifo.is_some()) {
             let gave = got.iter().map(|got| (got.seq, got.place.receives)).collect();
             live.remember_attempt(found.ctx.cx.now(), name.clone(), gave);
         }
@@ -163,7 +178,8 @@ impl Wanted {
     async fn repeat(&self, found: &Found) -> Result<Option<Vec<Got>>, AwsError> {
         let live = found.live().await?;
         let now = found.ctx.cx.now();
-        let gave = self.attempt.as_ref().and_then(|name| live.attempted(now, name));
+        let is_fifo = found.queue.settings.fifo.is_some();
+        let gave = self.attempt.as_ref().filter(|_| is_fifo).and_then(|name| live.attempted(now, name));
         let Some(gave) = gave.filter(|gave| !gave.is_empty()) else { return Ok(None) };
         let until = now.plus(terms(found, self.hidden_for).await?.hidden_for);
         let mut got = Vec::new();
@@ -205,8 +221,12 @@ pub async fn take(
         Ok(taken) => taken?,
         Err(Closed) => return Ok(Err(Closed)),
     };
-    let (got, may_have_more) =
-        tokio::try_join!(keep(found, live, taken.received), redrive::give_up(found, live, taken.dead))?;
+    let (got, moved) = tokio::join!(keep(found, live, taken.received), redrive::give_up(found, live, taken.dead));
+    let may_have_more = moved.unwrap_or_else(|error| {
+        tracing::error!(%error, "failed to move dead letters: they stay where they are");
+        false
+    });
+    let got = got?;
     let next = next.map_or(LOOKS_AGAIN_AFTER, |next| next.since(now));
     Ok(Ok(Taken { got, may_have_more, next }))
 }

@@ -62,6 +62,9 @@ pub async fn transfer(
             queue::Message { visible_at: now, sent: now, receives: 0, first_received: None, ..place }
         }
     };
+    if target.queue.settings.fifo.is_some() {
+        message.deduplication_id = Some(message.id.to_string());
+    }
     let new = New { message, place: place.into(), twin: None };
     let admitted = there.admit(now, std::slice::from_ref(&new)).map_err(|Closed| errors::no_such_queue())?;
     Ok(admitted.into_iter().fold(write, |write, admitted| match admitted {

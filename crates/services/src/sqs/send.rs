@@ -170,7 +170,7 @@ async fn try_keep(found: &Found, news: &[New]) -> Result<Result<Vec<Sent>, Close
                 (new.message.id, seq)
             }
             Admitted::Known(before) => {
-                known.push(before.seq);
+                known.push((before.seq, new.twin));
                 (before.id, before.seq)
             }
         };
@@ -179,8 +179,11 @@ async fn try_keep(found: &Found, news: &[New]) -> Result<Result<Vec<Sent>, Close
     if !write.is_empty() {
         write.commit(&ctx.cloud).await?;
     }
-    for seq in known {
+    for (seq, twin) in known {
         live.written(seq).await;
+        if !live.knows(now, twin) {
+            return Err(AwsError::unavailable("what was sent before was not kept"));
+        }
     }
     Ok(Ok(sent))
 }

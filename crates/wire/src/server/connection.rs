@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use base::{BoxFuture, CatchPanic, Spawn};
+use base::{BoxFuture, CatchPanic, Listener, Spawn};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
@@ -181,7 +181,7 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let flight = Flight::begin(self.link.clone());
         let serve = self.shared.serve.clone();
         if request.method().as_str() == REFUSED {
@@ -195,13 +195,15 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
         let Ok(permit) = self.shared.requests.clone().try_acquire_owned() else {
             return Box::pin(async move { Ok(depart(serve.refuse(Unserved::Busy), flight)) });
         };
+        let listener = Listener::default();
+        request.extensions_mut().insert(listener.clone());
         let serving = serve_whole(serve, request, self.peer);
         let serving = self.shared.running.track_future(async move {
             let response = serving.await;
             drop(permit);
             response
         });
-        let whole = Whole { serving: Some(Box::pin(serving)), spawn: self.shared.spawn.clone() };
+        let whole = Whole { serving: Some(Box::pin(serving)), spawn: self.shared.spawn.clone(), listener };
         Box::pin(async move { Ok(depart(whole.await, flight)) })
     }
 }
@@ -211,6 +213,7 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
 struct Whole {
     serving: Option<BoxFuture<'static, Response<Reply>>>,
     spawn: Arc<dyn Spawn>,
+    listener: Listener,
 }
 
 impl Future for Whole {
@@ -227,7 +230,7 @@ impl Future for Whole {
 impl Drop for Whole {
     fn drop(&mut self) {
         if let Some(serving) = self.serving.take() {
-            // Nobody waits for the answer any more.
+            self.listener.hang_up();
             self.spawn.spawn("request", Box::pin(async move { drop(serving.await) }));
         }
     }

@@ -30,6 +30,8 @@ const WAITS: Duration = Duration::from_secs(20);
 /// How long after a refusal a batch is tried again, at first and at most.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 const AGAIN_AFTER_MAX: Duration = Duration::from_secs(30);
+/// How long before its time is over what was gathered goes to the function.
+const MARGIN: Duration = Duration::from_secs(1);
 /// Mappings that are looked at in one step.
 const STEP: usize = 100;
 
@@ -73,7 +75,10 @@ impl Pollers {
             let page = MAPPINGS.scan_all(&self.post.cloud.store, after.as_ref(), STEP).await?;
             for Row { key, value, .. } in page.rows {
                 gone.remove(&key);
-                self.settle(key, Some(value)).await?;
+                let uuid = key.1;
+                if let Err(error) = self.settle(key, Some(value)).await {
+                    tracing::error!(%uuid, %error, "failed to read an event source mapping");
+                }
             }
             after = page.next;
             if after.is_none() {
@@ -204,7 +209,9 @@ impl Poller {
         let now = self.post.clock.now();
         let has_room = work.running < work.scale.width;
         let rests = work.scale.rests_until > now;
-        let due = work.gather.due();
+        // What is others' again when its time is over goes before that.
+        let ours_until = work.gather.events().iter().map(|event| event.ours_until).min();
+        let due = work.gather.due().map(|due| ours_until.map_or(due, |until| due.min(until.minus(MARGIN))));
         if has_room && !rests && due.is_some_and(|due| due <= now) {
             self.call(source.clone(), work.gather.take(), tell.clone());
             work.running = work.running.saturating_add(1);
@@ -248,14 +255,26 @@ impl Poller {
         if !others.is_empty() {
             source.done(others.iter().map(|event| event.token).collect()).await?;
         }
-        for event in wanted {
+        let mut wanted = wanted.into_iter();
+        while let Some(event) = wanted.next() {
             let bytes = serde_json::to_vec(&event.record).map_or(0, |record| record.len());
-            if let Some(full) = work.gather.add(now, event, bytes) {
-                self.call(source.clone(), full, tell.clone());
+            if !work.gather.fits(bytes) {
+                self.call(source.clone(), work.gather.take(), tell.clone());
                 work.running = work.running.saturating_add(1);
+                if self.is_ordered() {
+                    // What comes behind waits for how that ends.
+                    let rest = std::iter::once(event).chain(wanted).map(|event| event.token).collect();
+                    return source.give_back(rest).await;
+                }
             }
+            work.gather.add(now, event, bytes);
         }
         Ok(())
+    }
+
+    /// Whether its events come one after the other.
+    fn is_ordered(&self) -> bool {
+        self.arn.ends_with(".fifo")
     }
 
     /// Whether the function is to see an event. What is JSON in a body is matched as what it is, other bodies as texts.
@@ -284,6 +303,9 @@ impl Poller {
     /// Begins to call the function with a batch.
     fn call(&self, source: Arc<dyn Source>, events: Vec<Event>, tell: mpsc::Sender<News>) {
         let Some(ctx) = self.context() else { return };
+        let now = self.post.clock.now();
+        // The others may be somebody else's by now.
+        let events = events.into_iter().filter(|event| event.ours_until > now).collect();
         let batch = Batch { ctx, source, events, mapping: self.mapping.clone(), tell, stopped: self.stopped.clone() };
         self.post.spawn.spawn("a batch of a poller", Box::pin(batch.run()));
     }

@@ -23,7 +23,8 @@ const WINDOW_BYTES: usize = 64 << 10;
 
 /// Reads the input out of the body.
 pub fn decode(model: &Model, input: ShapeId, request: &Request<'_>) -> Result<Value, DecodeError> {
-    decode_body(model, input, request, false)
+    // Nothing is an input without members, as an empty body is.
+    decode_body(model, input, request, false).map(|input| if input == Value::Null { Value::EMPTY } else { input })
 }
 
 /// Reads a value of `shape` out of the body; an empty body is a structure without members.
