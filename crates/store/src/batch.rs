@@ -123,10 +123,7 @@ impl Batch {
             self.defect.get_or_insert(defect);
         }
         let op_count = self.expectations.len() + self.writes.len();
-        self.check([
-            ("batch", self.payload_bytes, BATCH_BYTES_MAX),
-            ("number of steps", op_count, BATCH_OPS_MAX),
-        ]);
+        self.check([("batch", self.payload_bytes, BATCH_BYTES_MAX), ("number of steps", op_count, BATCH_OPS_MAX)]);
         self
     }
 

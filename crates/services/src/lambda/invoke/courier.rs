@@ -15,9 +15,9 @@ use metrics::Unit;
 use store::{Batch, Change, Row, Scan, Scope};
 use tokio::sync::{Notify, mpsc};
 
+use super::ending::{Answer, Ending, Listeners, Tried};
 use super::event::{EVENTS, Event};
 use super::pace::{ATTEMPTS_MAX, Pace, REST};
-use super::ending::{Answer, Ending, Listeners, Tried};
 use super::retry::{self, Attempt, Reason, Verdict};
 use super::{Begun, check, run, target, whole};
 use crate::lambda::event_invoke;

@@ -237,7 +237,10 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_no_json_is_told_as_text() {
-        assert_eq!([b"1" as &[u8], b"", b"say \"a\"", b"\xff"].map(as_json), ["1", "null", r#""say \"a\"""#, "\"\u{fffd}\""]);
+        assert_eq!(
+            [b"1" as &[u8], b"", b"say \"a\"", b"\xff"].map(as_json),
+            ["1", "null", r#""say \"a\"""#, "\"\u{fffd}\""]
+        );
     }
 
     #[test]
@@ -251,9 +254,14 @@ mod tests {
             let event = event(0);
             let parcel = ending(&event, &tried, Some(Reason::RetriesExhausted)).dead_letter();
             assert_eq!(parcel.body, event.payload);
-            let said: Vec<_> = parcel.attributes.iter().map(|one| (one.name, one.data_type, one.value.as_str())).collect();
+            let said: Vec<_> =
+                parcel.attributes.iter().map(|one| (one.name, one.data_type, one.value.as_str())).collect();
             let id = Uuid::NIL.to_string();
-            let wanted = [("RequestID", "String", id.as_str()), ("ErrorCode", "Number", code), ("ErrorMessage", "String", &says)];
+            let wanted = [
+                ("RequestID", "String", id.as_str()),
+                ("ErrorCode", "Number", code),
+                ("ErrorMessage", "String", &says),
+            ];
             assert_eq!(said, wanted);
         }
         let (event, silent) = (event(0), answer(Some("Unhandled"), b""));

@@ -11,11 +11,11 @@ use store::{Batch, Record, Scope, Table};
 use wire::Blob;
 
 use super::{ACTION, Request, json, locate, target};
+use crate::deliver::{Parcel, Prepared};
 use crate::lambda::function::Function;
 use crate::lambda::name::FunctionRef;
 use crate::lambda::policy::Source;
 use crate::lambda::{errors, permission};
-use crate::deliver::{Parcel, Prepared};
 use crate::{Ctx, Service, derived};
 
 /// What may be sent to a function that nobody waits for.

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::path::Path;
 
 use base::ports::{
-    Call, FunctionSpec, Invoke, InvokeError, Invoked, Provided, Provision, ProvisionId, ResponsePiece,
-    ResponseStream, SnapshotError,
+    Call, FunctionSpec, Invoke, InvokeError, Invoked, Provided, Provision, ProvisionId, ResponsePiece, ResponseStream,
+    SnapshotError,
 };
 use base::{BoxFuture, ManualClock};
 use wire::server::Tasks;
@@ -123,14 +123,7 @@ async fn what_becomes_of_an_event_is_written_down() {
     let dir = tempfile::tempdir().unwrap();
     let bed = Bed::new(dir.path()).await;
     bed.accept().await;
-    bed.tell([
-        Answer::Throttled,
-        Answer::Throttled,
-        Answer::Error,
-        Answer::Throttled,
-        Answer::Error,
-        Answer::Error,
-    ]);
+    bed.tell([Answer::Throttled, Answer::Throttled, Answer::Error, Answer::Throttled, Answer::Error, Answer::Error]);
     let mut seen = Vec::new();
     while let Some(stands) = bed.settle().await {
         bed.clock.advance(Duration::from_secs(stands.0));
