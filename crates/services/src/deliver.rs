@@ -48,9 +48,7 @@ pub async fn prepare(ctx: &Ctx, to: &str, parcel: Parcel) -> Result<Box<dyn Prep
     match to.split(':').nth(2) {
         Some("sqs") => Ok(Box::new(sqs::target::prepare(ctx, to, parcel).await?)),
         Some("lambda") => Ok(Box::new(event::prepare(ctx, to, parcel).await?)),
-        _ => Err(AwsError::not_built(
-            "the sending of events to topics, event buses and buckets",
-        )),
+        _ => Err(AwsError::not_built("the sending of events to topics, event buses and buckets")),
     }
 }
 

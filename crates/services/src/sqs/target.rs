@@ -72,3 +72,62 @@ fn attribute(Attribute { name, data_type, value }: Attribute) -> (String, Attrib
     };
     (name.to_owned(), value)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use base::{Cause, ManualClock, Timestamp};
+    use store::Outcome;
+    use wire::server::Tasks;
+
+    use super::super::queue::{self, QUEUES};
+    use super::*;
+    use crate::cloud::testing::{self, NoFunctions};
+    use crate::deliver;
+
+    const ARN: &str = "arn:aws:sqs:us-east-1:000000000000:q";
+
+    fn parcel() -> Parcel {
+        let attributes = vec![Attribute { name: "Why", data_type: "String", value: "\u{1b}x".into() }];
+        Parcel {
+            body: "{}".into(),
+            attributes,
+            trace_header: Some("Root=1".into()),
+            cause: Cause::origin(base::Uuid::NIL),
+        }
+    }
+
+    async fn count(ctx: &Ctx) -> u64 {
+        find(ctx, ARN).await.unwrap().live().await.unwrap().counts(ctx.cx.now()).waiting as u64
+    }
+
+    #[tokio::test]
+    async fn a_message_is_there_if_and_only_if_the_commit_happened() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_000)));
+        let mut ctx = testing::ctx(dir.path(), clock, Arc::new(NoFunctions)).await;
+        Arc::get_mut(&mut ctx.cloud).unwrap().spawn = Arc::new(Tasks::default());
+        let gone = prepare(&ctx, ARN, parcel()).await.err().unwrap();
+        assert_eq!((gone.code.as_str(), gone.fault), ("QueueDoesNotExist", base::Fault::Client));
+        let named = serde_json::json!({"QueueName": "q"});
+        queue::create(ctx.clone(), serde_json::from_value(named).unwrap()).await.unwrap();
+
+        let wants = |batch: Batch, parcels| deliver::commit(&ctx.cloud, batch, parcels);
+        let prepared = async || deliver::prepare(&ctx, ARN, parcel()).await.unwrap();
+        drop(prepared().await);
+        assert_eq!(count(&ctx).await, 0);
+        let fails = Batch::new().expect_absent(&QUEUES, &ctx.scope(), "q");
+        let outcome = wants(fails, vec![prepared().await]).await.unwrap();
+        assert!(!outcome.is_committed());
+        assert_eq!(count(&ctx).await, 0);
+        let happens = Batch::new().expect_present(&QUEUES, &ctx.scope(), "q");
+        let outcome = wants(happens, vec![prepared().await, prepared().await]).await.unwrap();
+        assert!(matches!(outcome, Outcome::Committed(_)));
+        assert_eq!(count(&ctx).await, 2);
+        // What memory knows is what the store has.
+        let line = find(&ctx, ARN).await.unwrap().queue.line;
+        ctx.cloud.live_queues.close(line);
+        assert_eq!(count(&ctx).await, 2);
+    }
+}

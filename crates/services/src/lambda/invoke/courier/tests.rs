@@ -69,24 +69,30 @@ struct Bed {
 impl Bed {
     async fn new(dir: &Path) -> Bed {
         let (told, clock) = (Arc::new(Told::default()), ManualClock::at(Timestamp::from_secs(1_000)));
-        let ctx = testing::ctx(dir, Arc::new(clock.clone()), told.clone()).await;
+        let mut ctx = testing::ctx(dir, Arc::new(clock.clone()), told.clone()).await;
+        Arc::get_mut(&mut ctx.cloud).unwrap().spawn = Arc::new(Tasks::default());
         let bed = Bed { ctx, told, clock };
         bed.keep(&function::testing::function()).await;
         bed
     }
 
     async fn keep(&self, function: &Function) {
-        let batch = Batch::new().put(&FUNCTIONS, &self.ctx.scope(), "f", function);
+        let batch = Batch::new().put(&FUNCTIONS, &self.ctx.scope(), &function.name, function);
         self.ctx.cloud.store.commit(batch).await.unwrap();
     }
 
     /// Accepts an event with an id of its own.
     async fn accept(&self) {
+        self.accept_from(None).await;
+    }
+
+    async fn accept_from(&self, trace_header: Option<String>) {
         let mut ctx = self.ctx.clone();
         ctx.cx.request_id = RequestId(ctx.cx.id());
         let (asked, function) =
             (crate::lambda::name::FunctionRef { name: "f".into(), qualifier: None }, function::testing::function());
-        event::accept(&ctx, &asked, &function, Request::new(&ctx, b"{}".to_vec())).await.unwrap();
+        let request = Request { trace_header, ..Request::new(&ctx, b"{}".to_vec()) };
+        event::accept(&ctx, &asked, &function, request).await.unwrap();
     }
 
     async fn waiting(&self) -> Vec<Row<Key, Event>> {
@@ -146,6 +152,61 @@ async fn an_event_goes_when_it_is_done_or_can_never_be() {
     bed.accept().await;
     bed.keep(&Function { incarnation: bed.ctx.cx.id(), ..function::testing::function() }).await;
     assert_eq!((bed.settle().await, bed.calls()), (None, 1), "it is another function");
+}
+
+/// What `g` was sent of an event that has ended.
+async fn record_for(bed: &Bed) -> serde_json::Value {
+    let rows = bed.waiting().await;
+    let [row] = rows.as_slice() else { panic!("{rows:?}") };
+    assert_eq!(row.value.function, "g");
+    bed.ctx.cloud.store.commit(Batch::new().delete(&EVENTS, &bed.ctx.scope(), row.key)).await.unwrap();
+    serde_json::from_str(&row.value.payload).unwrap()
+}
+
+#[tokio::test]
+async fn who_is_to_hear_of_an_end_has_it_when_the_event_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let bed = Bed::new(dir.path()).await;
+    let g = Function { name: "g".into(), incarnation: bed.ctx.cx.id(), ..function::testing::function() };
+    bed.keep(&g).await;
+    let to = serde_json::json!({"Destination": function::arn(&bed.ctx, "g")});
+    let config = serde_json::json!({
+        "FunctionName": "f", "MaximumRetryAttempts": 1, "DestinationConfig": {"OnSuccess": to, "OnFailure": to},
+    });
+    event_invoke::put(bed.ctx.clone(), serde_json::from_value(config).unwrap()).await.unwrap();
+    let condition = |record: &serde_json::Value| {
+        let context = &record["requestContext"];
+        (context["condition"].as_str().unwrap().to_owned(), context["approximateInvokeCount"].as_u64().unwrap())
+    };
+    bed.accept().await;
+    bed.settle().await;
+    assert_eq!(condition(&record_for(&bed).await), ("Success".into(), 1));
+    bed.accept().await;
+    bed.tell([Answer::Error, Answer::Throttled, Answer::Error]);
+    for _ in 0..3 {
+        assert_eq!(bed.waiting().await[0].value.function, "f");
+        bed.settle().await;
+        bed.clock.advance(Duration::from_secs(60));
+    }
+    assert_eq!(condition(&record_for(&bed).await), ("RetriesExhausted".into(), 2));
+
+    // So often it was there before.
+    let id = engine::lineage::FunctionId::of(&function::arn(&bed.ctx, "f"));
+    let header = |times| (0..times).fold("Root=1-2-3".to_owned(), |header, _| engine::lineage::extend(&header, id));
+    let calls = bed.calls();
+    bed.accept_from(Some(header(15))).await;
+    bed.settle().await;
+    assert_eq!(condition(&record_for(&bed).await), ("Success".into(), 1));
+    let told = bed.told.calls.lock().unwrap().last().unwrap().trace_header.clone();
+    assert_eq!(told, Some(header(16).replace(";Lineage", ";Sampled=0;Lineage")), "what it calls is of this chain");
+    bed.accept_from(told).await;
+    bed.settle().await;
+    assert_eq!(condition(&record_for(&bed).await), ("RecursiveInvocation".into(), 0));
+    assert_eq!(bed.calls(), calls + 1);
+    bed.keep(&Function { recursive_loop: Some("Allow".into()), ..function::testing::function() }).await;
+    bed.accept_from(Some(header(99))).await;
+    bed.settle().await;
+    assert_eq!(condition(&record_for(&bed).await), ("Success".into(), 1));
 }
 
 /// A function that panics us once.
