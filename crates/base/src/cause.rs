@@ -4,9 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::Uuid;
 
-/// AWS stops a function that has called itself about this often in one chain.
-pub const HOP_MAX: u16 = 16;
-
 /// Carried by every invocation and delivery, and in the stored record of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {

@@ -22,7 +22,7 @@ pub mod trace;
 pub mod varint;
 
 pub use arn::{Arn, ArnError};
-pub use cause::{Cause, HOP_MAX};
+pub use cause::Cause;
 pub use chance::{Chance, Seeded, SystemChance, Uuid};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use context::{Cx, Principal};

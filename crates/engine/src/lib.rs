@@ -11,6 +11,7 @@ pub mod dispatch;
 pub mod emf;
 pub mod filter;
 pub mod insights;
+pub mod lineage;
 pub mod math;
 pub mod metric;
 pub mod pattern;

@@ -18,6 +18,11 @@ pub trait Source: Send + Sync {
     /// These are done with.
     fn done(&self, events: Vec<Token>) -> BoxFuture<'_, Result<(), AwsError>>;
 
+    /// Nobody is to be given these again: they go to where dead letters go, or are done with where they go nowhere.
+    fn refuse(&self, events: Vec<Token>) -> BoxFuture<'_, Result<(), AwsError>> {
+        self.done(events)
+    }
+
     /// Others may take these again, at once.
     fn give_back(&self, events: Vec<Token>) -> BoxFuture<'_, Result<(), AwsError>>;
 }

@@ -114,6 +114,19 @@ impl Batch {
         self.expect_raw(lease::EPOCHS, lease.to_owned(), Expect::Value(lease::epoch_bytes(epoch)))
     }
 
+    /// The steps of both, these first: all happen or none.
+    pub fn and(mut self, other: Self) -> Self {
+        self.payload_bytes = self.payload_bytes.saturating_add(other.payload_bytes);
+        self.expectations.extend(other.expectations);
+        self.writes.extend(other.writes);
+        if let Some(defect) = other.defect {
+            self.defect.get_or_insert(defect);
+        }
+        let op_count = self.expectations.len() + self.writes.len();
+        self.check([("batch", self.payload_bytes, BATCH_BYTES_MAX), ("number of steps", op_count, BATCH_OPS_MAX)]);
+        self
+    }
+
     pub(crate) fn sweep(mut self, space: Space, from: Bytes, to: Bytes) -> Self {
         self.weigh(&from, to.len());
         self.writes.push(Write::Sweep { space, from, to });
@@ -129,12 +142,15 @@ impl Batch {
     fn weigh(&mut self, key: &[u8], value_bytes: usize) {
         self.payload_bytes = self.payload_bytes.saturating_add(key.len()).saturating_add(value_bytes + ENVELOPE_BYTES);
         let op_count = self.expectations.len() + self.writes.len() + 1;
-        let checks = [
+        self.check([
             ("key", key.len(), KEY_BYTES_MAX),
             ("value", value_bytes, VALUE_BYTES_MAX),
             ("batch", self.payload_bytes, BATCH_BYTES_MAX),
             ("number of steps", op_count, BATCH_OPS_MAX),
-        ];
+        ]);
+    }
+
+    fn check<const N: usize>(&mut self, checks: [(&'static str, usize, usize); N]) {
         for (what, size, max) in checks {
             if size > max {
                 self.defect.get_or_insert(Error::TooLarge { what, size, max });

@@ -18,7 +18,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use base::ports::Authority;
-use base::{AccountId, AwsError, BoxFuture, CatchPanic, Chance, Clock, Cx, Fault, Listener, RequestId};
+use base::{AccountId, AwsError, BoxFuture, CatchPanic, Chance, Clock, Cx, Fault, Listener, RequestId, trace};
 use bytes::BytesMut;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
@@ -574,11 +574,10 @@ fn malformed_form() -> AwsError {
     AwsError::client(400, "MalformedInput", "The form is not UTF-8.")
 }
 
-/// What the client says of its trace, if it is of the form that AWS's tracers write.
+/// What the client says of its trace.
 fn trace_header(headers: &HeaderMap) -> Option<Arc<str>> {
     let text = headers.get("x-amzn-trace-id")?.to_str().ok()?;
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"=;:-_ .".contains(&byte);
-    (text.len() <= limits::TRACE_HEADER_BYTES_MAX && text.bytes().all(is_plain)).then(|| text.into())
+    trace::sent(text).filter(|text| text.len() <= limits::TRACE_HEADER_BYTES_MAX).map(Into::into)
 }
 
 fn endpoint(peer: Peer, authority: &str) -> Arc<str> {

@@ -145,3 +145,35 @@ fn a_server_that_ends_lets_nobody_wait() {
     assert!(lamp.stop());
     assert!(waits.wait().unwrap().success(), "it was answered at once");
 }
+
+#[test]
+fn what_becomes_of_events_is_told_and_loops_end() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/destinations.py")).arg("all");
+    run(command);
+}
+
+#[test]
+fn what_becomes_of_an_event_is_told_once_over_kills() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut lamp = Lamp::start_on(dir.path(), &[]);
+    let script = clients().join("python/destinations.py");
+    let mut send = client(&lamp, &python());
+    send.arg(&script).arg("send");
+    let said = run(send);
+    let sent = said.lines().last().unwrap_or_default().to_owned();
+    for round in 0..3 {
+        lamp.kill();
+        if !sent.starts_with('[') {
+            return;
+        }
+        lamp = Lamp::start_on(dir.path(), &[]);
+        if round < 2 {
+            std::thread::sleep(Duration::from_millis(700));
+        }
+    }
+    let mut seen = client(&lamp, &python());
+    seen.arg(&script).args(["seen", &sent]);
+    run(seen);
+}

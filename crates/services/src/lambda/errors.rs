@@ -36,6 +36,18 @@ pub fn hook_failed() -> AwsError {
     )
 }
 
+/// What [`recursive`] says.
+pub const RECURSIVE: &str = "RecursiveInvocationException";
+
+pub fn recursive() -> AwsError {
+    user(
+        400,
+        RECURSIVE,
+        "Lambda has detected your function being invoked in a recursive loop with other Amazon Web Services resources and \
+         stopped your function's invocation.",
+    )
+}
+
 pub fn restored_late() -> AwsError {
     user(408, "SnapStartTimeoutException", "Lambda couldn't restore the snapshot within the timeout limit.")
 }

@@ -1,7 +1,6 @@
 //! What becomes of asynchronous invocations: how often and how long they are tried, and who hears of the end.
 //!
-//! A configuration belongs to `$LATEST`, a version or an alias. It goes with its version or alias. Not there yet:
-//! destinations are checked and kept, and nothing is sent to them.
+//! A configuration belongs to `$LATEST`, a version or an alias. It goes with its version or alias.
 
 use std::fmt;
 use std::time::Duration;
@@ -213,17 +212,29 @@ impl ChangeEventInvoke {
     }
 }
 
-/// How often and how long events of a version or an alias are tried.
-pub async fn policy(ctx: &Ctx, function: &Function, qualifier: Option<&str>) -> Result<Policy, AwsError> {
+/// Who hears of an event's end.
+#[derive(Debug, Clone, Default)]
+pub struct Destinations {
+    pub on_success: Option<String>,
+    pub on_failure: Option<String>,
+}
+
+/// How often and how long events of a version or an alias are tried, and who hears of the end.
+pub async fn of_events(
+    ctx: &Ctx,
+    function: &Function,
+    qualifier: Option<&str>,
+) -> Result<(Policy, Destinations), AwsError> {
     let key = (function.incarnation, qualifier.unwrap_or("$LATEST"));
     let given = EVENT_INVOKES.get_shared(&ctx.cloud.store, &ctx.scope(), key).await?;
-    let (retries_max, age_max) =
-        given.map_or((None, None), |given| (given.retry_attempts_max, given.event_age_secs_max));
     let default = Policy::default();
-    Ok(Policy {
-        retries_max: retries_max.unwrap_or(default.retries_max),
-        age_max: age_max.map_or(default.age_max, |secs| Duration::from_secs(secs.into())),
-    })
+    let Some(given) = given else { return Ok((default, Destinations::default())) };
+    let policy = Policy {
+        retries_max: given.retry_attempts_max.unwrap_or(default.retries_max),
+        age_max: given.event_age_secs_max.map_or(default.age_max, |secs| Duration::from_secs(secs.into())),
+    };
+    let (on_success, on_failure) = (given.on_success.clone(), given.on_failure.clone());
+    Ok((policy, Destinations { on_success, on_failure }))
 }
 
 impl EventInvoke {

@@ -1,11 +1,15 @@
-//! What happens to a function that calls itself, as its owner wants it.
+//! What happens to a function that calls itself, as its owner wants it. It is carried out in
+//! [`chain`](super::invoke::chain).
 
 use base::AwsError;
 use serde::{Deserialize, Serialize};
 
-use super::function;
+use super::function::{self, Function};
 use super::name::FunctionRef;
 use crate::{Ctx, Service};
+
+/// What AWS does where nobody has said otherwise.
+const DEFAULT: &str = "Terminate";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
@@ -43,5 +47,12 @@ pub async fn put(ctx: Ctx, input: PutRecursion) -> Result<Recursion, AwsError> {
 pub async fn get(ctx: Ctx, input: GetRecursion) -> Result<Recursion, AwsError> {
     let name = FunctionRef::parse(&ctx, "GetFunctionRecursionConfig", &input.function_name, None)?.name;
     let function = function::find(&ctx, &name).await?;
-    Ok(Recursion { recursive_loop: function.recursive_loop.clone().unwrap_or_else(|| "Terminate".into()) })
+    Ok(Recursion { recursive_loop: function.recursive_loop.clone().unwrap_or_else(|| DEFAULT.into()) })
+}
+
+impl Function {
+    /// Whether chains may invoke it without end.
+    pub fn may_loop(&self) -> bool {
+        self.recursive_loop.as_deref().unwrap_or(DEFAULT) != DEFAULT
+    }
 }

@@ -70,7 +70,7 @@ impl Wanted {
 }
 
 /// XML 1.0 can say these.
-fn is_allowed(c: char) -> bool {
+pub fn is_allowed(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..='\u{10ffff}')
 }
 

@@ -386,6 +386,16 @@ impl Write {
         self.changes.is_empty()
     }
 
+    /// What is to be written, for a commit that has more in it than this. It is to be told what became of that.
+    pub fn take_batch(&mut self) -> Batch {
+        std::mem::take(&mut self.batch)
+    }
+
+    /// The commit that has its batch has happened, or never will.
+    pub fn settled(mut self, is_written: bool) {
+        settle(std::mem::take(&mut self.changes), is_written);
+    }
+
     /// Writes it down, and says when it is.
     pub async fn commit(self, cloud: &Cloud) -> Result<(), AwsError> {
         self.begin(cloud).done().await
@@ -398,10 +408,7 @@ impl Write {
         let store = cloud.store.clone();
         let write = async move {
             let written = store.commit(batch).await;
-            match &written {
-                Ok(_) => changes.into_iter().for_each(|Change { live, seq, fate, .. }| live.settle(seq, fate)),
-                Err(_) => changes.into_iter().for_each(Change::undo),
-            }
+            settle(changes, written.is_ok());
             // Nobody may be there to hear it.
             tell.send(written.map(drop)).ok();
         };
@@ -412,7 +419,16 @@ impl Write {
 
 impl Drop for Write {
     fn drop(&mut self) {
-        self.changes.drain(..).for_each(Change::undo);
+        settle(std::mem::take(&mut self.changes), false);
+    }
+}
+
+fn settle(changes: Vec<Change>, is_written: bool) {
+    for change in changes {
+        match is_written {
+            true => change.live.settle(change.seq, change.fate),
+            false => change.undo(),
+        }
     }
 }
 

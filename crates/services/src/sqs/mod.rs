@@ -27,6 +27,7 @@ mod send;
 mod settings;
 pub mod source;
 pub mod sweep;
+pub mod target;
 
 use crate::Service;
 

@@ -12,7 +12,7 @@ use super::live::Write;
 use super::message::{self, Attribute, Place, md5_of, md5_of_attributes};
 use super::queue::Found;
 use super::receive::{self, Got, Taken};
-use super::redrive::queue_of_arn;
+use super::redrive::{self, queue_of_arn};
 use super::{errors, receipt};
 use crate::Ctx;
 use crate::source::{Event, Source, Token};
@@ -93,6 +93,21 @@ impl Queue {
         }
         Ok(())
     }
+
+    /// To where the queue's dead letters go; where there is no such queue, away.
+    async fn refuse_all(&self, events: Vec<Token>) -> Result<(), AwsError> {
+        let found = self.found().await?;
+        let live = found.live().await?;
+        for token in events {
+            let Some(message) = live.claim(found.ctx.cx.now(), token.seq).await else { continue };
+            if message.receives != token.receives {
+                live.give_back(token.seq);
+            } else if !redrive::give_up(&found, &live, vec![(token.seq, message)]).await? {
+                self.settle(vec![token], true).await?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Source for Queue {
@@ -106,6 +121,10 @@ impl Source for Queue {
 
     fn done(&self, events: Vec<Token>) -> BoxFuture<'_, Result<(), AwsError>> {
         Box::pin(self.settle(events, true))
+    }
+
+    fn refuse(&self, events: Vec<Token>) -> BoxFuture<'_, Result<(), AwsError>> {
+        Box::pin(self.refuse_all(events))
     }
 
     fn give_back(&self, events: Vec<Token>) -> BoxFuture<'_, Result<(), AwsError>> {

@@ -30,6 +30,7 @@ pub async fn suite(make: impl Fn(Arc<dyn Clock>) -> Store) -> Result<(), Error> 
     one_read_sees_one_moment(&make()).await?;
     ranges_run_both_ways(&make()).await?;
     ranges_are_cut_and_go_on(&make()).await?;
+    batches_become_one(&make()).await?;
     limits_hold(&make()).await?;
     watches_hint(&make()).await?;
     leases_have_one_owner(&make(), &clock).await?;
@@ -187,16 +188,31 @@ async fn ranges_are_cut_and_go_on(store: &Store) -> Result<(), Error> {
     Ok(())
 }
 
+async fn batches_become_one(store: &Store) -> Result<(), Error> {
+    let (first, second) = (Batch::new().put_raw(A, "one", b"1"), Batch::new().put_raw(B, "two", b"2"));
+    let fails = second.clone().expect_raw(B, "two", Expect::Present);
+    assert!(!store.commit(first.clone().and(fails)).await?.is_committed());
+    assert_eq!((value(store, A, "one").await?, value(store, B, "two").await?), (None, None));
+    let last = Batch::new().put_raw(A, "one", b"3");
+    assert!(store.commit(first.and(second).and(last)).await?.is_committed());
+    assert_eq!(value(store, A, "one").await?.as_deref(), Some(b"3".as_slice()), "the later one wins");
+    assert_eq!(value(store, B, "two").await?.as_deref(), Some(b"2".as_slice()));
+    Ok(())
+}
+
 async fn limits_hold(store: &Store) -> Result<(), Error> {
     let long_key = vec![0; KEY_BYTES_MAX + 1];
     let long_value = vec![0; VALUE_BYTES_MAX + 1];
     let put = |batch: Batch, n: usize| batch.put_raw(A, n.to_be_bytes().to_vec(), &long_value[1..]);
+    let half = || (0..BATCH_BYTES_MAX / VALUE_BYTES_MAX / 2).fold(Batch::new(), put);
     let too_large = [
         Batch::new().put_raw(A, long_key.clone(), b""),
         Batch::new().delete_raw(A, long_key.clone()),
         Batch::new().expect_raw(A, long_key.clone(), Expect::Absent),
         Batch::new().put_raw(A, "k", &long_value),
         (0..BATCH_BYTES_MAX / VALUE_BYTES_MAX).fold(Batch::new(), put),
+        half().and(half()),
+        Batch::new().and(Batch::new().delete_raw(A, long_key.clone())),
     ];
     for batch in too_large {
         let refused = store.commit(batch.put_raw(A, "witness", b"")).await;

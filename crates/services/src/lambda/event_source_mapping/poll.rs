@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::settings::FilterCriteria;
 use super::{MAPPINGS, Mapping, report};
-use crate::lambda::invoke::{self, Called};
+use crate::lambda::invoke::{self, Called, chain};
 use crate::source::{self, Event, Source, Token};
 use crate::{Ctx, Post};
 
@@ -336,7 +336,10 @@ struct Batch {
 }
 
 impl Batch {
-    async fn run(self) {
+    async fn run(mut self) {
+        if let Err(error) = self.refuse_looped().await {
+            tracing::error!(%error, "failed to take a loop's events from their source");
+        }
         let answer = self.ask().await;
         let taken = answer.is_some();
         let done = answer.map(|called| self.done(&called)).unwrap_or_default();
@@ -349,12 +352,34 @@ impl Batch {
         self.tell.send(News::Ended { taken }).await.ok();
     }
 
+    /// Takes out what the function may not be given: what comes of a chain that has invoked it too often. What was taken
+    /// out and could not be refused at the source is given again by it.
+    async fn refuse_looped(&mut self) -> Result<(), AwsError> {
+        let (ctx, target) = (&self.ctx, &self.mapping.target);
+        let is_loop = |header: &String| chain::is_loop(ctx, &target.name, header);
+        let loops = |event: &Event| event.trace_header.as_ref().is_some_and(is_loop);
+        if !self.events.iter().any(loops) || chain::may_loop(ctx, &target.name).await? {
+            return Ok(());
+        }
+        let (looped, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.events).into_iter().partition(loops);
+        self.events = rest;
+        chain::tell_stopped(ctx, (&target.name, target.qualifier.as_deref()), looped.len());
+        self.source.refuse(looped.iter().map(|event| event.token).collect()).await
+    }
+
+    /// The header of the event whose chain has invoked the function most often: a loop is none the less one because other
+    /// events come with it.
+    fn trace_header(&self) -> Option<String> {
+        let headers = self.events.iter().rev().filter_map(|event| event.trace_header.as_ref());
+        headers.max_by_key(|header| chain::invocations(&self.ctx, &self.mapping.target.name, header)).cloned()
+    }
+
     /// Calls the function until it takes the batch, as long as nobody else is given these events.
     async fn ask(&self) -> Option<Called> {
         let ours_until = self.events.iter().map(|event| event.ours_until).min()?;
         let records: Vec<_> = self.events.iter().map(|event| &event.record).collect();
         let payload = json!({ "Records": records }).to_string().into_bytes();
-        let trace_header = self.events.iter().find_map(|event| event.trace_header.clone());
+        let trace_header = self.trace_header();
         let target = &self.mapping.target;
         let mut rest = AGAIN_AFTER;
         loop {

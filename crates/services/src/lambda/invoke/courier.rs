@@ -15,13 +15,14 @@ use metrics::Unit;
 use store::{Batch, Change, Row, Scan, Scope};
 use tokio::sync::{Notify, mpsc};
 
+use super::ending::{Answer, Ending, Listeners, Tried};
 use super::event::{EVENTS, Event};
 use super::pace::{ATTEMPTS_MAX, Pace, REST};
 use super::retry::{self, Attempt, Reason, Verdict};
-use super::{locate, run, whole};
+use super::{Begun, check, run, target, whole};
 use crate::lambda::event_invoke;
-use crate::lambda::function::FUNCTIONS;
-use crate::{Cloud, Ctx};
+use crate::lambda::function::{FUNCTIONS, Resolved};
+use crate::{Cloud, Ctx, deliver};
 
 /// Events read in one step.
 const STEP: usize = 16;
@@ -280,32 +281,39 @@ impl Post {
             self.cloud.store.commit(batch).await?;
             return Ok(Attempt::Forbidden);
         };
-        let policy = event_invoke::policy(&ctx, &function, event.qualifier.as_deref()).await?;
-        let attempt = match function.reserved_concurrency {
-            Some(0) => Attempt::Forbidden,
+        let (policy, destinations) = event_invoke::of_events(&ctx, &function, event.qualifier.as_deref()).await?;
+        let resolved = target(&ctx, &event.asked()).await;
+        let release = resolved.as_ref().map_or(&function.latest, Resolved::release);
+        let dead_letters = release.settings.dead_letter.as_ref().and_then(|config| config.target_arn.clone());
+        let tried = match function.reserved_concurrency {
+            Some(0) => Tried::forbidden(),
             _ => {
                 let age = ctx.cx.now().since(event.received);
                 event.tell(&ctx, "AsyncEventAge", Unit::MILLISECONDS, age.as_secs_f64() * 1e3);
-                attempt(&ctx, &event, id).await
+                attempt(&ctx, &event, id, resolved).await
             }
         };
-        let now = ctx.cx.now();
-        let batch = match retry::decide(policy, now.since(event.received), event.failures, event.hold_ups, attempt) {
-            Verdict::Done => batch,
+        let (now, attempt) = (ctx.cx.now(), tried.attempt);
+        let reason = match retry::decide(policy, now.since(event.received), event.failures, event.hold_ups, attempt) {
             Verdict::Again(wait) => {
                 match attempt {
                     Attempt::Failed => (event.failures, event.hold_ups) = (event.failures.saturating_add(1), 0),
                     _ => event.hold_ups = event.hold_ups.saturating_add(1),
                 }
-                batch.put(&EVENTS, scope, (incarnation, (now.plus(wait), id)), &event)
+                let batch = batch.put(&EVENTS, scope, (incarnation, (now.plus(wait), id)), &event);
+                self.cloud.store.commit(batch).await?;
+                return Ok(attempt);
             }
-            Verdict::GiveUp(reason) => {
-                tell_lost(&event, id, reason);
-                event.tell(&ctx, "AsyncEventsDropped", Unit::COUNT, 1.0);
-                batch
-            }
+            Verdict::Done => None,
+            Verdict::GiveUp(reason) => Some(reason),
         };
-        self.cloud.store.commit(batch).await?;
+        let ending = Ending { event: &event, id, tried: &tried, reason, now };
+        let parcels = ending.prepare(&ctx, &Listeners { dead_letters, destinations }).await?;
+        deliver::commit(&self.cloud, batch, parcels).await?;
+        if let Some(reason) = reason {
+            tell_given_up(&event, id, reason);
+            event.tell(&ctx, "AsyncEventsDropped", Unit::COUNT, 1.0);
+        }
         Ok(attempt)
     }
 
@@ -321,247 +329,25 @@ impl Post {
     }
 }
 
-fn tell_lost(event: &Event, id: Uuid, reason: Reason) {
+fn tell_given_up(event: &Event, id: Uuid, reason: Reason) {
     let (function, reason) = (&event.function, reason.word());
     tracing::warn!(function, %id, reason, "an asynchronous invocation is given up");
 }
 
-async fn attempt(ctx: &Ctx, event: &Event, id: Uuid) -> Attempt {
+async fn attempt(ctx: &Ctx, event: &Event, id: Uuid, resolved: Result<Resolved, AwsError>) -> Tried {
     let attempted = async {
-        let asked = event.asked();
-        let tenant = event.tenant_id.as_deref();
-        let (ctx, asked, resolved) = locate(ctx.clone(), &asked.name, asked.qualifier.as_deref(), tenant).await?;
-        let (invoked, _) = run(&ctx, &asked, resolved, event.request(id)).await?;
-        whole(invoked).await
+        let resolved = resolved?;
+        check(ctx, &resolved, event.tenant_id.as_deref()).await?;
+        let Begun { invoked, version, trace_header } = run(ctx, &event.asked(), resolved, event.request(id)).await?;
+        let (function_error, payload, _) = whole(invoked).await?;
+        Ok(Answer { version, function_error, payload, trace_header })
     };
-    match attempted.await {
-        Ok((None, ..)) => Attempt::Succeeded,
-        Ok((Some(_), ..)) => Attempt::Failed,
-        Err(error) => {
-            tracing::debug!(function = event.function, %error, "an asynchronous invocation is held up");
-            Attempt::HeldUp
-        }
+    let outcome = attempted.await;
+    if let Err(error) = &outcome {
+        tracing::debug!(function = event.function, %error, "an asynchronous invocation is held up");
     }
+    Tried::of(outcome)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::VecDeque;
-    use std::path::Path;
-
-    use base::ports::{
-        Call, FunctionSpec, Invoke, InvokeError, Invoked, Provided, Provision, ProvisionId, ResponsePiece,
-        ResponseStream, SnapshotError,
-    };
-    use base::{BoxFuture, ManualClock};
-    use wire::server::Tasks;
-
-    use super::*;
-    use crate::cloud::testing;
-    use crate::lambda::function::{self, Function};
-    use crate::lambda::invoke::{Request, event};
-
-    /// Answers as it was told to, and then well.
-    #[derive(Default)]
-    struct Told {
-        answers: Mutex<VecDeque<Answer>>,
-        calls: Mutex<Vec<Call>>,
-    }
-
-    enum Answer {
-        Error,
-        Throttled,
-    }
-
-    struct Empty;
-
-    impl ResponseStream for Empty {
-        fn next(&mut self) -> BoxFuture<'_, ResponsePiece> {
-            Box::pin(async { ResponsePiece::End { log_tail: None, error: None } })
-        }
-    }
-
-    impl Invoke for Told {
-        fn invoke(&self, _: Arc<FunctionSpec>, call: Call) -> BoxFuture<'_, Result<Invoked, InvokeError>> {
-            self.calls.lock().unwrap().push(call);
-            let function_error = match self.answers.lock().unwrap().pop_front() {
-                Some(Answer::Throttled) => return Box::pin(async { Err(InvokeError::Throttled("busy")) }),
-                Some(Answer::Error) => Some("Unhandled"),
-                None => None,
-            };
-            let invoked = Invoked { function_error, content_type: None, response: Box::new(Empty) };
-            Box::pin(async { Ok(invoked) })
-        }
-
-        fn expect(&self, _: Arc<FunctionSpec>) {}
-
-        fn snapshot(&self, _: Arc<FunctionSpec>) -> BoxFuture<'_, Result<(), SnapshotError>> {
-            Box::pin(async { Ok(()) })
-        }
-
-        fn provide(&self, _: Vec<Provision>) {}
-
-        fn provided(&self, _: &ProvisionId) -> Provided {
-            Provided::default()
-        }
-    }
-
-    struct Bed {
-        ctx: Ctx,
-        told: Arc<Told>,
-        clock: ManualClock,
-    }
-
-    impl Bed {
-        async fn new(dir: &Path) -> Bed {
-            let (told, clock) = (Arc::new(Told::default()), ManualClock::at(Timestamp::from_secs(1_000)));
-            let ctx = testing::ctx(dir, Arc::new(clock.clone()), told.clone()).await;
-            let bed = Bed { ctx, told, clock };
-            bed.keep(&function::testing::function()).await;
-            bed
-        }
-
-        async fn keep(&self, function: &Function) {
-            let batch = Batch::new().put(&FUNCTIONS, &self.ctx.scope(), "f", function);
-            self.ctx.cloud.store.commit(batch).await.unwrap();
-        }
-
-        /// Accepts an event with an id of its own.
-        async fn accept(&self) {
-            let mut ctx = self.ctx.clone();
-            ctx.cx.request_id = RequestId(ctx.cx.id());
-            let (asked, function) =
-                (crate::lambda::name::FunctionRef { name: "f".into(), qualifier: None }, function::testing::function());
-            event::accept(&ctx, &asked, &function, Request::new(&ctx, b"{}".to_vec())).await.unwrap();
-        }
-
-        async fn waiting(&self) -> Vec<Row<Key, Event>> {
-            let page = EVENTS.page(&self.ctx.cloud.store, &self.ctx.scope(), Scan::all(100)).await.unwrap();
-            page.rows
-        }
-
-        fn post(&self) -> Post {
-            let chance = Arc::new(base::Seeded::new(2));
-            let clock = Arc::new(self.clock.clone());
-            Post { cloud: self.ctx.cloud.clone(), spawn: Arc::new(Tasks::default()), clock, chance }
-        }
-
-        /// Tries the one event that waits, and says when it is due again and how it stands.
-        async fn settle(&self) -> Option<(u64, u32, u32)> {
-            let row = self.waiting().await.pop()?;
-            self.post().settle(&self.ctx.scope(), row).await.unwrap();
-            let row = self.waiting().await.pop()?;
-            let wait = row.key.1.0.since(self.clock.now());
-            Some((wait.as_secs(), row.value.failures, row.value.hold_ups))
-        }
-
-        fn tell(&self, answers: impl IntoIterator<Item = Answer>) {
-            self.told.answers.lock().unwrap().extend(answers);
-        }
-
-        fn calls(&self) -> usize {
-            self.told.calls.lock().unwrap().len()
-        }
-    }
-
-    #[tokio::test]
-    async fn what_becomes_of_an_event_is_written_down() {
-        let dir = tempfile::tempdir().unwrap();
-        let bed = Bed::new(dir.path()).await;
-        bed.accept().await;
-        bed.tell([
-            Answer::Throttled,
-            Answer::Throttled,
-            Answer::Error,
-            Answer::Throttled,
-            Answer::Error,
-            Answer::Error,
-        ]);
-        let mut seen = Vec::new();
-        while let Some(stands) = bed.settle().await {
-            bed.clock.advance(Duration::from_secs(stands.0));
-            seen.push(stands);
-        }
-        assert_eq!(seen, [(1, 0, 1), (2, 0, 2), (60, 1, 0), (1, 1, 1), (120, 2, 0)]);
-        let calls = bed.told.calls.lock().unwrap();
-        assert!(calls.len() == 6 && calls.iter().all(|call| call.request_id == calls[0].request_id));
-    }
-
-    #[tokio::test]
-    async fn an_event_goes_when_it_is_done_or_can_never_be() {
-        let dir = tempfile::tempdir().unwrap();
-        let bed = Bed::new(dir.path()).await;
-        bed.accept().await;
-        assert_eq!((bed.settle().await, bed.calls()), (None, 1));
-        bed.accept().await;
-        bed.keep(&Function { reserved_concurrency: Some(0), ..function::testing::function() }).await;
-        assert_eq!((bed.settle().await, bed.calls()), (None, 1), "it reserves nothing");
-        bed.accept().await;
-        bed.keep(&Function { incarnation: bed.ctx.cx.id(), ..function::testing::function() }).await;
-        assert_eq!((bed.settle().await, bed.calls()), (None, 1), "it is another function");
-    }
-
-    /// A function that panics us once.
-    struct Panics(Arc<Told>, Mutex<bool>);
-
-    impl Invoke for Panics {
-        fn invoke(&self, spec: Arc<FunctionSpec>, call: Call) -> BoxFuture<'_, Result<Invoked, InvokeError>> {
-            assert!(std::mem::replace(&mut *self.1.lock().unwrap_or_else(PoisonError::into_inner), true), "once");
-            self.0.invoke(spec, call)
-        }
-
-        fn expect(&self, _: Arc<FunctionSpec>) {}
-
-        fn snapshot(&self, _: Arc<FunctionSpec>) -> BoxFuture<'_, Result<(), SnapshotError>> {
-            Box::pin(async { Ok(()) })
-        }
-
-        fn provide(&self, _: Vec<Provision>) {}
-
-        fn provided(&self, _: &ProvisionId) -> Provided {
-            Provided::default()
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_event_whose_attempt_panicked_is_tried_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let (told, clock) = (Arc::new(Told::default()), ManualClock::at(Timestamp::from_secs(1_000)));
-        let panics = Arc::new(Panics(told.clone(), Mutex::default()));
-        let ctx = testing::ctx(dir.path(), Arc::new(clock.clone()), panics).await;
-        let bed = Bed { ctx, told, clock };
-        bed.keep(&function::testing::function()).await;
-        let mut changes = EVENTS.watch_all(&bed.ctx.cloud.store);
-        Tasks::default().spawn("couriers", Box::pin(run_all(bed.post())));
-        bed.accept().await;
-        changes.changed().await;
-        while !bed.waiting().await.is_empty() {
-            bed.clock.advance(REST);
-            tokio::time::sleep(REST).await;
-        }
-        assert_eq!(bed.calls(), 1);
-    }
-
-    #[tokio::test]
-    async fn couriers_find_what_was_there_and_hear_of_what_comes() {
-        let dir = tempfile::tempdir().unwrap();
-        let bed = Bed::new(dir.path()).await;
-        for _ in 0..40 {
-            bed.accept().await;
-        }
-        let mut changes = EVENTS.watch_all(&bed.ctx.cloud.store);
-        Tasks::default().spawn("couriers", Box::pin(run_all(bed.post())));
-        let all_gone = async |bed: &Bed, changes: &mut store::Watch| {
-            while !bed.waiting().await.is_empty() {
-                changes.changed().await;
-            }
-        };
-        all_gone(&bed, &mut changes).await;
-        assert_eq!(bed.calls(), 40);
-        for _ in 0..200 {
-            bed.accept().await;
-        }
-        all_gone(&bed, &mut changes).await;
-        assert_eq!(bed.calls(), 240);
-    }
-}
+mod tests;

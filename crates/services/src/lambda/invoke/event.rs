@@ -3,8 +3,6 @@
 //! Events lie by function and by when they are due, so those of one function are no burden to another's, and go with the
 //! function. Who takes them from here is [`courier`](super::courier). A function may see an event twice: it is done with
 //! only when the store has heard of it.
-//!
-//! Not there yet: dead-letter queues and destinations; how an event ended is told to the log alone.
 
 use base::{AccountId, Arn, AwsError, Cause, RequestId, Timestamp, Uuid};
 use metrics::Unit;
@@ -13,6 +11,7 @@ use store::{Batch, Record, Scope, Table};
 use wire::Blob;
 
 use super::{ACTION, Request, json, locate, target};
+use crate::deliver::{Parcel, Prepared};
 use crate::lambda::function::Function;
 use crate::lambda::name::FunctionRef;
 use crate::lambda::policy::Source;
@@ -104,6 +103,33 @@ impl Due {
     }
 }
 
+impl Prepared for Due {
+    fn add(&mut self, batch: Batch) -> Batch {
+        Self::add(self, batch)
+    }
+
+    /// The couriers hear of it from the store.
+    fn settled(self: Box<Self>, _: bool) {}
+}
+
+/// The event for a function that its own account sends something on to, or another's whose policy lets this one in.
+pub async fn prepare(ctx: &Ctx, function: &str, parcel: Parcel) -> Result<Due, AwsError> {
+    let (there, asked) = FunctionRef::locate(ctx.clone(), ACTION, function, None).await?;
+    let Parcel { body, trace_header, cause, .. } = parcel;
+    let request = Request { trace_header, cause, ..Request::new(&there, body.into_bytes()) };
+    new(&there, &asked, request).await
+}
+
+/// The event for what is asked, which may be invoked.
+async fn new(ctx: &Ctx, asked: &FunctionRef, request: Request) -> Result<Due, AwsError> {
+    let resolved = target(ctx, asked).await?;
+    if resolved.release().settings.tenancy.is_some() {
+        return Err(errors::tenant_wanted());
+    }
+    // Each event is a request of its own, also where one commit has several.
+    due(ctx, asked, &resolved.function, Request { id: RequestId(ctx.cx.id()), ..request })
+}
+
 /// A service of AWS that invokes functions in its own name.
 pub struct Trigger<'a> {
     /// Whom the function's policy must let in, such as `s3.amazonaws.com`.
@@ -126,13 +152,7 @@ impl Trigger<'_> {
         if !permission::grants_service(&there, &asked, ACTION, &by).await? {
             return Err(errors::not_authorized(&there, ACTION, &asked.arn(&there)));
         }
-        let resolved = target(&there, &asked).await?;
-        if resolved.release().settings.tenancy.is_some() {
-            return Err(errors::tenant_wanted());
-        }
-        // Each event is a request of its own, also where one commit has several.
-        let id = RequestId(there.cx.id());
-        due(&there, &asked, &resolved.function, Request { id, ..Request::new(&there, payload.into_bytes()) })
+        new(&there, &asked, Request::new(&there, payload.into_bytes())).await
     }
 }
 

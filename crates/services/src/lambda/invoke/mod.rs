@@ -8,9 +8,13 @@
 //!    └─ InvokeWithResponseStream: run ── response_stream, piece by piece
 //! ```
 //!
+//! Nothing runs that goes round in a loop: [`chain`]. What became of an event in the end is told by [`ending`].
+//!
 //! Which release runs is decided here (qualifier, alias, weights); how it runs is behind [`base::ports::Invoke`].
 
+pub mod chain;
 pub mod courier;
+mod ending;
 pub mod event;
 mod pace;
 mod response_stream;
@@ -86,7 +90,7 @@ pub async fn invoke(ctx: Ctx, input: InvokeInput) -> Result<InvokeOutput, AwsErr
         }
         _ => {}
     }
-    let (invoked, version) = run(&ctx, &asked, function, request).await?;
+    let Begun { invoked, version, .. } = run(&ctx, &asked, function, request).await?;
     let (function_error, payload, log_tail) = whole(invoked).await?;
     Ok(InvokeOutput {
         status_code: 200,
@@ -165,11 +169,17 @@ async fn locate(
 ) -> Result<(Ctx, FunctionRef, Resolved), AwsError> {
     let (ctx, asked) = FunctionRef::locate(ctx, ACTION, name, qualifier).await?;
     let resolved = target(&ctx, &asked).await?;
-    snap_start::check_active(&ctx, &resolved).await?;
+    check(&ctx, &resolved, tenant).await?;
+    Ok((ctx, asked, resolved))
+}
+
+/// Whether it may be run now, for this tenant.
+async fn check(ctx: &Ctx, resolved: &Resolved, tenant: Option<&str>) -> Result<(), AwsError> {
+    snap_start::check_active(ctx, resolved).await?;
     match (&resolved.release().settings.tenancy, tenant) {
         (Some(_), None) => Err(errors::tenant_wanted()),
         (None, Some(_)) => Err(errors::tenant_unwanted()),
-        _ => Ok((ctx, asked, resolved)),
+        _ => Ok(()),
     }
 }
 
@@ -187,20 +197,30 @@ fn dice(ctx: &Ctx) -> f64 {
     f64::from(u32::from_le_bytes(bytes)) / (f64::from(u32::MAX) + 1.0)
 }
 
-/// Runs what was found; the answer is there when the response begins, with the number of the version that answers.
-async fn run(
-    ctx: &Ctx,
-    asked: &FunctionRef,
-    resolved: Resolved,
-    request: Request,
-) -> Result<(Invoked, String), AwsError> {
+/// A response that has begun.
+struct Begun {
+    invoked: Invoked,
+    /// Of the version that answers.
+    version: String,
+    /// What the function was told of its trace, and what follows from it belongs to.
+    trace_header: String,
+}
+
+/// Runs what was found, unless it goes round in a loop.
+async fn run(ctx: &Ctx, asked: &FunctionRef, resolved: Resolved, request: Request) -> Result<Begun, AwsError> {
     let spec = ctx.cloud.specs.of(ctx, &resolved).await?;
+    let header = trace_header(ctx, request.trace_header.as_deref(), spec.is_traced);
+    if chain::is_stopped(ctx, &resolved.function, &header) {
+        chain::tell_stopped(ctx, (&asked.name, asked.qualifier.as_deref()), 1);
+        return Err(errors::recursive());
+    }
+    let header = chain::extend(ctx, &resolved.function, &header);
     let call = Call {
         request_id: request.id,
         invoked_arn: asked.arn(ctx),
         payload: request.payload,
         client_context: request.client_context,
-        trace_header: Some(trace_header(ctx, request.trace_header.as_deref(), spec.is_traced)),
+        trace_header: Some(header.clone()),
         tenant_id: request.tenant_id,
         wants_log_tail: request.wants_log_tail,
         is_streamed: request.is_streamed,
@@ -211,7 +231,7 @@ async fn run(
     };
     let version = spec.version.clone();
     let invoked = ctx.cloud.functions.invoke(spec, call).await.map_err(refused)?;
-    Ok((invoked, version))
+    Ok(Begun { invoked, version, trace_header: header })
 }
 
 /// What a function answered in the end.
@@ -230,8 +250,8 @@ pub async fn call(
 ) -> Result<Called, AwsError> {
     let (ctx, asked, resolved) = locate(ctx.clone(), name, qualifier, None).await?;
     let request = Request { trace_header, ..Request::new(&ctx, payload) };
-    let (invoked, _) = run(&ctx, &asked, resolved, request).await?;
-    let (function_error, payload, _) = whole(invoked).await?;
+    let begun = run(&ctx, &asked, resolved, request).await?;
+    let (function_error, payload, _) = whole(begun.invoked).await?;
     Ok(Called { function_error, payload })
 }
 

@@ -38,7 +38,7 @@ impl Pace {
     /// An attempt has ended, if that could be written down; so many are `running`.
     pub fn ended(&mut self, now: Timestamp, running: usize, attempt: Option<Attempt>) {
         match attempt {
-            Some(Attempt::Succeeded | Attempt::Failed | Attempt::Forbidden) => {
+            Some(Attempt::Succeeded | Attempt::Failed | Attempt::Forbidden | Attempt::Looped) => {
                 self.width = self.width.saturating_add(1).min(self.ceiling);
                 self.rests_until = Timestamp::default();
             }

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use wire::{Blob, Events, Value};
 
-use super::{ACTION, InvokeInput, PAYLOAD_BYTES_MAX, Request, run, whole};
+use super::{ACTION, Begun, InvokeInput, PAYLOAD_BYTES_MAX, Request, run, whole};
 use crate::{Ctx, Service};
 
 #[derive(Serialize)]
@@ -53,7 +53,7 @@ async fn invoke(ctx: Ctx, input: InvokeInput) -> Result<(InvokeWithResponseStrea
     if input.invocation_type.as_deref() == Some("DryRun") {
         return Ok((InvokeWithResponseStreamOutput { status_code: 204, executed_version: None }, None));
     }
-    let (invoked, version) = run(&ctx, &asked, function, request).await?;
+    let Begun { invoked, version, .. } = run(&ctx, &asked, function, request).await?;
     let output = InvokeWithResponseStreamOutput { status_code: 200, executed_version: Some(version) };
     Ok((output, Some(Events::unfold(Some(invoked), next))))
 }

@@ -30,6 +30,8 @@ pub enum Attempt {
     HeldUp,
     /// The function may not run at all: it reserves no concurrency.
     Forbidden,
+    /// The function has been invoked in this chain as often as it may.
+    Looped,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,15 +47,17 @@ pub enum Reason {
     RetriesExhausted,
     EventAgeExceeded,
     ZeroReservedConcurrency,
+    RecursiveInvocation,
 }
 
 impl Reason {
-    /// AWS's word, as records of failures carry it.
+    /// AWS's word, as records of failures carry it. What it says of loops is not public.
     pub fn word(self) -> &'static str {
         match self {
             Reason::RetriesExhausted => "RetriesExhausted",
             Reason::EventAgeExceeded => "EventAgeExceeded",
             Reason::ZeroReservedConcurrency => "ZeroReservedConcurrency",
+            Reason::RecursiveInvocation => "RecursiveInvocation",
         }
     }
 }
@@ -67,6 +71,7 @@ pub fn decide(policy: Policy, age: Duration, failures: u32, hold_ups: u32, attem
     let wait = match attempt {
         Attempt::Succeeded => return Verdict::Done,
         Attempt::Forbidden => return Verdict::GiveUp(Reason::ZeroReservedConcurrency),
+        Attempt::Looped => return Verdict::GiveUp(Reason::RecursiveInvocation),
         Attempt::Failed if failures >= policy.retries_max => return Verdict::GiveUp(Reason::RetriesExhausted),
         Attempt::Failed => FAILED_AGAIN_AFTER.saturating_mul(failures.saturating_add(1)),
         Attempt::HeldUp => {
