@@ -24,7 +24,7 @@ pub struct Marked {
     is_midway: bool,
 }
 
-/// A frame, or a part of one that is too long for one event.
+/// A frame, or a part of one that is too long for one event. Without text it makes no event, and waits for its mark alone.
 pub struct Frame {
     pub text: String,
     pub time: Timestamp,
@@ -73,7 +73,9 @@ impl Marked {
         while let Some(frame) = self.frames.pop_front() {
             self.bytes = self.bytes.saturating_sub(frame.text.len());
             self.is_midway = !frame.is_last;
-            events.push(frame.into());
+            if !frame.text.is_empty() {
+                events.push(frame.into());
+            }
             if !self.is_midway {
                 break;
             }

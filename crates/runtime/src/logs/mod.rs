@@ -307,6 +307,22 @@ mod tests {
         }
     }
 
+    /// A marked frame without text makes no event, and its mark is not another's.
+    #[tokio::test]
+    async fn empty_marked_frames_hold_their_places() {
+        let mut output = Output::default();
+        let given = output.open_runtime().unwrap();
+        for (printed, logged) in [("one\n", ""), ("two\n", "three"), ("four\n", "five")] {
+            rustix::io::write(&given.output, printed.as_bytes()).unwrap();
+            rustix::io::write(&given.log, &frame_of(0xa55b_0003, logged.as_bytes())).unwrap();
+            rustix::io::write(&given.mark, MARK).unwrap();
+        }
+        let mut events = Vec::new();
+        output.read_out(&mut events);
+        let lines: Vec<_> = events.iter().map(|line| line.text.as_str()).collect();
+        assert_eq!(lines, ["one\n", "two\n", "three\n", "four\n", "five\n"]);
+    }
+
     /// A frame that is too long for what may wait is there as it comes.
     #[tokio::test]
     async fn what_waits_for_marks_is_bounded() {
