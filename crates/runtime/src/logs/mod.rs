@@ -323,6 +323,19 @@ mod tests {
         assert_eq!(lines, ["one\n", "two\n", "three\n", "four\n", "five\n"]);
     }
 
+    /// Small frames take more than their text.
+    #[tokio::test]
+    async fn waiting_frames_without_text_are_bounded() {
+        let mut output = Output::default();
+        let given = output.open_runtime().unwrap();
+        let mut events = Vec::new();
+        for _ in 0..100 {
+            rustix::io::write(&given.log, &frame_of(0xa55b_0003, b"").repeat(1000)).unwrap();
+            output.read_out(&mut events);
+        }
+        assert!(output.marked.frames_count() * size_of::<marked::Frame>() <= MARKED_BYTES_MAX);
+    }
+
     /// A frame that is too long for what may wait is there as it comes.
     #[tokio::test]
     async fn what_waits_for_marks_is_bounded() {
