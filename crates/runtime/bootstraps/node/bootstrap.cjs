@@ -509,11 +509,13 @@ const MARK_FD = 61;
 const MARK = Buffer.from('\xff\xfemark\xff\n', 'latin1');
 const MARKED_FRAME = 0x00010000;
 
-function isPipe(fd) {
+/** Which pipe it is, or null. */
+function pipeOf(fd) {
   try {
-    return fs.fstatSync(fd).isFIFO();
+    const stat = fs.fstatSync(fd);
+    return stat.isFIFO() ? stat.ino : null;
   } catch {
-    return false;
+    return null;
   }
 }
 
@@ -522,7 +524,7 @@ class Logs {
     const fd = parseInt(process.env._LAMBDA_TELEMETRY_LOG_FD);
     delete process.env._LAMBDA_TELEMETRY_LOG_FD;
     this.fd = fd >= 0 ? fd : null;
-    this.marks = this.fd !== null && isPipe(MARK_FD);
+    this.marks = this.fd === null ? null : pipeOf(MARK_FD);
     this.isJson = process.env.AWS_LAMBDA_LOG_FORMAT?.toUpperCase() === 'JSON';
     const least = LEVELS[process.env.AWS_LAMBDA_LOG_LEVEL?.toUpperCase()] ?? LEVELS.TRACE;
     const silent = () => {};
@@ -545,13 +547,20 @@ class Logs {
     }
     const body = Buffer.from(this.isJson ? text : text + '\n');
     const frame = Buffer.allocUnsafe(16 + body.length);
-    const marked = this.marks ? MARKED_FRAME : 0;
+    // The function may have closed it, and given its number to a file.
+    if (this.marks !== null && pipeOf(MARK_FD) !== this.marks) this.marks = null;
+    const marked = this.marks === null ? 0 : MARKED_FRAME;
     frame.writeUInt32BE(((this.isJson ? 0xa55a0002 : 0xa55a0003) | level.mask | marked) >>> 0, 0);
     frame.writeUInt32BE(body.length, 4);
     frame.writeBigUInt64BE(BigInt(now.valueOf()) * 1000n, 8);
     body.copy(frame, 16);
     writeWhole(this.fd, frame);
-    if (this.marks) writeWhole(MARK_FD, MARK);
+    if (marked === 0) return;
+    try {
+      writeWhole(MARK_FD, MARK);
+    } catch {
+      this.marks = null;
+    }
   }
 
   /** An error's own event. */
@@ -1182,6 +1191,7 @@ async function warm() {
   process.env._LAMBDA_TELEMETRY_LOG_FD = String(fd);
   if (isModern) invokeStore = new InvokeStoreSingle();
   logs = new Logs();
+  logs.marks = null; // the host sees no frame of the rehearsal
   const prepared = new Prepared(undefined, true);
   const handler = await loadHandler(path.dirname(__filename), path.basename(__filename, '.cjs') + '.handler');
   prepared.collect();

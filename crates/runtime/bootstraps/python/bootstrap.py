@@ -649,26 +649,41 @@ MARK = b"\xff\xfemark\xff\n"
 MARKED_FRAME = 0x00010000
 
 
+def _identity(fd):
+    """Which file it is, or None."""
+    try:
+        stat = os.fstat(fd)
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
 class FramedTelemetryLogSink:
     """Events as frames of the host's log pipe; a mark on standard output says where each belongs among what is printed."""
 
     def __init__(self, fd):
         self._fd = fd
         os.set_inheritable(fd, False)
-        self._marks = _is_pipe(MARK_FD)
+        self._marks = _identity(MARK_FD) if _is_pipe(MARK_FD) else None
         if self._marks:
             os.set_inheritable(MARK_FD, False)
 
     def log(self, msg, frame_type=TEXT_FRAME):
         data = msg.encode("utf8")
-        if self._marks:
+        if self._marks and self._marks != _identity(MARK_FD):
+            self._marks = None  # the function closed it, and may have given its number to a file
+        marks = self._marks
+        if marks:
             frame_type |= MARKED_FRAME
         head = frame_type.to_bytes(4, "big") + len(data).to_bytes(4, "big")
         data = head + (time.time_ns() // 1000).to_bytes(8, "big") + data
         while data:
             data = data[os.write(self._fd, data) :]
-        if self._marks:
-            os.write(MARK_FD, MARK)
+        if marks:
+            try:
+                os.write(MARK_FD, MARK)
+            except OSError:
+                self._marks = None
 
     def log_error(self, lines, frame_type):
         self.log("\n".join(lines), frame_type)

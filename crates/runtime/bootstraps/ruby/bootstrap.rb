@@ -340,6 +340,7 @@ module Lamplight
       @io.close_on_exec = true
       @lock = Mutex.new
       @marks = LogPipe.marks
+      @pipe = @marks&.stat&.ino
     end
 
     # A mark on standard output says where a frame belongs among what is printed there.
@@ -357,12 +358,35 @@ module Lamplight
       nil
     end
 
+    # The function may have closed it, and given its number to a file.
+    def check_marks
+      return unless @marks
+
+      stat = @marks.stat
+      drop_marks unless stat.pipe? && stat.ino == @pipe
+    rescue SystemCallError, IOError
+      drop_marks
+    end
+
+    # What has its number now is not ours to close.
+    def drop_marks
+      @marks&.autoclose = false
+      @marks = nil
+    end
+
+    def mark
+      @marks&.write(MARK)
+    rescue SystemCallError, IOError
+      drop_marks
+    end
+
     def write(text)
+      @lock.synchronize { check_marks }
       type = @marks ? 0xa55b0003 : 0xa55a0003
       frame = [type, text.bytesize, Process.clock_gettime(Process::CLOCK_REALTIME, :microsecond)].pack('L>L>Q>') << text.b
       @lock.synchronize do
         @io.write(frame)
-        @marks&.write(MARK)
+        mark
       end
     end
 

@@ -369,6 +369,29 @@ def test_log_pipe(command, name):
     assert answers(command, name, code, log_pipe=True).value is True
 
 
+def test_marks_go_nowhere_else(command, name):
+    """What a function does with the number of the marks' pipe is its own business."""
+    code = """
+const fs = require('fs')
+exports.handler = async () => {
+  console.log('before')
+  fs.closeSync(61)
+  console.log('closed')
+  const opened = []
+  while (opened.at(-1) !== 61) opened.push(fs.openSync('other', 'a'))
+  console.log('reused')
+  return fs.statSync('other').size
+}
+"""
+    marked = ["bash", "-c", 'exec "$0" "$@" 61>&1', *command]
+    with start(marked, name, code, log_pipe=True) as function:
+        assert function.init() is None
+        assert function.invoke(None).value == 0
+        kinds = [(hex(kind), text.split("\t")[-1].strip()) for kind, text in function.log_frames()]
+        assert kinds == [("0xa55b000f", "before"), ("0xa55a000f", "closed"), ("0xa55a000f", "reused")], kinds
+        assert function.out == b"\xff\xfemark\xff\n", function.out
+
+
 def test_what_is_printed_survives_a_crash(command, name):
     code = "exports.handler = async () => { console.log('line'); process.stdout.write('no end of line'); process.stderr.write('error'); process.kill(process.pid, 'SIGSEGV'); await new Promise((done) => setTimeout(done, 5000)) }"
     with start(command, name, code) as function:

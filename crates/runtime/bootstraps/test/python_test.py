@@ -326,6 +326,27 @@ def test_log_pipe(command):
     assert answers(command, code, log_pipe=True).value is False
 
 
+def test_marks_go_nowhere_else(command):
+    """What a function does with the number of the marks' pipe is its own business."""
+    code = """
+import logging, os, sys
+def handler(event, context):
+    logging.warning('before')
+    os.close(61)
+    logging.warning('closed')
+    os.dup2(os.open('other', os.O_RDWR | os.O_CREAT), 61)
+    logging.warning('reused')
+    return os.path.getsize('other')
+"""
+    marked = ["bash", "-c", 'exec "$0" "$@" 61>&1', *command]
+    with start(marked, code, log_pipe=True) as function:
+        assert function.init() is None
+        assert function.invoke(None).value == 0
+        kinds = [(hex(kind), text.split("\t")[-1].strip()) for kind, text in function.log_frames()]
+        assert kinds == [("0xa55b0003", "before"), ("0xa55a0003", "closed"), ("0xa55a0003", "reused")], kinds
+        assert function.out == b"\xff\xfemark\xff\n", function.out
+
+
 def test_what_is_printed_survives_a_crash(command):
     code = """
 import os, signal, sys

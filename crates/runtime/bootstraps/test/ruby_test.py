@@ -147,6 +147,28 @@ end
             assert function.exited() == -signal.SIGKILL and function.out == b"line"
 
 
+def test_marks_go_nowhere_else(command):
+    """What a function does with the number of the marks' pipe is its own business."""
+    code = """
+def handler(event:, context:)
+  puts 'before'
+  IO.for_fd(61).close
+  puts 'closed'
+  opened = []
+  opened << File.open('other', 'a') until opened.last&.fileno == 61
+  puts 'reused'
+  File.size('other')
+end
+"""
+    marked = ["bash", "-c", 'exec "$0" "$@" 61>&1', *command]
+    with start(marked, code, log_pipe=True) as function:
+        assert function.init() is None
+        assert function.invoke(None).value == 0
+        kinds = [(hex(kind), text.strip()) for kind, text in function.log_frames()]
+        assert kinds == [("0xa55b0003", "before"), ("0xa55a0003", "closed"), ("0xa55a0003", "reused")], kinds
+        assert function.out == b"\xff\xfemark\xff\n", function.out
+
+
 def test_marshaller_can_be_replaced(command):
     code = """
 module AwsLambda

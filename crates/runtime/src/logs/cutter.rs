@@ -31,6 +31,10 @@ pub enum Cut {
 
 const FRAME_HEAD_BYTES: usize = 16;
 
+/// What a frame begins with.
+const MAGIC: u8 = 0xa5;
+const PLAIN: u8 = 0x5a;
+
 /// The second byte of a frame's type, where its place is marked: AWS's with one bit more.
 const MARKED: u8 = 0x5b;
 
@@ -39,6 +43,9 @@ pub const MARK: &[u8] = b"\xff\xfemark\xff\n";
 
 /// What an event has of a frame: a line's end is put behind it.
 const FRAME_PART_BYTES_MAX: usize = LOG_EVENT_BYTES_MAX - 1;
+
+/// A frame that claims more is none: what follows it is looked through for the next.
+const FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 impl Cutter {
     pub fn lines() -> Cutter {
@@ -65,11 +72,8 @@ impl Cutter {
             let wanted = FRAME_HEAD_BYTES.saturating_sub(partial.len()).min(bytes.len());
             let (head, rest) = bytes.split_at(wanted);
             partial.extend_from_slice(head);
-            if let [_, kind, _, _, l0, l1, l2, l3, t0, t1, t2, t3, t4, t5, t6, t7] = partial.as_slice() {
-                *body_left = usize::try_from(u32::from_be_bytes([*l0, *l1, *l2, *l3])).unwrap_or(usize::MAX);
-                let micros = i64::from_be_bytes([*t0, *t1, *t2, *t3, *t4, *t5, *t6, *t7]);
-                *said = Head { time: Timestamp::from_micros(micros), is_marked: *kind == MARKED };
-                partial.clear();
+            if partial.len() == FRAME_HEAD_BYTES {
+                *body_left = begin_frame(partial, said, events);
             }
             return rest;
         }
@@ -93,6 +97,28 @@ impl Cutter {
             add_line(ended(std::mem::take(partial)), events);
         }
     }
+}
+
+/// Reads a frame's head, and gives how much follows it. Of what is no head, it leaves what may be the beginning of one.
+fn begin_frame(partial: &mut Vec<u8>, said: &mut Head, events: &mut Vec<Cut>) -> usize {
+    let [first, kind, _, _, l0, l1, l2, l3, t0, t1, t2, t3, t4, t5, t6, t7] = partial.as_slice() else { return 0 };
+    let length = usize::try_from(u32::from_be_bytes([*l0, *l1, *l2, *l3])).unwrap_or(usize::MAX);
+    let micros = i64::from_be_bytes([*t0, *t1, *t2, *t3, *t4, *t5, *t6, *t7]);
+    let is_head = *first == MAGIC && matches!(*kind, PLAIN | MARKED);
+    *said = Head { time: Timestamp::from_micros(micros), is_marked: is_head && *kind == MARKED };
+    let is_told = is_head && length <= FRAME_BYTES_MAX;
+    if said.is_marked && (length == 0 || !is_told) {
+        // Nothing is to be told, but its mark comes all the same.
+        let frame = Frame { text: String::new(), time: said.time, is_last: true };
+        events.push(Cut::Frame { frame, is_marked: true });
+    }
+    if is_told {
+        partial.clear();
+        return length;
+    }
+    let next = partial.iter().skip(1).position(|byte| *byte == MAGIC).map(|at| at.saturating_add(1));
+    partial.drain(..next.unwrap_or(partial.len()));
+    0
 }
 
 fn cut_line<'b>(partial: &mut Vec<u8>, bytes: &'b [u8], events: &mut Vec<Cut>) -> &'b [u8] {
@@ -223,6 +249,20 @@ pub mod tests {
             let marks = found.extract_if(.., |text| text == "MARK").count();
             prop_assert_eq!(marks, parts.len() - 1);
             prop_assert_eq!(found, cut(&mut Cutter::lines(), plain.as_bytes(), piece));
+        }
+    }
+
+    /// A frame may claim anything: those behind it are found, and where its mark belongs is known.
+    #[test]
+    fn absurd_frames_swallow_nothing() {
+        for kind in [0xa55a_0003_u32, 0xa55b_0003] {
+            let absurd = [&kind.to_be_bytes()[..], &[0xff; 4], &(7_u64 << 40).to_be_bytes(), b"no \xa5 frame"].concat();
+            for piece in [1, 7, 100] {
+                let bytes = [&absurd[..], &frame(b"next"), &frame(b"last")].concat();
+                let mut found = cut(&mut Cutter::frames(), &bytes, piece);
+                let places = found.extract_if(.., |text| text.is_empty()).count();
+                assert_eq!((places, found), (usize::from(kind == 0xa55b_0003), vec!["next\n".into(), "last\n".into()]));
+            }
         }
     }
 

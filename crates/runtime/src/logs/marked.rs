@@ -15,6 +15,7 @@ use crate::limits::MARKED_BYTES_MAX;
 #[derive(Default)]
 pub struct Marked {
     frames: VecDeque<Frame>,
+    /// What they hold of memory.
     pub bytes: usize,
     /// Behind how many of the events that are being read each mark stood.
     pub places: Vec<usize>,
@@ -24,12 +25,19 @@ pub struct Marked {
     is_midway: bool,
 }
 
-/// A frame, or a part of one that is too long for one event.
+/// A frame, or a part of one that is too long for one event. Without text it makes no event, and waits for its mark alone.
 pub struct Frame {
     pub text: String,
     pub time: Timestamp,
     /// Its mark comes behind it.
     pub is_last: bool,
+}
+
+impl Frame {
+    /// What it takes of memory while it waits.
+    fn held_bytes(&self) -> usize {
+        self.text.capacity().saturating_add(size_of::<Frame>())
+    }
 }
 
 impl From<Frame> for Written {
@@ -49,7 +57,7 @@ impl Marked {
             self.is_midway = !frame.is_last;
             return events.push(frame.into());
         }
-        self.bytes = self.bytes.saturating_add(frame.text.len());
+        self.bytes = self.bytes.saturating_add(frame.held_bytes());
         self.frames.push_back(frame);
     }
 
@@ -71,13 +79,20 @@ impl Marked {
     /// Adds the first frame.
     fn pop(&mut self, events: &mut Vec<Written>) {
         while let Some(frame) = self.frames.pop_front() {
-            self.bytes = self.bytes.saturating_sub(frame.text.len());
+            self.bytes = self.bytes.saturating_sub(frame.held_bytes());
             self.is_midway = !frame.is_last;
-            events.push(frame.into());
+            if !frame.text.is_empty() {
+                events.push(frame.into());
+            }
             if !self.is_midway {
                 break;
             }
         }
+    }
+
+    #[cfg(test)]
+    pub fn frames_count(&self) -> usize {
+        self.frames.len()
     }
 
     /// Adds frames without their marks, while more wait than may.

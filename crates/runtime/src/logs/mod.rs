@@ -307,6 +307,35 @@ mod tests {
         }
     }
 
+    /// A marked frame without text makes no event, and its mark is not another's.
+    #[tokio::test]
+    async fn empty_marked_frames_hold_their_places() {
+        let mut output = Output::default();
+        let given = output.open_runtime().unwrap();
+        for (printed, logged) in [("one\n", ""), ("two\n", "three"), ("four\n", "five")] {
+            rustix::io::write(&given.output, printed.as_bytes()).unwrap();
+            rustix::io::write(&given.log, &frame_of(0xa55b_0003, logged.as_bytes())).unwrap();
+            rustix::io::write(&given.mark, MARK).unwrap();
+        }
+        let mut events = Vec::new();
+        output.read_out(&mut events);
+        let lines: Vec<_> = events.iter().map(|line| line.text.as_str()).collect();
+        assert_eq!(lines, ["one\n", "two\n", "three\n", "four\n", "five\n"]);
+    }
+
+    /// Small frames take more than their text.
+    #[tokio::test]
+    async fn waiting_frames_without_text_are_bounded() {
+        let mut output = Output::default();
+        let given = output.open_runtime().unwrap();
+        let mut events = Vec::new();
+        for _ in 0..100 {
+            rustix::io::write(&given.log, &frame_of(0xa55b_0003, b"").repeat(1000)).unwrap();
+            output.read_out(&mut events);
+        }
+        assert!(output.marked.frames_count() * size_of::<marked::Frame>() <= MARKED_BYTES_MAX);
+    }
+
     /// A frame that is too long for what may wait is there as it comes.
     #[tokio::test]
     async fn what_waits_for_marks_is_bounded() {
