@@ -47,9 +47,10 @@ pub fn encode_error(
     let known = model.and_then(|model| Some((model, find(model, operation, &error.code)?)));
     let mut fields = Fields::of(known, error);
     if protocol == Protocol::Query
-        && let Some(words) = fields.structure.and_then(|structure| structure.error.as_ref()?.query_message)
+        && let Some((words, query)) = fields.structure.and_then(|structure| structure.error.as_ref()?.query_message)
+        && fields.message == words
     {
-        fields.message = words;
+        fields.message = query;
     }
     let mut response = match protocol {
         Protocol::RestJson | Protocol::Json10 | Protocol::Json11 => json_error(model, protocol, &fields),

@@ -188,8 +188,8 @@ pub(super) struct RawError {
     pub(super) code: Option<Text>,
     pub(super) status: Option<u16>,
     pub(super) sender_fault: Option<bool>,
-    /// Overlay only.
-    pub(super) query_message: Option<Text>,
+    /// Overlay only: its words, and those of the Query protocol for them.
+    pub(super) query_message: Option<(Text, Text)>,
 }
 
 #[derive(Debug, Deserialize)]

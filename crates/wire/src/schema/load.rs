@@ -190,7 +190,7 @@ impl Builder {
                 code: error.code.map(|text| text.0),
                 status: error.status,
                 sender_fault: error.sender_fault.unwrap_or(false),
-                query_message: error.query_message.map(|text| text.0),
+                query_message: error.query_message.map(|(words, query)| (words.0, query.0)),
             }),
             event_stream: raw.eventstream.unwrap_or(false),
             event: raw.event.unwrap_or(false),

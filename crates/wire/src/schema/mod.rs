@@ -154,8 +154,8 @@ pub struct ErrorTrait {
     pub code: Option<&'static str>,
     pub status: Option<u16>,
     pub sender_fault: bool,
-    /// Its words in the Query protocol, where they are others.
-    pub query_message: Option<&'static str>,
+    /// Words of it, and those of the Query protocol for the same.
+    pub query_message: Option<(&'static str, &'static str)>,
 }
 
 #[derive(Debug)]
