@@ -15,7 +15,9 @@ use wire::page::Pages;
 use crate::derived::Rules;
 use crate::lambda::invoke::Specs;
 use crate::logs::query::Queries;
+use crate::lambda::event_source_mapping::poll::Troubles;
 use crate::sqs::LiveQueues;
+use crate::under_way::UnderWay;
 
 /// The parts of the platform that services use. One for the process.
 pub struct Cloud {
@@ -38,6 +40,10 @@ pub struct Cloud {
     pub live_queues: LiveQueues,
     /// Queries of logs, and what they found.
     pub queries: Queries,
+    /// What is under way right now.
+    pub under_way: UnderWay,
+    /// Why mappings read nothing.
+    pub troubles: Troubles,
     /// Runs functions.
     pub functions: Arc<dyn Invoke>,
     /// What runs, as values.
@@ -142,6 +148,8 @@ pub mod testing {
             spawn: Arc::new(Nobody),
             live_queues: LiveQueues::default(),
             queries: Queries::default(),
+            under_way: UnderWay::default(),
+            troubles: Troubles::default(),
             functions,
             specs: Specs::default(),
             concurrency_max: 1_000,

@@ -13,6 +13,7 @@ use super::alias::ALIASES;
 use super::capacity_provider;
 use super::event_invoke::EVENT_INVOKES;
 use super::function::Function;
+use super::invoke::dead::{DEAD, DEATHS};
 use super::invoke::event::EVENTS;
 use super::permission::POLICIES;
 use super::provisioned::PROVISIONED;
@@ -89,6 +90,8 @@ pub async fn clear(cloud: &Cloud, scope: &Scope, incarnation: Uuid) -> Result<()
     clear_table(cloud, scope, &SNAPSHOTS, incarnation).await?;
     clear_table(cloud, scope, &EVENT_INVOKES, incarnation).await?;
     clear_table(cloud, scope, &EVENTS, incarnation).await?;
+    clear_table(cloud, scope, &DEATHS, incarnation).await?;
+    clear_table(cloud, scope, &DEAD, incarnation).await?;
     cloud.store.commit(Batch::new().delete(&DEBRIS, scope, incarnation)).await?;
     Ok(())
 }

@@ -13,7 +13,7 @@ use base::{AwsError, Timestamp, Uuid};
 use engine::queue::{self, Counts, Fate, Order, Recent, Sent, Seq, Taken, Terms};
 use parking_lot::Mutex;
 use store::{Batch, Scan, Scope, Store};
-use tokio::sync::{Notify, OnceCell, oneshot};
+use tokio::sync::{Notify, OnceCell, broadcast, oneshot};
 
 use super::errors;
 use super::message::{self, Key, MESSAGES, PLACES, Place, RECENT};
@@ -31,6 +31,8 @@ const ATTEMPT_WINDOW: Duration = Duration::from_secs(5 * 60);
 const ATTEMPTS_MAX: usize = 10_000;
 /// Closed lines that are remembered.
 const CLOSED_MAX: usize = 1_000;
+/// Messages that wait for one who wants to see what is sent, and is slow.
+const TOLD_MAX: usize = 1_024;
 
 /// The queues in memory, by their lines.
 #[derive(Default)]
@@ -65,6 +67,8 @@ struct State {
     used: Timestamp,
     /// Its line is nobody's any more.
     is_closed: bool,
+    /// Of those who want to see what is sent.
+    tap: Option<broadcast::Sender<Told>>,
 }
 
 /// A receiving that may be asked for again.
@@ -106,7 +110,12 @@ struct Change {
     fate: Fate,
     /// It is new, and by this it is known when it is sent again.
     new: Option<Option<u128>>,
+    /// For those who want to see what is sent.
+    told: Option<Told>,
 }
+
+/// A message that was sent.
+pub type Told = Arc<(Seq, Place, message::Message)>;
 
 impl LiveQueues {
     /// The queue's messages, brought into memory first if need be.
@@ -178,12 +187,14 @@ impl Live {
             let Some(next) = page.next else { break };
             scan = scan.after(next);
         }
-        let state = State { queue, recent, attempts: BTreeMap::new(), used: now, is_closed: false };
+        let state = State { queue, recent, attempts: BTreeMap::new(), used: now, is_closed: false, tap: None };
         Ok(Self { scope, line, state: Mutex::new(state), arrived: Notify::new(), written: Notify::new() })
     }
 
     fn close(&self) {
-        self.state.lock().is_closed = true;
+        let mut state = self.state.lock();
+        (state.is_closed, state.tap) = (true, None);
+        drop(state);
         self.arrived.notify_waiters();
     }
 
@@ -316,6 +327,23 @@ impl Live {
         self.state.lock().queue.advance(now)
     }
 
+    /// When the oldest message was sent.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.state.lock().queue.oldest()
+    }
+
+    /// Tells what is sent from now on, once it is written down.
+    pub fn tap(&self) -> broadcast::Receiver<Told> {
+        let mut state = self.state.lock();
+        state.tap.get_or_insert_with(|| broadcast::channel(TOLD_MAX).0).subscribe()
+    }
+
+    fn is_tapped(&self) -> bool {
+        let mut state = self.state.lock();
+        state.tap = state.tap.take().filter(|tap| tap.receiver_count() > 0);
+        state.tap.is_some()
+    }
+
     /// Whether something could be taken.
     pub fn has_next(&self) -> bool {
         self.state.lock().queue.has_waiting()
@@ -326,10 +354,11 @@ impl Live {
         self.state.lock().queue.next_visible()
     }
 
-    /// Removes what was sent longer ago than a queue keeps it.
-    pub async fn expire(self: &Arc<Self>, cloud: &Cloud, now: Timestamp, retention: Duration) -> Result<(), AwsError> {
+    /// Removes what was sent longer ago than its queue keeps it.
+    pub async fn expire(self: &Arc<Self>, cloud: &Cloud, now: Timestamp, queue: &Queue) -> Result<(), AwsError> {
+        let Some(sent_before) = queue.expires_before(now) else { return Ok(()) };
         loop {
-            let expired = self.state.lock().queue.expire(now, now.minus(retention), EXPIRED_STEP);
+            let expired = self.state.lock().queue.expire(now, sent_before, EXPIRED_STEP);
             if expired.is_empty() {
                 return Ok(());
             }
@@ -358,14 +387,14 @@ impl Write {
     /// A claimed message goes.
     pub fn remove(mut self, live: &Arc<Live>, seq: Seq) -> Self {
         self.batch = message::remove(std::mem::take(&mut self.batch), &live.scope, live.key(seq));
-        self.changes.push(Change { live: live.clone(), seq, fate: Fate::Removed, new: None });
+        self.changes.push(Change { live: live.clone(), seq, fate: Fate::Removed, new: None, told: None });
         self
     }
 
     /// A busy message has another place.
     pub fn place(mut self, live: &Arc<Live>, seq: Seq, place: &Place, fate: Fate) -> Self {
         self.batch = std::mem::take(&mut self.batch).put(&PLACES, &live.scope, live.key(seq), place);
-        self.changes.push(Change { live: live.clone(), seq, fate, new: None });
+        self.changes.push(Change { live: live.clone(), seq, fate, new: None, told: None });
         self
     }
 
@@ -378,7 +407,8 @@ impl Write {
             batch = live.forget_old(now, batch.put(&RECENT, &live.scope, (live.line, twin), &sent.into()));
         }
         self.batch = batch;
-        self.changes.push(Change { live: live.clone(), seq, fate: Fate::Stays, new: Some(new.twin) });
+        let told = live.is_tapped().then(|| Arc::new((seq, new.place.clone(), new.message.clone())));
+        self.changes.push(Change { live: live.clone(), seq, fate: Fate::Stays, new: Some(new.twin), told });
         self
     }
 
@@ -404,6 +434,7 @@ impl Write {
     /// Begins to write it down, which goes on whatever becomes of the caller.
     pub fn begin(mut self, cloud: &Cloud) -> Written {
         let (batch, changes) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.changes));
+        cloud.under_way.hand_on();
         let (tell, told) = oneshot::channel();
         let store = cloud.store.clone();
         let write = async move {
@@ -426,13 +457,21 @@ impl Drop for Write {
 fn settle(changes: Vec<Change>, is_written: bool) {
     for change in changes {
         match is_written {
-            true => change.live.settle(change.seq, change.fate),
+            true => change.done(),
             false => change.undo(),
         }
     }
 }
 
 impl Change {
+    fn done(self) {
+        self.live.settle(self.seq, self.fate);
+        if let (Some(told), Some(tap)) = (self.told, &self.live.state.lock().tap) {
+            // They may have gone.
+            tap.send(told).ok();
+        }
+    }
+
     /// It was not written down. What was received stays hidden as it was decided.
     fn undo(self) {
         match self.new {

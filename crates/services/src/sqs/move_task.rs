@@ -330,7 +330,7 @@ async fn step(ctx: &Ctx, key: (Uuid, (Timestamp, Uuid))) -> Result<Option<Durati
     let address = name::Address { account: ctx.cx.account, name: &task.source_name };
     let source = Found::of(ctx, &address, "sqs:ReceiveMessage").await?;
     let live = source.live().await?;
-    live.expire(&ctx.cloud, now, source.queue.settings.retention()).await?;
+    live.expire(&ctx.cloud, now, &source.queue).await?;
     let left = usize::try_from(task.to_move.saturating_sub(task.moved)).unwrap_or(usize::MAX);
     let most = task.per_second.map_or(STEP, |rate| STEP.min(rate as usize)).min(left);
     let terms = Terms { hidden_for: HIDDEN_FOR, receives_max: None };

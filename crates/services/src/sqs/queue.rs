@@ -11,6 +11,7 @@ use base::{AwsError, Timestamp, Uuid};
 use serde::{Deserialize, Serialize};
 use store::{Batch, Record, Scan, Table};
 
+use super::freeze::Frost;
 use super::live::Live;
 use super::name::{self, Address};
 use super::settings::{ATTRIBUTES, Attributes, Settings};
@@ -55,6 +56,8 @@ pub struct Queue {
     pub created: Timestamp,
     pub modified: Timestamp,
     pub purged: Option<Timestamp>,
+    #[serde(default)]
+    pub frost: Frost,
     pub settings: Settings,
     pub tags: BTreeMap<String, String>,
 }
@@ -263,6 +266,7 @@ pub async fn create(ctx: Ctx, input: CreateQueue) -> Result<QueueUrl, AwsError> 
             created: now,
             modified: now,
             purged: None,
+            frost: Frost::default(),
             settings: settings.clone(),
             tags: tags.clone(),
         };
@@ -454,7 +458,7 @@ pub async fn attributes(ctx: Ctx, input: GetAttributes) -> Result<Shown, AwsErro
     }
     let mut all = found.queue.settings.shown();
     let (live, now) = (found.live().await?, ctx.cx.now());
-    live.expire(&ctx.cloud, now, found.queue.settings.retention()).await?;
+    live.expire(&ctx.cloud, now, &found.queue).await?;
     let counts = live.counts(now);
     let of_queue = [
         ("QueueArn", name::arn(&found.ctx, &found.queue.name)),

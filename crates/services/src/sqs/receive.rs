@@ -130,23 +130,28 @@ impl Wanted {
         loop {
             let found = Found::at(ctx, url, ACTION).await?;
             let wait = self.wait.unwrap_or_else(|| seconds(found.queue.settings.wait_seconds));
-            if let Ok(got) = self.receive_from(&found, began.plus(wait)).await? {
-                return Ok((found, got));
+            if let Ok(received) = self.receive_from(url, found, began.plus(wait)).await? {
+                return Ok(received);
             }
         }
     }
 
-    async fn receive_from(&self, found: &Found, until: Timestamp) -> Result<Result<Vec<Got>, Closed>, AwsError> {
-        let live = found.live().await?;
-        if let Some(got) = self.repeat(found).await? {
-            return Ok(Ok(got));
+    async fn receive_from(
+        &self,
+        url: &str,
+        mut found: Found,
+        until: Timestamp,
+    ) -> Result<Result<(Found, Vec<Got>), Closed>, AwsError> {
+        let (live, ctx) = (found.live().await?, found.ctx.clone());
+        if let Some(got) = self.repeat(&found).await? {
+            return Ok(Ok((found, got)));
         }
         let _passes_on = live.passes_on();
         // Dead letters that were in the way make room for others, which may be dead too.
         let mut looks_left = LOOKS_MAX;
         loop {
             let arrived = live.arrived();
-            let Ok(Taken { got, may_have_more, next }) = take(found, &live, self.most, self.hidden_for).await? else {
+            let Ok(Taken { got, may_have_more, next }) = take(&found, &live, self.most, self.hidden_for).await? else {
                 return Ok(Err(Closed));
             };
             let left = until.since(found.ctx.cx.now());
@@ -155,15 +160,17 @@ impl Wanted {
                 continue;
             }
             if !got.is_empty() || left.is_zero() || found.ctx.cloud.live_queues.is_ending() {
-                self.remember(found, &live, &got);
-                return Ok(Ok(got));
+                self.remember(&found, &live, &got);
+                return Ok(Ok((found, got)));
             }
             tokio::select! {
                 () = arrived => {}
                 () = tokio::time::sleep(left.min(next)) => {}
                 // What would be given to nobody is left to others.
-                () = found.ctx.cx.listener.gone() => return Ok(Ok(Vec::new())),
+                () = ctx.cx.listener.gone() => return Ok(Ok((found, Vec::new()))),
             }
+            // It may have changed; its messages are where they were, or this line is closed.
+            found = Found::at(&ctx, url, ACTION).await?;
         }
     }
 
@@ -216,7 +223,10 @@ pub async fn take(
     hidden_for: Option<Duration>,
 ) -> Result<Result<Taken, Closed>, AwsError> {
     let (now, terms) = (found.ctx.cx.now(), terms(found, hidden_for).await?);
-    live.expire(&found.ctx.cloud, now, found.queue.settings.retention()).await?;
+    if found.queue.frost.is_on() {
+        return Ok(Ok(Taken { got: Vec::new(), may_have_more: false, next: LOOKS_AGAIN_AFTER }));
+    }
+    live.expire(&found.ctx.cloud, now, &found.queue).await?;
     let (taken, next) = match live.take(now, most, terms) {
         Ok(taken) => taken?,
         Err(Closed) => return Ok(Err(Closed)),

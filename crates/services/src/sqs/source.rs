@@ -43,10 +43,11 @@ impl Queue {
         let live = found.live().await?;
         let arrived = live.arrived();
         let now = found.ctx.cx.now();
-        if live.counts(now).waiting > 0 && live.has_next() {
+        let is_frozen = found.queue.frost.is_on();
+        if !is_frozen && live.counts(now).waiting > 0 && live.has_next() {
             return Ok(());
         }
-        let next = live.next_visible().map_or(at_most, |next| next.since(now));
+        let next = live.next_visible().filter(|_| !is_frozen).map_or(at_most, |next| next.since(now));
         tokio::select! {
             () = arrived => {}
             () = tokio::time::sleep(next.min(at_most)) => {}

@@ -91,12 +91,12 @@ async fn expire(cloud: &Arc<Cloud>, now: Timestamp) -> Result<(), AwsError> {
 }
 
 async fn expire_one(cloud: &Arc<Cloud>, scope: &Scope, queue: &Queue, now: Timestamp) -> Result<(), AwsError> {
-    let retention = queue.settings.retention();
+    let Some(sent_before) = queue.expires_before(now) else { return Ok(()) };
     // The first is the oldest, but for dead letters, which go when somebody next asks.
     let first = PLACES.page(&cloud.store, scope, Scan::all(1).under::<Uuid>(queue.line)).await?;
-    if first.rows.iter().any(|row| row.value.sent < now.minus(retention)) {
+    if first.rows.iter().any(|row| row.value.sent < sent_before) {
         let live = cloud.live_queues.get(&cloud.store, scope, queue, now).await?;
-        live.expire(cloud, now, retention).await?;
+        live.expire(cloud, now, queue).await?;
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ use super::tag::{self, Tags};
 use super::{errors, paging};
 use crate::{Ctx, Service};
 
+pub mod operator;
 pub mod poll;
 mod report;
 mod settings;
@@ -50,6 +51,9 @@ pub struct Mapping {
     /// The patterns of the filters if the caller named a key to seal them; then `settings` has none.
     sealed_filters: Option<Vec<Sealed>>,
     enabled: bool,
+    /// The operator lets it read nothing for a while.
+    #[serde(default)]
+    is_frozen: bool,
     tags: Tags,
     last_modified: Timestamp,
 }
@@ -138,7 +142,7 @@ pub struct EventSourceMappingConfiguration {
     settings: Settings,
     state: &'static str,
     state_transition_reason: &'static str,
-    last_processing_result: Option<&'static str>,
+    last_processing_result: Option<String>,
     last_modified: Timestamp,
 }
 
@@ -166,6 +170,7 @@ pub async fn create(
     source.check_can_be_read(&ctx, timeout).await?;
     let mapping = Mapping {
         enabled: input.enabled.unwrap_or(true),
+        is_frozen: false,
         tags: input.tags,
         last_modified: ctx.cx.now(),
         sealed_filters: None,
@@ -442,14 +447,21 @@ impl Mapping {
 
     /// Whether a poller that reads by this one reads by `other` too.
     fn reads_as(&self, other: &Self) -> bool {
-        let Self { source, target, settings, sealed_filters, enabled, .. } = other;
+        let Self { source, target, settings, sealed_filters, enabled, is_frozen, .. } = other;
         (&self.source, &self.target, &self.settings) == (source, target, settings)
-            && (&self.sealed_filters, self.enabled) == (sealed_filters, *enabled)
+            && (&self.sealed_filters, self.enabled, self.is_frozen) == (sealed_filters, *enabled, *is_frozen)
     }
 
     /// As it is when nothing is changing it.
     fn state(&self) -> &'static str {
         if self.enabled { "Enabled" } else { "Disabled" }
+    }
+
+    /// What is said of how its reading goes.
+    fn result(&self, ctx: &Ctx) -> Option<String> {
+        let trouble = ctx.cloud.troubles.of(self.uuid).filter(|_| self.enabled);
+        let frost = self.is_frozen.then(|| "Frozen by the operator".to_owned());
+        frost.or(trouble).or_else(|| self.kind.first_result().map(str::to_owned))
     }
 
     fn show(self, ctx: &Ctx, state: &'static str) -> EventSourceMappingConfiguration {
@@ -459,7 +471,7 @@ impl Mapping {
             function_arn: self.target.arn(ctx),
             state,
             state_transition_reason: self.kind.transition_reason(),
-            last_processing_result: self.kind.first_result(),
+            last_processing_result: self.result(ctx),
             last_modified: self.last_modified,
             source: self.source,
             settings: self.settings,

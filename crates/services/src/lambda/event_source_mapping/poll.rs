@@ -4,15 +4,17 @@
 //! how many calls run at once is decided by `engine::poller`. What the function is done with is done with at the source;
 //! everything else the source gives again when its time there is over, also what a crash interrupts.
 //!
-//! When a mapping changes, its poller ends and another begins. Calls that run go on.
+//! When a mapping changes, its poller ends and another begins. Calls that run go on, and count as its own.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use base::{AwsError, RequestId, Timestamp};
+use base::{AwsError, RequestId, Timestamp, Uuid};
 use engine::pattern::{self, Pattern};
 use engine::poller::{BATCH_BYTES_MAX, CALLS_MAX, Gather, Limits, Scale};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use store::{Change, Row, Scope};
 use tokio::sync::{mpsc, watch};
@@ -21,6 +23,7 @@ use super::settings::FilterCriteria;
 use super::{MAPPINGS, Mapping, report};
 use crate::lambda::invoke::{self, Called, chain};
 use crate::source::{self, Event, Source, Token};
+use crate::under_way::{Going, Kind, Step};
 use crate::{Ctx, Post};
 
 /// How long a poller rests when its source or the store fails, and how long it waits for its source before it looks again.
@@ -35,19 +38,39 @@ const MARGIN: Duration = Duration::from_secs(1);
 /// Mappings that are looked at in one step.
 const STEP: usize = 100;
 
-type Key = (Scope, base::Uuid);
+type Key = (Scope, Uuid);
+
+/// Why mappings read nothing, as long as they do not, by their UUIDs. In memory only: a poller finds out again.
+#[derive(Default)]
+pub struct Troubles(Mutex<HashMap<Uuid, String>>);
+
+impl Troubles {
+    pub fn of(&self, uuid: Uuid) -> Option<String> {
+        self.0.lock().get(&uuid).cloned()
+    }
+
+    fn note(&self, uuid: Uuid, error: &AwsError) {
+        self.0.lock().insert(uuid, format!("PROBLEM: {}", error.message));
+    }
+
+    fn clear(&self, uuid: Uuid) {
+        self.0.lock().remove(&uuid);
+    }
+}
 
 /// All pollers of this server.
 struct Pollers {
     post: Arc<Post>,
     /// What each reads by, and how it is told to end.
     running: HashMap<Key, (Mapping, watch::Sender<bool>)>,
+    /// Of which there is one for each call of a mapping's poller, and one for the poller.
+    calls: HashMap<Key, Weak<()>>,
 }
 
 /// Keeps a poller for every mapping, for ever.
 pub async fn run_all(post: Post) {
     let mut hints = MAPPINGS.watch_all(&post.cloud.store);
-    let mut pollers = Pollers { post: Arc::new(post), running: HashMap::new() };
+    let mut pollers = Pollers { post: Arc::new(post), running: HashMap::new(), calls: HashMap::new() };
     let mut change = Change::Many;
     loop {
         let looked = match &change {
@@ -99,8 +122,9 @@ impl Pollers {
 
     /// Sees to it that a mapping as it is now has its poller, or none.
     async fn settle(&mut self, key: Key, mapping: Option<Mapping>) -> Result<(), AwsError> {
-        let Some(mapping) = mapping.filter(|mapping| mapping.enabled) else {
+        let Some(mapping) = mapping.filter(|mapping| mapping.enabled && !mapping.is_frozen) else {
             self.stop(&key);
+            self.calls.retain(|_, calls| calls.strong_count() > 0);
             return Ok(());
         };
         if self.running.get(&key).is_some_and(|(known, _)| known.reads_as(&mapping)) {
@@ -115,13 +139,17 @@ impl Pollers {
         let criteria = opened.settings.filter_criteria.iter().flat_map(FilterCriteria::patterns);
         let filters = criteria.filter_map(|pattern| Pattern::parse(pattern).ok()).collect();
         let (post, scope) = (self.post.clone(), key.0.clone());
-        let poller = Poller { post, scope, arn, mapping: Arc::new(opened), filters, stopped };
+        let calls = self.calls.get(&key).and_then(Weak::upgrade).unwrap_or_default();
+        self.calls.insert(key.clone(), Arc::downgrade(&calls));
+        let name = opened.target.name.as_str().into();
+        let poller = Poller { post, scope, arn, mapping: Arc::new(opened), filters, stopped, calls, name };
         self.post.spawn.spawn("poller", Box::pin(poller.run()));
         self.running.insert(key, (mapping, stop));
         Ok(())
     }
 
     fn stop(&mut self, key: &Key) {
+        self.post.cloud.troubles.clear(key.1);
         if let Some((_, stop)) = self.running.remove(key) {
             // It may have ended by itself.
             stop.send(true).ok();
@@ -137,6 +165,24 @@ struct Poller {
     /// Of which an event must match one, if there are any.
     filters: Vec<Pattern>,
     stopped: watch::Receiver<bool>,
+    /// Each call has one of these, also those of the poller that was there before the mapping changed.
+    calls: Arc<()>,
+    /// The function's.
+    name: Arc<str>,
+}
+
+/// An event that was taken and is not settled.
+struct Held {
+    event: Event,
+    _going: Going,
+}
+
+impl Deref for Held {
+    type Target = Event;
+
+    fn deref(&self) -> &Event {
+        &self.event
+    }
 }
 
 /// How a call stands.
@@ -150,7 +196,7 @@ enum News {
 /// What a poller has under way.
 struct Work {
     scale: Scale,
-    gather: Gather<Event>,
+    gather: Gather<Held>,
     running: usize,
 }
 
@@ -159,6 +205,7 @@ impl Poller {
         let (mut stopped, mut rest) = (self.stopped.clone(), RESTS);
         while let Err(error) = self.read().await {
             tracing::warn!(source = self.arn, %error, "a poller could not read its source: it will try again");
+            self.post.cloud.troubles.note(self.mapping.uuid, &error);
             rest = rest.saturating_mul(2).min(RESTS_MAX);
             tokio::select! {
                 () = tokio::time::sleep(rest) => {}
@@ -171,8 +218,10 @@ impl Poller {
     async fn read(&self) -> Result<(), AwsError> {
         let Some(ctx) = self.context() else { return Ok(()) };
         let Some(source) = source::find(&ctx, &self.arn).await? else {
-            return Err(AwsError::client(404, "ResourceNotFoundException", "The source is not there."));
+            return Err(AwsError::client(404, "ResourceNotFoundException", "The source does not exist."));
         };
+        self.check_function().await?;
+        self.post.cloud.troubles.clear(self.mapping.uuid);
         let source: Arc<dyn Source> = source.into();
         let now = self.post.clock.now();
         let mut work = Work {
@@ -207,7 +256,9 @@ impl Poller {
         stopped: &mut watch::Receiver<bool>,
     ) -> Result<(), AwsError> {
         let now = self.post.clock.now();
-        let has_room = work.running < work.scale.width;
+        let calls = Arc::strong_count(&self.calls).saturating_sub(1);
+        let max = self.mapping.settings.concurrency_max().unwrap_or(CALLS_MAX);
+        let has_room = work.running < work.scale.width && calls < max;
         let rests = work.scale.rests_until > now;
         // What is others' again when its time is over goes before that.
         let ours_until = work.gather.events().iter().map(|event| event.ours_until).min();
@@ -249,11 +300,16 @@ impl Poller {
 
     /// Takes what there is, and gathers what the mapping wants of it.
     async fn take(&self, source: &Arc<dyn Source>, work: &mut Work, tell: &mpsc::Sender<News>) -> Result<(), AwsError> {
+        // What nobody can take stays where it is.
+        self.check_function().await?;
+        // Nothing is nobody's between the source and here.
+        let _taking = self.hold(None);
         let events = source.take(work.gather.room()).await?;
         let now = self.post.clock.now();
-        let (wanted, others): (Vec<Event>, Vec<Event>) = events.into_iter().partition(|event| self.wants(event));
+        let events = events.into_iter().map(|event| Held { _going: self.hold(event.trace_header.clone()), event });
+        let (wanted, others): (Vec<Held>, Vec<Held>) = events.partition(|held| self.wants(&held.event));
         if !others.is_empty() {
-            source.done(others.iter().map(|event| event.token).collect()).await?;
+            source.done(others.iter().map(|held| held.token).collect()).await?;
         }
         let mut wanted = wanted.into_iter();
         while let Some(event) = wanted.next() {
@@ -270,6 +326,11 @@ impl Poller {
             work.gather.add(now, event, bytes);
         }
         Ok(())
+    }
+
+    async fn check_function(&self) -> Result<(), AwsError> {
+        let (Some(ctx), target) = (self.context(), &self.mapping.target) else { return Ok(()) };
+        invoke::check_there(&ctx, &target.name, target.qualifier.as_deref()).await
     }
 
     /// Whether its events come one after the other.
@@ -295,18 +356,25 @@ impl Poller {
         Limits { events: settings.batch_size(), bytes: BATCH_BYTES_MAX, window: settings.window() }
     }
 
+    /// Says that something of this mapping is under way.
+    fn hold(&self, trace_header: Option<String>) -> Going {
+        let (scope, name) = (self.scope.clone(), self.name.clone());
+        self.post.cloud.under_way.begin(Step { scope, kind: Kind::Batch, name, trace_header })
+    }
+
     /// A request of its own, in the name of the mapping's account.
     fn context(&self) -> Option<Ctx> {
         self.post.context(&self.scope, self.post.chance.uuid())
     }
 
     /// Begins to call the function with a batch.
-    fn call(&self, source: Arc<dyn Source>, events: Vec<Event>, tell: mpsc::Sender<News>) {
+    fn call(&self, source: Arc<dyn Source>, events: Vec<Held>, tell: mpsc::Sender<News>) {
         let Some(ctx) = self.context() else { return };
         let now = self.post.clock.now();
         // The others may be somebody else's by now.
         let events = events.into_iter().filter(|event| event.ours_until > now).collect();
-        let batch = Batch { ctx, source, events, mapping: self.mapping.clone(), tell, stopped: self.stopped.clone() };
+        let (mapping, stopped, call) = (self.mapping.clone(), self.stopped.clone(), self.calls.clone());
+        let batch = Batch { ctx, source, events, mapping, tell, stopped, _call: call };
         self.post.spawn.spawn("a batch of a poller", Box::pin(batch.run()));
     }
 }
@@ -329,10 +397,11 @@ impl Work {
 struct Batch {
     ctx: Ctx,
     source: Arc<dyn Source>,
-    events: Vec<Event>,
+    events: Vec<Held>,
     mapping: Arc<Mapping>,
     tell: mpsc::Sender<News>,
     stopped: watch::Receiver<bool>,
+    _call: Arc<()>,
 }
 
 impl Batch {
@@ -357,7 +426,7 @@ impl Batch {
     async fn refuse_looped(&mut self) -> Result<(), AwsError> {
         let (ctx, target) = (&self.ctx, &self.mapping.target);
         let is_loop = |header: &String| chain::is_loop(ctx, &target.name, header);
-        let loops = |event: &Event| event.trace_header.as_ref().is_some_and(is_loop);
+        let loops = |event: &Held| event.trace_header.as_ref().is_some_and(is_loop);
         if !self.events.iter().any(loops) || chain::may_loop(ctx, &target.name).await? {
             return Ok(());
         }
@@ -388,8 +457,14 @@ impl Batch {
             let call =
                 invoke::call(&ctx, &target.name, target.qualifier.as_deref(), payload.clone(), trace_header.clone());
             match call.await {
-                Ok(called) => return Some(called),
-                Err(error) => tracing::debug!(function = target.name, %error, "a batch was refused"),
+                Ok(called) => {
+                    ctx.cloud.troubles.clear(self.mapping.uuid);
+                    return Some(called);
+                }
+                Err(error) => {
+                    tracing::debug!(function = target.name, %error, "a batch was refused");
+                    ctx.cloud.troubles.note(self.mapping.uuid, &error);
+                }
             }
             self.tell.send(News::Refused).await.ok();
             tokio::time::sleep(rest).await;

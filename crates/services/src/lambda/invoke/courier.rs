@@ -19,7 +19,7 @@ use super::ending::{Answer, Ending, Listeners, Tried};
 use super::event::{EVENTS, Event};
 use super::pace::{ATTEMPTS_MAX, Pace, REST};
 use super::retry::{self, Attempt, Reason, Verdict};
-use super::{Begun, check, run, target, whole};
+use super::{Begun, check, dead, run, target, whole};
 use crate::lambda::event_invoke;
 use crate::lambda::function::{FUNCTIONS, Resolved};
 use crate::{Cloud, Ctx, deliver};
@@ -294,6 +294,7 @@ impl Post {
             }
         };
         let (now, attempt) = (ctx.cx.now(), tried.attempt);
+        event.last_error = tried.error().or(event.last_error);
         let reason = match retry::decide(policy, now.since(event.received), event.failures, event.hold_ups, attempt) {
             Verdict::Again(wait) => {
                 match attempt {
@@ -306,6 +307,10 @@ impl Post {
             }
             Verdict::Done => None,
             Verdict::GiveUp(reason) => Some(reason),
+        };
+        let batch = match reason {
+            Some(reason) => dead::keep(batch, scope, (incarnation, (now, id)), &event, reason),
+            None => batch,
         };
         let ending = Ending { event: &event, id, tried: &tried, reason, now };
         let parcels = ending.prepare(&ctx, &Listeners { dead_letters, destinations }).await?;
@@ -338,7 +343,8 @@ async fn attempt(ctx: &Ctx, event: &Event, id: Uuid, resolved: Result<Resolved, 
     let attempted = async {
         let resolved = resolved?;
         check(ctx, &resolved, event.tenant_id.as_deref()).await?;
-        let Begun { invoked, version, trace_header } = run(ctx, &event.asked(), resolved, event.request(id)).await?;
+        let begun = run(ctx, &event.asked(), resolved, event.request(id)).await?;
+        let Begun { invoked, version, trace_header, going: _going } = begun;
         let (function_error, payload, _) = whole(invoked).await?;
         Ok(Answer { version, function_error, payload, trace_header })
     };

@@ -60,6 +60,16 @@ impl Tried {
         Self { attempt, outcome }
     }
 
+    /// What it failed by, in a kilobyte at most; nothing if it did not.
+    pub fn error(&self) -> Option<String> {
+        let message = match &self.outcome {
+            Ok(Answer { function_error: None, .. }) => return None,
+            Ok(answer) => error_message(&answer.payload),
+            Err(error) => error.message.clone(),
+        };
+        Some(first(&message, ERROR_MESSAGE_BYTES_MAX).to_owned())
+    }
+
     /// The function reserves no concurrency.
     pub fn forbidden() -> Self {
         let refusal = errors::rate_exceeded("ReservedFunctionConcurrentInvocationLimitExceeded");
@@ -109,18 +119,15 @@ impl Ending<'_> {
 
     /// The event itself, and beside it why it is dead.
     fn dead_letter(&self) -> Parcel {
-        let (status, message) = match &self.tried.outcome {
-            Ok(answer) => (200, error_message(&answer.payload)),
-            Err(error) => (error.status, error.message.clone()),
-        };
-        let message = first(&message, ERROR_MESSAGE_BYTES_MAX);
+        let status = self.tried.outcome.as_ref().err().map_or(200, |error| error.status);
+        let message = self.tried.error().unwrap_or_default();
         let attribute = |name, data_type, value| Attribute { name, data_type, value };
         let mut attributes = vec![
             attribute("RequestID", "String", RequestId(self.id).to_string()),
             attribute("ErrorCode", "Number", status.to_string()),
         ];
         if !message.is_empty() {
-            attributes.push(attribute("ErrorMessage", "String", message.to_owned()));
+            attributes.push(attribute("ErrorMessage", "String", message));
         }
         self.parcel(self.event.payload.clone(), attributes)
     }
@@ -206,6 +213,7 @@ mod tests {
             tenant_id: None,
             received: Timestamp::default(),
             hold_ups: 0,
+            last_error: None,
         }
     }
 

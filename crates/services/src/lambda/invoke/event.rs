@@ -43,6 +43,9 @@ pub struct Event {
     pub failures: u32,
     /// How often it could not run since.
     pub hold_ups: u32,
+    /// Why it was not done with when it was tried last.
+    #[serde(default)]
+    pub last_error: Option<String>,
 }
 
 impl Record for Event {
@@ -173,7 +176,9 @@ fn due(ctx: &Ctx, asked: &FunctionRef, function: &Function, request: Request) ->
         received: now,
         failures: 0,
         hold_ups: 0,
+        last_error: None,
     };
+    ctx.cloud.under_way.hand_on();
     event.tell(ctx, "AsyncEventsReceived", Unit::COUNT, 1.0);
     Ok(Due { scope: ctx.scope(), key: (function.incarnation, (now, request.id.0)), event })
 }

@@ -14,8 +14,10 @@
 
 pub mod chain;
 pub mod courier;
+pub mod dead;
 mod ending;
 pub mod event;
+pub mod operator;
 mod pace;
 mod response_stream;
 mod retry;
@@ -33,6 +35,7 @@ use wire::Blob;
 use super::function::{self, Function, Resolved};
 use super::name::FunctionRef;
 use super::{account, errors, snap_start};
+use crate::under_way::{Going, Kind, Step};
 use crate::{Ctx, Service};
 
 pub use retry::Policy;
@@ -90,7 +93,7 @@ pub async fn invoke(ctx: Ctx, input: InvokeInput) -> Result<InvokeOutput, AwsErr
         }
         _ => {}
     }
-    let Begun { invoked, version, .. } = run(&ctx, &asked, function, request).await?;
+    let Begun { invoked, version, going: _going, .. } = run(&ctx, &asked, function, request).await?;
     let (function_error, payload, log_tail) = whole(invoked).await?;
     Ok(InvokeOutput {
         status_code: 200,
@@ -204,6 +207,8 @@ struct Begun {
     version: String,
     /// What the function was told of its trace, and what follows from it belongs to.
     trace_header: String,
+    /// Until the response has ended.
+    going: Going,
 }
 
 /// Runs what was found, unless it goes round in a loop.
@@ -229,9 +234,12 @@ async fn run(ctx: &Ctx, asked: &FunctionRef, resolved: Resolved, request: Reques
         is_async: request.is_async,
         cause: request.cause,
     };
+    let kind = if request.is_async { Kind::Attempt(request.id.0) } else { Kind::Invocation };
+    let step = Step { scope: ctx.scope(), kind, name: asked.name.as_str().into(), trace_header: Some(header.clone()) };
+    let going = ctx.cloud.under_way.begin(step);
     let version = spec.version.clone();
     let invoked = ctx.cloud.functions.invoke(spec, call).await.map_err(refused)?;
-    Ok(Begun { invoked, version, trace_header: header })
+    Ok(Begun { invoked, version, trace_header: header, going })
 }
 
 /// What a function answered in the end.
@@ -253,6 +261,11 @@ pub async fn call(
     let begun = run(&ctx, &asked, resolved, request).await?;
     let (function_error, payload, _) = whole(begun.invoked).await?;
     Ok(Called { function_error, payload })
+}
+
+/// Whether there is a function to be called by this name.
+pub async fn check_there(ctx: &Ctx, name: &str, qualifier: Option<&str>) -> Result<(), AwsError> {
+    target(ctx, &FunctionRef { name: name.to_owned(), qualifier: qualifier.map(str::to_owned) }).await.map(drop)
 }
 
 async fn concurrency(ctx: &Ctx, function: &Function) -> Result<Concurrency, AwsError> {

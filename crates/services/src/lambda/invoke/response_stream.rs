@@ -11,6 +11,7 @@ use serde::Serialize;
 use wire::{Blob, Events, Value};
 
 use super::{ACTION, Begun, InvokeInput, PAYLOAD_BYTES_MAX, Request, run, whole};
+use crate::under_way::Going;
 use crate::{Ctx, Service};
 
 #[derive(Serialize)]
@@ -53,14 +54,17 @@ async fn invoke(ctx: Ctx, input: InvokeInput) -> Result<(InvokeWithResponseStrea
     if input.invocation_type.as_deref() == Some("DryRun") {
         return Ok((InvokeWithResponseStreamOutput { status_code: 204, executed_version: None }, None));
     }
-    let Begun { invoked, version, .. } = run(&ctx, &asked, function, request).await?;
+    let Begun { invoked, version, going, .. } = run(&ctx, &asked, function, request).await?;
     let output = InvokeWithResponseStreamOutput { status_code: 200, executed_version: Some(version) };
-    Ok((output, Some(Events::unfold(Some(invoked), next))))
+    Ok((output, Some(Events::unfold(Some((invoked, going)), next))))
 }
 
+/// A response that is under way.
+type Response = (Invoked, Going);
+
 /// The next event. Behind the last there is no response any more.
-async fn next(invoked: Option<Invoked>) -> Option<(Result<Value, AwsError>, Option<Invoked>)> {
-    let mut invoked = invoked?;
+async fn next(begun: Option<Response>) -> Option<(Result<Value, AwsError>, Option<Response>)> {
+    let (mut invoked, going) = begun?;
     if invoked.function_error.is_some() {
         // What would be the response is how it failed.
         let ended = whole(invoked).await.map(|(_, error, log_tail)| {
@@ -72,7 +76,7 @@ async fn next(invoked: Option<Invoked>) -> Option<(Result<Value, AwsError>, Opti
     match invoked.response.next().await {
         ResponsePiece::Bytes(bytes) => {
             let chunk = value(&Event::PayloadChunk(PayloadChunk { payload: bytes.into() }));
-            Some((chunk, Some(invoked)))
+            Some((chunk, Some((invoked, going))))
         }
         ResponsePiece::End { log_tail, error } => {
             let complete = InvokeComplete {

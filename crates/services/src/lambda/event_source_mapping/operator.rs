@@ -1,0 +1,78 @@
+//! What operators see of mappings, and do with them beside AWS's API.
+
+use base::{AwsError, Uuid};
+use serde::Serialize;
+use store::Scan;
+
+use super::{MAPPINGS, Mapping, arn};
+use crate::lambda::errors;
+use crate::{Ctx, source};
+
+/// Mappings that are told of, at most.
+const MAPPINGS_MAX: usize = 1_000;
+
+/// A mapping, and how its reading goes.
+#[derive(Debug, Serialize)]
+pub struct MappingSeen {
+    pub uuid: String,
+    pub source: Option<String>,
+    pub function: String,
+    pub state: &'static str,
+    /// Why it reads nothing, if there is a reason.
+    pub result: Option<String>,
+    pub is_frozen: bool,
+}
+
+pub async fn mappings(ctx: &Ctx) -> Result<Vec<MappingSeen>, AwsError> {
+    Ok(all(ctx).await?.into_iter().map(|mapping| mapping.seen(ctx)).collect())
+}
+
+/// The sources that are read for functions in an account and region.
+pub async fn sources_read(ctx: &Ctx) -> Result<Vec<String>, AwsError> {
+    let is_read = |mapping: &Mapping| mapping.enabled && !mapping.is_frozen;
+    let of = |mapping: Mapping| mapping.source.event_source_arn.filter(|arn| source::is_built(arn));
+    Ok(all(ctx).await?.into_iter().filter(is_read).filter_map(of).collect())
+}
+
+async fn all(ctx: &Ctx) -> Result<Vec<Mapping>, AwsError> {
+    let (mut mappings, mut scan) = (Vec::new(), Scan::all(store::limits::RANGE_ROWS_MAX));
+    while mappings.len() < MAPPINGS_MAX {
+        let page = MAPPINGS.page(&ctx.cloud.store, &ctx.scope(), scan.clone()).await?;
+        mappings.extend(page.rows.into_iter().map(|row| row.value));
+        match page.next {
+            None => break,
+            Some(next) => scan = scan.after(next),
+        }
+    }
+    mappings.truncate(MAPPINGS_MAX);
+    Ok(mappings)
+}
+
+/// Lets a mapping read nothing, or go on.
+pub async fn freeze(ctx: &Ctx, uuid: &str, is_frozen: bool) -> Result<MappingSeen, AwsError> {
+    let missing = || errors::mapping_not_found(&arn(ctx, uuid));
+    let key: Uuid = uuid.parse().map_err(|_| missing())?;
+    let scope = ctx.scope();
+    let mut edit = ctx.edit(&MAPPINGS, &scope, key).await;
+    loop {
+        let (found, batch) = edit.read().await?;
+        let mut mapping = found.ok_or_else(missing)?;
+        mapping.is_frozen = is_frozen;
+        if edit.commit(batch.put(&MAPPINGS, &scope, key, &mapping)).await? {
+            return Ok(mapping.seen(ctx));
+        }
+    }
+}
+
+impl Mapping {
+    fn seen(self, ctx: &Ctx) -> MappingSeen {
+        MappingSeen {
+            state: self.state(),
+            result: self.result(ctx),
+            function: self.target.key(),
+            uuid: self.uuid.to_string(),
+            is_frozen: self.is_frozen,
+            source: self.source.event_source_arn,
+        }
+    }
+}
