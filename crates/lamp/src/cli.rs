@@ -5,6 +5,7 @@
 
 pub mod functions;
 pub mod reading;
+pub mod steering;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 
 use functions::{FunctionFlags, InterpreterFlags};
 use reading::{Cost, Logs, Top};
+use steering::{Events, Mapping, Queue, Wait};
 
 #[derive(Parser)]
 #[command(name = "lamp", version, about = "The serverless cloud in one binary, behind the AWS API")]
@@ -31,6 +33,16 @@ pub enum Command {
     Logs(Logs),
     /// Watch what functions do right now
     Top(Top),
+    /// Look into queues, and steer them
+    #[command(subcommand)]
+    Queue(Queue),
+    /// Look at event source mappings, and stop them for a while
+    #[command(subcommand)]
+    Mapping(Mapping),
+    /// Tell what becomes of a function's asynchronous invocations, and have the dead ones tried again
+    Events(Events),
+    /// Wait until everything that was caused has come to its end
+    Wait(Wait),
     /// Tell what functions used, and what it would have cost at AWS
     Cost(Cost),
     /// Tell what this machine lends, what is missing, and how to get it

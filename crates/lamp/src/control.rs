@@ -23,6 +23,7 @@ use tokio::net::UnixListener;
 use tokio::net::unix::OwnedWriteHalf;
 use wire::server::Tasks;
 
+use crate::steering::{self, Steering};
 use crate::usage::{Asked, Books};
 
 const SOCKET: &str = "control.sock";
@@ -47,6 +48,13 @@ pub enum Request {
     Usage(Asked),
     /// What functions do right now.
     Top,
+    /// What becomes of queues, mappings and events.
+    Steer(steering::Asked),
+    /// What comes to a queue from now on: many answers.
+    Tail {
+        whose: Whose,
+        queue: String,
+    },
 }
 
 /// Whose functions are meant.
@@ -122,6 +130,7 @@ pub struct Running {
     pub endpoint: String,
     pub cloud: Arc<Cloud>,
     pub books: Books,
+    pub steering: Steering,
 }
 
 impl Control {
@@ -160,21 +169,30 @@ impl Served {
         if !matches!(tokio::time::timeout(LINE_TIMEOUT, reader.read_line(&mut line)).await, Ok(Ok(_))) {
             return;
         }
-        let answered = match serde_json::from_str(&line) {
-            Ok(Request::Logs(request)) => {
+        let answered = match serde_json::from_str::<Request>(&line) {
+            Ok(request) => {
+                let is_left = request.is_for_its_reader();
                 // A client that goes away is heard of here: it says nothing more.
                 let mut more = [0];
                 tokio::select! {
-                    done = self.tell_logs(request, &mut writer) => done,
-                    _ = reader.read(&mut more) => return,
+                    done = self.tell(request, &mut writer) => done,
+                    _ = reader.read(&mut more), if is_left => return,
                 }
             }
-            Ok(request) => self.execute(request).await,
             Err(error) => Err(format!("understand the request: {error}")),
         };
         let answer = answered.map_or_else(Answer::Failed, Answer::Done);
         // A client that went away wanted no answer.
         send(&mut writer, &Line::Last(answer)).await.ok();
+    }
+
+    /// Does what is asked, saying more before the last answer where there is more to say.
+    async fn tell(&self, request: Request, writer: &mut OwnedWriteHalf) -> Result<Value, String> {
+        match request {
+            Request::Logs(request) => self.tell_logs(request, writer).await,
+            Request::Tail { whose, queue } => self.tell_messages(&whose, &queue, writer).await,
+            request => self.execute(request).await,
+        }
     }
 
     /// Does what is asked; the error fits "failed to ...".
@@ -197,7 +215,8 @@ impl Served {
                 format!("read usage: {}", error.message)
             }),
             Request::Top => Ok(self.running()?.books.top()),
-            Request::Logs(_) => Err("answer with more than one line".to_owned()),
+            Request::Steer(asked) => self.running()?.steering.answer(asked).await,
+            Request::Logs(_) | Request::Tail { .. } => Err("answer with more than one line".to_owned()),
         }
     }
 }
@@ -214,7 +233,13 @@ impl Request {
         match self {
             Request::Endpoint | Request::Top => Some(ANSWER_TIMEOUT),
             Request::Backup { .. } | Request::RotateKey | Request::Logs(_) | Request::Usage(_) => None,
+            Request::Steer(_) | Request::Tail { .. } => None,
         }
+    }
+
+    /// Whether it changes nothing, and may end when nobody listens any more.
+    fn is_for_its_reader(&self) -> bool {
+        matches!(self, Request::Logs(_) | Request::Tail { .. } | Request::Steer(steering::Asked::Wait { .. }))
     }
 }
 

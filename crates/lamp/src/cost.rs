@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
-use std::io::{self, Write};
 
 use base::{Clock, SystemClock};
 use serde_json::Value;
@@ -23,11 +22,7 @@ pub fn run(options: Cost) -> Result<(), Box<dyn Error>> {
     let asked = Asked { whose, since, until: usage::month_after(since), by: options.by };
     let dir = config::data_dir(options.place)?;
     let Some(told) = reading::ask(&dir, &Request::Usage(asked), |_| Ok(()))? else { return Ok(()) };
-    let text = if options.json { format!("{told}\n") } else { as_text(&told) };
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
+    reading::print(options.json, &told, as_text)
 }
 
 fn number(value: &Value, name: &str) -> f64 {

@@ -91,7 +91,7 @@ fn short(stream: &str) -> String {
 }
 
 /// What a terminal may be sent: nothing that moves, colours or reverses, but tabs.
-fn shown(text: &str) -> String {
+pub fn shown(text: &str) -> String {
     let text = text.strip_suffix('\r').unwrap_or(text);
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {

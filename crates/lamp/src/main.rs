@@ -7,20 +7,25 @@ mod control;
 mod cost;
 mod credentials;
 mod doctor;
+mod events;
 mod functions;
 mod keys;
 mod log;
 mod logs;
+mod mapping;
 mod near;
 mod platform;
+mod queue;
 mod reading;
 mod root;
 mod runtimes;
 mod sandboxes;
 mod start;
+mod steering;
 mod table;
 mod top;
 mod usage;
+mod wait;
 mod wiring;
 
 use std::error::Error;
@@ -56,6 +61,10 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
         Command::Cost(options) => cost::run(options)?,
         Command::Top(options) => top::run(options)?,
         Command::Logs(options) => logs::run(options)?,
+        Command::Queue(command) => queue::run(command)?,
+        Command::Mapping(command) => mapping::run(command)?,
+        Command::Events(options) => events::run(options)?,
+        Command::Wait(options) => return wait::run(options),
         Command::Start(settings) => start::run(settings)?,
         Command::Runtimes(options) => runtimes::run(options)?,
         Command::Backup(options) => backup::back_up(options)?,

@@ -1,5 +1,7 @@
 //! Names that somebody may have meant who typed another.
 
+use crate::control::Whose;
+
 /// How many are told.
 const NAMES_MAX: usize = 3;
 /// Longer names are not compared letter by letter.
@@ -21,6 +23,17 @@ pub fn names(typed: &str, names: &[String]) -> Vec<String> {
         .collect();
     found.sort();
     found.into_iter().take(NAMES_MAX).map(|(_, name)| name.clone()).collect()
+}
+
+/// What is told of a name that nothing has; it fits "failed to ...".
+pub fn not_found(what: &str, whose: &Whose, name: &str, others: &[String]) -> String {
+    let near = self::names(name, others);
+    let hint = match (near.is_empty(), others.is_empty()) {
+        (false, _) => format!("did you mean {}?", near.join(" or ")),
+        (true, true) => format!("there is no {what}; --region and --account name another place"),
+        (true, false) => "--region and --account name another place".to_owned(),
+    };
+    format!("find the {what} {name:?} in {} of account {}: {hint}", whose.region, whose.account)
 }
 
 /// How many letters must be put in, taken out or changed to make one of the other.
@@ -61,5 +74,23 @@ mod tests {
         assert_eq!(names("ordesr", &all), ["order", "orders"]);
         assert_eq!(names("ORDERS", &all), ["orders", "order", "my-orders-api"]);
         assert!(names("nothing-like", &all).is_empty());
+    }
+
+    #[test]
+    fn who_mistypes_is_told_what_there_is() {
+        let whose = Whose { account: base::AccountId::ZERO, region: base::Region::default() };
+        let said = |name: &str, others: &[&str]| {
+            not_found("function", &whose, name, &others.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+        };
+        let place = "in us-east-1 of account 000000000000";
+        assert_eq!(
+            said("helo", &["hello", "other"]),
+            format!("find the function \"helo\" {place}: did you mean hello?")
+        );
+        assert_eq!(
+            said("x", &["hello"]),
+            format!("find the function \"x\" {place}: --region and --account name another place")
+        );
+        assert!(said("x", &[]).ends_with("there is no function; --region and --account name another place"));
     }
 }

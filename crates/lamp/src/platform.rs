@@ -13,6 +13,7 @@ use wire::metrics::Metrics;
 use wire::pipeline::{Access, Builtin, BuiltinRequest};
 use wire::server::Reply;
 
+use crate::steering::{self, Desk};
 use crate::usage::Books;
 
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -27,6 +28,7 @@ pub struct Platform {
     pub started: Timestamp,
     pub metrics: Arc<Metrics>,
     pub books: Books,
+    pub desk: Desk,
     /// Each service, and whether any operation of it is built.
     pub services: Vec<(&'static str, bool)>,
 }
@@ -38,7 +40,7 @@ pub fn builtins(platform: &Arc<Platform>) -> Vec<Builtin> {
         Builtin::new(Method::GET, path, access, move |_| std::future::ready(answer(&platform)))
     };
     let (linked, used) = (platform.clone(), platform.clone());
-    vec![
+    let mut paths = vec![
         get("/_lamp/health", Access::Anyone, Platform::health),
         get("/_lamp/metrics", Access::Machine, Platform::open_metrics),
         Builtin::new(Method::GET, "/_lamp/usage", Access::Machine, move |request| {
@@ -51,7 +53,15 @@ pub fn builtins(platform: &Arc<Platform>) -> Vec<Builtin> {
             let platform = linked.clone();
             async move { platform.linked_code(request).await }
         }),
-    ]
+    ];
+    for (method, path) in steering::PATHS {
+        let platform = platform.clone();
+        paths.push(Builtin::new(method.clone(), path, Access::Anyone, move |request| {
+            let platform = platform.clone();
+            async move { platform.desk.answer(request).await }
+        }));
+    }
+    paths
 }
 
 impl Platform {
@@ -132,7 +142,7 @@ impl Platform {
     }
 }
 
-fn answer_json(value: &Value) -> Response<Reply> {
+pub fn answer_json(value: &Value) -> Response<Reply> {
     answer(value.to_string(), "application/json")
 }
 

@@ -1,7 +1,7 @@
 //! What the commands have in common that read what functions do.
 
 use std::error::Error;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
 use rustix::termios::isatty;
@@ -39,6 +39,16 @@ pub fn ask(
         }
         Err(_) if !is_read => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Prints what was answered, as JSON or as people read it.
+pub fn print(is_json: bool, told: &Value, as_text: impl FnOnce(&Value) -> String) -> Result<(), Box<dyn Error>> {
+    let text = if is_json { format!("{told}\n") } else { as_text(told) };
+    match io::stdout().write_all(text.as_bytes()) {
+        // Who has read enough closes the pipe.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
     }
 }
 

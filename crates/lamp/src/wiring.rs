@@ -31,6 +31,7 @@ use crate::keys::TokenKey;
 use crate::platform::{self, Platform};
 use crate::root::Root;
 use crate::sandboxes::{Sandboxes, has_own_users};
+use crate::steering::{Desk, Steering};
 use crate::usage::Books;
 
 /// What is kept in a data directory, open.
@@ -77,6 +78,7 @@ pub struct Lamp {
     /// What is made of what was said and done.
     pub derived: Arc<Derived>,
     pub books: Books,
+    steering: Steering,
     is_tls: bool,
 }
 
@@ -97,14 +99,13 @@ impl Lamp {
             endpoint: self.endpoint(),
             cloud: self.cloud.clone(),
             books: self.books.clone(),
+            steering: self.steering.clone(),
         }))
     }
 
     /// What takes events to functions.
     pub fn post(&self) -> Post {
-        let Data { clock, chance, .. } = &self.data;
-        let spawn = Arc::new(self.tasks.clone());
-        Post { cloud: self.cloud.clone(), spawn, clock: clock.clone(), chance: chance.clone() }
+        post(&self.data, &self.cloud, &self.tasks)
     }
 
     pub async fn build(config: &Config) -> Result<Self, Box<dyn Error>> {
@@ -161,11 +162,32 @@ impl Lamp {
             metrics: cloud.metrics.clone(),
             collector: collector.clone(),
         };
-        let server =
-            serve(config, &data, &cloud, (keys, &tasks, Metrics::with(vec![Box::new(counted)]), books.clone()))?;
+        let steering = Steering::new(post(&data, &cloud, &tasks), data.clock.clone());
+        let desk = Desk { steering: steering.clone(), keys: root.clone(), is_strict: config.auth == AuthMode::Strict };
+        let metrics = Metrics::with(vec![Box::new(counted)]);
+        let server = serve(config, &data, &cloud, (keys, &tasks, metrics, books.clone(), desk))?;
         let is_tls = config.tls.is_some();
-        Ok(Self { data, server, listener, inner, root, tasks, cloud, functions, collector, derived, books, is_tls })
+        Ok(Self {
+            data,
+            server,
+            listener,
+            inner,
+            root,
+            tasks,
+            cloud,
+            functions,
+            collector,
+            derived,
+            books,
+            steering,
+            is_tls,
+        })
     }
+}
+
+fn post(data: &Data, cloud: &Arc<Cloud>, tasks: &Tasks) -> Post {
+    let (clock, chance) = (data.clock.clone(), data.chance.clone());
+    Post { cloud: cloud.clone(), spawn: Arc::new(tasks.clone()), clock, chance }
 }
 
 /// The server: what listens, in front of all services.
@@ -173,7 +195,7 @@ fn serve(
     config: &Config,
     data: &Data,
     cloud: &Arc<Cloud>,
-    (keys, tasks, metrics, books): (Arc<Keys>, &Tasks, Metrics, Books),
+    (keys, tasks, metrics, books, desk): (Arc<Keys>, &Tasks, Metrics, Books, Desk),
 ) -> Result<Server, Box<dyn Error>> {
     let services = services::all(cloud)?;
     let metrics = Arc::new(metrics);
@@ -183,6 +205,7 @@ fn serve(
         started: data.clock.now(),
         metrics: metrics.clone(),
         books,
+        desk,
         services: services.iter().map(|(_, service)| (service.name, !service.handlers.is_empty())).collect(),
     });
     let limits = Limits { connections_max: connections_max(), ..Limits::default() };

@@ -13,9 +13,9 @@ use tokio::sync::{Mutex, MutexGuard};
 use wire::page::Pages;
 
 use crate::derived::Rules;
+use crate::lambda::event_source_mapping::poll::Troubles;
 use crate::lambda::invoke::Specs;
 use crate::logs::query::Queries;
-use crate::lambda::event_source_mapping::poll::Troubles;
 use crate::sqs::LiveQueues;
 use crate::under_way::UnderWay;
 

@@ -72,14 +72,22 @@ impl UnderWay {
 }
 
 impl Step {
-    pub fn is_of(&self, root: &str) -> bool {
-        is_of(self.trace_header.as_deref(), root)
+    pub fn is_of(&self, trace: &str) -> bool {
+        is_of(self.trace_header.as_deref(), trace)
     }
 }
 
-/// Whether a header says that something belongs to the trace with this root.
-pub fn is_of(trace_header: Option<&str>, root: &str) -> bool {
-    trace_header.and_then(|header| trace::field(header, "Root")) == Some(root)
+/// Whether a header says that something belongs to a trace: that with this root, or that which began with the request that
+/// has this id.
+pub fn is_of(trace_header: Option<&str>, trace: &str) -> bool {
+    let Some(root) = trace_header.and_then(|header| trace::field(header, "Root")) else { return false };
+    let begins_with = |id: Uuid| root.rsplit('-').next() == Some(&digits(id, 24));
+    root == trace || trace.parse().is_ok_and(begins_with)
+}
+
+/// The first so many hexadecimal digits of an id: of a request's, the trace that begins with it has 24.
+pub fn digits(id: Uuid, count: usize) -> String {
+    id.to_string().chars().filter(char::is_ascii_hexdigit).take(count).collect()
 }
 
 impl Drop for Going {
@@ -108,6 +116,9 @@ mod tests {
         assert_eq!(under_way.steps(|step| step.is_of("1-a")).len(), 0);
         assert_eq!((under_way.steps(|_| true).len(), under_way.begun()), (1, 2));
         under_way.hand_on();
+        let id: Uuid = "01234567-89ab-cdef-0123-456789abcdef".parse().unwrap();
+        let header = format!("Root=1-00000000-{};Parent=0", digits(id, 24));
+        assert!(is_of(Some(&header), &id.to_string()) && !is_of(Some(&header), "1-00000000") && !is_of(None, ""));
         drop(other);
         assert_eq!((under_way.steps(|_| true).len(), under_way.begun()), (0, 3));
     }

@@ -397,6 +397,7 @@ impl Pipeline {
             query: parts.uri.query().unwrap_or_default().to_owned(),
             body: received.blob.read_all().map_err(AwsError::internal)?,
             peer,
+            authorization: parts.headers.get(header::AUTHORIZATION).cloned(),
         };
         Ok((builtin.run)(request).await)
     }

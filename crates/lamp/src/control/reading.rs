@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use base::AwsError;
+use serde::Serialize;
 use serde_json::Value;
 use services::{Cloud, Reading, Wanted};
 use store::Scope;
@@ -49,9 +50,27 @@ impl Served {
         let is_there = services::has_group(cloud, &scope, &group).await.map_err(unreadable)?;
         serde_json::to_value(LogsRead { group, is_there }).map_err(|error| error.to_string())
     }
+
+    /// Tells each message that comes to a queue, until it is gone.
+    pub async fn tell_messages(
+        &self,
+        whose: &Whose,
+        queue: &str,
+        writer: &mut OwnedWriteHalf,
+    ) -> Result<Value, String> {
+        let steering = &self.running()?.steering;
+        let mut tail = steering.tail(whose, queue).await?;
+        while let Some((message, missed)) = tail.next().await.map_err(|error| format!("read on: {}", error.message))? {
+            if missed > 0 {
+                tracing::warn!(missed, queue, "who watches a queue does not keep up");
+            }
+            tell(writer, &message).await?;
+        }
+        Ok(Value::Null)
+    }
 }
 
-async fn tell(writer: &mut OwnedWriteHalf, told: &Told) -> Result<(), String> {
+async fn tell<T: Serialize>(writer: &mut OwnedWriteHalf, told: &T) -> Result<(), String> {
     let told = serde_json::to_value(told).map_err(|error| error.to_string())?;
     send(writer, &Line::More(told)).await.map_err(|error: io::Error| format!("tell the reader: {error}"))
 }
@@ -81,38 +100,5 @@ async fn find_group(cloud: &Cloud, request: &LogsRequest) -> Result<String, Stri
         true => ("log group", services::groups_in(cloud, &scope, NAMES_MAX).await),
         false => ("function", services::functions_in(cloud, &scope, NAMES_MAX).await),
     };
-    Err(not_found(what, whose, name, &others.map_err(unreadable)?))
-}
-
-fn not_found(what: &str, whose: &Whose, name: &str, others: &[String]) -> String {
-    let near = near::names(name, others);
-    let hint = match (near.is_empty(), others.is_empty()) {
-        (false, _) => format!("did you mean {}?", near.join(" or ")),
-        (true, true) => format!("there is no {what}; --region and --account name another place"),
-        (true, false) => "--region and --account name another place".to_owned(),
-    };
-    format!("find the {what} {name:?} in {} of account {}: {hint}", whose.region, whose.account)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_mistypes_is_told_what_there_is() {
-        let whose = Whose { account: base::AccountId::ZERO, region: base::Region::default() };
-        let said = |name: &str, others: &[&str]| {
-            not_found("function", &whose, name, &others.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
-        };
-        let place = "in us-east-1 of account 000000000000";
-        assert_eq!(
-            said("helo", &["hello", "other"]),
-            format!("find the function \"helo\" {place}: did you mean hello?")
-        );
-        assert_eq!(
-            said("x", &["hello"]),
-            format!("find the function \"x\" {place}: --region and --account name another place")
-        );
-        assert!(said("x", &[]).ends_with("there is no function; --region and --account name another place"));
-    }
+    Err(near::not_found(what, whose, name, &others.map_err(unreadable)?))
 }

@@ -3,6 +3,7 @@
 //! A task is a record, and goes on after a restart where it was. A message is moved in one commit; how many were is counted
 //! in the next, so a crash may leave one step uncounted.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::{AwsError, Timestamp, Uuid};
@@ -17,6 +18,7 @@ use super::message::MESSAGES;
 use super::queue::{Found, QUEUES};
 use super::redrive::{self, queue_of_arn};
 use super::{errors, name};
+use crate::under_way::{self, Kind};
 use crate::{Ctx, Post, Service};
 
 /// By the source's incarnation and when it began.
@@ -163,7 +165,7 @@ pub async fn start(ctx: Ctx, input: Start) -> Result<Started, AwsError> {
     let key = (source.queue.incarnation, (now, id));
     keep(&source, key, &task).await?;
     let handle = Handle { task_id: id.to_string(), source_arn: input.source_arn };
-    source.ctx.cloud.spawn.clone().spawn("a move of messages", Box::pin(run(source.ctx, key)));
+    source.ctx.cloud.spawn.clone().spawn("a move of messages", Box::pin(run(source.ctx, key, task.source_name.into())));
     Ok(Started { task_handle: STANDARD.encode(serde_json::to_string(&handle).map_err(AwsError::internal)?) })
 }
 
@@ -286,7 +288,7 @@ pub async fn resume(post: Post) {
         for row in page.rows.into_iter().filter(|row| row.value.status == Status::Running) {
             let (scope, key) = row.key;
             if let Some(ctx) = post.context(&scope, row.value.id) {
-                post.spawn.spawn("a move of messages", Box::pin(run(ctx, key)));
+                post.spawn.spawn("a move of messages", Box::pin(run(ctx, key, row.value.source_name.into())));
             }
         }
         after = page.next;
@@ -297,7 +299,9 @@ pub async fn resume(post: Post) {
 }
 
 /// Moves what there is, as fast as it may.
-async fn run(ctx: Ctx, key: (Uuid, (Timestamp, Uuid))) {
+async fn run(ctx: Ctx, key: (Uuid, (Timestamp, Uuid)), source_name: Arc<str>) {
+    let moves = under_way::Step { scope: ctx.scope(), kind: Kind::Move, name: source_name, trace_header: None };
+    let _going = ctx.cloud.under_way.begin(moves);
     loop {
         match step(&ctx, key).await {
             Ok(Some(rest)) => tokio::time::sleep(rest).await,

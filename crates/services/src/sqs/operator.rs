@@ -10,9 +10,11 @@ use super::message::{self, Key, MESSAGES, Message, PLACES, Place};
 use super::move_task;
 use super::name::{self, Address};
 use super::queue::{self, Found, QUEUES};
+use super::redrive::queue_of_arn;
 use super::{errors, freeze};
 use crate::Ctx;
 
+const ACTION: &str = "sqs:GetQueueAttributes";
 /// Queues that are told of, at most.
 const QUEUES_MAX: usize = 1_000;
 /// Messages that are looked at in one step; they may be of 1 MiB each.
@@ -70,7 +72,7 @@ pub async fn queues(ctx: &Ctx) -> Result<Vec<QueueSeen>, AwsError> {
 }
 
 pub async fn find(ctx: &Ctx, queue: &str) -> Result<Found, AwsError> {
-    Found::of(ctx, &Address { account: ctx.cx.account, name: queue }, "sqs:GetQueueAttributes").await
+    Found::of(ctx, &Address { account: ctx.cx.account, name: queue }, ACTION).await
 }
 
 pub async fn see(found: &Found) -> Result<QueueSeen, AwsError> {
@@ -165,13 +167,11 @@ impl Tail {
                 }
                 Err(broadcast::error::RecvError::Lagged(count)) => missed = missed.saturating_add(count),
                 // It was purged or deleted.
-                Err(broadcast::error::RecvError::Closed) => {
-                    match find(&self.found.ctx, &self.found.queue.name).await {
-                        Ok(found) => *self = Self::of(found).await?,
-                        Err(error) if error.code == errors::no_such_queue().code => return Ok(None),
-                        Err(error) => return Err(error),
-                    }
-                }
+                Err(broadcast::error::RecvError::Closed) => match find(&self.found.ctx, &self.found.queue.name).await {
+                    Ok(found) => *self = Self::of(found).await?,
+                    Err(error) if error.code == errors::no_such_queue().code => return Ok(None),
+                    Err(error) => return Err(error),
+                },
             }
         }
     }
@@ -207,16 +207,17 @@ pub async fn freeze(found: &Found, is_frozen: bool) -> Result<(), AwsError> {
 }
 
 /// Whether a queue has something in it that somebody will do something with, of one trace or of all.
-pub async fn is_busy(found: &Found, trace: Option<&str>, also_later: bool) -> Result<bool, AwsError> {
-    if found.queue.frost.is_on() {
-        return Ok(false);
-    }
+pub async fn is_busy(ctx: &Ctx, arn: &str, trace: Option<&str>, also_later: bool) -> Result<bool, AwsError> {
+    let found = match queue_of_arn(ctx, arn, ACTION).await? {
+        Some(found) if !found.queue.frost.is_on() => found,
+        _ => return Ok(false),
+    };
     let (now, live) = (found.ctx.cx.now(), found.live().await?);
-    live.expire(&found.ctx.cloud, now, &found.queue).await?;
+    live.expire(&ctx.cloud, now, &found.queue).await?;
     let counts = live.counts(now);
     let is_empty = counts.waiting == 0 && (!also_later || counts == Counts::default());
     let Some(root) = trace.filter(|_| !is_empty) else { return Ok(!is_empty) };
-    has_trace(found, root, also_later).await
+    has_trace(&found, root, also_later).await
 }
 
 /// Whether a message of a trace is there. Reads what was sent, so it costs what the queue is long.
@@ -225,8 +226,7 @@ async fn has_trace(found: &Found, root: &str, also_later: bool) -> Result<bool, 
     loop {
         let messages = messages(found, after, STEP).await?;
         let is_meant = |message: &MessageSeen| {
-            (also_later || message.state == "waiting")
-                && crate::under_way::is_of(message.trace_header.as_deref(), root)
+            (also_later || message.state == "waiting") && crate::under_way::is_of(message.trace_header.as_deref(), root)
         };
         if messages.iter().any(is_meant) {
             return Ok(true);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use base::BoxFuture;
 use bytes::Bytes;
-use http::{Method, Response, StatusCode, header};
+use http::{HeaderValue, Method, Response, StatusCode, header};
 
 use crate::server::{Peer, Reply};
 
@@ -30,6 +30,8 @@ pub struct BuiltinRequest {
     pub query: String,
     pub body: Bytes,
     pub peer: Peer,
+    /// The header of that name, as it was sent: nobody has looked at it.
+    pub authorization: Option<HeaderValue>,
 }
 
 type Run = Arc<dyn Fn(BuiltinRequest) -> BoxFuture<'static, Response<Reply>> + Send + Sync>;
@@ -97,7 +99,7 @@ pub(super) fn refusal(status: StatusCode) -> Response<Reply> {
     let text = format!("{{\"message\":\"{}\"}}\n", status.canonical_reason().unwrap_or_default());
     let mut response = Response::new(Reply::Whole(text.into()));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 

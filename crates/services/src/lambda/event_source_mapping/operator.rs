@@ -2,11 +2,11 @@
 
 use base::{AwsError, Uuid};
 use serde::Serialize;
-use store::Scan;
+use store::{Scan, Scope};
 
 use super::{MAPPINGS, Mapping, arn};
 use crate::lambda::errors;
-use crate::{Ctx, source};
+use crate::{Cloud, Ctx, source};
 
 /// Mappings that are told of, at most.
 const MAPPINGS_MAX: usize = 1_000;
@@ -27,11 +27,21 @@ pub async fn mappings(ctx: &Ctx) -> Result<Vec<MappingSeen>, AwsError> {
     Ok(all(ctx).await?.into_iter().map(|mapping| mapping.seen(ctx)).collect())
 }
 
-/// The sources that are read for functions in an account and region.
-pub async fn sources_read(ctx: &Ctx) -> Result<Vec<String>, AwsError> {
-    let is_read = |mapping: &Mapping| mapping.enabled && !mapping.is_frozen;
-    let of = |mapping: Mapping| mapping.source.event_source_arn.filter(|arn| source::is_built(arn));
-    Ok(all(ctx).await?.into_iter().filter(is_read).filter_map(of).collect())
+/// The sources that are read for functions, and where the mappings are that say so.
+pub async fn sources_read(cloud: &Cloud) -> Result<Vec<(Scope, String)>, AwsError> {
+    let (mut sources, mut after) = (Vec::new(), None);
+    loop {
+        let page = MAPPINGS.scan_all(&cloud.store, after.as_ref(), store::limits::RANGE_ROWS_MAX).await?;
+        let read = page.rows.into_iter().filter(|row| row.value.enabled && !row.value.is_frozen);
+        sources.extend(read.filter_map(|row| {
+            let arn = row.value.source.event_source_arn.filter(|arn| source::is_built(arn))?;
+            Some((row.key.0, arn))
+        }));
+        after = page.next;
+        if after.is_none() {
+            return Ok(sources);
+        }
+    }
 }
 
 async fn all(ctx: &Ctx) -> Result<Vec<Mapping>, AwsError> {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use store::{Batch, Record, Scope, Table};
 use wire::Blob;
 
-use super::{ACTION, Request, json, locate, target};
+use super::{ACTION, Request, json, locate, rooted, target};
 use crate::deliver::{Parcel, Prepared};
 use crate::lambda::function::Function;
 use crate::lambda::name::FunctionRef;
@@ -80,16 +80,16 @@ async fn invoke_async(ctx: Ctx, input: InvokeAsyncInput) -> Result<InvokeAsyncOu
     Ok(InvokeAsyncOutput { status: 202 })
 }
 
-/// Keeps what is asked for. Once this has answered, it will be tried.
+/// Keeps what is asked for. Once this has answered, it will be tried. The header says which trace it belongs to.
 pub(super) async fn accept(
     ctx: &Ctx,
     asked: &FunctionRef,
     function: &Function,
     request: Request,
-) -> Result<(), AwsError> {
+) -> Result<Option<String>, AwsError> {
     let due = due(ctx, asked, function, request)?;
     ctx.cloud.store.commit(due.add(Batch::new())).await?;
-    Ok(())
+    Ok(due.event.trace_header)
 }
 
 /// An event that is not kept yet.
@@ -170,7 +170,7 @@ fn due(ctx: &Ctx, asked: &FunctionRef, function: &Function, request: Request) ->
         // It has been read as JSON, which is UTF-8.
         payload: String::from_utf8(request.payload).map_err(AwsError::internal)?,
         client_context: request.client_context,
-        trace_header: request.trace_header,
+        trace_header: Some(rooted(ctx, request.trace_header.as_deref(), request.id)),
         tenant_id: request.tenant_id,
         cause: request.cause,
         received: now,

@@ -35,7 +35,7 @@ use wire::Blob;
 use super::function::{self, Function, Resolved};
 use super::name::FunctionRef;
 use super::{account, errors, snap_start};
-use crate::under_way::{Going, Kind, Step};
+use crate::under_way::{self, Going, Kind, Step};
 use crate::{Ctx, Service};
 
 pub use retry::Policy;
@@ -71,6 +71,7 @@ pub struct InvokeOutput {
     log_result: Option<String>,
     payload: Option<Blob>,
     executed_version: Option<String>,
+    trace_header: Option<String>,
 }
 
 pub fn operations(service: Service) -> Service {
@@ -86,14 +87,14 @@ pub async fn invoke(ctx: Ctx, input: InvokeInput) -> Result<InvokeOutput, AwsErr
     let request = input.request(&ctx)?;
     let (ctx, asked, function) = input.locate(ctx).await?;
     match input.invocation_type.as_deref() {
-        Some("DryRun") => return Ok(InvokeOutput::empty(204)),
+        Some("DryRun") => return Ok(InvokeOutput::empty(204, None)),
         Some("Event") => {
-            event::accept(&ctx, &asked, &function.function, request).await?;
-            return Ok(InvokeOutput::empty(202));
+            let trace_header = event::accept(&ctx, &asked, &function.function, request).await?;
+            return Ok(InvokeOutput::empty(202, trace_header));
         }
         _ => {}
     }
-    let Begun { invoked, version, going: _going, .. } = run(&ctx, &asked, function, request).await?;
+    let Begun { invoked, version, trace_header, going: _going } = run(&ctx, &asked, function, request).await?;
     let (function_error, payload, log_tail) = whole(invoked).await?;
     Ok(InvokeOutput {
         status_code: 200,
@@ -101,6 +102,7 @@ pub async fn invoke(ctx: Ctx, input: InvokeInput) -> Result<InvokeOutput, AwsErr
         log_result: log_tail.map(|tail| STANDARD.encode(tail)),
         payload: Some(payload.into()),
         executed_version: Some(version),
+        trace_header: Some(trace_header),
     })
 }
 
@@ -120,8 +122,9 @@ impl InvokeInput {
 }
 
 impl InvokeOutput {
-    fn empty(status_code: u16) -> Self {
-        Self { status_code, function_error: None, log_result: None, payload: None, executed_version: None }
+    fn empty(status_code: u16, trace_header: Option<String>) -> Self {
+        let (function_error, log_result, payload, executed_version) = (None, None, None, None);
+        Self { status_code, function_error, log_result, payload, executed_version, trace_header }
     }
 }
 
@@ -214,7 +217,7 @@ struct Begun {
 /// Runs what was found, unless it goes round in a loop.
 async fn run(ctx: &Ctx, asked: &FunctionRef, resolved: Resolved, request: Request) -> Result<Begun, AwsError> {
     let spec = ctx.cloud.specs.of(ctx, &resolved).await?;
-    let header = trace_header(ctx, request.trace_header.as_deref(), spec.is_traced);
+    let header = trace_header(ctx, request.trace_header.as_deref(), request.id, spec.is_traced);
     if chain::is_stopped(ctx, &resolved.function, &header) {
         chain::tell_stopped(ctx, (&asked.name, asked.qualifier.as_deref()), 1);
         return Err(errors::recursive());
@@ -331,18 +334,21 @@ fn client_context(text: &str) -> Result<String, AwsError> {
 
 /// The header that ties what the function calls to this request: the caller's, where it sent one that names a trace. What
 /// nobody has decided to sample, the function decides.
-fn trace_header(ctx: &Ctx, sent: Option<&str>, is_traced: bool) -> String {
-    let has = |name: &str| sent.is_some_and(|sent| trace::field(sent, name).is_some());
-    let sampled = format!("Sampled={}", u8::from(is_traced));
-    match sent.filter(|_| has("Root")) {
-        Some(sent) if has("Sampled") => sent.to_owned(),
-        Some(sent) => format!("{sent};{sampled}"),
+fn trace_header(ctx: &Ctx, sent: Option<&str>, id: RequestId, is_traced: bool) -> String {
+    let header = rooted(ctx, sent, id);
+    match trace::field(&header, "Sampled") {
+        Some(_) => header,
+        None => format!("{header};Sampled={}", u8::from(is_traced)),
+    }
+}
+
+/// A header that names a trace: the caller's, or one that begins with this request.
+fn rooted(ctx: &Ctx, sent: Option<&str>, id: RequestId) -> String {
+    match sent.filter(|sent| trace::field(sent, "Root").is_some()) {
+        Some(sent) => sent.to_owned(),
         None => {
-            let hexadecimal = |id: base::Uuid, digits| -> String {
-                id.to_string().chars().filter(char::is_ascii_hexdigit).take(digits).collect()
-            };
-            let (root, parent) = (hexadecimal(ctx.cx.request_id.0, 24), hexadecimal(ctx.cx.id(), 16));
-            format!("Root=1-{:08x}-{root};Parent={parent};{sampled}", ctx.cx.now().as_secs())
+            let parent = under_way::digits(ctx.cx.id(), 16);
+            format!("Root=1-{:08x}-{};Parent={parent}", ctx.cx.now().as_secs(), under_way::digits(id.0, 24))
         }
     }
 }

@@ -1,0 +1,114 @@
+//! Whether everything that was caused by a request, or by anything, has come to its end.
+//!
+//! What is under way is in memory, what waits for its time lies in the store, and between the two things move on while
+//! somebody looks. They move in one direction: what comes next is there before what caused it is gone, and each move
+//! counts in [`UnderWay::begun`](crate::UnderWay::begun). So a look that found nothing, and during which nothing moved,
+//! saw the truth.
+//!
+//! Messages count where a mapping reads them for a function. What lies in other queues waits for programs that nobody
+//! knows of here.
+
+use std::time::Duration;
+
+use base::{AccountId, AwsError, Region, Timestamp};
+use serde::{Deserialize, Serialize};
+use store::Scope;
+
+use crate::under_way::Kind;
+use crate::{Cloud, Post, lambda, sqs};
+
+/// How often it is looked, at first and at most.
+const LOOKS_AFTER: Duration = Duration::from_millis(10);
+const LOOKS_AFTER_MAX: Duration = Duration::from_millis(250);
+
+/// What is asked to be idle.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// Of all accounts and regions, if none is said.
+    pub account: Option<AccountId>,
+    pub region: Option<Region>,
+    /// The root of a trace, or the id of the request with which it began; else all is meant.
+    pub trace: Option<String>,
+    /// What is to happen later does not count: retries and delayed messages.
+    pub skips_later: bool,
+}
+
+/// Something that is not over.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Busy {
+    /// `invocation`, `event`, `messages` or `move`.
+    pub what: &'static str,
+    /// The function or queue.
+    pub name: String,
+}
+
+impl Question {
+    fn means(&self, scope: &Scope) -> bool {
+        self.account.is_none_or(|account| account == scope.account)
+            && self.region.as_ref().is_none_or(|region| scope.region.as_ref() == Some(region))
+    }
+
+    /// Waits until all that is meant is over, or until a time. Says what was not.
+    pub async fn wait(&self, post: &Post, until: Timestamp) -> Result<Option<Busy>, AwsError> {
+        let mut rest = LOOKS_AFTER;
+        loop {
+            let began = post.clock.now();
+            let busy = self.look(post, began).await?;
+            let now = post.clock.now();
+            if busy.is_none() || now >= until {
+                return Ok(busy);
+            }
+            // A look may have much to read; others want to work meanwhile.
+            tokio::time::sleep(rest.max(now.since(began)).min(until.since(now))).await;
+            rest = rest.saturating_mul(2).min(LOOKS_AFTER_MAX);
+        }
+    }
+
+    /// Something that is not over; nothing if everything is.
+    pub async fn look(&self, post: &Post, now: Timestamp) -> Result<Option<Busy>, AwsError> {
+        let cloud = &post.cloud;
+        loop {
+            let begun = cloud.under_way.begun();
+            if let Some(busy) = self.look_once(post, now).await? {
+                return Ok(Some(busy));
+            }
+            if cloud.under_way.begun() == begun {
+                return Ok(None);
+            }
+        }
+    }
+
+    async fn look_once(&self, post: &Post, now: Timestamp) -> Result<Option<Busy>, AwsError> {
+        if let Some(busy) = self.running(&post.cloud) {
+            return Ok(Some(busy));
+        }
+        let due_before = self.skips_later.then_some(now);
+        let is_meant = |scope: &Scope| self.means(scope);
+        let waiting = lambda::invoke::operator::any_waiting(&post.cloud, is_meant, self.trace.as_deref(), due_before);
+        if let Some(name) = waiting.await? {
+            return Ok(Some(Busy { what: "event", name }));
+        }
+        for (scope, arn) in lambda::event_source_mapping::operator::sources_read(&post.cloud).await? {
+            let Some(ctx) = post.context(&scope, post.chance.uuid()).filter(|_| self.means(&scope)) else { continue };
+            if sqs::operator::is_busy(&ctx, &arn, self.trace.as_deref(), !self.skips_later).await? {
+                let name = arn.rsplit(':').next().unwrap_or_default().to_owned();
+                return Ok(Some(Busy { what: "messages", name }));
+            }
+        }
+        // What was on its way from one to the other while the rest was looked at.
+        Ok(self.running(&post.cloud))
+    }
+
+    fn running(&self, cloud: &Cloud) -> Option<Busy> {
+        let steps = cloud
+            .under_way
+            .steps(|step| self.means(&step.scope) && self.trace.as_ref().is_none_or(|trace| step.is_of(trace)));
+        let step = steps.into_iter().next()?;
+        let what = match step.kind {
+            Kind::Invocation | Kind::Attempt(_) => "invocation",
+            Kind::Batch => "messages",
+            Kind::Move => "move",
+        };
+        Some(Busy { what, name: step.name.to_string() })
+    }
+}
