@@ -9,6 +9,7 @@
 
 pub mod dispatch;
 pub mod emf;
+pub mod events;
 pub mod filter;
 pub mod insights;
 pub mod lineage;

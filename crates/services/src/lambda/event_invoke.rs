@@ -6,11 +6,11 @@ use std::fmt;
 use std::time::Duration;
 
 use base::{Arn, AwsError, Timestamp, Uuid};
+use engine::events::retry::Policy;
 use serde::{Deserialize, Serialize};
 use store::{Record, Row, Scan, Table};
 
 use super::function::{self, FUNCTIONS, Function, Named};
-use super::invoke::Policy;
 use super::name::FunctionRef;
 use super::{errors, paging};
 use crate::{Ctx, Service};

@@ -24,7 +24,6 @@ use crate::{Ctx, Service};
 
 pub mod operator;
 pub mod poll;
-mod report;
 mod settings;
 mod source;
 

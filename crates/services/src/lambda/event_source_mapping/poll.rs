@@ -13,14 +13,14 @@ use std::time::Duration;
 
 use base::{AwsError, RequestId, Timestamp, Uuid};
 use engine::pattern::{self, Pattern};
-use engine::poller::{BATCH_BYTES_MAX, CALLS_MAX, Gather, Limits, Scale};
+use engine::poller::{BATCH_BYTES_MAX, CALLS_MAX, Gather, Limits, Refused, Scale, report};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use store::{Change, Row, Scope};
 use tokio::sync::{mpsc, watch};
 
 use super::settings::FilterCriteria;
-use super::{MAPPINGS, Mapping, report};
+use super::{MAPPINGS, Mapping};
 use crate::lambda::invoke::{self, Called, chain};
 use crate::source::{self, Event, Source, Token};
 use crate::under_way::{Going, Kind, Step};
@@ -30,9 +30,8 @@ use crate::{Ctx, Post};
 const RESTS: Duration = Duration::from_secs(5);
 const RESTS_MAX: Duration = Duration::from_secs(60);
 const WAITS: Duration = Duration::from_secs(20);
-/// How long after a refusal a batch is tried again, at first and at most.
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
-const AGAIN_AFTER_MAX: Duration = Duration::from_secs(30);
+/// How long it waits where all calls run that may.
+const WAITS_FULL: Duration = Duration::from_secs(1);
 /// How long before its time is over what was gathered goes to the function.
 const MARGIN: Duration = Duration::from_secs(1);
 /// Mappings that are looked at in one step.
@@ -276,7 +275,7 @@ impl Poller {
             (true, _) => work.scale.rests_until.since(now),
             (false, Some(due)) if has_room => due.since(now),
             _ if has_room => WAITS,
-            _ => AGAIN_AFTER,
+            _ => WAITS_FULL,
         };
         let waits = async {
             match may_read {
@@ -450,7 +449,7 @@ impl Batch {
         let payload = json!({ "Records": records }).to_string().into_bytes();
         let trace_header = self.trace_header();
         let target = &self.mapping.target;
-        let mut rest = AGAIN_AFTER;
+        let mut refused = Refused::default();
         loop {
             let mut ctx = self.ctx.clone();
             ctx.cx.request_id = RequestId(ctx.cx.id());
@@ -467,11 +466,10 @@ impl Batch {
                 }
             }
             self.tell.send(News::Refused).await.ok();
-            tokio::time::sleep(rest).await;
-            if *self.stopped.borrow() || self.ctx.cx.now().plus(rest) >= ours_until {
+            tokio::time::sleep(refused.again_after(self.ctx.cx.now(), ours_until)?).await;
+            if *self.stopped.borrow() || self.ctx.cx.now() >= ours_until {
                 return None;
             }
-            rest = rest.saturating_mul(2).min(AGAIN_AFTER_MAX);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Takes events to their functions: one courier for each function that has events, as long as it has some.
 //!
 //! A courier runs what is due, oldest first, waits for what is due later, and goes when nothing is left. How much it runs at
-//! once is [`Pace`]'s to say. [`retry`](super::retry) decides what becomes of an event after an attempt, and the store
+//! once is [`Pace`]'s to say. [`retry`] decides what becomes of an event after an attempt, and the store
 //! hears of it before the next. The store is also how couriers learn of events: by its hints, and at the start by looking.
 //!
 //! Invariant: one courier a function. What a crash interrupts is attempted again.
@@ -11,14 +11,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base::{AwsError, Chance, Clock, Cx, Principal, RequestId, Spawn, Timestamp, Uuid};
+use engine::events::pace::{ATTEMPTS_MAX, Pace, REST};
+use engine::events::retry::{self, Attempt, Reason, Verdict};
 use metrics::Unit;
 use store::{Batch, Change, Row, Scan, Scope};
 use tokio::sync::{Notify, mpsc};
 
 use super::ending::{Answer, Ending, Listeners, Tried};
 use super::event::{EVENTS, Event};
-use super::pace::{ATTEMPTS_MAX, Pace, REST};
-use super::retry::{self, Attempt, Reason, Verdict};
 use super::{Begun, check, dead, run, target, whole};
 use crate::lambda::event_invoke;
 use crate::lambda::function::{FUNCTIONS, Resolved};

@@ -7,11 +7,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use base::{AwsError, Timestamp, Uuid};
+use engine::events::retry::Reason;
 use serde::{Deserialize, Serialize};
 use store::{Batch, Outcome, Record, Row, Scan, Scope, Table};
 
 use super::event::{EVENTS, Event};
-use super::retry::Reason;
 use crate::Cloud;
 
 /// By the function's incarnation, when it was given up, and the id of its request.

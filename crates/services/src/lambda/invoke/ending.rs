@@ -4,12 +4,12 @@
 //! Follows AWS: <https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html>.
 
 use base::{AwsError, RequestId, Timestamp, Uuid};
+use engine::events::retry::{Attempt, Reason};
 use metrics::Unit;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::event::Event;
-use super::retry::{Attempt, Reason};
 use crate::Ctx;
 use crate::deliver::{self, Attribute, Parcel, Prepared};
 use crate::lambda::errors;

@@ -4,7 +4,7 @@
 //! ```text
 //! Invoke ── request ── a function, a version, an event, all checked
 //!    ├─ RequestResponse: run ── spec (the release as a value) ── base::ports::Invoke ── the whole response
-//!    ├─ Event: event ── kept, synced, 202 ·· later, beside the requests: courier ── run ── retry (whether again, and when)
+//!    ├─ Event: event ── kept, synced, 202 ·· later, beside the requests: courier ── run ── `engine::events` (whether again, and when)
 //!    └─ InvokeWithResponseStream: run ── response_stream, piece by piece
 //! ```
 //!
@@ -18,9 +18,7 @@ pub mod dead;
 mod ending;
 pub mod event;
 pub mod operator;
-mod pace;
 mod response_stream;
-mod retry;
 mod spec;
 
 use std::sync::Arc;
@@ -38,7 +36,6 @@ use super::{account, errors, snap_start};
 use crate::under_way::{self, Going, Kind, Step};
 use crate::{Ctx, Service};
 
-pub use retry::Policy;
 pub use spec::Specs;
 
 /// What policies and messages call every way to invoke.

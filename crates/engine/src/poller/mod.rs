@@ -1,4 +1,7 @@
-//! Reading a source for a function: how much is gathered before the function is called, and how many calls run at once.
+//! Reading a source for a function: how much is gathered before the function is called, how many calls run at once, how
+//! long a call that it does not take is tried again, and ([`report`]) what it is done with.
+
+pub mod report;
 
 use std::time::Duration;
 
@@ -12,6 +15,9 @@ const GROWS_EVERY: Duration = Duration::from_secs(1);
 /// How long nothing is read after a call was refused for want of room, at first and at most.
 const RESTS_FIRST: Duration = Duration::from_secs(1);
 const RESTS_MAX: Duration = Duration::from_secs(60);
+/// How long after a refusal the same call is tried again, at first and at most.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+const AGAIN_AFTER_MAX: Duration = Duration::from_secs(30);
 /// What one call may be given.
 pub const BATCH_BYTES_MAX: usize = 6 * 1024 * 1024;
 
@@ -52,6 +58,28 @@ impl Scale {
         self.grows_at = now.plus(self.rest).plus(GROWS_EVERY);
         self.rests_until = now.plus(self.rest);
         self.rest = self.rest.saturating_mul(2).min(RESTS_MAX);
+    }
+}
+
+/// A call that the function did not take, and that is tried again as long as nobody else is given its events.
+#[derive(Debug)]
+pub struct Refused {
+    again_after: Duration,
+}
+
+impl Default for Refused {
+    fn default() -> Self {
+        Self { again_after: AGAIN_AFTER }
+    }
+}
+
+impl Refused {
+    /// It was refused, once more perhaps: how long it waits. Nothing if there would be no time left to answer; the source
+    /// gives its events again then.
+    pub fn again_after(&mut self, now: Timestamp, ours_until: Timestamp) -> Option<Duration> {
+        let wait = self.again_after;
+        self.again_after = wait.saturating_mul(2).min(AGAIN_AFTER_MAX);
+        (now.plus(wait).plus(wait) < ours_until).then_some(wait)
     }
 }
 
@@ -137,6 +165,21 @@ mod tests {
         scale.refused(at(64), 6);
         assert_eq!(scale.rests_until, at(65));
         assert_eq!(Scale::new(at(0), Some(2)).width, 2);
+    }
+
+    #[test]
+    fn a_refused_call_is_tried_again_until_its_events_are_others() {
+        let tries = |hidden_for: i64| {
+            let (mut refused, mut now, mut tries) = (Refused::default(), at(0), vec![0]);
+            while let Some(wait) = refused.again_after(now, at(hidden_for)) {
+                now = now.plus(wait);
+                tries.push(now.as_secs());
+            }
+            tries
+        };
+        assert_eq!(tries(30), [0, 1, 3, 7, 15]);
+        assert_eq!(tries(180), [0, 1, 3, 7, 15, 31, 61, 91, 121]);
+        assert_eq!(tries(2), [0], "who is asked needs time to answer");
     }
 
     #[test]
