@@ -104,8 +104,25 @@ struct Change {
     live: Arc<Live>,
     seq: Seq,
     fate: Fate,
-    /// It is new, and by this it is known when it is sent again.
-    new: Option<Option<u128>>,
+    otherwise: Otherwise,
+}
+
+/// What becomes of a message when its change is not written down.
+enum Otherwise {
+    /// It is new, and by this it is known when it is sent again: it never was.
+    Goes(Option<u128>),
+    /// It was to be received: it was not.
+    NotReceived,
+    Stays,
+}
+
+/// Whether something was written down.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Written,
+    NotWritten,
+    /// It may be on the disk.
+    Unknown,
 }
 
 impl LiveQueues {
@@ -358,14 +375,23 @@ impl Write {
     /// A claimed message goes.
     pub fn remove(mut self, live: &Arc<Live>, seq: Seq) -> Self {
         self.batch = message::remove(std::mem::take(&mut self.batch), &live.scope, live.key(seq));
-        self.changes.push(Change { live: live.clone(), seq, fate: Fate::Removed, new: None });
+        self.changes.push(Change { live: live.clone(), seq, fate: Fate::Removed, otherwise: Otherwise::Stays });
         self
     }
 
-    /// A busy message has another place.
-    pub fn place(mut self, live: &Arc<Live>, seq: Seq, place: &Place, fate: Fate) -> Self {
+    /// A busy message is hidden until another time.
+    pub fn hide(self, live: &Arc<Live>, seq: Seq, place: &Place) -> Self {
+        self.place(live, seq, place, (Fate::Hidden(place.visible_at), Otherwise::Stays))
+    }
+
+    /// A busy message is received, as was decided.
+    pub fn receive(self, live: &Arc<Live>, seq: Seq, place: &Place) -> Self {
+        self.place(live, seq, place, (Fate::Stays, Otherwise::NotReceived))
+    }
+
+    fn place(mut self, live: &Arc<Live>, seq: Seq, place: &Place, (fate, otherwise): (Fate, Otherwise)) -> Self {
         self.batch = std::mem::take(&mut self.batch).put(&PLACES, &live.scope, live.key(seq), place);
-        self.changes.push(Change { live: live.clone(), seq, fate, new: None });
+        self.changes.push(Change { live: live.clone(), seq, fate, otherwise });
         self
     }
 
@@ -378,7 +404,8 @@ impl Write {
             batch = live.forget_old(now, batch.put(&RECENT, &live.scope, (live.line, twin), &sent.into()));
         }
         self.batch = batch;
-        self.changes.push(Change { live: live.clone(), seq, fate: Fate::Stays, new: Some(new.twin) });
+        let otherwise = Otherwise::Goes(new.twin);
+        self.changes.push(Change { live: live.clone(), seq, fate: Fate::Stays, otherwise });
         self
     }
 
@@ -393,7 +420,8 @@ impl Write {
 
     /// The commit that has its batch has happened, or never will.
     pub fn settled(mut self, is_written: bool) {
-        settle(std::mem::take(&mut self.changes), is_written);
+        let outcome = if is_written { Outcome::Written } else { Outcome::NotWritten };
+        settle(std::mem::take(&mut self.changes), outcome);
     }
 
     /// Writes it down, and says when it is.
@@ -408,7 +436,7 @@ impl Write {
         let store = cloud.store.clone();
         let write = async move {
             let written = store.commit(batch).await;
-            settle(changes, written.is_ok());
+            settle(changes, Outcome::of(&written));
             // Nobody may be there to hear it.
             tell.send(written.map(drop)).ok();
         };
@@ -419,25 +447,28 @@ impl Write {
 
 impl Drop for Write {
     fn drop(&mut self) {
-        settle(std::mem::take(&mut self.changes), false);
+        settle(std::mem::take(&mut self.changes), Outcome::NotWritten);
     }
 }
 
-fn settle(changes: Vec<Change>, is_written: bool) {
-    for change in changes {
-        match is_written {
-            true => change.live.settle(change.seq, change.fate),
-            false => change.undo(),
+impl Outcome {
+    fn of(written: &Result<store::Outcome, store::Error>) -> Self {
+        match written {
+            Ok(_) => Self::Written,
+            Err(store::Error::Unavailable { .. }) => Self::NotWritten,
+            Err(_) => Self::Unknown,
         }
     }
 }
 
-impl Change {
-    /// It was not written down. What was received stays hidden as it was decided.
-    fn undo(self) {
-        match self.new {
-            Some(twin) => self.live.take_back(self.seq, twin),
-            None => self.live.settle(self.seq, Fate::Stays),
+fn settle(changes: Vec<Change>, outcome: Outcome) {
+    for change in changes {
+        match (outcome, change.otherwise) {
+            (Outcome::Written, _) => change.live.settle(change.seq, change.fate),
+            (_, Otherwise::Goes(twin)) => change.live.take_back(change.seq, twin),
+            (Outcome::NotWritten, Otherwise::NotReceived) => change.live.settle(change.seq, Fate::NotReceived),
+            // What was received and may be on the disk stays hidden as it was decided.
+            _ => change.live.settle(change.seq, Fate::Stays),
         }
     }
 }

@@ -39,6 +39,11 @@ impl Functions {
     pub fn none() -> Arc<dyn Invoke> {
         Arc::new(Self::default())
     }
+
+    /// The numbers of the events that it was called with.
+    pub fn ran(&self) -> Vec<u64> {
+        self.ran.lock().unwrap().clone()
+    }
 }
 
 struct Empty;
@@ -93,13 +98,21 @@ struct Function {
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Send {
+pub struct Send {
     function_name: &'static str,
     invocation_type: &'static str,
     payload: Blob,
 }
 
-async fn make(bed: &Bed) {
+impl Send {
+    pub fn new(number: u64) -> Self {
+        let payload = number.to_string().into_bytes().into();
+        Self { function_name: "f", invocation_type: "Event", payload }
+    }
+}
+
+/// A function, and the queues that hear of its events.
+pub async fn make(bed: &Bed) {
     for queue in ["told", "dead"] {
         bed.sqs("CreateQueue", json!({"QueueName": queue})).await;
     }
@@ -124,9 +137,7 @@ async fn send(bed: &Bed, recorder: &Recorder, client: u64, count: u64) {
     for at in 0..count {
         let number = at * CLIENTS + client;
         recorder.note(Event::Acked { id: 2 * number });
-        let payload = number.to_string().into_bytes().into();
-        let send = Send { function_name: "f", invocation_type: "Event", payload };
-        bed.call("lambda", "Invoke", send).await.unwrap();
+        bed.call("lambda", "Invoke", Send::new(number)).await.unwrap();
         recorder.note(Event::Acked { id: 2 * number + 1 });
     }
 }
@@ -182,7 +193,7 @@ fn mark(event: &Event) -> Option<u64> {
 }
 
 /// Waits until so many ends were told.
-async fn ended(bed: &Bed, count: usize) {
+pub async fn ended(bed: &Bed, count: usize) {
     while held(bed, "told").await < count {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
@@ -207,8 +218,7 @@ async fn verify(bed: &Bed, functions: &Functions, marks: &BTreeSet<u64>) {
     let work = async {
         // One more: when its end is told, its function's courier is on its way, and goes when nothing is left.
         let last = u64::from(u32::MAX);
-        let payload = last.to_string().into_bytes().into();
-        bed.call("lambda", "Invoke", Send { function_name: "f", invocation_type: "Event", payload }).await.unwrap();
+        bed.call("lambda", "Invoke", Send::new(last)).await.unwrap();
         ended(bed, 1).await;
         while bed.tasks.count() > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -231,7 +241,7 @@ async fn verify(bed: &Bed, functions: &Functions, marks: &BTreeSet<u64>) {
     let failed: Vec<u64> = after.keys().copied().filter(|number| fails(*number)).collect();
     let died: Vec<u64> = dead.into_keys().filter(|number| *number != u64::from(u32::MAX)).collect();
     assert_eq!(died, failed);
-    let ran = functions.ran.lock().unwrap();
+    let ran = functions.ran();
     assert!(ran.iter().all(|number| !before.contains_key(number)), "{ran:?} ran, {before:?} were told before");
 }
 

@@ -10,6 +10,7 @@ mod bed;
 #[expect(dead_code, reason = "the store's own tests use more of it")]
 mod disk;
 mod events;
+mod full;
 mod logs;
 mod queues;
 
