@@ -3,7 +3,7 @@
 //! Its shell asks for a decision, writes it down, and says [`Queue::release`] when it is on the disk. In between, a
 //! message is *busy*: nobody else is given it, so what is decided of one message is written down in that order. A message
 //! counts as what it will be from the decision on, so a write whose end nobody heard of does no harm: what was received
-//! stays hidden until its time is over.
+//! stays hidden until its time is over. What is known not to have been written down is taken back.
 //!
 //! A message is *waiting* when its time has come, *delayed* before it was ever received, and *in flight* after that.
 //! Which of the waiting ones is next is decided by [`lines`]; what was sent before is known to [`recent`].
@@ -95,6 +95,8 @@ pub enum Claim {
 pub enum Fate {
     /// It is as it was decided.
     Stays,
+    /// It was to be received, and will not have been: nobody is given it.
+    NotReceived,
     /// Nobody receives it before that.
     Hidden(Timestamp),
     Removed,
@@ -243,10 +245,13 @@ impl Queue {
 
     /// Says what became of a busy message, once it is written down.
     pub fn release(&mut self, seq: Seq, fate: Fate) {
+        // Counted as what it was, before it is another.
+        self.set_state(seq, State::New);
         let Some(entry) = self.entries.get_mut(&seq) else { return };
         match fate {
             Fate::Removed => return self.remove(seq),
             Fate::Hidden(until) => entry.message.visible_at = until,
+            Fate::NotReceived => entry.message.not_received(),
             Fate::Stays => {}
         }
         self.hidden.insert((entry.message.visible_at, seq));
@@ -260,7 +265,6 @@ impl Queue {
     }
 
     fn remove(&mut self, seq: Seq) {
-        self.set_state(seq, State::New);
         if let Some(Entry { message, .. }) = self.entries.remove(&seq) {
             self.ages.remove(&(message.sent, seq));
             self.lines.leave(seq, message.group.as_ref());
@@ -279,6 +283,17 @@ impl Queue {
         }
         let change = (flew, entry.is_in_flight());
         self.lines.changed(seq, entry.message.group.as_ref(), state == State::Waiting, change);
+    }
+}
+
+impl Message {
+    /// Takes back its last receiving. Its time had come.
+    fn not_received(&mut self) {
+        self.receives = self.receives.saturating_sub(1);
+        self.visible_at = self.sent;
+        if self.receives == 0 {
+            self.first_received = None;
+        }
     }
 }
 

@@ -22,6 +22,8 @@ enum Step {
     },
     /// What is being written down gets there.
     Written,
+    /// The disk takes nothing of it.
+    Refused,
     Wait(u64),
     Restart,
 }
@@ -33,6 +35,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<usize>().prop_map(Step::Delete),
         1 => (any::<usize>(), 0..30_u64).prop_map(|(which, by)| Step::Hide { which, by }),
         4 => Just(Step::Written),
+        1 => Just(Step::Refused),
         3 => (1..20_u64).prop_map(Step::Wait),
         1 => Just(Step::Restart),
     ]
@@ -67,6 +70,7 @@ impl Bed {
                 self.change(*which, Fate::Hidden(until));
             }
             Step::Written => self.write(),
+            Step::Refused => self.refuse(),
             Step::Wait(secs) => self.now = self.now.plus(Duration::from_secs(*secs)),
             Step::Restart => {
                 // What was being written is lost.
@@ -132,6 +136,21 @@ impl Bed {
                 Some(message) => drop(self.kept.insert(seq, message)),
                 None => drop(self.kept.remove(&seq)),
             }
+            self.queue.release(seq, fate);
+        }
+    }
+
+    fn refuse(&mut self) {
+        for (seq, message, fate) in std::mem::take(&mut self.writing) {
+            let fate = match (self.kept.get_mut(&seq), message, fate) {
+                (None, ..) => Fate::Removed,
+                (Some(kept), Some(_), Fate::Stays) => {
+                    // Whenever its time came, it has.
+                    kept.visible_at = kept.sent;
+                    Fate::NotReceived
+                }
+                _ => Fate::Stays,
+            };
             self.queue.release(seq, fate);
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base::AwsError;
-use engine::queue::{self, Fate};
+use engine::queue;
 use serde::{Deserialize, Serialize};
 
 use super::batch::{self, Failed};
@@ -182,7 +182,7 @@ impl Wish {
                 Self::Hide(wanted) => {
                     let visible_at = now.plus(wanted);
                     let place = Place::from(queue::Message { visible_at, ..message });
-                    Write::default().place(&live, receipt.seq, &place, Fate::Hidden(visible_at))
+                    Write::default().hide(&live, receipt.seq, &place)
                 }
             },
         };

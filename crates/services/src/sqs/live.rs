@@ -108,14 +108,31 @@ struct Change {
     live: Arc<Live>,
     seq: Seq,
     fate: Fate,
-    /// It is new, and by this it is known when it is sent again.
-    new: Option<Option<u128>>,
+    otherwise: Otherwise,
     /// For those who want to see what is sent.
     told: Option<Told>,
 }
 
 /// A message that was sent.
 pub type Told = Arc<(Seq, Place, message::Message)>;
+
+/// What becomes of a message when its change is not written down.
+enum Otherwise {
+    /// It is new, and by this it is known when it is sent again: it never was.
+    Goes(Option<u128>),
+    /// It was to be received: it was not.
+    NotReceived,
+    Stays,
+}
+
+/// Whether something was written down.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Written,
+    NotWritten,
+    /// It may be on the disk.
+    Unknown,
+}
 
 impl LiveQueues {
     /// The queue's messages, brought into memory first if need be.
@@ -387,14 +404,29 @@ impl Write {
     /// A claimed message goes.
     pub fn remove(mut self, live: &Arc<Live>, seq: Seq) -> Self {
         self.batch = message::remove(std::mem::take(&mut self.batch), &live.scope, live.key(seq));
-        self.changes.push(Change { live: live.clone(), seq, fate: Fate::Removed, new: None, told: None });
+        self.changes.push(Change {
+            live: live.clone(),
+            seq,
+            fate: Fate::Removed,
+            otherwise: Otherwise::Stays,
+            told: None,
+        });
         self
     }
 
-    /// A busy message has another place.
-    pub fn place(mut self, live: &Arc<Live>, seq: Seq, place: &Place, fate: Fate) -> Self {
+    /// A busy message is hidden until another time.
+    pub fn hide(self, live: &Arc<Live>, seq: Seq, place: &Place) -> Self {
+        self.place(live, seq, place, (Fate::Hidden(place.visible_at), Otherwise::Stays))
+    }
+
+    /// A busy message is received, as was decided.
+    pub fn receive(self, live: &Arc<Live>, seq: Seq, place: &Place) -> Self {
+        self.place(live, seq, place, (Fate::Stays, Otherwise::NotReceived))
+    }
+
+    fn place(mut self, live: &Arc<Live>, seq: Seq, place: &Place, (fate, otherwise): (Fate, Otherwise)) -> Self {
         self.batch = std::mem::take(&mut self.batch).put(&PLACES, &live.scope, live.key(seq), place);
-        self.changes.push(Change { live: live.clone(), seq, fate, new: None, told: None });
+        self.changes.push(Change { live: live.clone(), seq, fate, otherwise, told: None });
         self
     }
 
@@ -408,7 +440,8 @@ impl Write {
         }
         self.batch = batch;
         let told = live.is_tapped().then(|| Arc::new((seq, new.place.clone(), new.message.clone())));
-        self.changes.push(Change { live: live.clone(), seq, fate: Fate::Stays, new: Some(new.twin), told });
+        let otherwise = Otherwise::Goes(new.twin);
+        self.changes.push(Change { live: live.clone(), seq, fate: Fate::Stays, otherwise, told });
         self
     }
 
@@ -423,7 +456,8 @@ impl Write {
 
     /// The commit that has its batch has happened, or never will.
     pub fn settled(mut self, is_written: bool) {
-        settle(std::mem::take(&mut self.changes), is_written);
+        let outcome = if is_written { Outcome::Written } else { Outcome::NotWritten };
+        settle(std::mem::take(&mut self.changes), outcome);
     }
 
     /// Writes it down, and says when it is.
@@ -439,7 +473,7 @@ impl Write {
         let store = cloud.store.clone();
         let write = async move {
             let written = store.commit(batch).await;
-            settle(changes, written.is_ok());
+            settle(changes, Outcome::of(&written));
             // Nobody may be there to hear it.
             tell.send(written.map(drop)).ok();
         };
@@ -450,15 +484,16 @@ impl Write {
 
 impl Drop for Write {
     fn drop(&mut self) {
-        settle(std::mem::take(&mut self.changes), false);
+        settle(std::mem::take(&mut self.changes), Outcome::NotWritten);
     }
 }
 
-fn settle(changes: Vec<Change>, is_written: bool) {
-    for change in changes {
-        match is_written {
-            true => change.done(),
-            false => change.undo(),
+impl Outcome {
+    fn of(written: &Result<store::Outcome, store::Error>) -> Self {
+        match written {
+            Ok(_) => Self::Written,
+            Err(store::Error::Unavailable { .. }) => Self::NotWritten,
+            Err(_) => Self::Unknown,
         }
     }
 }
@@ -471,12 +506,16 @@ impl Change {
             tap.send(told).ok();
         }
     }
+}
 
-    /// It was not written down. What was received stays hidden as it was decided.
-    fn undo(self) {
-        match self.new {
-            Some(twin) => self.live.take_back(self.seq, twin),
-            None => self.live.settle(self.seq, Fate::Stays),
+fn settle(changes: Vec<Change>, outcome: Outcome) {
+    for change in changes {
+        match (outcome, &change.otherwise) {
+            (Outcome::Written, _) => change.done(),
+            (_, Otherwise::Goes(twin)) => change.live.take_back(change.seq, *twin),
+            (Outcome::NotWritten, Otherwise::NotReceived) => change.live.settle(change.seq, Fate::NotReceived),
+            // What was received and may be on the disk stays hidden as it was decided.
+            _ => change.live.settle(change.seq, Fate::Stays),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{AwsError, Timestamp};
-use engine::queue::{self, Fate, Seq, Terms};
+use engine::queue::{self, Seq, Terms};
 use serde::{Deserialize, Serialize};
 use store::Row;
 
@@ -197,7 +197,7 @@ impl Wanted {
                 return Ok(None);
             }
             let place = queue::Message { visible_at: until, ..place };
-            let write = Write::default().place(&live, seq, &place.clone().into(), Fate::Hidden(until));
+            let write = Write::default().hide(&live, seq, &place.clone().into());
             write.commit(&found.ctx.cloud).await?;
             let row = MESSAGES.get(&found.ctx.cloud.store, live.scope(), live.key(seq)).await?;
             got.extend(row.map(|row| Got { seq, place, message: row.value }));
@@ -253,7 +253,7 @@ async fn keep(found: &Found, live: &Arc<Live>, taken: Vec<(Seq, queue::Message)>
     }
     let mut write = Write::default();
     for (seq, place) in &taken {
-        write = write.place(live, *seq, &place.clone().into(), Fate::Stays);
+        write = write.receive(live, *seq, &place.clone().into());
     }
     let keys: Vec<Key> = taken.iter().map(|(seq, _)| live.key(*seq)).collect();
     let read = MESSAGES.get_many(&found.ctx.cloud.store, live.scope(), &keys);

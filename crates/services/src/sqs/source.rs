@@ -5,7 +5,6 @@ use std::time::Duration;
 use base::{AwsError, BoxFuture};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use engine::queue::Fate;
 use serde_json::{Map, Value, json};
 
 use super::live::Write;
@@ -84,7 +83,7 @@ impl Queue {
                 true => write.remove(&live, seq),
                 false => {
                     let place = Place { visible_at: now, ..message.into() };
-                    write.place(&live, seq, &place, Fate::Hidden(now))
+                    write.hide(&live, seq, &place)
                 }
             };
             begun.push(write.begin(&found.ctx.cloud));

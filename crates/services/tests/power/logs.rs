@@ -1,13 +1,7 @@
-//! The power goes while clients put log events and metric data, and while those are kept and settled.
+//! Clients put log events and metric data, which are kept and settled meanwhile.
 //!
 //! Pass line: all that was acknowledged is there, once, and nothing that nobody put. A cut right behind an acknowledgement,
 //! of which nothing is found that was not synced, says that none came too early.
-
-#![cfg(test)]
-
-#[path = "../../store/tests/torture/disk.rs"]
-#[expect(dead_code, reason = "the store's own tests use more of it")]
-mod disk;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +9,6 @@ use std::time::Duration;
 
 use base::{AccountId, Chance, Clock, Region, Seeded, SystemClock, Timestamp, World};
 use chronicle::{Chronicle, GROUPS, Group, Line, STREAMS, Want};
-use disk::{Event, Image, Luck, Recorder, after_power_cut, directory, image_of};
 use engine::math::Metric;
 use engine::metric::aggregate::Aggregate;
 use engine::price::Prices;
@@ -23,6 +16,9 @@ use metrics::{Datum, Metrics, Unit};
 use services::derived::{Derived, Rules};
 use store::testing::{Mutant, Tap};
 use store::{Options, Scope, Store};
+
+use crate::disk::{Event, Image, Luck, Recorder, after_power_cut, directory, image_of};
+use crate::sized;
 
 struct Bench {
     store: Store,
@@ -140,10 +136,6 @@ async fn check(base: &Image, trace: &[Event], cut: usize, luck: &Luck<'_>) {
     let bench = open(dir.path(), None, None).await;
     tokio::time::timeout(Duration::from_secs(60), bench.verify(begun, acked)).await.unwrap();
     bench.store.close().await.unwrap();
-}
-
-fn sized(reduced: usize, full: usize) -> usize {
-    if std::env::var_os("LAMP_TORTURE").is_some() { full } else { reduced }
 }
 
 #[tokio::test]
