@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::answer::Answer;
+use crate::rounds::{median, percentile};
 
 /// What a run of requests took.
 #[derive(Debug, Clone, Copy)]
@@ -15,6 +16,20 @@ pub struct Figures {
     pub per_second: f64,
     pub p50_us: f64,
     pub p99_us: f64,
+}
+
+impl Figures {
+    /// Of what each thing took in microseconds, all within `time`.
+    pub fn of(mut micros: Vec<f64>, time: Duration) -> Self {
+        micros.sort_unstable_by(f64::total_cmp);
+        let per_second = micros.len() as f64 / time.as_secs_f64();
+        Self { per_second, p50_us: percentile(&micros, 0.5), p99_us: percentile(&micros, 0.99) }
+    }
+
+    pub fn medians(rounds: &[Self]) -> Self {
+        let of = |pick: fn(&Self) -> f64| median(rounds.iter().map(pick));
+        Self { per_second: of(|f| f.per_second), p50_us: of(|f| f.p50_us), p99_us: of(|f| f.p99_us) }
+    }
 }
 
 /// Sends over each connection its own one of `requests`, again and again for `time`. An answer of 300 or more fails.
@@ -34,9 +49,7 @@ pub fn run_warm(port: u16, requests: &[Vec<u8>], warming: Duration, time: Durati
         while let Some(done) = tasks.join_next().await {
             micros.extend(done??);
         }
-        micros.sort_unstable_by(f64::total_cmp);
-        let at = |share: f64| micros.get((micros.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN);
-        Ok(Figures { per_second: micros.len() as f64 / time.as_secs_f64(), p50_us: at(0.5), p99_us: at(0.99) })
+        Ok(Figures::of(micros, time))
     })
 }
 
@@ -129,4 +142,22 @@ impl Client {
             }
         }
     }
+}
+
+/// Sends one request `count` times over so many connections, each after the answer to the one before.
+pub fn send_all(port: u16, request: &[u8], connections: u64, count: u64) -> Result<()> {
+    std::thread::scope(|scope| {
+        let share = |number: u64| count / connections + u64::from(number < count % connections);
+        let one = |number| {
+            scope.spawn(move || -> Result<()> {
+                let mut client = Client::new(port)?;
+                (0..share(number)).try_for_each(|_| client.send(request)?.check())
+            })
+        };
+        let threads: Vec<_> = (0..connections).map(one).collect();
+        threads.into_iter().try_for_each(|thread| match thread.join() {
+            Ok(done) => done,
+            Err(_) => bail!("send requests: a thread ended"),
+        })
+    })
 }

@@ -4,16 +4,20 @@
 //! writes), `server` (start-up, memory, size), `many` (ten thousand functions), `invoke_warm` (functions that have run),
 //! `invoke_throughput` (the same, many at once), `cold_start` (functions that have not), `cold_burst` (many of those at
 //! once), `create_to_first_answer`, `density` (what idle ones cost), `logs_ingest` (log events beside invocations),
-//! `logs_search` (beside grep and jq), `logs_disk` (bytes for a byte of log). `cargo xtask replay DIR` plays a trace instead.
+//! `logs_search` (beside grep and jq), `logs_disk` (bytes for a byte of log), `async_accept` (events that nobody waits for),
+//! `sqs_cycle` (send, receive, delete), `sqs_to_function` (a queue that feeds a function), `sqs_waiting` (a million messages),
+//! `pattern_match` (events against rules). `cargo xtask replay DIR` plays a trace instead.
 //! Absolute figures belong to the machine; quote ratios. `LAMP_BENCH_ROUNDS=1` is for trying a case out, and
-//! `LAMP_BENCH_EVENTS=20000` for trying one out that searches or keeps a million.
+//! `LAMP_BENCH_EVENTS=20000` for trying one out that searches, keeps or queues a million.
 
 mod answer;
 mod burst;
 mod ceiling;
 mod cold;
 mod density;
+mod disk;
 mod due;
+mod events;
 mod floor;
 mod fork;
 mod functions;
@@ -54,6 +58,11 @@ const CASES: &[Case] = &[
     ("logs_ingest", logs::ingest::run),
     ("logs_search", logs::search::run),
     ("logs_disk", logs::disk::run),
+    ("async_accept", events::accept::run),
+    ("sqs_cycle", events::cycle::run),
+    ("sqs_to_function", events::feeding::run),
+    ("sqs_waiting", events::waiting::run),
+    ("pattern_match", events::pattern::run),
 ];
 
 fn main() -> ExitCode {

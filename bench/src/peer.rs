@@ -18,6 +18,10 @@ use wire::sigv4::{Head, Signer, sign};
 use crate::functions::{self, Function, MEMORY_MB};
 use crate::load::Client;
 
+/// A server is idle that has used no more than so much of a processor for so long.
+const IDLE_FOR: Duration = Duration::from_millis(250);
+const IDLE_TICKS_MAX: u64 = 1;
+
 /// Where a running server is, and what goes with it.
 pub struct Peer {
     pub name: &'static str,
@@ -156,6 +160,30 @@ impl Peer {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Waits until it has nothing left to do: until its processor time stands still.
+    pub fn wait_until_idle(&self, at_most: Duration) -> Result<()> {
+        let looks = at_most.as_millis() / IDLE_FOR.as_millis();
+        let mut before = self.processor_ticks()?;
+        for _ in 0..looks {
+            std::thread::sleep(IDLE_FOR);
+            let now = self.processor_ticks()?;
+            if now - before <= IDLE_TICKS_MAX {
+                return Ok(());
+            }
+            before = now;
+        }
+        bail!("wait for {}: it does not come to rest", self.name);
+    }
+
+    /// What its first process has used, in ticks of ten milliseconds.
+    fn processor_ticks(&self) -> Result<u64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
+        // Behind the program's name, which may have blanks: user and system are the 12th and 13th.
+        let (_, behind) = stat.rsplit_once(')').context("read a process's times")?;
+        let ticks = behind.split_whitespace().skip(11).take(2).map(|ticks| Ok(ticks.parse::<u64>()?));
+        ticks.sum()
     }
 
     /// Ends it as an operator does, and waits until it has closed what it keeps.

@@ -1,15 +1,13 @@
 //! Signed reads (`GetFunction`) and durable writes (`TagResource`) a second, and how long each takes.
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use http::Method;
 
+use crate::disk::Synced;
 use crate::load::{self, Figures};
 use crate::peer::Peer;
-use crate::rounds::median;
 
 const ROUNDS: usize = 3;
 const TIME: Duration = Duration::from_secs(2);
@@ -20,7 +18,7 @@ pub fn run() -> Result<()> {
     for peer in peers.iter().filter(|peer| peer.name != "raw hyper") {
         peer.prepare()?;
     }
-    println!("fdatasync of 4 KiB appended: {:.0} us at p50", fdatasync_us()?);
+    Synced::measure()?.print();
     let read = |peer: &Peer, number| peer.signed(Method::GET, &format!("/2015-03-31/functions/bench{number}"), "");
     compare("GetFunction", &peers, read)?;
     let write = |peer: &Peer, number| {
@@ -47,7 +45,7 @@ fn compare(title: &str, peers: &[Peer], request: impl Fn(&Peer, usize) -> Result
                 figures.push(load::run(peer.port, &requests, TIME)?);
             }
         }
-        let medians: Vec<Figures> = figures.iter().map(|rounds| medians(rounds)).collect();
+        let medians: Vec<Figures> = figures.iter().map(|rounds| Figures::medians(rounds)).collect();
         let ours = medians.first().map_or(f64::NAN, |figures| figures.p50_us);
         for (peer, figures) in peers.iter().zip(&medians) {
             println!(
@@ -61,25 +59,4 @@ fn compare(title: &str, peers: &[Peer], request: impl Fn(&Peer, usize) -> Result
         }
     }
     Ok(())
-}
-
-fn medians(rounds: &[Figures]) -> Figures {
-    let of = |pick: fn(&Figures) -> f64| median(rounds.iter().map(pick));
-    Figures { per_second: of(|f| f.per_second), p50_us: of(|f| f.p50_us), p99_us: of(|f| f.p99_us) }
-}
-
-/// What no durable write can beat.
-#[expect(clippy::disallowed_methods, reason = "a benchmark measures the machine's time")]
-fn fdatasync_us() -> Result<f64> {
-    let dir = tempfile::tempdir()?;
-    let mut file = OpenOptions::new().create_new(true).append(true).open(dir.path().join("f"))?;
-    let mut micros = Vec::new();
-    for _ in 0..500 {
-        let start = Instant::now();
-        file.write_all(&[0; 4096])?;
-        file.sync_data()?;
-        micros.push(start.elapsed().as_nanos() as f64 / 1e3);
-    }
-    micros.sort_unstable_by(f64::total_cmp);
-    Ok(micros.get(micros.len() / 2).copied().unwrap_or(f64::NAN))
 }

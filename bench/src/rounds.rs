@@ -10,6 +10,9 @@ const STEAL_MAX: f64 = 0.05;
 /// How often it is taken; the last one counts, whatever it is.
 const TRIES: usize = 4;
 
+/// Fewer events than these measure nothing.
+const EVENTS_MIN: u64 = 10;
+
 /// What `run` gives, and how many milliseconds it took.
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures the machine's time")]
 pub fn timed<T>(run: impl FnOnce() -> Result<T>) -> Result<(T, f64)> {
@@ -57,6 +60,12 @@ pub fn percentile(values: &[f64], share: f64) -> f64 {
 pub fn rounds(usual: usize) -> usize {
     let told = std::env::var("LAMP_BENCH_ROUNDS").ok().and_then(|count| count.parse().ok());
     told.map_or(usual, |count: usize| count.clamp(1, usual))
+}
+
+/// How many events or messages a case takes that is made for many: `LAMP_BENCH_EVENTS` if somebody only tries it out.
+pub fn events(usual: u64) -> u64 {
+    let told = std::env::var("LAMP_BENCH_EVENTS").ok().and_then(|count| count.parse().ok());
+    told.map_or(usual, |count: u64| count.clamp(EVENTS_MIN.min(usual), usual))
 }
 
 /// A figure for a table; a dash where there is none.

@@ -39,7 +39,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "wire",
         ],
     ),
-    ("bench", &["base", "sim", "wire"]),
+    ("bench", &["base", "engine", "sim", "wire"]),
     ("e2e", &[]),
     ("sim", &["base", "engine"]),
     ("xtask", &["base", "services", "wire"]),

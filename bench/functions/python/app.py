@@ -2,6 +2,11 @@ import time
 
 
 def handler(event, context):
+    entered = time.time_ns()
+    if "Records" in event:
+        records = event["Records"]
+        print("entered", entered, len(records), records[0]["body"])
+        return None
     for _ in range(event.get("lines", 1)):
         print("an event came")
     if "sleep_ms" in event:

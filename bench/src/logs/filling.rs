@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::client::Logs;
 use super::lines::Lines;
-use crate::rounds::timed;
+use crate::rounds::{self, timed};
 
 /// How many lines, unless it is said otherwise: some 200 MB.
 const EVENTS: u64 = 1_000_000;
@@ -34,10 +34,9 @@ pub struct Filled {
     pub window: (i64, i64),
 }
 
-/// How many events are searched or kept: `LAMP_BENCH_EVENTS` if somebody only tries it out.
+/// How many events are searched or kept.
 pub fn events() -> u64 {
-    let told = std::env::var("LAMP_BENCH_EVENTS").ok().and_then(|count| count.parse().ok());
-    told.map_or(EVENTS, |count: u64| count.clamp(STREAMS, EVENTS))
+    rounds::events(EVENTS)
 }
 
 /// Makes the group, fills it and the file, and says how fast the server took the lines, making them included.

@@ -1,7 +1,7 @@
 //! CloudWatch Logs: what taking events costs those who invoke meanwhile, how fast they are searched, and how much room they
 //! take; each checked against what was put, or what other programs find in the same lines.
 
-mod client;
+pub mod client;
 pub mod disk;
 mod filling;
 pub mod ingest;
