@@ -11,7 +11,7 @@ use chronicle::Chronicle;
 use metrics::Metrics as Measured;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use services::derived::{Derived, Rules};
-use services::{Cloud, LiveQueues, Post, Queries, Specs, Troubles, Turns, UnderWay};
+use services::{Backlogs, Cloud, LiveQueues, Post, Queries, Specs, Troubles, Turns, UnderWay};
 use store::{Blobs, Store, Vault, data_dir, private_file};
 use wire::body::Bodies;
 use wire::hosts::Hosts;
@@ -142,6 +142,7 @@ impl Lamp {
             spawn,
             live_queues: LiveQueues::default(),
             queries: Queries::default(),
+            backlogs: Backlogs::default(),
             under_way: UnderWay::default(),
             troubles: Troubles::default(),
             specs: Specs::default(),

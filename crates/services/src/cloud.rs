@@ -14,7 +14,7 @@ use wire::page::Pages;
 
 use crate::derived::Rules;
 use crate::lambda::event_source_mapping::poll::Troubles;
-use crate::lambda::invoke::Specs;
+use crate::lambda::invoke::{Backlogs, Specs};
 use crate::logs::query::Queries;
 use crate::sqs::LiveQueues;
 use crate::under_way::UnderWay;
@@ -41,6 +41,7 @@ pub struct Cloud {
     /// Queries of logs, and what they found.
     pub queries: Queries,
     /// What is under way right now.
+    pub backlogs: Backlogs,
     pub under_way: UnderWay,
     /// Why mappings read nothing.
     pub troubles: Troubles,
@@ -148,6 +149,7 @@ pub mod testing {
             spawn: Arc::new(Nobody),
             live_queues: LiveQueues::default(),
             queries: Queries::default(),
+            backlogs: Backlogs::default(),
             under_way: UnderWay::default(),
             troubles: Troubles::default(),
             functions,

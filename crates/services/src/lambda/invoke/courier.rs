@@ -1,24 +1,27 @@
 //! Takes events to their functions: one courier for each function that has events, as long as it has some.
 //!
-//! A courier runs what is due, oldest first, waits for what is due later, and goes when nothing is left. How much it runs at
-//! once is [`Pace`]'s to say. [`retry`] decides what becomes of an event after an attempt, and the store
+//! A courier runs what is due, waits for what is due later, and goes when nothing is left. From which shard it takes is
+//! [`Turns`]' to say, of one shard the oldest comes first; how much it runs at once is [`Pace`]'s. [`retry`] decides what becomes of an event after an attempt, and the store
 //! hears of it before the next. The store is also how couriers learn of events: by its hints, and at the start by looking.
 //!
 //! Invariant: one courier a function. What a crash interrupts is attempted again.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base::{AwsError, Chance, Clock, Cx, Principal, RequestId, Spawn, Timestamp, Uuid};
 use engine::events::pace::{ATTEMPTS_MAX, Pace, REST};
 use engine::events::retry::{self, Attempt, Reason, Verdict};
+use engine::events::shards::Shard;
+use engine::events::turns::{Turn, Turns};
 use metrics::Unit;
 use store::{Batch, Change, Row, Scan, Scope};
 use tokio::sync::{Notify, mpsc};
 
+use super::backlog::Round;
 use super::ending::{Answer, Ending, Listeners, Tried};
-use super::event::{EVENTS, Event};
+use super::event::{EVENTS, Event, Key};
 use super::{Begun, check, dead, run, target, whole};
 use crate::lambda::event_invoke;
 use crate::lambda::function::{FUNCTIONS, Resolved};
@@ -28,8 +31,6 @@ use crate::{Cloud, Ctx, deliver};
 const STEP: usize = 16;
 /// How long at most a courier sleeps: the world's clock may be moved.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
-
-type Key = (Uuid, (Timestamp, Uuid));
 
 /// What couriers stand on.
 pub struct Post {
@@ -44,27 +45,25 @@ struct Office {
     rounds: Mutex<HashMap<Round, Arc<Bell>>>,
 }
 
-/// A function's events: where it is, and its incarnation.
-type Round = (Scope, Uuid);
-
 /// How a courier is told of events.
 #[derive(Default)]
 struct Bell {
-    /// Of those that it has not heard of yet.
-    earliest: Mutex<Option<Key>>,
+    /// The first of each shard, of those that it has not heard of yet.
+    earliest: Mutex<BTreeMap<Shard, Key>>,
     rung: Notify,
 }
 
 impl Bell {
     fn ring(&self, key: Key) {
         let mut earliest = self.earliest.lock().unwrap_or_else(PoisonError::into_inner);
-        *earliest = Some(earliest.map_or(key, |earliest| earliest.min(key)));
+        let (shard, _) = key.1;
+        earliest.entry(shard).and_modify(|earliest| *earliest = key.min(*earliest)).or_insert(key);
         drop(earliest);
         self.rung.notify_one();
     }
 
-    fn heard(&self) -> Option<Key> {
-        self.earliest.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn heard(&self) -> BTreeMap<Shard, Key> {
+        std::mem::take(&mut *self.earliest.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -91,17 +90,16 @@ pub async fn run_all(post: Post) {
 }
 
 impl Office {
-    /// Sends a courier to every function that has events.
+    /// Sends a courier to every function that has events, and tells it of each shard where there are some.
     async fn look_everywhere(self: &Arc<Self>) -> Result<(), store::Error> {
         let mut after = None;
         loop {
             let page = EVENTS.scan_all(&self.post.cloud.store, after.as_ref(), 1).await?;
             let Some(row) = page.rows.into_iter().next() else { return Ok(()) };
-            let (scope, (incarnation, _)) = row.key.clone();
+            let (scope, (incarnation, (shard, _))) = row.key.clone();
+            self.post.cloud.backlogs.find(&(scope.clone(), incarnation), shard);
             self.send(row.key);
-            // On behind all of its events.
-            let last = (Timestamp::from_micros(i64::MAX), Uuid::from_bytes([0xff; 16]));
-            after = Some((scope, (incarnation, last)));
+            after = Some((scope, last_of(incarnation, shard)));
         }
     }
 
@@ -122,12 +120,18 @@ impl Office {
     fn dismiss(&self, round: &Round, bell: &Bell) -> bool {
         // Bells are rung under this lock.
         let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
-        if bell.heard().is_some() {
+        if !bell.earliest.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
             return false;
         }
         rounds.remove(round);
+        self.post.cloud.backlogs.forget(round);
         true
     }
+}
+
+/// Behind all events of a shard.
+fn last_of(incarnation: Uuid, shard: Shard) -> Key {
+    (incarnation, (shard, (Timestamp::from_micros(i64::MAX), Uuid::from_bytes([0xff; 16]))))
 }
 
 struct Courier {
@@ -136,8 +140,9 @@ struct Courier {
     bell: Arc<Bell>,
     running: BTreeSet<Key>,
     pace: Pace,
-    /// All that is due before this has been started.
-    after: Option<Key>,
+    turns: Turns,
+    /// All of a shard that is due before this has been started.
+    after: BTreeMap<Shard, Key>,
     ended: mpsc::Sender<Ended>,
     ends: mpsc::Receiver<Ended>,
 }
@@ -172,85 +177,116 @@ impl Courier {
     fn new(office: Arc<Office>, round: Round, bell: Arc<Bell>) -> Self {
         let (ended, ends) = mpsc::channel(ATTEMPTS_MAX);
         let (running, pace) = (BTreeSet::new(), Pace::new(office.post.clock.now()));
-        Self { office, round, bell, running, pace, after: None, ended, ends }
+        let (turns, after) = (Turns::default(), BTreeMap::new());
+        Self { office, round, bell, running, pace, turns, after, ended, ends }
     }
 
     async fn run(mut self) {
+        self.hear();
         loop {
             let wake = match self.start_due().await {
-                Ok(Found::Nothing) if self.running.is_empty() => {
-                    // Once more from the beginning: it must be true of all.
-                    if self.after.take().is_none() && self.office.dismiss(&self.round, &self.bell) {
-                        return;
-                    }
-                    continue;
-                }
-                Ok(Found::Nothing) => None,
+                Ok(Found::Nothing) => match self.look().await {
+                    Ok(true) => continue,
+                    Ok(false) if self.office.dismiss(&self.round, &self.bell) => return,
+                    Ok(false) => None,
+                    Err(error) => Some(failed_to_read(&error)),
+                },
                 Ok(Found::Full) => {
                     self.pace.full(self.office.post.clock.now());
                     Some(REST)
                 }
                 Ok(Found::Next(due)) => due.map(|due| due.since(self.office.post.clock.now())),
-                Err(error) => {
-                    tracing::error!(%error, "failed to read events");
-                    Some(REST)
-                }
+                Err(error) => Some(failed_to_read(&error)),
             };
             let sleep = wake.unwrap_or(SLEEP_MAX).min(SLEEP_MAX);
             tokio::select! {
-                Some((ended, attempt)) = self.ends.recv() => {
-                    self.running.remove(&ended);
-                    self.pace.ended(self.office.post.clock.now(), self.running.len(), attempt);
-                    if attempt.is_none() {
-                        self.after = None;
-                    }
-                }
-                () = self.bell.rung.notified() => {
-                    // It may have been received before one that was started already.
-                    if self.bell.heard().is_some_and(|key| self.after.is_some_and(|after| key <= after)) {
-                        self.after = None;
-                    }
-                }
+                Some((ended, attempt)) = self.ends.recv() => self.ended(ended, attempt),
+                () = self.bell.rung.notified() => self.hear(),
                 () = tokio::time::sleep(sleep) => {}
             }
         }
     }
 
+    fn ended(&mut self, key: Key, attempt: Option<Attempt>) {
+        let (now, shard) = (self.office.post.clock.now(), key.1.0);
+        self.running.remove(&key);
+        self.turns.ended(shard);
+        self.pace.ended(now, self.running.len(), attempt);
+        if attempt.is_none() {
+            self.after.remove(&shard);
+            self.turns.expect(shard, now);
+        }
+    }
+
+    /// Takes note of what it was told of.
+    fn hear(&mut self) {
+        for (shard, key) in self.bell.heard() {
+            let (due, _) = key.1.1;
+            self.turns.expect(shard, due);
+            // It may have been received before one that was started already.
+            if self.after.get(&shard).is_some_and(|after| key <= *after) {
+                self.after.remove(&shard);
+            }
+        }
+    }
+
+    /// Begins anew with every shard that has events. Says whether there is any.
+    async fn look(&mut self) -> Result<bool, store::Error> {
+        let (scope, incarnation) = (&self.round.0, self.round.1);
+        self.after.clear();
+        let (mut scan, mut has_some) = (Scan::all(1).under::<Uuid>(incarnation), false);
+        loop {
+            let page = EVENTS.page(&self.office.post.cloud.store, scope, scan).await?;
+            let Some(Row { key: (_, (shard, (due, _))), .. }) = page.rows.into_iter().next() else {
+                return Ok(has_some);
+            };
+            has_some = true;
+            self.turns.expect(shard, due);
+            scan = Scan::all(1).under::<Uuid>(incarnation).after(last_of(incarnation, shard));
+        }
+    }
+
     /// Starts attempts of what is due, as many as may run.
     async fn start_due(&mut self) -> Result<Found, store::Error> {
-        let (scope, incarnation) = (&self.round.0, self.round.1);
         let now = self.office.post.clock.now();
-        let mut is_empty = self.running.is_empty();
         if self.pace.rests_until > now {
             return Ok(Found::Next(Some(self.pace.rests_until)));
         }
         loop {
-            if self.running.len() >= self.pace.width {
-                return Ok(Found::Full);
-            }
-            let mut scan = Scan::all(STEP).under::<Uuid>(incarnation);
-            if let Some(after) = self.after {
-                scan = scan.after(after);
-            }
-            let page = EVENTS.page(&self.office.post.cloud.store, scope, scan).await?;
-            for row in page.rows {
-                is_empty = false;
-                let (due, _) = row.key.1;
-                if due > now {
-                    return Ok(Found::Next(Some(due)));
-                }
-                if self.running.len() >= self.pace.width {
-                    return Ok(Found::Full);
-                }
-                self.after = Some(row.key);
-                if self.running.insert(row.key) {
-                    self.attempt(row);
-                }
-            }
-            if page.next.is_none() {
-                return Ok(if is_empty { Found::Nothing } else { Found::Next(None) });
+            match self.turns.next(now, self.pace.width) {
+                Turn::Take(shard, most) => self.start_of(now, shard, most.min(STEP)).await?,
+                Turn::Full => return Ok(Found::Full),
+                Turn::Wait(None) if self.running.is_empty() => return Ok(Found::Nothing),
+                Turn::Wait(next) => return Ok(Found::Next(next)),
             }
         }
+    }
+
+    /// Starts attempts of what is due in one shard.
+    async fn start_of(&mut self, now: Timestamp, shard: Shard, most: usize) -> Result<(), store::Error> {
+        let (scope, incarnation) = (&self.round.0, self.round.1);
+        let mut scan = Scan::all(most).under::<(Uuid, Shard)>((incarnation, shard));
+        if let Some(after) = self.after.get(&shard) {
+            scan = scan.after(*after);
+        }
+        let page = EVENTS.page(&self.office.post.cloud.store, scope, scan).await?;
+        for row in page.rows {
+            let (due, _) = row.key.1.1;
+            if due > now {
+                self.turns.taken(shard, Some(due));
+                return Ok(());
+            }
+            self.after.insert(shard, row.key);
+            if self.running.insert(row.key) {
+                self.turns.started(shard);
+                self.attempt(row);
+            }
+        }
+        if page.next.is_none() {
+            self.turns.taken(shard, None);
+            self.office.post.cloud.backlogs.count(&self.round, shard, self.turns.running_of(shard));
+        }
+        Ok(())
     }
 
     fn attempt(&self, row: Row<Key, Event>) {
@@ -268,17 +304,23 @@ impl Courier {
     }
 }
 
+fn failed_to_read(error: &store::Error) -> Duration {
+    tracing::error!(%error, "failed to read events");
+    REST
+}
+
 impl Post {
     /// Tries an event once, and writes down what becomes of it. Where the store fails, the event is as it was.
     async fn settle(&self, scope: &Scope, row: Row<Key, Event>) -> Result<Attempt, AwsError> {
         let Row { key, value: mut event, .. } = row;
-        let (incarnation, (_, id)) = key;
+        let (incarnation, (shard, (_, id))) = key;
         let batch = Batch::new().delete(&EVENTS, scope, key);
         let found = FUNCTIONS.get_shared(&self.cloud.store, scope, &event.function).await?;
         let found = found.filter(|function| function.incarnation == incarnation).zip(self.context(scope, id));
         let Some((function, ctx)) = found else {
             // It went while this was on its way, and its events with it.
             self.cloud.store.commit(batch).await?;
+            self.cloud.backlogs.leave(&(scope.clone(), incarnation), shard);
             return Ok(Attempt::Forbidden);
         };
         let (policy, destinations) = event_invoke::of_events(&ctx, &function, event.qualifier.as_deref()).await?;
@@ -301,7 +343,7 @@ impl Post {
                     Attempt::Failed => (event.failures, event.hold_ups) = (event.failures.saturating_add(1), 0),
                     _ => event.hold_ups = event.hold_ups.saturating_add(1),
                 }
-                let batch = batch.put(&EVENTS, scope, (incarnation, (now.plus(wait), id)), &event);
+                let batch = batch.put(&EVENTS, scope, (incarnation, (shard, (now.plus(wait), id))), &event);
                 self.cloud.store.commit(batch).await?;
                 return Ok(attempt);
             }
@@ -315,6 +357,7 @@ impl Post {
         let ending = Ending { event: &event, id, tried: &tried, reason, now };
         let parcels = ending.prepare(&ctx, &Listeners { dead_letters, destinations }).await?;
         deliver::commit(&self.cloud, batch, parcels).await?;
+        self.cloud.backlogs.leave(&(scope.clone(), incarnation), shard);
         if let Some(reason) = reason {
             tell_given_up(&event, id, reason);
             event.tell(&ctx, "AsyncEventsDropped", Unit::COUNT, 1.0);

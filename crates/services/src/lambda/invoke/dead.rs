@@ -90,7 +90,9 @@ async fn revive(cloud: &Cloud, scope: &Scope, key: Key, now: Timestamp) -> Resul
     let event = Event { received: now, failures: 0, hold_ups: 0, last_error: None, ..row.value };
     cloud.under_way.hand_on();
     let batch = bury(Batch::new().expect_present(&DEATHS, scope, key), scope, key);
-    let outcome = cloud.store.commit(batch.put(&EVENTS, scope, (incarnation, (now, id)), &event)).await?;
+    let shard = cloud.backlogs.enter((scope.clone(), incarnation), event.tenant_id.as_deref());
+    let key = (incarnation, (shard, (now, id)));
+    let outcome = cloud.store.commit(batch.put(&EVENTS, scope, key, &event)).await?;
     Ok(matches!(outcome, Outcome::Committed(_)))
 }
 

@@ -1,10 +1,11 @@
 //! Events that wait for their function: what an asynchronous invocation leaves in the store before it is answered.
 //!
-//! Events lie by function and by when they are due, so those of one function are no burden to another's, and go with the
-//! function. Who takes them from here is [`courier`](super::courier). A function may see an event twice: it is done with
+//! Events lie by function, by shard, and by when they are due, so those of one function are no burden to another's, nor those of
+//! one of its tenants to another's (`engine::events::shards`), and go with the function. Who takes them from here is [`courier`](super::courier). A function may see an event twice: it is done with
 //! only when the store has heard of it.
 
 use base::{AccountId, Arn, AwsError, Cause, RequestId, Timestamp, Uuid};
+use engine::events::shards::Shard;
 use metrics::Unit;
 use serde::{Deserialize, Serialize};
 use store::{Batch, Record, Scope, Table};
@@ -23,8 +24,14 @@ const EVENT_BYTES_MAX: usize = 1024 * 1024;
 /// What AWS lets its older operation send.
 const INVOKE_ARGS_BYTES_MAX: u64 = 256 * 1024;
 
-/// By the function's incarnation, when it is due, and the id of its request.
-pub static EVENTS: Table<(Uuid, (Timestamp, Uuid)), Event> = Table::large("lambda_events");
+/// By the function's incarnation, the shard, when it is due, and the id of its request.
+pub static EVENTS: Table<Key, Event> = Table::large("lambda_events");
+
+/// A function's event: where it lies.
+pub type Key = (Uuid, Place);
+
+/// Its shard, when it is due, and the id of its request.
+pub type Place = (Shard, (Timestamp, Uuid));
 
 /// An event, and what has become of it so far.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -95,7 +102,7 @@ pub(super) async fn accept(
 /// An event that is not kept yet.
 pub struct Due {
     scope: Scope,
-    key: (Uuid, (Timestamp, Uuid)),
+    key: Key,
     event: Event,
 }
 
@@ -180,7 +187,9 @@ fn due(ctx: &Ctx, asked: &FunctionRef, function: &Function, request: Request) ->
     };
     ctx.cloud.under_way.hand_on();
     event.tell(ctx, "AsyncEventsReceived", Unit::COUNT, 1.0);
-    Ok(Due { scope: ctx.scope(), key: (function.incarnation, (now, request.id.0)), event })
+    let (scope, incarnation) = (ctx.scope(), function.incarnation);
+    let shard = ctx.cloud.backlogs.enter((scope.clone(), incarnation), event.tenant_id.as_deref());
+    Ok(Due { scope, key: (incarnation, (shard, (now, request.id.0))), event })
 }
 
 impl Event {

@@ -12,6 +12,7 @@
 //!
 //! Which release runs is decided here (qualifier, alias, weights); how it runs is behind [`base::ports::Invoke`].
 
+mod backlog;
 pub mod chain;
 pub mod courier;
 pub mod dead;
@@ -36,6 +37,7 @@ use super::{account, errors, snap_start};
 use crate::under_way::{self, Going, Kind, Step};
 use crate::{Ctx, Service};
 
+pub use backlog::Backlogs;
 pub use spec::Specs;
 
 /// What policies and messages call every way to invoke.

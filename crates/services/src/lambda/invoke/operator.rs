@@ -58,7 +58,7 @@ pub async fn events(ctx: &Ctx, function: &str, most: usize) -> Result<EventsSeen
     let mut counted = 0;
     loop {
         let page = EVENTS.page(&ctx.cloud.store, &scope, scan.clone()).await?;
-        for Row { key: (_, (due, id)), value, .. } in page.rows {
+        for Row { key: (_, (_, (due, id))), value, .. } in page.rows {
             counted += 1;
             let event = EventSeen::waiting(now, id, due, &value, running.contains(&id));
             *seen.count_of(event.state) += 1;
@@ -168,7 +168,7 @@ pub async fn any_waiting(
     let mut after = None;
     loop {
         let page = EVENTS.scan_all(&cloud.store, after.as_ref(), STEP).await?;
-        for Row { key: (scope, (_, (due, _))), value: event, .. } in page.rows {
+        for Row { key: (scope, (_, (_, (due, _)))), value: event, .. } in page.rows {
             let is_later = due_before.is_some_and(|before| due > before) && (event.failures > 0 || event.hold_ups > 0);
             let is_traced = trace.is_none_or(|root| under_way::is_of(event.trace_header.as_deref(), root));
             if is_meant(&scope) && is_traced && !is_later {

@@ -111,7 +111,7 @@ impl Bed {
         let row = self.waiting().await.pop()?;
         self.post().settle(&self.ctx.scope(), row).await.unwrap();
         let row = self.waiting().await.pop()?;
-        let wait = row.key.1.0.since(self.clock.now());
+        let wait = row.key.1.1.0.since(self.clock.now());
         Some((wait.as_secs(), row.value.failures, row.value.hold_ups))
     }
 
