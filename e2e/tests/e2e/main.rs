@@ -19,5 +19,6 @@ mod queues;
 mod reading;
 mod runtimes;
 mod server;
+mod steering;
 mod telemetry;
 mod terraform;

@@ -294,13 +294,13 @@ impl Poller {
             _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
             waited = waits => waited?,
         }
+        // What nobody can take stays where it is.
+        self.check_function().await?;
         if may_read { self.take(source, work, tell).await } else { Ok(()) }
     }
 
     /// Takes what there is, and gathers what the mapping wants of it.
     async fn take(&self, source: &Arc<dyn Source>, work: &mut Work, tell: &mpsc::Sender<News>) -> Result<(), AwsError> {
-        // What nobody can take stays where it is.
-        self.check_function().await?;
         // Nothing is nobody's between the source and here.
         let _taking = self.hold(None);
         let events = source.take(work.gather.room()).await?;

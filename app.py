@@ -1,0 +1,1 @@
+def handler(event, context): print("given", [record["body"] for record in event["Records"]])
