@@ -121,7 +121,11 @@ fn terraform() {
 fn the_examples_of_the_documentation() {
     let lamp = Lamp::start();
     let mut command = client(&lamp, &python());
-    command.arg(clients().join("python/documentation.py")).arg(clients().join("../..")).env("AWS", aws_cli());
+    command
+        .arg(clients().join("python/documentation.py"))
+        .arg(clients().join("../.."))
+        .env("AWS", aws_cli())
+        .env("LAMP_DATA_DIR", &lamp.dir);
     run(command);
 }
 

@@ -12,7 +12,7 @@ use ring::hmac;
 use serde::Serialize;
 use serde_json::Value;
 use services::derived::Rules;
-use services::{Cloud, LiveQueues, Post, Queries, Specs, Troubles, Turns, UnderWay};
+use services::{Backlogs, Cloud, LiveQueues, Post, Queries, Specs, Troubles, Turns, UnderWay};
 use store::testing::{Mutant, Tap};
 use store::{Blobs, Options, Store, Vault, data_dir};
 use wire::Handler;
@@ -54,6 +54,7 @@ impl Bed {
             spawn: Arc::new(tasks.clone()),
             live_queues: LiveQueues::default(),
             queries: Queries::default(),
+            backlogs: Backlogs::default(),
             under_way: UnderWay::default(),
             troubles: Troubles::default(),
             functions,
