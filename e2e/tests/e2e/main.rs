@@ -1,13 +1,16 @@
 //! End to end: the real binary, driven by clients that we did not write. One test binary, so that it links once.
 
 mod alarms;
+mod api;
 mod clients;
 mod concurrency;
+mod consumers;
 mod control_plane;
 mod cycles;
 mod durability;
 mod floods;
 mod functions;
+mod history;
 mod iam;
 mod invoking;
 mod killed;
