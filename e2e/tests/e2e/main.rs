@@ -1,17 +1,23 @@
 //! End to end: the real binary, driven by clients that we did not write. One test binary, so that it links once.
 
 mod alarms;
+mod api;
 mod clients;
 mod concurrency;
+mod consumers;
 mod control_plane;
 mod cycles;
 mod durability;
+mod events;
 mod floods;
 mod functions;
+mod history;
 mod iam;
 mod invoking;
+mod journal;
 mod killed;
 mod logs;
+mod mapped;
 mod metrics;
 mod neighbours;
 mod pressure;

@@ -1,0 +1,130 @@
+//! Events that nobody waits for, over kills: none is lost that was acknowledged, and none runs again that was not under way
+//! as the server died.
+//!
+//! `LAMP_TORTURE=1` has the full sizes: 10,000 events of 16 clients and 50 kills; and 10,000 waiting events over one.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use e2e::Lamp;
+
+use crate::api::{Client, Dice, now, sized};
+use crate::journal::{Journal, OPEN, reserve, times, wall};
+
+const CLIENTS: usize = 16;
+const AT_ONCE: usize = 16;
+const ENDS: Duration = Duration::from_secs(180);
+/// What a function says that had been called as the server died, a moment later.
+const LATE_SECONDS: f64 = 0.5;
+
+/// Many clients send events until so many are sent, or the server is gone. What was acknowledged is kept.
+fn send(lamp: &Lamp, function: &str, next: &AtomicUsize, stop: usize, acked: &Mutex<BTreeSet<String>>) {
+    std::thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                let mut client = Client::new(lamp);
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= stop {
+                        return;
+                    }
+                    let Ok(answer) = client.event(function, &format!("\"e{number}\"")) else { return };
+                    assert_eq!(answer.status, 202, "{}", answer.body);
+                    acked.lock().unwrap().insert(format!("e{number}"));
+                }
+            });
+        }
+    });
+}
+
+/// Starts again, and says how many milliseconds it took until the server listened.
+fn restart(dir: &std::path::Path, ready_ms: &mut Vec<f64>) -> Lamp {
+    let began = now();
+    let lamp = Lamp::start_on(dir, &OPEN);
+    ready_ms.push(began.elapsed().as_secs_f64() * 1e3);
+    lamp
+}
+
+#[test]
+fn acknowledged_events_survive_kill_nine() {
+    let (dir, journal) = (tempfile::tempdir().unwrap(), Journal::new());
+    let (kills, total) = (sized(3, 50), sized(300, 10_000));
+    let seed = u64::from(std::process::id());
+    println!("seed {seed}");
+    let mut lamp = Lamp::start_on(dir.path(), &OPEN);
+    journal.function(&lamp, "f", 30, "def handler(event, context):\n    say('ran', event, time.time())\n");
+    reserve(&mut Client::new(&lamp), "f", Some(AT_ONCE as u32));
+    let (acked, next) = (Mutex::default(), AtomicUsize::new(0));
+    let (mut killed, mut ready_ms) = (Vec::new(), Vec::new());
+    for round in 0..kills {
+        let stop = total * (round + 1) / kills;
+        let millis = 50 + Dice::new(seed + round as u64).roll(450);
+        std::thread::scope(|scope| {
+            let pid = lamp.pid().to_string();
+            scope.spawn(|| send(&lamp, "f", &next, stop, &acked));
+            std::thread::sleep(Duration::from_millis(millis));
+            assert!(std::process::Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+        });
+        lamp.kill();
+        killed.push(wall());
+        next.fetch_min(stop, Ordering::Relaxed);
+        lamp = restart(dir.path(), &mut ready_ms);
+    }
+    send(&lamp, "f", &next, total, &acked);
+    let acked = acked.into_inner().unwrap();
+    let has_run = |lines: &[Vec<String>]| {
+        let ran = times(lines, "ran");
+        acked.iter().all(|event| ran.contains_key(event))
+    };
+    let lines = journal.wait("all events that were acknowledged have run", ENDS, has_run);
+    let ran = times(&lines, "ran");
+    // Each that ran again had been under way at a kill, and no more than could be.
+    let mut under_way = vec![0; killed.len()];
+    for (event, times) in &ran {
+        for pair in times.windows(2) {
+            let kill = killed.iter().position(|kill| pair[0] < *kill + LATE_SECONDS && *kill < pair[1]);
+            under_way[kill.unwrap_or_else(|| panic!("{event} ran again for no reason: {times:?}"))] += 1;
+        }
+    }
+    let again: usize = under_way.iter().sum();
+    assert!(under_way.iter().all(|count| *count <= AT_ONCE), "{under_way:?} ran again");
+    ready_ms.sort_by(f64::total_cmp);
+    let p95 = ready_ms[(ready_ms.len() - 1) * 95 / 100];
+    println!(
+        "{} events acknowledged of {total}, {kills} kills: 0 lost, {again} ran again; ready after {p95:.0} ms (p95)",
+        acked.len()
+    );
+}
+
+#[test]
+fn waiting_events_survive_kill_nine() {
+    let (dir, journal) = (tempfile::tempdir().unwrap(), Journal::new());
+    let total = sized(300, 10_000);
+    let mut lamp = Lamp::start_on(dir.path(), &OPEN);
+    let code = "def handler(event, context):\n    if event == 'holds':\n        say('holds')\n        time.sleep(100)\n    \
+                say('ran', event, time.time())\n";
+    journal.function(&lamp, "f", 200, code);
+    let mut client = Client::new(&lamp);
+    reserve(&mut client, "f", Some(1));
+    client.event("f", "\"holds\"").unwrap();
+    journal.wait("one holds up all others", ENDS, |lines| !lines.is_empty());
+    let acked = Mutex::default();
+    send(&lamp, "f", &AtomicUsize::new(0), total, &acked);
+    lamp.kill();
+    let mut ready_ms = Vec::new();
+    lamp = restart(dir.path(), &mut ready_ms);
+    reserve(&mut Client::new(&lamp), "f", None);
+    let acked = acked.into_inner().unwrap();
+    assert_eq!(acked.len(), total);
+    let began = now();
+    let lines = journal.wait("all that waited have run", ENDS, |lines| times(lines, "ran").len() >= total);
+    let ran = times(&lines, "ran");
+    assert!(acked.iter().all(|event| ran.get(event).is_some_and(|times| times.len() == 1)), "each once");
+    println!(
+        "{total} waiting events, a kill: 0 lost, ready after {:.0} ms, all ran in {:.1?}",
+        ready_ms[0],
+        began.elapsed()
+    );
+}
