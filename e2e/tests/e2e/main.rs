@@ -15,6 +15,7 @@ mod logs;
 mod metrics;
 mod neighbours;
 mod pressure;
+mod queue_clients;
 mod queues;
 mod reading;
 mod runtimes;
