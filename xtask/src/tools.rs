@@ -38,7 +38,7 @@ const TOOLS: &[Tool] = &[
     Tool { name: "python", needs: &[], pins: &["python/requirements.txt"], install: python },
     Tool { name: "botocore-query", needs: &[], pins: &["../keystone/requirements-query.txt"], install: botocore_query },
     Tool { name: "node", needs: &[], pins: &["node/package.json"], install: node },
-    Tool { name: "go", needs: &[], pins: &["go/go.mod", "go/go.sum", "go/main.go"], install: go },
+    Tool { name: "go", needs: &[], pins: &["go/go.mod", "go/go.sum", "go/main.go", "go/queues.go"], install: go },
 ];
 
 /// What the benchmark compares with.

@@ -1,4 +1,4 @@
-// The Go SDK walks through the life of a function.
+// The Go SDK walks through the life of a function; with the argument "queues", it uses queues.
 package main
 
 import (
@@ -9,6 +9,7 @@ import (
 	"io"
 	"log"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -21,6 +22,10 @@ import (
 func main() {
 	ctx := context.Background()
 	cfg := must(config.LoadDefaultConfig(ctx))
+	if len(os.Args) > 1 && os.Args[1] == "queues" {
+		queues(ctx, cfg)
+		return
+	}
 	identity := must(sts.NewFromConfig(cfg).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{}))
 	check(*identity.Account == "000000000000", "account", *identity.Account)
 

@@ -21,6 +21,7 @@ mod mapped;
 mod metrics;
 mod neighbours;
 mod pressure;
+mod queue_clients;
 mod queues;
 mod reading;
 mod runtimes;

@@ -1,0 +1,30 @@
+//! SQS by the programs that people use it with: the AWS CLI, SDKs of other languages, and what is built on them.
+
+use std::path::Path;
+
+use e2e::{Lamp, aws_cli, client, clients, run, tools};
+
+#[test]
+fn aws_cli_queues() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, Path::new("bash"));
+    command.arg(clients().join("cli/queues.sh")).env("AWS", aws_cli());
+    run(command);
+}
+
+/// With `sqs-producer` and `sqs-consumer`.
+#[test]
+fn javascript_queues() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, Path::new("node"));
+    command.arg(clients().join("node/queues.cjs")).env("NODE_PATH", tools().join("node/node_modules"));
+    run(command);
+}
+
+#[test]
+fn go_queues() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, &tools().join("go/client"));
+    command.arg("queues");
+    run(command);
+}
