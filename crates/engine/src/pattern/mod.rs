@@ -29,6 +29,8 @@ mod comparison;
 mod event;
 mod expression;
 mod limits;
+#[cfg(test)]
+mod model;
 mod number;
 #[cfg(test)]
 mod property;
