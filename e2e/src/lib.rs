@@ -46,16 +46,22 @@ impl Lamp {
 
     /// Starts with further environment variables.
     pub fn start_in(dir: &Path, flags: &[&str], variables: &[(&str, &OsStr)]) -> Self {
-        Self::spawn(dir, flags, variables, Stdio::inherit())
+        Self::spawn(Command::new(binary()), dir, flags, variables, Stdio::inherit())
+    }
+
+    /// Starts by a command that becomes the program whose name and arguments follow, such as `nsenter -m -t 7`.
+    pub fn start_by(mut command: Command, dir: &Path, flags: &[&str]) -> Self {
+        command.arg(binary());
+        Self::spawn(command, dir, flags, &[], Stdio::inherit())
     }
 
     /// Starts with its log in a file.
     pub fn start_logging(dir: &Path, flags: &[&str], log: &Path) -> Self {
-        Self::spawn(dir, flags, &[], File::create(log).expect("create the log").into())
+        Self::spawn(Command::new(binary()), dir, flags, &[], File::create(log).expect("create the log").into())
     }
 
-    fn spawn(dir: &Path, flags: &[&str], variables: &[(&str, &OsStr)], log: Stdio) -> Self {
-        let mut child = Command::new(binary())
+    fn spawn(mut command: Command, dir: &Path, flags: &[&str], variables: &[(&str, &OsStr)], log: Stdio) -> Self {
+        let mut child = command
             .env("LAMP_LOG_LEVEL", "warn")
             .args(["start", "--port", "0", "--data-dir"])
             .arg(dir)

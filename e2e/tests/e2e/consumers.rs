@@ -260,7 +260,7 @@ fn survive(is_fifo: bool, mut left: Vec<Left>, receives_max: u32) {
         let redrive = json!({"deadLetterTargetArn": dead, "maxReceiveCount": receives_max}).to_string();
         queue(&mut client, "jobs", json!({"VisibilityTimeout": hidden, "RedrivePolicy": redrive}));
     }
-    let kills = sized(3, 20);
+    let kills = sized(2, 20);
     let most = left.iter().map(Vec::len).max().unwrap_or_default().div_ceil(kills);
     let total: usize = left.iter().map(Vec::len).sum();
     for round in 0..kills {

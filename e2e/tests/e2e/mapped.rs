@@ -95,9 +95,9 @@ fn wrong(calls: &[Call], killed: &[f64], hidden_seconds: f64) -> Vec<String> {
 
 #[test]
 fn groups_reach_a_function_in_order_over_failures_and_kills() {
-    const HIDDEN_SECONDS: u32 = 4;
+    const HIDDEN_SECONDS: u32 = 3;
     let (dir, journal) = (tempfile::tempdir().unwrap(), Journal::new());
-    let (groups, each, kills) = (sized(8, 50), sized(20, 200), sized(2, 20));
+    let (groups, each, kills) = (sized(6, 50), sized(20, 200), sized(1, 20));
     let mut lamp = Lamp::start_on(dir.path(), &OPEN);
     let mut client = Client::new(&lamp);
     journal.function(
