@@ -55,6 +55,9 @@ pub const CHECKPOINT_PAGES: u32 = 1_024;
 /// the log anew: 32 MiB. Without it a log that is written without pause would never end.
 pub const LOG_PAGES_MAX: u32 = 4_096;
 
+/// How long the checkpointer rests after it found no room, or a slow reader.
+pub const RELIEF_REST: Duration = Duration::from_millis(50);
+
 /// How long the checkpointer waits for readers before it leaves the log as it is, commits held back meanwhile.
 pub const CHECKPOINT_WAIT: Duration = Duration::from_millis(20);
 

@@ -2,9 +2,11 @@
 //! commit waits for it.
 //!
 //! The log begins anew when all of it is copied and nobody reads from it. Under commits without pause that moment may
-//! never come by itself; when the log has grown long, commits are held back for the moment that it takes.
+//! never come by itself; when the log has grown long, or finds no room to grow, commits are held back for the moment that it
+//! takes. A log that was begun anew needs no room.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
@@ -12,13 +14,15 @@ use rusqlite::{Connection, ErrorCode};
 
 use crate::embedded::directory::OpenError;
 use crate::embedded::{PanicIsFatal, Shared};
-use crate::limits::{CHECKPOINT_WAIT, LOCK_WAIT, LOG_PAGES_MAX};
+use crate::limits::{CHECKPOINT_WAIT, LOCK_WAIT, LOG_PAGES_MAX, RELIEF_REST};
 
 /// The committer's end of it, which it ends with `stop`.
 pub(crate) struct Checkpointer {
     /// Holds one poke: a second says nothing that the first did not.
     pokes: SyncSender<()>,
     thread: JoinHandle<Connection>,
+    /// The log found no room, and has not begun anew since.
+    needs_room: Arc<AtomicBool>,
     checkpoint_pages: u32,
     /// Length of the log when the thread was last poked.
     poked_pages: u32,
@@ -35,22 +39,31 @@ impl Checkpointer {
             path: connection.path().unwrap_or_default().into(),
             source: Arc::new(source),
         })?;
+        let needs_room = Arc::new(AtomicBool::new(false));
+        let needs = needs_room.clone();
         let thread = thread::Builder::new()
             .name(name.into())
-            .spawn(move || run(connection, &shared, &poked))
+            .spawn(move || run(connection, &shared, &poked, &needs))
             .map_err(|source| OpenError::Thread { name, source })?;
-        Ok(Self { pokes, thread, checkpoint_pages, poked_pages: 0 })
+        Ok(Self { pokes, thread, needs_room, checkpoint_pages, poked_pages: 0 })
     }
 
     /// Called after each commit with the length of the log.
     pub fn log_is(&mut self, pages: u32) {
         // A shorter log is a new one.
         self.poked_pages = if pages < self.poked_pages { 0 } else { self.poked_pages };
-        if pages.saturating_sub(self.poked_pages) >= self.checkpoint_pages {
+        let has_grown = pages.saturating_sub(self.poked_pages) >= self.checkpoint_pages;
+        if has_grown || self.needs_room.load(Ordering::Relaxed) {
             self.poked_pages = pages;
             // When a poke lies there already, the thread will look at all that is there by then.
             self.pokes.try_send(()).ok();
         }
+    }
+
+    /// Called after a commit that found no room for the log to grow.
+    pub fn log_needs_room(&self) {
+        self.needs_room.store(true, Ordering::Relaxed);
+        self.pokes.try_send(()).ok();
     }
 
     /// Ends the thread, and waits for the checkpoint that it may be at.
@@ -67,13 +80,17 @@ pub(crate) fn empty_log(connection: &Connection) -> rusqlite::Result<()> {
     checkpoint(connection, "TRUNCATE").map(drop)
 }
 
-fn run(connection: Connection, shared: &Shared, poked: &Receiver<()>) -> Connection {
+fn run(connection: Connection, shared: &Shared, poked: &Receiver<()>, needs_room: &AtomicBool) -> Connection {
     let guard = PanicIsFatal(shared);
     while poked.recv().is_ok() && shared.failure().is_none() {
-        match relieve(&connection, shared) {
-            Ok(()) => {}
+        match relieve(&connection, shared, needs_room.load(Ordering::Relaxed)) {
+            Ok(begins_anew) => drop(needs_room.fetch_and(!begins_anew, Ordering::Relaxed)),
             // The database could not grow, or a reader was slow: nothing is lost, and a later turn goes on.
-            Err(error) if is_harmless(&error) => tracing::warn!(%error, "a checkpoint must wait"),
+            Err(error) if is_harmless(&error) => {
+                tracing::warn!(%error, "a checkpoint must wait");
+                // Each commit that is refused asks again.
+                thread::sleep(RELIEF_REST);
+            }
             // The log still has all of it, but a repeated sync of the database may falsely succeed, and the log would
             // then begin anew over the only good copy.
             Err(error) => drop(shared.fail(&format!("checkpoint: {error}"))),
@@ -83,13 +100,15 @@ fn run(connection: Connection, shared: &Shared, poked: &Receiver<()>) -> Connect
     connection
 }
 
-fn relieve(connection: &Connection, shared: &Shared) -> rusqlite::Result<()> {
+/// Copies the log, and says whether it begins anew.
+fn relieve(connection: &Connection, shared: &Shared, needs_room: bool) -> rusqlite::Result<bool> {
     let log_pages = checkpoint(connection, "PASSIVE")?;
-    if log_pages >= LOG_PAGES_MAX {
+    let begins_anew = needs_room || log_pages >= LOG_PAGES_MAX;
+    if begins_anew {
         let _turn = shared.turn.lock();
         checkpoint(connection, "RESTART")?;
     }
-    Ok(())
+    Ok(begins_anew)
 }
 
 /// Runs a checkpoint; answers with the length of the log in pages.

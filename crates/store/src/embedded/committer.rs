@@ -158,7 +158,11 @@ impl Committer {
                     self.commit(vec![waiting]);
                 }
             }
-            Err(Failure::Undone(error) | Failure::Tripped(error) | Failure::Fatal(error)) => {
+            Err(failure) => {
+                if let Failure::Undone(_) = failure {
+                    self.checkpointer.log_needs_room();
+                }
+                let (Failure::Undone(error) | Failure::Tripped(error) | Failure::Fatal(error)) = failure;
                 for waiting in group {
                     waiting.answer.send(Err(error.clone())).ok();
                 }

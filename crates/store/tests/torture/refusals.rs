@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use base::SystemClock;
 use store::testing::{Action, Fault, Op, Verdict};
-use store::{Error, Options};
+use store::{Error, Options, Store};
 
 use crate::disk::{Image, Luck, Recorder, after_power_cut, directory, image_of};
 use crate::order::check_order;
@@ -190,4 +191,42 @@ fn a_full_disk_refuses_commits_and_forgets_it_when_there_is_room() {
             verify(left_behind.path(), &contents, 12, 12).await.unwrap();
         });
     }
+}
+
+/// The disk is full of the log itself, which then must not wait to be full-grown before it begins anew.
+#[test]
+fn a_log_that_cannot_grow_begins_anew() {
+    let dir = directory(&Image::new());
+    let may_grow = Arc::new(AtomicBool::new(true));
+    let (size, grows) = (AtomicUsize::new(0), may_grow.clone());
+    let recorder = Arc::new(Recorder::with_judge(Box::new(move |_, op| match op.action {
+        Action::Write { offset, bytes } if is_of(op, "-wal") => {
+            let end = usize::try_from(offset).unwrap() + bytes.len();
+            if end > size.load(Ordering::SeqCst) && !grows.load(Ordering::SeqCst) {
+                return Verdict::Fail(Fault::Full);
+            }
+            size.fetch_max(end, Ordering::SeqCst);
+            Verdict::Proceed
+        }
+        _ => Verdict::Proceed,
+    })));
+    let options = Options { tap: Some(recorder), ..Options::default() };
+    let store = Store::open(dir.path(), Arc::new(SystemClock), options).unwrap();
+    let commits = commits(8, 60);
+    block_on(async {
+        for commit in &commits[..50] {
+            store.commit(commit.batch()).await.unwrap();
+        }
+        may_grow.store(false, Ordering::SeqCst);
+        for commit in &commits[50..] {
+            let goes_on = async {
+                while let Err(error) = store.commit(commit.batch()).await {
+                    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, goes_on).await.expect("the log begins anew");
+        }
+        store.close().await.unwrap();
+    });
 }
