@@ -37,6 +37,7 @@ pub struct Tool {
 const TOOLS: &[Tool] = &[
     Tool { name: "python", needs: &[], pins: &["python/requirements.txt"], install: python },
     Tool { name: "botocore-query", needs: &[], pins: &["../keystone/requirements-query.txt"], install: botocore_query },
+    Tool { name: "celery", needs: &[], pins: &["celery/requirements.txt"], install: celery },
     Tool { name: "node", needs: &[], pins: &["node/package.json"], install: node },
     Tool { name: "go", needs: &[], pins: &["go/go.mod", "go/go.sum", "go/main.go", "go/queues.go"], install: go },
 ];
@@ -175,6 +176,10 @@ fn fingerprint(pins: &[PathBuf]) -> Result<String> {
 
 fn python(clients: &Path, dir: &Path) -> Result<()> {
     venv(dir, &clients.join("python/requirements.txt"))
+}
+
+fn celery(clients: &Path, dir: &Path) -> Result<()> {
+    venv(dir, &clients.join("celery/requirements.txt"))
 }
 
 fn botocore_query(clients: &Path, dir: &Path) -> Result<()> {

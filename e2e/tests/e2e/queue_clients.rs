@@ -28,3 +28,12 @@ fn go_queues() {
     command.arg("queues");
     run(command);
 }
+
+/// A worker that does tasks, and kombu below it.
+#[test]
+fn celery_and_kombu() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, &tools().join("celery/bin/python"));
+    command.arg(clients().join("celery/run.py"));
+    run(command);
+}
