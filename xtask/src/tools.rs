@@ -37,7 +37,14 @@ pub struct Tool {
 const TOOLS: &[Tool] = &[
     Tool { name: "python", needs: &[], pins: &["python/requirements.txt"], install: python },
     Tool { name: "botocore-query", needs: &[], pins: &["../keystone/requirements-query.txt"], install: botocore_query },
+    Tool { name: "celery", needs: &[], pins: &["celery/requirements.txt"], install: celery },
     Tool { name: "node", needs: &[], pins: &["node/package.json"], install: node },
+    Tool {
+        name: "spring",
+        needs: &["mvn", "javac"],
+        pins: &["spring/pom.xml", "spring/app/Shop.java"],
+        install: spring,
+    },
     Tool { name: "go", needs: &[], pins: &["go/go.mod", "go/go.sum", "go/main.go", "go/queues.go"], install: go },
 ];
 
@@ -177,6 +184,10 @@ fn python(clients: &Path, dir: &Path) -> Result<()> {
     venv(dir, &clients.join("python/requirements.txt"))
 }
 
+fn celery(clients: &Path, dir: &Path) -> Result<()> {
+    venv(dir, &clients.join("celery/requirements.txt"))
+}
+
 fn botocore_query(clients: &Path, dir: &Path) -> Result<()> {
     venv(dir, &clients.join("../keystone/requirements-query.txt"))
 }
@@ -209,6 +220,18 @@ fn node(clients: &Path, dir: &Path) -> Result<()> {
 
 fn go(clients: &Path, dir: &Path) -> Result<()> {
     build_go(&clients.join("go"), &dir.join("client"))
+}
+
+/// Jars below `lib`, the application's classes beside them.
+fn spring(clients: &Path, dir: &Path) -> Result<()> {
+    let (sources, lib) = (clients.join("spring"), dir.join("lib"));
+    let mut fetch = Command::new("mvn");
+    fetch.args(["--quiet", "--batch-mode", "--file"]).arg(sources.join("pom.xml"));
+    fetch.args(["dependency:copy-dependencies", "-DincludeScope=runtime"]);
+    call(fetch.arg(format!("-DoutputDirectory={}", lib.display())))?;
+    let mut compile = Command::new("javac");
+    compile.args(["--release", "17", "-Xlint:-options", "-parameters", "-cp"]).arg(lib.join("*"));
+    call(compile.arg("-d").arg(dir.join("classes")).arg("app/Shop.java").current_dir(sources))
 }
 
 fn collector(clients: &Path, dir: &Path) -> Result<()> {

@@ -4,12 +4,13 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.metrics import MetricUnit
-from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
+from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, SqsFifoPartialProcessor, process_partial_response
 
 logger = Logger(service="orders")
 metrics = Metrics(namespace="Shop", service="orders")
 app = APIGatewayHttpResolver()
 processor = BatchProcessor(event_type=EventType.SQS)
+in_order = SqsFifoPartialProcessor(skip_group_on_error=True)
 
 
 @app.get("/orders/<number>")
@@ -33,10 +34,16 @@ def http(event, context):
 
 
 def record(record):
-    if record.body == "bad":
+    is_first = record.body.startswith("flaky") and record.attributes.approximate_receive_count == "1"
+    if record.body == "bad" or is_first:
         raise ValueError("as asked")
+    logger.info("did", extra={"body": record.body})
     return record.body
 
 
 def batch(event, context):
     return process_partial_response(event=event, record_handler=record, processor=processor, context=context)
+
+
+def steps(event, context):
+    return process_partial_response(event=event, record_handler=record, processor=in_order, context=context)

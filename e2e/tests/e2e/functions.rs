@@ -78,6 +78,27 @@ fn powertools_for_typescript_and_middy() {
     library("powertools_for_typescript_and_middy", "node/libraries");
 }
 
+/// Powertools behind event source mappings, of standard and FIFO queues.
+fn batches(runtime: &str, module: &str, name: &str) {
+    let Some(folder) = prepared(name) else { return };
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/batches.py")).args([runtime, module]).arg(folder);
+    run(command);
+}
+
+#[test]
+fn batches_of_powertools_for_python() {
+    let mut version = Command::new(python());
+    version.args(["-c", "import sys; print('python%d.%d' % sys.version_info[:2], end='')"]);
+    batches(&run(version), "powertools", "powertools");
+}
+
+#[test]
+fn batches_of_powertools_for_typescript() {
+    batches("nodejs20.x", "libraries", "node/libraries");
+}
+
 #[test]
 fn numpy_and_pillow() {
     library("numpy_and_pillow", "heavy");

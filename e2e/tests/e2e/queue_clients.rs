@@ -28,3 +28,28 @@ fn go_queues() {
     command.arg("queues");
     run(command);
 }
+
+/// A worker that does tasks, and kombu below it.
+#[test]
+fn celery_and_kombu() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, &tools().join("celery/bin/python"));
+    command.arg(clients().join("celery/run.py"));
+    run(command);
+}
+
+/// An application of Spring Boot with listeners.
+#[test]
+fn spring_cloud_aws() {
+    let spring = tools().join("spring");
+    if !spring.join(".pins").exists() {
+        eprintln!("skipped: the application of Spring was left out when tools were prepared");
+        return;
+    }
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, Path::new("java"));
+    command.args(["-XX:TieredStopAtLevel=1", "-cp"]);
+    command.arg(format!("{0}/classes:{0}/lib/*", spring.display())).arg("app.Shop");
+    command.arg(format!("--spring.cloud.aws.endpoint={}", lamp.endpoint()));
+    run(command);
+}

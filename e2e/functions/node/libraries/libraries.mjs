@@ -1,6 +1,6 @@
 // AWS Powertools for TypeScript and middy, as their documentation has them: logger, metrics, router, batch, middleware.
 
-import { BatchProcessor, EventType, processPartialResponse } from '@aws-lambda-powertools/batch';
+import { BatchProcessor, EventType, processPartialResponse, SqsFifoPartialProcessorAsync } from '@aws-lambda-powertools/batch';
 import { NotFoundError, Router } from '@aws-lambda-powertools/event-handler/http';
 import { Logger } from '@aws-lambda-powertools/logger';
 import { injectLambdaContext } from '@aws-lambda-powertools/logger/middleware';
@@ -31,8 +31,13 @@ export const order = middy()
   .handler(async (event) => ({ statusCode: 200, body: JSON.stringify({ doubled: event.body.number * 2 }) }));
 
 const processor = new BatchProcessor(EventType.SQS);
-const record = async ({ body }) => {
-  if (body === 'bad') throw new RangeError('as asked');
+const inOrder = new SqsFifoPartialProcessorAsync();
+const record = async ({ body, attributes }) => {
+  const isFirst = body.startsWith('flaky') && attributes.ApproximateReceiveCount === '1';
+  if (body === 'bad' || isFirst) throw new RangeError('as asked');
+  logger.info('did', { body });
 };
 
 export const batch = async (event, context) => processPartialResponse(event, record, processor, { context });
+export const steps = async (event, context) =>
+  processPartialResponse(event, record, inOrder, { context, skipGroupOnError: true });
