@@ -52,6 +52,13 @@ impl Scale {
         self.rest = RESTS_FIRST;
     }
 
+    /// The function failed. One that fails now and then grows faster than this makes it shrink; one that always does is called
+    /// one after the other in the end.
+    pub fn failed(&mut self) {
+        self.taken();
+        self.width = self.width.saturating_sub(1).max(1);
+    }
+
     /// The function took no call; so many others run.
     pub fn refused(&mut self, now: Timestamp, running: usize) {
         self.width = self.width.saturating_div(2).min(running).max(1);
@@ -165,6 +172,15 @@ mod tests {
         scale.refused(at(64), 6);
         assert_eq!(scale.rests_until, at(65));
         assert_eq!(Scale::new(at(0), Some(2)).width, 2);
+        // A failure a second among many does not hold it up.
+        let mut scale = Scale::new(at(0), None);
+        (1..=100).for_each(|second| {
+            scale.full(at(second));
+            scale.failed();
+        });
+        assert_eq!(scale.width, 405);
+        (0..1_000).for_each(|_| scale.failed());
+        assert_eq!(scale.width, 1);
     }
 
     #[test]

@@ -285,12 +285,18 @@ async fn no_event_is_acknowledged_before_its_sync() {
 /// Or the tests prove nothing.
 #[tokio::test]
 async fn an_acknowledgement_of_an_event_before_its_sync_is_found() {
-    let record = Record::make(6, Some(Mutant::AckBeforeSync)).await;
-    let mut checked = tokio::task::JoinSet::new();
-    checked.spawn(async move { check_acknowledgements(&record).await });
-    let panic = checked.join_next().await.unwrap().unwrap_err().into_panic();
-    let said = panic.downcast_ref::<String>().unwrap();
-    assert!(said.contains("is lost"), "{said}");
+    // What is acknowledged too early may be synced in time all the same: not each time.
+    for _ in 0..20 {
+        let record = Record::make(6, Some(Mutant::AckBeforeSync)).await;
+        let mut checked = tokio::task::JoinSet::new();
+        checked.spawn(async move { check_acknowledgements(&record).await });
+        if let Err(error) = checked.join_next().await.unwrap() {
+            let panic = error.into_panic();
+            let said = panic.downcast_ref::<String>().unwrap();
+            return assert!(said.contains("is lost"), "{said}");
+        }
+    }
+    panic!("it was not found");
 }
 
 async fn check_acknowledgements(record: &Record) {

@@ -188,8 +188,18 @@ impl Deref for Held {
 enum News {
     /// The function did not take it; it will be tried again.
     Refused,
-    /// It is over; whether the function took it.
-    Ended { taken: bool },
+    /// It is over.
+    Ended(End),
+}
+
+/// How a call ended.
+#[derive(Clone, Copy)]
+enum End {
+    Taken,
+    /// The function failed with all of it.
+    Failed,
+    /// The function did not take it as long as it could be tried.
+    Refused,
 }
 
 /// What a poller has under way.
@@ -382,10 +392,12 @@ impl Work {
     fn hear(&mut self, now: Timestamp, news: &News) {
         match news {
             News::Refused => self.scale.refused(now, self.running.saturating_sub(1)),
-            News::Ended { taken } => {
+            News::Ended(end) => {
                 self.running = self.running.saturating_sub(1);
-                if *taken {
-                    self.scale.taken();
+                match end {
+                    End::Taken => self.scale.taken(),
+                    End::Failed => self.scale.failed(),
+                    End::Refused => {}
                 }
             }
         }
@@ -409,7 +421,11 @@ impl Batch {
             tracing::error!(%error, "failed to take a loop's events from their source");
         }
         let answer = self.ask().await;
-        let taken = answer.is_some();
+        let end = match &answer {
+            None => End::Refused,
+            Some(Called { function_error: Some(_), .. }) => End::Failed,
+            Some(_) => End::Taken,
+        };
         let done = answer.map(|called| self.done(&called)).unwrap_or_default();
         if !done.is_empty()
             && let Err(error) = self.source.done(done).await
@@ -417,7 +433,7 @@ impl Batch {
             tracing::error!(%error, "failed to take from its source what a function is done with");
         }
         // The poller may have ended.
-        self.tell.send(News::Ended { taken }).await.ok();
+        self.tell.send(News::Ended(end)).await.ok();
     }
 
     /// Takes out what the function may not be given: what comes of a chain that has invoked it too often. What was taken
