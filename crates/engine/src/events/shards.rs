@@ -29,8 +29,8 @@ pub fn of_tenant(tenant: &str) -> [Shard; CHOICES] {
     // Floyd's way to draw a few of many, each few as likely as any other.
     for (place, last) in lines_drawn().enumerate() {
         let count = u64::from(last).saturating_add(1);
-        let drawn = Shard::try_from(left % count).unwrap_or(last);
-        left /= count;
+        let drawn = left.checked_rem(count).and_then(|drawn| Shard::try_from(drawn).ok()).unwrap_or(last);
+        left = left.checked_div(count).unwrap_or_default();
         let line = if lines.contains(&drawn) { last } else { drawn };
         lines.iter_mut().skip(place).take(1).for_each(|free| *free = line);
     }
