@@ -98,11 +98,11 @@ pub struct Limits {
     pub window: Duration,
 }
 
-/// What waits for a call.
+/// What waits for calls: of one that may be called, and of the next where that is full by its bytes.
 #[derive(Debug)]
 pub struct Gather<E> {
     limits: Limits,
-    events: Vec<E>,
+    events: Vec<(E, usize)>,
     bytes: usize,
     since: Option<Timestamp>,
 }
@@ -117,19 +117,14 @@ impl<E> Gather<E> {
         self.limits.events.saturating_sub(self.events.len())
     }
 
-    /// Whether there is room for an event of so many bytes beside what is there; one alone always has it.
-    pub fn fits(&self, bytes: usize) -> bool {
-        self.events.is_empty() || self.bytes.saturating_add(bytes) <= self.limits.bytes
-    }
-
     pub fn add(&mut self, now: Timestamp, event: E, bytes: usize) {
         self.since.get_or_insert(now);
         self.bytes = self.bytes.saturating_add(bytes);
-        self.events.push(event);
+        self.events.push((event, bytes));
     }
 
-    pub fn events(&self) -> &[E] {
-        &self.events
+    pub fn events(&self) -> impl Iterator<Item = &E> {
+        self.events.iter().map(|(event, _)| event)
     }
 
     /// When what is there goes, full or not; nothing is there to go if there is no such time.
@@ -139,9 +134,24 @@ impl<E> Gather<E> {
         Some(if is_full { since } else { since.plus(self.limits.window) })
     }
 
+    /// What one call is given, which is one event at least, how large it ever is.
     pub fn take(&mut self) -> Vec<E> {
+        let mut bytes = 0_usize;
+        let fits = |(_, event_bytes): &&(E, usize)| {
+            bytes = bytes.saturating_add(*event_bytes);
+            bytes <= self.limits.bytes
+        };
+        let count = self.events.iter().take_while(fits).count().clamp(1, self.events.len().max(1));
+        let rest = self.events.split_off(count.min(self.events.len()));
+        self.bytes = rest.iter().fold(0, |bytes, (_, event_bytes)| bytes.saturating_add(*event_bytes));
+        self.since = self.since.filter(|_| !rest.is_empty());
+        std::mem::replace(&mut self.events, rest).into_iter().map(|(event, _)| event).collect()
+    }
+
+    /// All that waits, for no call.
+    pub fn take_all(&mut self) -> Vec<E> {
         (self.bytes, self.since) = (0, None);
-        std::mem::take(&mut self.events)
+        std::mem::take(&mut self.events).into_iter().map(|(event, _)| event).collect()
     }
 }
 
@@ -204,7 +214,6 @@ mod tests {
         assert_eq!((gather.due(), gather.room()), (None, 3));
         gather.add(at(1), 'a', 10);
         assert_eq!((gather.due(), gather.room()), (Some(at(6)), 2));
-        assert!(gather.fits(90) && !gather.fits(91));
         assert_eq!(gather.take(), ['a']);
         gather.add(at(2), 'b', 91);
         assert_eq!(gather.due(), Some(at(7)));
@@ -212,8 +221,19 @@ mod tests {
         gather.add(at(4), 'd', 1);
         assert_eq!((gather.due(), gather.room()), (Some(at(2)), 0), "it is full");
         assert_eq!((gather.take(), gather.due()), (vec!['b', 'c', 'd'], None));
-        assert!(gather.fits(1_000), "one alone goes as it is");
         gather.add(at(5), 'e', 1_000);
-        assert_eq!(gather.due(), Some(at(5)));
+        assert_eq!((gather.due(), gather.take()), (Some(at(5)), vec!['e']), "one alone goes as it is");
+    }
+
+    #[test]
+    fn what_does_not_fit_into_a_call_waits_for_the_next() {
+        let mut gather = Gather::new(Limits { events: 9, bytes: 100, window: Duration::from_secs(5) });
+        [('a', 60), ('b', 60), ('c', 40), ('d', 1)]
+            .into_iter()
+            .for_each(|(event, bytes)| gather.add(at(1), event, bytes));
+        assert_eq!((gather.due(), gather.take()), (Some(at(1)), vec!['a']));
+        assert_eq!((gather.due(), gather.take()), (Some(at(1)), vec!['b', 'c']));
+        assert_eq!((gather.due(), gather.room()), (Some(at(6)), 8));
+        assert_eq!((gather.take_all(), gather.due(), gather.take()), (vec!['d'], None, vec![]));
     }
 }

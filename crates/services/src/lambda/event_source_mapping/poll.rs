@@ -248,7 +248,7 @@ impl Poller {
                 break Err(error);
             }
         };
-        let left: Vec<Token> = work.gather.take().iter().map(|event| event.token).collect();
+        let left: Vec<Token> = work.gather.take_all().iter().map(|event| event.token).collect();
         if !left.is_empty() {
             source.give_back(left).await?;
         }
@@ -270,12 +270,17 @@ impl Poller {
         let has_room = work.running < work.scale.width && calls < max;
         let rests = work.scale.rests_until > now;
         // What is others' again when its time is over goes before that.
-        let ours_until = work.gather.events().iter().map(|event| event.ours_until).min();
+        let ours_until = work.gather.events().map(|event| event.ours_until).min();
         let due = work.gather.due().map(|due| ours_until.map_or(due, |until| due.min(until.minus(MARGIN))));
         if has_room && !rests && due.is_some_and(|due| due <= now) {
             self.call(source.clone(), work.gather.take(), tell.clone());
             work.running = work.running.saturating_add(1);
-            return Ok(());
+            if !self.is_ordered() {
+                return Ok(());
+            }
+            // What comes behind waits for how that ends.
+            let behind: Vec<Token> = work.gather.take_all().iter().map(|event| event.token).collect();
+            return if behind.is_empty() { Ok(()) } else { source.give_back(behind).await };
         }
         if !has_room {
             work.scale.full(now);
@@ -306,11 +311,11 @@ impl Poller {
         }
         // What nobody can take stays where it is.
         self.check_function().await?;
-        if may_read { self.take(source, work, tell).await } else { Ok(()) }
+        if may_read { self.take(source, work).await } else { Ok(()) }
     }
 
     /// Takes what there is, and gathers what the mapping wants of it.
-    async fn take(&self, source: &Arc<dyn Source>, work: &mut Work, tell: &mpsc::Sender<News>) -> Result<(), AwsError> {
+    async fn take(&self, source: &Arc<dyn Source>, work: &mut Work) -> Result<(), AwsError> {
         // Nothing is nobody's between the source and here.
         let _taking = self.hold(None);
         let events = source.take(work.gather.room()).await?;
@@ -320,18 +325,8 @@ impl Poller {
         if !others.is_empty() {
             source.done(others.iter().map(|held| held.token).collect()).await?;
         }
-        let mut wanted = wanted.into_iter();
-        while let Some(event) = wanted.next() {
+        for event in wanted {
             let bytes = serde_json::to_vec(&event.record).map_or(0, |record| record.len());
-            if !work.gather.fits(bytes) {
-                self.call(source.clone(), work.gather.take(), tell.clone());
-                work.running = work.running.saturating_add(1);
-                if self.is_ordered() {
-                    // What comes behind waits for how that ends.
-                    let rest = std::iter::once(event).chain(wanted).map(|event| event.token).collect();
-                    return source.give_back(rest).await;
-                }
-            }
             work.gather.add(now, event, bytes);
         }
         Ok(())
