@@ -26,7 +26,12 @@ pub struct Answer {
 
 impl Client {
     pub fn new(lamp: &Lamp) -> Self {
-        Self { port: lamp.port, signed: String::new(), stream: None }
+        Self::at(lamp.port)
+    }
+
+    /// Of whoever listens there.
+    pub fn at(port: u16) -> Self {
+        Self { port, signed: String::new(), stream: None }
     }
 
     /// As an account: whoever has twelve digits for a key is that, in dev mode with any signature.

@@ -4,13 +4,16 @@
 //! `LAMP_TORTURE=1` has the full sizes: 10,000 events of 16 clients and 50 kills; and 10,000 waiting events over one.
 
 use std::collections::BTreeSet;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use e2e::Lamp;
+use e2e::{Lamp, clients, python, run, tools, wait_for};
 
-use crate::api::{Client, Dice, now, sized};
+use crate::api::{Client, Dice, is_long, now, sized};
 use crate::journal::{Journal, OPEN, reserve, times, wall};
 
 const CLIENTS: usize = 16;
@@ -20,11 +23,11 @@ const ENDS: Duration = Duration::from_secs(180);
 const LATE_SECONDS: f64 = 0.5;
 
 /// Many clients send events until so many are sent, or the server is gone. What was acknowledged is kept.
-fn send(lamp: &Lamp, function: &str, next: &AtomicUsize, stop: usize, acked: &Mutex<BTreeSet<String>>) {
+fn send(port: u16, function: &str, next: &AtomicUsize, stop: usize, acked: &Mutex<BTreeSet<String>>) {
     std::thread::scope(|scope| {
         for _ in 0..CLIENTS {
             scope.spawn(|| {
-                let mut client = Client::new(lamp);
+                let mut client = Client::at(port);
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     if number >= stop {
@@ -63,9 +66,10 @@ fn acknowledged_events_survive_kill_nine() {
         let millis = 50 + Dice::new(seed + round as u64).roll(450);
         std::thread::scope(|scope| {
             let pid = lamp.pid().to_string();
-            scope.spawn(|| send(&lamp, "f", &next, stop, &acked));
+            let (port, next, acked) = (lamp.port, &next, &acked);
+            scope.spawn(move || send(port, "f", next, stop, acked));
             std::thread::sleep(Duration::from_millis(millis));
-            assert!(std::process::Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+            assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
         });
         lamp.kill();
         killed.push(wall());
@@ -74,7 +78,7 @@ fn acknowledged_events_survive_kill_nine() {
     }
     // As many more as were not answered.
     let (count, missing) = (next.fetch_min(total, Ordering::Relaxed).min(total), total - acked.lock().unwrap().len());
-    send(&lamp, "f", &next, count + missing, &acked);
+    send(lamp.port, "f", &next, count + missing, &acked);
     let acked = acked.into_inner().unwrap();
     let has_run = |lines: &[Vec<String>]| {
         let ran = times(lines, "ran");
@@ -113,7 +117,7 @@ fn waiting_events_survive_kill_nine() {
     client.event("f", "\"holds\"").unwrap();
     journal.wait("one holds up all others", ENDS, |lines| !lines.is_empty());
     let acked = Mutex::default();
-    send(&lamp, "f", &AtomicUsize::new(0), total, &acked);
+    send(lamp.port, "f", &AtomicUsize::new(0), total, &acked);
     lamp.kill();
     let mut ready_ms = Vec::new();
     lamp = restart(dir.path(), &mut ready_ms);
@@ -129,4 +133,49 @@ fn waiting_events_survive_kill_nine() {
         ready_ms[0],
         began.elapsed()
     );
+}
+
+/// Starts a peer that is told its port and keeps its state in a folder, and waits until it listens.
+fn peer(port: u16, state: &std::path::Path) -> Child {
+    let mut command = Command::new(tools().join("peers/bin/ministack"));
+    command.env("GATEWAY_PORT", port.to_string()).env("LOG_LEVEL", "ERROR").current_dir(state);
+    command.env("PERSIST_STATE", "1").env("STATE_DIR", state).process_group(0);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_for("the peer listens", || TcpStream::connect(("127.0.0.1", port)).ok());
+    child
+}
+
+/// Kills a peer with all that it started.
+fn kill(mut peer: Child) {
+    let group = format!("-{}", peer.id());
+    Command::new("kill").args(["-9", "--", &group]).status().unwrap();
+    peer.wait().unwrap();
+}
+
+/// What becomes of a peer's waiting events is only reported.
+#[test]
+fn waiting_events_of_a_peer_are_counted_over_kill_nine() {
+    if !is_long() || !tools().join("peers/bin/ministack").exists() {
+        eprintln!("skipped: for the long run, where the peers are installed (cargo xtask bench)");
+        return;
+    }
+    let (dir, journal, total) = (tempfile::tempdir().unwrap(), Journal::new(), 10_000);
+    let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let first = peer(port, dir.path());
+    let mut make = Command::new(python());
+    make.arg(clients().join("python/make_function.py")).args(["f", "128", "30"]);
+    make.arg(journal.code("def handler(event, context):\n    time.sleep(1)\n    say('ran', event, time.time())\n"));
+    make.env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{port}")).env("AWS_DEFAULT_REGION", "us-east-1");
+    make.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
+    run(make);
+    let acked = Mutex::default();
+    send(port, "f", &AtomicUsize::new(0), total, &acked);
+    let before = times(&journal.lines(), "ran").len();
+    kill(first);
+    let second = peer(port, dir.path());
+    std::thread::sleep(Duration::from_secs(30));
+    let ran = times(&journal.lines(), "ran").len();
+    kill(second);
+    let acked = acked.into_inner().unwrap().len();
+    println!("MiniStack: {acked} events acknowledged, {before} had run at the kill, {ran} half a minute behind it");
 }

@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 use crate::api::{Client, now, queue, sized};
 use crate::journal::{Journal, OPEN, times};
 
-const VOLUME_MB: u32 = 48;
+/// More than the log of the store takes by itself.
+const VOLUME_MB: u32 = 96;
 const RESUMES: Duration = Duration::from_secs(5);
 const ENDS: Duration = Duration::from_secs(120);
 

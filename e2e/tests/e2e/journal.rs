@@ -27,6 +27,11 @@ impl Journal {
 
     /// A function whose code may `say` things, and finds `os`, `json`, `random` and `time`.
     pub fn function(&self, lamp: &Lamp, name: &str, timeout: u32, code: &str) {
+        make_python(lamp, name, 128, timeout, &self.code(code));
+    }
+
+    /// The file of such code.
+    pub fn code(&self, code: &str) -> PathBuf {
         let (file, path) = (self.dir.path().join("app.py"), self.path());
         let head = format!(
             "import json, os, random, time\n\
@@ -34,7 +39,7 @@ impl Journal {
              def say(*words):\n    os.write(journal, (' '.join(map(str, words)) + '\\n').encode())\n"
         );
         std::fs::write(&file, head + code).unwrap();
-        make_python(lamp, name, 128, timeout, &file);
+        file
     }
 
     /// All whole lines, in words.
