@@ -6,6 +6,7 @@ mod concurrency;
 mod control_plane;
 mod cycles;
 mod durability;
+mod examples;
 mod floods;
 mod functions;
 mod iam;
