@@ -10,6 +10,7 @@ mod crowds;
 mod cycles;
 mod durability;
 mod events;
+mod examples;
 mod floods;
 mod full;
 mod functions;

@@ -19,8 +19,32 @@ fn write_zip(path: &Path, content: &str) {
     run(command);
 }
 
+/// Terraform mostly waits until what it did to a queue has been seen a few times: two wait in the time of one.
 #[test]
-fn an_application_is_made_kept_changed_and_taken_away() {
+fn applications_are_made_kept_changed_and_taken_away() {
+    std::thread::scope(|scope| {
+        scope.spawn(queues);
+        application();
+    });
+}
+
+fn queues() {
+    let lamp = Lamp::start();
+    let Some(terraform) = Terraform::open(&lamp, "queues.tf") else { return };
+    write_zip(&terraform.dir().join("one.zip"), "def handler(event, context): return 1");
+    assert!(terraform.run("apply", &["-auto-approve"]).contains("10 added, 0 changed, 0 destroyed"));
+    assert_nothing_differs(&terraform, &[]);
+    assert_eq!(terraform.output("url"), format!("{}/000000000000/jobs", lamp.endpoint()));
+    assert!(terraform.output("dead").ends_with("/dead-steps.fifo"), "{}", terraform.output("dead"));
+    if std::env::var_os("LAMP_TORTURE").is_some() {
+        let changed = ["-auto-approve", "-var=change=true"];
+        assert!(terraform.run("apply", &changed).contains("0 added, 5 changed, 0 destroyed"));
+        assert_nothing_differs(&terraform, &["-var=change=true"]);
+        assert!(terraform.run("destroy", &changed).contains("10 destroyed"));
+    }
+}
+
+fn application() {
     let lamp = Lamp::start();
     let Some(terraform) = Terraform::open(&lamp, "lambda/main.tf") else { return };
     for (name, content) in
