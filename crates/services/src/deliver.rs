@@ -57,7 +57,6 @@ pub async fn commit(cloud: &Cloud, batch: Batch, mut parcels: Vec<Box<dyn Prepar
     if parcels.is_empty() {
         return Ok(cloud.store.commit(batch).await?);
     }
-    cloud.under_way.hand_on();
     let batch = parcels.iter_mut().fold(batch, |batch, parcel| parcel.add(batch));
     let (tell, told) = oneshot::channel();
     let store = cloud.store.clone();

@@ -1,9 +1,8 @@
 //! Whether everything that was caused by a request, or by anything, has come to its end.
 //!
 //! What is under way is in memory, what waits for its time lies in the store, and between the two things move on while
-//! somebody looks. They move in one direction: what comes next is there before what caused it is gone, and each move
-//! counts in [`UnderWay::begun`](crate::UnderWay::begun). So a look that found nothing, and during which nothing moved,
-//! saw the truth.
+//! somebody looks. But whatever moves from one place to the next is under way from before until after that. So a look saw
+//! the truth that first found nothing under way, then nothing that waits, and during which nothing began.
 //!
 //! Messages count where a mapping reads them for a function. What lies in other queues waits for programs that nobody
 //! knows of here.
@@ -14,12 +13,14 @@ use base::{AccountId, AwsError, Region, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::Scope;
 
-use crate::under_way::Kind;
+use crate::under_way::{Kind, Step};
 use crate::{Cloud, Post, lambda, sqs};
 
 /// How often it is looked, at first and at most.
 const LOOKS_AFTER: Duration = Duration::from_millis(10);
 const LOOKS_AFTER_MAX: Duration = Duration::from_millis(250);
+/// How often it is looked again at once where something began meanwhile.
+const LOOKS: usize = 3;
 
 /// What is asked to be idle.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +49,17 @@ impl Question {
             && self.region.as_ref().is_none_or(|region| scope.region.as_ref() == Some(region))
     }
 
+    fn is_about(&self, step: &Step) -> bool {
+        let is_meant = match step.kind {
+            // What is taken counts as a message until it is held, but for those who count no message that is in flight.
+            Kind::Taking => self.skips_later,
+            // Whose messages are moved is not looked at.
+            Kind::Move => true,
+            _ => self.trace.as_ref().is_none_or(|trace| step.is_of(trace)),
+        };
+        is_meant && self.means(&step.scope)
+    }
+
     /// Waits until all that is meant is over, or until a time. Says what was not.
     pub async fn wait(&self, post: &Post, until: Timestamp) -> Result<Option<Busy>, AwsError> {
         let mut rest = LOOKS_AFTER;
@@ -67,15 +79,16 @@ impl Question {
     /// Something that is not over; nothing if everything is.
     pub async fn look(&self, post: &Post, now: Timestamp) -> Result<Option<Busy>, AwsError> {
         let cloud = &post.cloud;
-        loop {
+        for _ in 0..LOOKS {
             let begun = cloud.under_way.begun();
             if let Some(busy) = self.look_once(post, now).await? {
                 return Ok(Some(busy));
             }
-            if cloud.under_way.begun() == begun {
+            if !cloud.under_way.began_since(begun, |step| self.is_about(step)) {
                 return Ok(None);
             }
         }
+        Ok(Some(Busy { what: "invocation", name: "some function".to_owned() }))
     }
 
     async fn look_once(&self, post: &Post, now: Timestamp) -> Result<Option<Busy>, AwsError> {
@@ -95,18 +108,14 @@ impl Question {
                 return Ok(Some(Busy { what: "messages", name }));
             }
         }
-        // What was on its way from one to the other while the rest was looked at.
-        Ok(self.running(&post.cloud))
+        Ok(None)
     }
 
     fn running(&self, cloud: &Cloud) -> Option<Busy> {
-        let steps = cloud
-            .under_way
-            .steps(|step| self.means(&step.scope) && self.trace.as_ref().is_none_or(|trace| step.is_of(trace)));
-        let step = steps.into_iter().next()?;
+        let step = cloud.under_way.steps(|step| self.is_about(step)).into_iter().next()?;
         let what = match step.kind {
             Kind::Invocation | Kind::Attempt(_) => "invocation",
-            Kind::Batch => "messages",
+            Kind::Batch | Kind::Taking => "messages",
             Kind::Move => "move",
         };
         Some(Busy { what, name: step.name.to_string() })

@@ -2,23 +2,30 @@
 //!
 //! Kept in memory only, for those who want to see it or to wait until it is over. What waits for its time lies in the
 //! store; see [`idle`](crate::idle) for how both come to one answer.
+//!
+//! **Invariant.** Whatever passes from one place to another in one commit (an event that becomes a message, a message that
+//! becomes a dead letter) is under way from before that commit until after it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use base::{Uuid, trace};
 use parking_lot::Mutex;
 use store::Scope;
 
+/// Steps that are remembered by those who look what began meanwhile.
+const RECENT_MAX: usize = 1_024;
+
 /// All of this server.
 #[derive(Default)]
-pub struct UnderWay(Arc<Steps>);
+pub struct UnderWay(Arc<Mutex<Steps>>);
 
 #[derive(Default)]
 struct Steps {
-    begun: AtomicU64,
-    running: Mutex<HashMap<u64, Step>>,
+    begun: u64,
+    running: HashMap<u64, Arc<Step>>,
+    /// What began last, whether it has ended or not.
+    recent: VecDeque<Arc<Step>>,
 }
 
 /// Something that goes on.
@@ -39,35 +46,46 @@ pub enum Kind {
     Attempt(Uuid),
     /// Of messages that a poller has taken.
     Batch,
+    /// A poller looks what there is to take.
+    Taking,
     /// Of messages from one queue to others.
     Move,
 }
 
 /// Goes on as long as this is held.
 pub struct Going {
-    steps: Arc<Steps>,
+    steps: Arc<Mutex<Steps>>,
     number: u64,
 }
 
 impl UnderWay {
     pub fn begin(&self, step: Step) -> Going {
-        let number = self.0.begun.fetch_add(1, Ordering::SeqCst);
-        self.0.running.lock().insert(number, step);
+        let step = Arc::new(step);
+        let mut steps = self.0.lock();
+        let number = steps.begun;
+        steps.begun = steps.begun.saturating_add(1);
+        steps.running.insert(number, step.clone());
+        if steps.recent.len() == RECENT_MAX {
+            steps.recent.pop_front();
+        }
+        steps.recent.push_back(step);
         Going { steps: self.0.clone(), number }
     }
 
-    /// Something is about to be handed on that goes on by itself from then on, such as a message.
-    pub fn hand_on(&self) {
-        self.0.begun.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// How much has begun so far. Where it is the same before and after a look, nothing moved on behind the look's back.
+    /// How much has begun so far.
     pub fn begun(&self) -> u64 {
-        self.0.begun.load(Ordering::SeqCst)
+        self.0.lock().begun
     }
 
-    pub fn steps(&self, is_meant: impl Fn(&Step) -> bool) -> Vec<Step> {
-        self.0.running.lock().values().filter(|step| is_meant(step)).cloned().collect()
+    /// Whether anything that is meant may have begun since so much had.
+    pub fn began_since(&self, begun: u64, is_meant: impl Fn(&Step) -> bool) -> bool {
+        let steps = self.0.lock();
+        let new = usize::try_from(steps.begun.saturating_sub(begun)).unwrap_or(usize::MAX);
+        new > RECENT_MAX || steps.recent.iter().rev().take(new).any(|step| is_meant(step))
+    }
+
+    pub fn steps(&self, is_meant: impl Fn(&Step) -> bool) -> Vec<Arc<Step>> {
+        self.0.lock().running.values().filter(|step| is_meant(step)).cloned().collect()
     }
 }
 
@@ -92,7 +110,7 @@ pub fn digits(id: Uuid, count: usize) -> String {
 
 impl Drop for Going {
     fn drop(&mut self) {
-        self.steps.running.lock().remove(&self.number);
+        self.steps.lock().running.remove(&self.number);
     }
 }
 
@@ -112,14 +130,17 @@ mod tests {
         };
         let (one, other) = (under_way.begin(step("1-a")), under_way.begin(step("1-b")));
         assert_eq!(under_way.steps(|step| step.is_of("1-a")).len(), 1);
-        drop(one);
-        assert_eq!(under_way.steps(|step| step.is_of("1-a")).len(), 0);
-        assert_eq!((under_way.steps(|_| true).len(), under_way.begun()), (1, 2));
-        under_way.hand_on();
+        drop((one, other));
+        assert_eq!((under_way.steps(|_| true).len(), under_way.begun()), (0, 2));
+        assert!(
+            under_way.began_since(0, |step| step.is_of("1-a")) && !under_way.began_since(1, |step| step.is_of("1-a"))
+        );
+        assert!(!under_way.began_since(2, |_| true));
+        // Who looks for too long knows nothing.
+        (0..RECENT_MAX).for_each(|_| drop(under_way.begin(step("1-b"))));
+        assert!(under_way.began_since(1, |_| false) && !under_way.began_since(2, |_| false));
         let id: Uuid = "01234567-89ab-cdef-0123-456789abcdef".parse().unwrap();
         let header = format!("Root=1-00000000-{};Parent=0", digits(id, 24));
         assert!(is_of(Some(&header), &id.to_string()) && !is_of(Some(&header), "1-00000000") && !is_of(None, ""));
-        drop(other);
-        assert_eq!((under_way.steps(|_| true).len(), under_way.begun()), (0, 3));
     }
 }

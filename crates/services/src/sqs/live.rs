@@ -19,6 +19,7 @@ use super::errors;
 use super::message::{self, Key, MESSAGES, PLACES, Place, RECENT};
 use super::queue::Queue;
 use crate::Cloud;
+use crate::under_way::Going;
 
 /// Rows that are read at once when a queue comes into memory.
 const STEP: usize = store::limits::RANGE_ROWS_MAX;
@@ -102,6 +103,8 @@ pub enum Admitted {
 pub struct Write {
     batch: Batch,
     changes: Vec<Change>,
+    /// Until it is written down.
+    going: Option<Going>,
 }
 
 struct Change {
@@ -401,6 +404,12 @@ impl Live {
 }
 
 impl Write {
+    /// It is under way as this until it is written down.
+    pub fn under_way(mut self, going: Going) -> Self {
+        self.going = Some(going);
+        self
+    }
+
     /// A claimed message goes.
     pub fn remove(mut self, live: &Arc<Live>, seq: Seq) -> Self {
         self.batch = message::remove(std::mem::take(&mut self.batch), &live.scope, live.key(seq));
@@ -468,12 +477,13 @@ impl Write {
     /// Begins to write it down, which goes on whatever becomes of the caller.
     pub fn begin(mut self, cloud: &Cloud) -> Written {
         let (batch, changes) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.changes));
-        cloud.under_way.hand_on();
+        let going = self.going.take();
         let (tell, told) = oneshot::channel();
         let store = cloud.store.clone();
         let write = async move {
             let written = store.commit(batch).await;
             settle(changes, Outcome::of(&written));
+            drop(going);
             // Nobody may be there to hear it.
             tell.send(written.map(drop)).ok();
         };

@@ -10,6 +10,7 @@ use super::live::{Admitted, Closed, Live, New, Write};
 use super::message::{Key, MESSAGES};
 use super::name::{self, Address};
 use super::queue::{Found, QUEUES};
+use crate::under_way::{Kind, Step};
 
 /// How often a message may be received before it is given up. Where the queue for dead letters has gone, they stay.
 pub async fn receives_max(found: &Found) -> Result<Option<u32>, AwsError> {
@@ -32,6 +33,9 @@ pub async fn give_up(found: &Found, live: &Arc<Live>, dead: Vec<(Seq, queue::Mes
     let mut write = dead.iter().fold(Write::default(), |write, (seq, _)| write.remove(live, *seq));
     let Some(redrive) = found.queue.settings.redrive.as_ref().filter(|_| !dead.is_empty()) else { return Ok(false) };
     let Some(target) = target(found, &redrive.dead_letter_target_arn).await? else { return Ok(false) };
+    let name = found.queue.name.as_str().into();
+    let step = Step { scope: found.ctx.scope(), kind: Kind::Move, name, trace_header: None };
+    write = write.under_way(found.ctx.cloud.under_way.begin(step));
     let source = name::arn(&found.ctx, &found.queue.name);
     for (seq, place) in dead {
         write = transfer(write, live.key(seq), place, &target, Some(&source)).await?;

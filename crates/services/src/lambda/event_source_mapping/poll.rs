@@ -317,10 +317,11 @@ impl Poller {
     /// Takes what there is, and gathers what the mapping wants of it.
     async fn take(&self, source: &Arc<dyn Source>, work: &mut Work) -> Result<(), AwsError> {
         // Nothing is nobody's between the source and here.
-        let _taking = self.hold(None);
+        let _taking = self.hold(Kind::Taking, None);
         let events = source.take(work.gather.room()).await?;
         let now = self.post.clock.now();
-        let events = events.into_iter().map(|event| Held { _going: self.hold(event.trace_header.clone()), event });
+        let events =
+            events.into_iter().map(|event| Held { _going: self.hold(Kind::Batch, event.trace_header.clone()), event });
         let (wanted, others): (Vec<Held>, Vec<Held>) = events.partition(|held| self.wants(&held.event));
         if !others.is_empty() {
             source.done(others.iter().map(|held| held.token).collect()).await?;
@@ -361,9 +362,9 @@ impl Poller {
     }
 
     /// Says that something of this mapping is under way.
-    fn hold(&self, trace_header: Option<String>) -> Going {
+    fn hold(&self, kind: Kind, trace_header: Option<String>) -> Going {
         let (scope, name) = (self.scope.clone(), self.name.clone());
-        self.post.cloud.under_way.begin(Step { scope, kind: Kind::Batch, name, trace_header })
+        self.post.cloud.under_way.begin(Step { scope, kind, name, trace_header })
     }
 
     /// A request of its own, in the name of the mapping's account.

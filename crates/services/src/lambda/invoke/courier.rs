@@ -25,6 +25,7 @@ use super::event::{EVENTS, Event, Key};
 use super::{Begun, check, dead, run, target, whole};
 use crate::lambda::event_invoke;
 use crate::lambda::function::{FUNCTIONS, Resolved};
+use crate::under_way::{Kind, Step};
 use crate::{Cloud, Ctx, deliver};
 
 /// Events read in one step.
@@ -314,6 +315,10 @@ impl Post {
     async fn settle(&self, scope: &Scope, row: Row<Key, Event>) -> Result<Attempt, AwsError> {
         let Row { key, value: mut event, .. } = row;
         let (incarnation, (shard, (_, id))) = key;
+        // Until whatever comes of it is there.
+        let (name, trace_header) = (event.function.as_str().into(), event.trace_header.clone());
+        let step = Step { scope: scope.clone(), kind: Kind::Attempt(id), name, trace_header };
+        let _going = self.cloud.under_way.begin(step);
         let batch = Batch::new().delete(&EVENTS, scope, key);
         let found = FUNCTIONS.get_shared(&self.cloud.store, scope, &event.function).await?;
         let found = found.filter(|function| function.incarnation == incarnation).zip(self.context(scope, id));

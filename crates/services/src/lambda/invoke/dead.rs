@@ -88,7 +88,6 @@ async fn revive(cloud: &Cloud, scope: &Scope, key: Key, now: Timestamp) -> Resul
     let (incarnation, (_, id)) = key;
     let Some(row) = DEAD.get(&cloud.store, scope, (incarnation, id)).await? else { return Ok(false) };
     let event = Event { received: now, failures: 0, hold_ups: 0, last_error: None, ..row.value };
-    cloud.under_way.hand_on();
     let batch = bury(Batch::new().expect_present(&DEATHS, scope, key), scope, key);
     let shard = cloud.backlogs.enter((scope.clone(), incarnation), event.tenant_id.as_deref());
     let key = (incarnation, (shard, (now, id)));

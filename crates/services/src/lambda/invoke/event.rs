@@ -185,7 +185,6 @@ fn due(ctx: &Ctx, asked: &FunctionRef, function: &Function, request: Request) ->
         hold_ups: 0,
         last_error: None,
     };
-    ctx.cloud.under_way.hand_on();
     event.tell(ctx, "AsyncEventsReceived", Unit::COUNT, 1.0);
     let (scope, incarnation) = (ctx.scope(), function.incarnation);
     let shard = ctx.cloud.backlogs.enter((scope.clone(), incarnation), event.tenant_id.as_deref());

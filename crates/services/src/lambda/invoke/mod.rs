@@ -236,7 +236,7 @@ async fn run(ctx: &Ctx, asked: &FunctionRef, resolved: Resolved, request: Reques
         is_async: request.is_async,
         cause: request.cause,
     };
-    let kind = if request.is_async { Kind::Attempt(request.id.0) } else { Kind::Invocation };
+    let kind = Kind::Invocation;
     let step = Step { scope: ctx.scope(), kind, name: asked.name.as_str().into(), trace_header: Some(header.clone()) };
     let going = ctx.cloud.under_way.begin(step);
     let version = spec.version.clone();
