@@ -279,7 +279,7 @@ async fn a_power_cut_loses_no_event_and_tells_of_each_end_once() {
 
 #[tokio::test]
 async fn no_event_is_acknowledged_before_its_sync() {
-    check_acknowledgements(&Record::make(sized(12, 300) as u64, None).await).await;
+    check_acknowledgements(&Record::make(sized(12, 60) as u64, None).await).await;
 }
 
 /// Or the tests prove nothing.
