@@ -130,7 +130,9 @@ impl Load {
 fn drain(client: &mut Client, url: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     loop {
-        let answer = client.must("ReceiveMessage", json!({"QueueUrl": url, "MaxNumberOfMessages": 10}));
+        // Longer than this takes on any machine.
+        let wanted = json!({"QueueUrl": url, "MaxNumberOfMessages": 10, "VisibilityTimeout": 3600});
+        let answer = client.must("ReceiveMessage", wanted);
         let Some(messages) = answer["Messages"].as_array() else { return found };
         for message in messages {
             assert!(found.insert(message["Body"].as_str().unwrap().to_owned()), "{message} came twice");
