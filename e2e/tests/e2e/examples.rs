@@ -4,16 +4,26 @@ use std::process::Command;
 
 use e2e::{Lamp, aws_cli, binary, client, clients, python, run};
 
+/// Whoever was told to be registered is activated and confirmed, whatever becomes of the server meanwhile.
 #[test]
 fn user_registration() {
-    let lamp = Lamp::start();
+    let dir = tempfile::tempdir().unwrap();
     let mut add = Command::new(binary());
-    run({
-        add.args(["runtimes", "add", "python3.13", "--data-dir"]).arg(&lamp.dir);
-        add
-    });
-    let mut command = client(&lamp, &python());
-    command.arg(clients().join("python/registration.py")).arg(clients().join("../../examples/user-registration"));
-    command.env("AWS", aws_cli());
-    run(command);
+    add.args(["runtimes", "add", "python3.13", "--data-dir"]).arg(dir.path());
+    run(add);
+    let mut lamp = Lamp::start_on(dir.path(), &[]);
+    let script = |lamp: &Lamp, what: &str| {
+        let mut command = client(lamp, &python());
+        command.arg(clients().join("python/registration.py")).arg(what).env("AWS", aws_cli());
+        command
+    };
+    let mut all = script(&lamp, "all");
+    all.arg(clients().join("../../examples/user-registration"));
+    run(all);
+    let said = run(script(&lamp, "register"));
+    lamp.kill();
+    let lamp = Lamp::start_on(dir.path(), &[]);
+    let mut seen = script(&lamp, "seen");
+    seen.arg(said.trim());
+    run(seen);
 }
