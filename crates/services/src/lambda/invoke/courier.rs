@@ -7,13 +7,15 @@
 //! Invariant: one courier a function. What a crash interrupts is attempted again.
 
 use std::collections::{BTreeSet, HashMap};
+use std::num::NonZero;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base::{AwsError, Chance, Clock, Cx, Principal, RequestId, Spawn, Timestamp, Uuid};
 use metrics::Unit;
 use store::{Batch, Change, Row, Scan, Scope};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 use super::ending::{Answer, Ending, Listeners, Tried};
 use super::event::{EVENTS, Event};
@@ -28,6 +30,11 @@ use crate::{Cloud, Ctx, deliver};
 const STEP: usize = 16;
 /// How long at most a courier sleeps: the world's clock may be moved.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
+/// Attempts that have just begun use a processor, and more of them than those there are would each take as much longer. So
+/// only so many of a function's run at once on a small machine; one that has run for this long waits for something else, and
+/// leaves its place to another.
+const YOUNG_MAX: usize = 5;
+const YOUNG_FOR: Duration = Duration::from_millis(5);
 
 type Key = (Uuid, (Timestamp, Uuid));
 
@@ -136,8 +143,12 @@ struct Courier {
     bell: Arc<Bell>,
     running: BTreeSet<Key>,
     pace: Pace,
+    /// Of those that run, so many may have just begun.
+    young: Arc<Semaphore>,
     /// All that is due before this has been started.
     after: Option<Key>,
+    /// Behind that nothing is due before then, as far as the courier has been told.
+    known: Option<Option<Timestamp>>,
     ended: mpsc::Sender<Ended>,
     ends: mpsc::Receiver<Ended>,
 }
@@ -171,8 +182,10 @@ impl Drop for Report {
 impl Courier {
     fn new(office: Arc<Office>, round: Round, bell: Arc<Bell>) -> Self {
         let (ended, ends) = mpsc::channel(ATTEMPTS_MAX);
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let young = Arc::new(Semaphore::new(processors.saturating_mul(2).max(YOUNG_MAX)));
         let (running, pace) = (BTreeSet::new(), Pace::new(office.post.clock.now()));
-        Self { office, round, bell, running, pace, after: None, ended, ends }
+        Self { office, round, bell, running, pace, young, after: None, known: None, ended, ends }
     }
 
     async fn run(mut self) {
@@ -202,7 +215,7 @@ impl Courier {
                     self.running.remove(&ended);
                     self.pace.ended(self.office.post.clock.now(), self.running.len(), attempt);
                     if attempt.is_none() {
-                        self.after = None;
+                        (self.after, self.known) = (None, None);
                     }
                 }
                 () = self.bell.rung.notified() => {
@@ -210,37 +223,42 @@ impl Courier {
                     if self.bell.heard().is_some_and(|key| self.after.is_some_and(|after| key <= after)) {
                         self.after = None;
                     }
+                    self.known = None;
                 }
-                () = tokio::time::sleep(sleep) => {}
+                // The world's clock may have been moved.
+                () = tokio::time::sleep(sleep) => self.known = None,
             }
         }
     }
 
     /// Starts attempts of what is due, as many as may run.
     async fn start_due(&mut self) -> Result<Found, store::Error> {
-        let (scope, incarnation) = (&self.round.0, self.round.1);
+        let (scope, incarnation) = (self.round.0.clone(), self.round.1);
         let now = self.office.post.clock.now();
         let mut is_empty = self.running.is_empty();
         if self.pace.rests_until > now {
             return Ok(Found::Next(Some(self.pace.rests_until)));
         }
         loop {
-            if self.running.len() >= self.pace.width {
+            // An end of another leaves room, and says nothing new.
+            if let Some(next) = self.known.filter(|_| !self.running.is_empty()) {
+                return Ok(Found::Next(next));
+            }
+            let room = self.pace.width.saturating_sub(self.running.len());
+            if room == 0 {
                 return Ok(Found::Full);
             }
-            let mut scan = Scan::all(STEP).under::<Uuid>(incarnation);
+            let mut scan = Scan::all(room.min(STEP)).under::<Uuid>(incarnation);
             if let Some(after) = self.after {
                 scan = scan.after(after);
             }
-            let page = EVENTS.page(&self.office.post.cloud.store, scope, scan).await?;
+            let page = EVENTS.page(&self.office.post.cloud.store, &scope, scan).await?;
             for row in page.rows {
                 is_empty = false;
                 let (due, _) = row.key.1;
                 if due > now {
+                    self.known = Some(Some(due));
                     return Ok(Found::Next(Some(due)));
-                }
-                if self.running.len() >= self.pace.width {
-                    return Ok(Found::Full);
                 }
                 self.after = Some(row.key);
                 if self.running.insert(row.key) {
@@ -248,18 +266,19 @@ impl Courier {
                 }
             }
             if page.next.is_none() {
+                self.known = Some(None);
                 return Ok(if is_empty { Found::Nothing } else { Found::Next(None) });
             }
         }
     }
 
     fn attempt(&self, row: Row<Key, Event>) {
-        let (office, scope) = (self.office.clone(), self.round.0.clone());
+        let (office, scope, young) = (self.office.clone(), self.round.0.clone(), self.young.clone());
         let report = Report { to: self.ended.clone(), key: row.key, attempt: None };
         let attempt = async move {
             // Whole, so that it is dropped here and not before.
             let mut report = report;
-            match office.post.settle(&scope, row).await {
+            match office.post.settle(&scope, row, &young).await {
                 Ok(attempt) => report.attempt = Some(attempt),
                 Err(error) => tracing::error!(%error, "failed to write down what became of an event"),
             }
@@ -270,7 +289,7 @@ impl Courier {
 
 impl Post {
     /// Tries an event once, and writes down what becomes of it. Where the store fails, the event is as it was.
-    async fn settle(&self, scope: &Scope, row: Row<Key, Event>) -> Result<Attempt, AwsError> {
+    async fn settle(&self, scope: &Scope, row: Row<Key, Event>, young: &Semaphore) -> Result<Attempt, AwsError> {
         let Row { key, value: mut event, .. } = row;
         let (incarnation, (_, id)) = key;
         let batch = Batch::new().delete(&EVENTS, scope, key);
@@ -290,7 +309,7 @@ impl Post {
             _ => {
                 let age = ctx.cx.now().since(event.received);
                 event.tell(&ctx, "AsyncEventAge", Unit::MILLISECONDS, age.as_secs_f64() * 1e3);
-                attempt(&ctx, &event, id, resolved).await
+                in_turn(young, attempt(&ctx, &event, id, resolved)).await
             }
         };
         let (now, attempt) = (ctx.cx.now(), tried.attempt);
@@ -327,6 +346,18 @@ impl Post {
         cx.world = scope.world;
         Some(Ctx { cx, cloud: self.cloud.clone() })
     }
+}
+
+/// Has one of the places of those that have just begun, as long as it takes and has just begun.
+async fn in_turn<T>(young: &Semaphore, attempt: impl Future<Output = T>) -> T {
+    let mut attempt = pin!(attempt);
+    // Nobody closes it.
+    let place = young.acquire().await.ok();
+    tokio::select! {
+        done = &mut attempt => return done,
+        () = tokio::time::sleep(YOUNG_FOR) => drop(place),
+    }
+    attempt.await
 }
 
 fn tell_given_up(event: &Event, id: Uuid, reason: Reason) {
