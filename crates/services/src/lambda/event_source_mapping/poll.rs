@@ -6,14 +6,14 @@
 //!
 //! When a mapping changes, its poller ends and another begins. Calls that run go on.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::{AwsError, RequestId, Timestamp};
 use engine::pattern::{self, Pattern};
 use engine::poller::{BATCH_BYTES_MAX, CALLS_MAX, Gather, Limits, Scale};
-use serde_json::{Value, json};
+use serde_json::Value;
 use store::{Change, Row, Scope};
 use tokio::sync::{mpsc, watch};
 
@@ -151,6 +151,8 @@ enum News {
 struct Work {
     scale: Scale,
     gather: Gather<Event>,
+    /// Batches that are full and wait until one more call may run.
+    full: VecDeque<Vec<Event>>,
     running: usize,
 }
 
@@ -178,6 +180,7 @@ impl Poller {
         let mut work = Work {
             scale: Scale::new(now, self.mapping.settings.concurrency_max()),
             gather: Gather::new(self.limits()),
+            full: VecDeque::new(),
             running: 0,
         };
         let (tell, mut told) = mpsc::channel(CALLS_MAX);
@@ -190,7 +193,8 @@ impl Poller {
                 break Err(error);
             }
         };
-        let left: Vec<Token> = work.gather.take().iter().map(|event| event.token).collect();
+        let left = work.full.into_iter().flatten().chain(work.gather.take());
+        let left: Vec<Token> = left.map(|event| event.token).collect();
         if !left.is_empty() {
             source.give_back(left).await?;
         }
@@ -209,18 +213,16 @@ impl Poller {
         let now = self.post.clock.now();
         let has_room = work.running < work.scale.width;
         let rests = work.scale.rests_until > now;
-        // What is others' again when its time is over goes before that.
-        let ours_until = work.gather.events().iter().map(|event| event.ours_until).min();
-        let due = work.gather.due().map(|due| ours_until.map_or(due, |until| due.min(until.minus(MARGIN))));
+        let due = work.due(now);
         if has_room && !rests && due.is_some_and(|due| due <= now) {
-            self.call(source.clone(), work.gather.take(), tell.clone());
+            self.call(source.clone(), work.next(), tell.clone());
             work.running = work.running.saturating_add(1);
             return Ok(());
         }
         if !has_room {
             work.scale.full(now);
         }
-        let may_read = has_room && !rests && work.gather.room() > 0;
+        let may_read = has_room && !rests && work.full.is_empty() && work.gather.room() > 0;
         let at_most = match (rests, due) {
             (true, _) => work.scale.rests_until.since(now),
             (false, Some(due)) if has_room => due.since(now),
@@ -244,12 +246,13 @@ impl Poller {
             _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
             waited = waits => waited?,
         }
-        if may_read { self.take(source, work, tell).await } else { Ok(()) }
+        if may_read { self.take(source, work).await } else { Ok(()) }
     }
 
-    /// Takes what there is, and gathers what the mapping wants of it.
-    async fn take(&self, source: &Arc<dyn Source>, work: &mut Work, tell: &mpsc::Sender<News>) -> Result<(), AwsError> {
-        let events = source.take(work.gather.room()).await?;
+    /// Takes what there is, for all calls that may begin, and gathers what the mapping wants of it: one taking, and so one
+    /// sync, for many batches.
+    async fn take(&self, source: &Arc<dyn Source>, work: &mut Work) -> Result<(), AwsError> {
+        let events = source.take(self.most(work)).await?;
         let now = self.post.clock.now();
         let (wanted, others): (Vec<Event>, Vec<Event>) = events.into_iter().partition(|event| self.wants(event));
         if !others.is_empty() {
@@ -257,10 +260,9 @@ impl Poller {
         }
         let mut wanted = wanted.into_iter();
         while let Some(event) = wanted.next() {
-            let bytes = serde_json::to_vec(&event.record).map_or(0, |record| record.len());
-            if !work.gather.fits(bytes) {
-                self.call(source.clone(), work.gather.take(), tell.clone());
-                work.running = work.running.saturating_add(1);
+            let bytes = event.record.len();
+            if work.gather.room() == 0 || !work.gather.fits(bytes) {
+                work.full.push_back(work.gather.take());
                 if self.is_ordered() {
                     // What comes behind waits for how that ends.
                     let rest = std::iter::once(event).chain(wanted).map(|event| event.token).collect();
@@ -270,6 +272,15 @@ impl Poller {
             work.gather.add(now, event, bytes);
         }
         Ok(())
+    }
+
+    /// How many events fill the batches of all calls that may begin. What comes in order comes batch by batch.
+    fn most(&self, work: &Work) -> usize {
+        let others = match self.is_ordered() {
+            true => 0,
+            false => work.scale.width.saturating_sub(work.running).saturating_sub(1),
+        };
+        work.gather.room().saturating_add(self.limits().events.saturating_mul(others))
     }
 
     /// Whether its events come one after the other.
@@ -282,11 +293,12 @@ impl Poller {
         if self.filters.is_empty() {
             return true;
         }
-        let mut seen = event.record.clone();
-        if let Some(Value::String(body)) = event.record.get("body") {
-            seen.insert("body".into(), pattern::content(body));
+        let mut seen: Value = serde_json::from_str(&event.record).unwrap_or_default();
+        if let Some(body) = seen.get_mut("body")
+            && let Value::String(text) = body
+        {
+            *body = pattern::content(text);
         }
-        let seen = Value::Object(seen);
         self.filters.iter().any(|filter| filter.matches(&seen))
     }
 
@@ -312,6 +324,20 @@ impl Poller {
 }
 
 impl Work {
+    /// When the next batch goes to the function; nothing is there to go if there is no such time.
+    fn due(&self, now: Timestamp) -> Option<Timestamp> {
+        if !self.full.is_empty() {
+            return Some(now);
+        }
+        // What is others' again when its time is over goes before that.
+        let ours_until = self.gather.events().iter().map(|event| event.ours_until).min();
+        self.gather.due().map(|due| ours_until.map_or(due, |until| due.min(until.minus(MARGIN))))
+    }
+
+    fn next(&mut self) -> Vec<Event> {
+        self.full.pop_front().unwrap_or_else(|| self.gather.take())
+    }
+
     fn hear(&mut self, now: Timestamp, news: &News) {
         match news {
             News::Refused => self.scale.refused(now, self.running.saturating_sub(1)),
@@ -377,8 +403,8 @@ impl Batch {
     /// Calls the function until it takes the batch, as long as nobody else is given these events.
     async fn ask(&self) -> Option<Called> {
         let ours_until = self.events.iter().map(|event| event.ours_until).min()?;
-        let records: Vec<_> = self.events.iter().map(|event| &event.record).collect();
-        let payload = json!({ "Records": records }).to_string().into_bytes();
+        let records: Vec<&str> = self.events.iter().map(|event| event.record.as_str()).collect();
+        let payload = format!(r#"{{"Records":[{}]}}"#, records.join(",")).into_bytes();
         let trace_header = self.trace_header();
         let target = &self.mapping.target;
         let mut rest = AGAIN_AFTER;
@@ -412,5 +438,98 @@ impl Batch {
         };
         let Some(failed) = failed else { return Vec::new() };
         self.events.iter().filter(|event| !failed.contains(event.id.as_str())).map(|event| event.token).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use base::{BoxFuture, ManualClock, Seeded};
+    use wire::server::Tasks;
+
+    use super::super::source::Kind;
+    use super::*;
+    use crate::cloud::testing::{self, NoFunctions};
+
+    /// Gives as many events of a megabyte as it is asked for.
+    #[derive(Default)]
+    struct Endless(Mutex<Vec<usize>>);
+
+    impl Source for Endless {
+        fn wait(&self, _: Duration) -> BoxFuture<'_, Result<(), AwsError>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn take(&self, most: usize) -> BoxFuture<'_, Result<Vec<Event>, AwsError>> {
+            self.0.lock().unwrap().push(most);
+            let event = |seq| Event {
+                token: Token { seq, receives: 1 },
+                id: seq.to_string(),
+                record: "x".repeat(1 << 20),
+                trace_header: None,
+                ours_until: Timestamp::from_secs(2_000),
+            };
+            Box::pin(async move { Ok((0..most.min(32) as u64).map(event).collect()) })
+        }
+
+        fn done(&self, _: Vec<Token>) -> BoxFuture<'_, Result<(), AwsError>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn give_back(&self, _: Vec<Token>) -> BoxFuture<'_, Result<(), AwsError>> {
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    async fn poller(dir: &std::path::Path, settings: Value) -> (Poller, Work) {
+        let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_000)));
+        let ctx = testing::ctx(dir, clock.clone(), Arc::new(NoFunctions)).await;
+        let mapping = Mapping {
+            uuid: base::Uuid::NIL,
+            kind: Kind::Sqs,
+            source: Default::default(),
+            target: serde_json::from_value(serde_json::json!({"name": "f", "qualifier": null})).unwrap(),
+            settings: serde_json::from_value(settings).unwrap(),
+            sealed_filters: None,
+            enabled: true,
+            tags: Default::default(),
+            last_modified: Timestamp::default(),
+        };
+        let (scope, chance) = (ctx.scope(), Arc::new(Seeded::new(2)));
+        let post = Post { cloud: ctx.cloud, spawn: Arc::new(Tasks::default()), clock, chance };
+        let poller = Poller {
+            post: Arc::new(post),
+            scope,
+            arn: "arn:aws:sqs:us-east-1:000000000000:q".into(),
+            mapping: Arc::new(mapping),
+            filters: Vec::new(),
+            stopped: watch::channel(false).1,
+        };
+        let scale = Scale::new(Timestamp::from_secs(1_000), poller.mapping.settings.concurrency_max());
+        let gather = Gather::new(poller.limits());
+        (poller, Work { scale, gather, full: VecDeque::new(), running: 0 })
+    }
+
+    #[tokio::test]
+    async fn what_is_taken_for_many_batches_waits_until_so_many_calls_may_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = serde_json::json!({"BatchSize": 20, "ScalingConfig": {"MaximumConcurrency": 2}});
+        let (poller, mut work) = poller(dir.path(), settings).await;
+        let endless = Arc::new(Endless::default());
+        let source: Arc<dyn Source> = endless.clone();
+        poller.take(&source, &mut work).await.unwrap();
+        assert_eq!(*endless.0.lock().unwrap(), [40], "for two calls");
+        // A batch ends at 6 MB, so these are more than two.
+        let batches: Vec<usize> = work.full.iter().map(Vec::len).collect();
+        assert_eq!((batches, work.gather.events().len(), work.running), (vec![6; 5], 2, 0));
+        let ((tell, mut told), mut stopped) = (mpsc::channel(CALLS_MAX), watch::channel(false).1);
+        for _ in 0..2 {
+            poller.turn(&source, &mut work, &tell, &mut told, &mut stopped).await.unwrap();
+        }
+        assert_eq!((work.running, work.full.len()), (2, 3));
+        // No third begins, and nothing more is read meanwhile.
+        poller.turn(&source, &mut work, &tell, &mut told, &mut stopped).await.unwrap();
+        assert_eq!((work.running, work.full.len(), endless.0.lock().unwrap().len()), (2, 3, 1));
     }
 }
