@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::settings::FilterCriteria;
 use super::{MAPPINGS, Mapping, report};
+use crate::lambda::invoke::young::Young;
 use crate::lambda::invoke::{self, Called, chain};
 use crate::source::{self, Event, Source, Token};
 use crate::{Ctx, Post};
@@ -115,7 +116,8 @@ impl Pollers {
         let criteria = opened.settings.filter_criteria.iter().flat_map(FilterCriteria::patterns);
         let filters = criteria.filter_map(|pattern| Pattern::parse(pattern).ok()).collect();
         let (post, scope) = (self.post.clone(), key.0.clone());
-        let poller = Poller { post, scope, arn, mapping: Arc::new(opened), filters, stopped };
+        let (opened, young) = (Arc::new(opened), Young::default());
+        let poller = Poller { post, scope, arn, mapping: opened, filters, young, stopped };
         self.post.spawn.spawn("poller", Box::pin(poller.run()));
         self.running.insert(key, (mapping, stop));
         Ok(())
@@ -136,6 +138,7 @@ struct Poller {
     mapping: Arc<Mapping>,
     /// Of which an event must match one, if there are any.
     filters: Vec<Pattern>,
+    young: Young,
     stopped: watch::Receiver<bool>,
 }
 
@@ -318,7 +321,15 @@ impl Poller {
         let now = self.post.clock.now();
         // The others may be somebody else's by now.
         let events = events.into_iter().filter(|event| event.ours_until > now).collect();
-        let batch = Batch { ctx, source, events, mapping: self.mapping.clone(), tell, stopped: self.stopped.clone() };
+        let batch = Batch {
+            ctx,
+            source,
+            events,
+            mapping: self.mapping.clone(),
+            young: self.young.clone(),
+            tell,
+            stopped: self.stopped.clone(),
+        };
         self.post.spawn.spawn("a batch of a poller", Box::pin(batch.run()));
     }
 }
@@ -357,6 +368,7 @@ struct Batch {
     source: Arc<dyn Source>,
     events: Vec<Event>,
     mapping: Arc<Mapping>,
+    young: Young,
     tell: mpsc::Sender<News>,
     stopped: watch::Receiver<bool>,
 }
@@ -413,7 +425,7 @@ impl Batch {
             ctx.cx.request_id = RequestId(ctx.cx.id());
             let call =
                 invoke::call(&ctx, &target.name, target.qualifier.as_deref(), payload.clone(), trace_header.clone());
-            match call.await {
+            match self.young.run(call).await {
                 Ok(called) => return Some(called),
                 Err(error) => tracing::debug!(function = target.name, %error, "a batch was refused"),
             }
@@ -504,6 +516,7 @@ mod tests {
             arn: "arn:aws:sqs:us-east-1:000000000000:q".into(),
             mapping: Arc::new(mapping),
             filters: Vec::new(),
+            young: Young::default(),
             stopped: watch::channel(false).1,
         };
         let scale = Scale::new(Timestamp::from_secs(1_000), poller.mapping.settings.concurrency_max());

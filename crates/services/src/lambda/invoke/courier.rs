@@ -7,20 +7,19 @@
 //! Invariant: one courier a function. What a crash interrupts is attempted again.
 
 use std::collections::{BTreeSet, HashMap};
-use std::num::NonZero;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base::{AwsError, Chance, Clock, Cx, Principal, RequestId, Spawn, Timestamp, Uuid};
 use metrics::Unit;
 use store::{Batch, Change, Row, Scan, Scope};
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, mpsc};
 
 use super::ending::{Answer, Ending, Listeners, Tried};
 use super::event::{EVENTS, Event};
 use super::pace::{ATTEMPTS_MAX, Pace, REST};
 use super::retry::{self, Attempt, Reason, Verdict};
+use super::young::Young;
 use super::{Begun, check, run, target, whole};
 use crate::lambda::event_invoke;
 use crate::lambda::function::{FUNCTIONS, Resolved};
@@ -30,11 +29,6 @@ use crate::{Cloud, Ctx, deliver};
 const STEP: usize = 16;
 /// How long at most a courier sleeps: the world's clock may be moved.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
-/// Attempts that have just begun use a processor, and more of them than those there are would each take as much longer. So
-/// only so many of a function's run at once on a small machine; one that has run for this long waits for something else, and
-/// leaves its place to another.
-const YOUNG_MAX: usize = 5;
-const YOUNG_FOR: Duration = Duration::from_millis(5);
 
 type Key = (Uuid, (Timestamp, Uuid));
 
@@ -144,7 +138,7 @@ struct Courier {
     running: BTreeSet<Key>,
     pace: Pace,
     /// Of those that run, so many may have just begun.
-    young: Arc<Semaphore>,
+    young: Young,
     /// All that is due before this has been started.
     after: Option<Key>,
     /// Behind that nothing is due before then, as far as the courier has been told.
@@ -182,10 +176,8 @@ impl Drop for Report {
 impl Courier {
     fn new(office: Arc<Office>, round: Round, bell: Arc<Bell>) -> Self {
         let (ended, ends) = mpsc::channel(ATTEMPTS_MAX);
-        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let young = Arc::new(Semaphore::new(processors.saturating_mul(2).max(YOUNG_MAX)));
         let (running, pace) = (BTreeSet::new(), Pace::new(office.post.clock.now()));
-        Self { office, round, bell, running, pace, young, after: None, known: None, ended, ends }
+        Self { office, round, bell, running, pace, young: Young::default(), after: None, known: None, ended, ends }
     }
 
     async fn run(mut self) {
@@ -289,7 +281,7 @@ impl Courier {
 
 impl Post {
     /// Tries an event once, and writes down what becomes of it. Where the store fails, the event is as it was.
-    async fn settle(&self, scope: &Scope, row: Row<Key, Event>, young: &Semaphore) -> Result<Attempt, AwsError> {
+    async fn settle(&self, scope: &Scope, row: Row<Key, Event>, young: &Young) -> Result<Attempt, AwsError> {
         let Row { key, value: mut event, .. } = row;
         let (incarnation, (_, id)) = key;
         let batch = Batch::new().delete(&EVENTS, scope, key);
@@ -309,7 +301,7 @@ impl Post {
             _ => {
                 let age = ctx.cx.now().since(event.received);
                 event.tell(&ctx, "AsyncEventAge", Unit::MILLISECONDS, age.as_secs_f64() * 1e3);
-                in_turn(young, attempt(&ctx, &event, id, resolved)).await
+                young.run(attempt(&ctx, &event, id, resolved)).await
             }
         };
         let (now, attempt) = (ctx.cx.now(), tried.attempt);
@@ -346,18 +338,6 @@ impl Post {
         cx.world = scope.world;
         Some(Ctx { cx, cloud: self.cloud.clone() })
     }
-}
-
-/// Has one of the places of those that have just begun, as long as it takes and has just begun.
-async fn in_turn<T>(young: &Semaphore, attempt: impl Future<Output = T>) -> T {
-    let mut attempt = pin!(attempt);
-    // Nobody closes it.
-    let place = young.acquire().await.ok();
-    tokio::select! {
-        done = &mut attempt => return done,
-        () = tokio::time::sleep(YOUNG_FOR) => drop(place),
-    }
-    attempt.await
 }
 
 fn tell_given_up(event: &Event, id: Uuid, reason: Reason) {

@@ -20,6 +20,7 @@ mod pace;
 mod response_stream;
 mod retry;
 mod spec;
+pub mod young;
 
 use std::sync::Arc;
 

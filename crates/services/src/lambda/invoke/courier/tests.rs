@@ -109,7 +109,7 @@ impl Bed {
     /// Tries the one event that waits, and says when it is due again and how it stands.
     async fn settle(&self) -> Option<(u64, u32, u32)> {
         let row = self.waiting().await.pop()?;
-        self.post().settle(&self.ctx.scope(), row, &Semaphore::new(1)).await.unwrap();
+        self.post().settle(&self.ctx.scope(), row, &Young::default()).await.unwrap();
         let row = self.waiting().await.pop()?;
         let wait = row.key.1.0.since(self.clock.now());
         Some((wait.as_secs(), row.value.failures, row.value.hold_ups))
@@ -271,29 +271,4 @@ async fn couriers_find_what_was_there_and_hear_of_what_comes() {
     }
     all_gone(&bed, &mut changes).await;
     assert_eq!(bed.calls(), 240);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_has_run_for_a_while_leaves_its_place_to_another() {
-    let young = Semaphore::new(2);
-    let long = in_turn(&young, tokio::time::sleep(Duration::from_secs(60)));
-    let short = async || {
-        let began = tokio::time::Instant::now();
-        in_turn(&young, tokio::time::sleep(Duration::from_millis(1))).await;
-        began.elapsed()
-    };
-    let (_, first, second, third) = tokio::join!(long, short(), short(), short());
-    assert!(
-        [first, second, third].iter().all(|took| *took < Duration::from_secs(1)),
-        "{first:?}, {second:?}, {third:?}"
-    );
-    assert_eq!(young.available_permits(), 2);
-    let (began, young) = (tokio::time::Instant::now(), Arc::new(young));
-    let mut all = tokio::task::JoinSet::new();
-    for _ in 0..6 {
-        let young = young.clone();
-        all.spawn(async move { in_turn(&young, tokio::time::sleep(Duration::from_secs(60))).await });
-    }
-    all.join_all().await;
-    assert!(began.elapsed() < Duration::from_secs(61), "they run beside each other");
 }
