@@ -216,11 +216,16 @@ impl Peer {
 
     /// The same with so much memory.
     pub fn create_sized(&self, function: &Function, name: &str, number: u32, memory_mb: u32) -> Result<()> {
-        let body = function.create(name, number, memory_mb)?;
+        let body = function.create(name, number, memory_mb)?.replace("000000000000", self.account());
         let request = self.signed(Method::POST, "/2015-03-31/functions", &body)?;
         let answer = Client::new(self.port)?.send(&request)?;
         answer.check().with_context(|| format!("create {name} on {}", self.name))?;
         self.wait_until_active(name)
+    }
+
+    /// The account that everybody is in.
+    pub fn account(&self) -> &'static str {
+        if self.name == "moto" { "123456789012" } else { "000000000000" }
     }
 
     fn wait_until_active(&self, name: &str) -> Result<()> {

@@ -18,12 +18,11 @@ pub fn run() -> Result<()> {
     for peer in peers.iter().filter(|peer| peer.name != "raw hyper") {
         peer.prepare()?;
     }
-    Synced::measure()?.print();
+    Synced::print(&[Synced::measure()?]);
     let read = |peer: &Peer, number| peer.signed(Method::GET, &format!("/2015-03-31/functions/bench{number}"), "");
     compare("GetFunction", &peers, read)?;
     let write = |peer: &Peer, number| {
-        // moto's account is another one.
-        let account = if peer.name == "moto" { "123456789012" } else { "000000000000" };
+        let account = peer.account();
         let path = format!("/2017-03-31/tags/arn%3Aaws%3Alambda%3Aus-east-1%3A{account}%3Afunction%3Abench{number}");
         peer.signed(Method::POST, &path, r#"{"Tags":{"stage":"bench"}}"#)
     };

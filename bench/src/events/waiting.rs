@@ -29,7 +29,7 @@ pub fn run() -> Result<()> {
     let data = dir.path().join("data");
     let lamp = Peer::lamp_on(&data)?;
     let mut queue = Queue::make(&lamp, "waiting")?;
-    Synced::measure()?.print();
+    Synced::print(&[Synced::measure()?]);
     println!(
         "{:>10}{:>12}{:>16}{:>16}{:>12}{:>12}",
         "waiting", "filled/s", "receive p50 us", "receive p99 us", "RSS MB", "private MB"

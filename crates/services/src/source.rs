@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use base::{AwsError, BoxFuture, Timestamp};
-use serde_json::{Map, Value};
 
 use crate::Ctx;
 
@@ -40,8 +39,8 @@ pub struct Event {
     pub token: Token,
     /// What a report of failures calls it.
     pub id: String,
-    /// As a function sees it.
-    pub record: Map<String, Value>,
+    /// As a function sees it, in JSON.
+    pub record: String,
     /// The header that came with it.
     pub trace_header: Option<String>,
     /// Nobody else is given it before.

@@ -98,7 +98,7 @@ pub struct Limits {
     pub window: Duration,
 }
 
-/// What waits for calls: of one that may be called, and of the next where that is full by its bytes.
+/// What waits for calls: of one that may be called, and of the next where that is full.
 #[derive(Debug)]
 pub struct Gather<E> {
     limits: Limits,
@@ -141,7 +141,8 @@ impl<E> Gather<E> {
             bytes = bytes.saturating_add(*event_bytes);
             bytes <= self.limits.bytes
         };
-        let count = self.events.iter().take_while(fits).count().clamp(1, self.events.len().max(1));
+        let count =
+            self.events.iter().take(self.limits.events).take_while(fits).count().clamp(1, self.events.len().max(1));
         let rest = self.events.split_off(count.min(self.events.len()));
         self.bytes = rest.iter().fold(0, |bytes, (_, event_bytes)| bytes.saturating_add(*event_bytes));
         self.since = self.since.filter(|_| !rest.is_empty());

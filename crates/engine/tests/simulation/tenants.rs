@@ -24,7 +24,7 @@ fn a_backlog_of_one_tenant_delays_no_other() {
     let (mut lengths, mut turns) = (Lengths::default(), Turns::default());
     let mut lines: BTreeMap<Shard, VecDeque<Waiting>> = BTreeMap::new();
     let mut ends: BTreeMap<usize, Vec<Shard>> = BTreeMap::new();
-    let mut send =
+    let send =
         |lengths: &mut Lengths, turns: &mut Turns, lines: &mut BTreeMap<_, VecDeque<_>>, tenant: &str, since| {
             let shard = lengths.enter(tenant);
             turns.expect(shard, Timestamp::default());

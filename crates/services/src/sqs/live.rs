@@ -323,13 +323,18 @@ impl Live {
     pub async fn claim(&self, now: Timestamp, seq: Seq) -> Option<queue::Message> {
         loop {
             let written = self.written.notified();
-            match self.state.lock().queue.claim(now, seq) {
+            match self.try_claim(now, seq) {
                 queue::Claim::Gone => return None,
                 queue::Claim::Granted(message) => return Some(message),
                 queue::Claim::Busy => {}
             }
             written.await;
         }
+    }
+
+    /// The same without waiting for anybody.
+    pub fn try_claim(&self, now: Timestamp, seq: Seq) -> queue::Claim {
+        self.state.lock().queue.claim(now, seq)
     }
 
     /// Gives back what was claimed, as it was.

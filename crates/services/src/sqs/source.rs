@@ -1,13 +1,17 @@
 //! A queue as mappings read it for functions.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use base::{AwsError, BoxFuture};
+use base::{AwsError, BoxFuture, Timestamp};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value, json};
+use engine::queue::{self, Claim};
+use serde::Serialize;
 
-use super::live::Write;
+use super::live::{Live, Write};
 use super::message::{self, Attribute, Place, md5_of, md5_of_attributes};
 use super::queue::Found;
 use super::receive::{self, Got, Taken};
@@ -17,18 +21,26 @@ use crate::Ctx;
 use crate::source::{Event, Source, Token};
 
 const ACTION: &str = "sqs:ReceiveMessage";
-/// Messages that are taken at once; they may be of 1 MiB each.
-const TAKEN_MAX: usize = 32;
+/// Messages that are taken at once: so many at first, as they may be of 1 MiB each; then as many as come to so many bytes,
+/// if they are like those before.
+const TAKEN_FIRST: usize = 32;
+const TAKEN_MAX: usize = 128;
+const TAKEN_BYTES: usize = 8 * 1024 * 1024;
+/// Messages that are settled in one commit.
+const SETTLED_STEP: usize = 100;
 
 /// A queue by its ARN: what it is, is looked up each time.
 pub struct Queue {
     ctx: Ctx,
     arn: String,
+    /// How many are taken at once.
+    taken_max: AtomicUsize,
 }
 
 pub async fn find(ctx: &Ctx, arn: &str) -> Result<Option<Queue>, AwsError> {
     let found = queue_of_arn(ctx, arn, ACTION).await?;
-    Ok(found.map(|_| Queue { ctx: ctx.clone(), arn: arn.to_owned() }))
+    let taken_max = AtomicUsize::new(TAKEN_FIRST);
+    Ok(found.map(|_| Queue { ctx: ctx.clone(), arn: arn.to_owned(), taken_max }))
 }
 
 impl Queue {
@@ -57,36 +69,51 @@ impl Queue {
     async fn take_now(&self, most: usize) -> Result<Vec<Event>, AwsError> {
         let found = self.found().await?;
         let live = found.live().await?;
-        match receive::take(&found, &live, most.min(TAKEN_MAX), None).await? {
-            Ok(Taken { got, .. }) => Ok(got.into_iter().map(|got| event(&found, &self.arn, got)).collect()),
+        let most = most.min(self.taken_max.load(Ordering::Relaxed));
+        match receive::take(&found, &live, most, None).await? {
+            Ok(Taken { got, .. }) => {
+                self.learn(&got);
+                got.into_iter().map(|got| event(&found, &self.arn, got)).collect()
+            }
             // It was purged or deleted just now; the next look finds out.
             Err(super::live::Closed) => Ok(Vec::new()),
         }
     }
 
-    /// Settles each by itself; they share a sync.
+    /// The longer messages are, the fewer are taken next time.
+    fn learn(&self, got: &[Got]) {
+        let bytes = got.iter().map(|got| got.message.body.len()).fold(0, usize::saturating_add);
+        let Some(mean) = bytes.checked_div(got.len()) else { return };
+        let most = TAKEN_BYTES.checked_div(mean).unwrap_or(TAKEN_MAX).clamp(1, TAKEN_MAX);
+        self.taken_max.store(most, Ordering::Relaxed);
+    }
+
+    /// Settles many in one commit. Those that somebody else decides of just now come later, each by itself, so that none is
+    /// held while another is waited for.
     async fn settle(&self, events: Vec<Token>, removes: bool) -> Result<(), AwsError> {
         let found = self.found().await?;
         let (live, now) = (found.live().await?, found.ctx.cx.now());
-        let is_fifo = found.queue.settings.fifo.is_some();
-        let mut begun = Vec::with_capacity(events.len());
-        for Token { seq, receives } in events {
-            let Some(message) = live.claim(now, seq).await else { continue };
-            // It is somebody else's by now.
-            let is_ours = message.receives == receives;
-            if !is_ours && (is_fifo || !removes) {
-                live.give_back(seq);
-                continue;
-            }
-            let write = Write::default();
-            let write = match removes {
-                true => write.remove(&live, seq),
-                false => {
-                    let place = Place { visible_at: now, ..message.into() };
-                    write.hide(&live, seq, &place)
+        let settling = Settling { found: &found, live: &live, now, removes };
+        let (mut begun, mut busy) = (Vec::new(), Vec::new());
+        for step in events.chunks(SETTLED_STEP) {
+            let mut write = Write::default();
+            for token in step {
+                match live.try_claim(now, token.seq) {
+                    Claim::Gone => {}
+                    Claim::Busy => busy.push(*token),
+                    Claim::Granted(message) => write = settling.add(write, *token, message),
                 }
-            };
-            begun.push(write.begin(&found.ctx.cloud));
+            }
+            if !write.is_empty() {
+                begun.push(write.begin(&found.ctx.cloud));
+            }
+        }
+        for token in busy {
+            let Some(message) = live.claim(now, token.seq).await else { continue };
+            let write = settling.add(Write::default(), token, message);
+            if !write.is_empty() {
+                begun.push(write.begin(&found.ctx.cloud));
+            }
         }
         for written in begun {
             written.done().await?;
@@ -132,46 +159,89 @@ impl Source for Queue {
     }
 }
 
-/// A message as a function sees it.
-fn event(found: &Found, arn: &str, got: Got) -> Event {
-    let attributes: Map<String, Value> = receive::system_attributes(found, &got)
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), Value::String(value)))
-        .collect();
-    let id = got.message.id.to_string();
-    let token = Token { seq: got.seq, receives: got.place.receives };
-    let own: Map<String, Value> =
-        got.message.attributes.iter().map(|(name, attribute)| (name.clone(), shown(attribute))).collect();
-    let mut record = Map::new();
-    let mut put = |name: &str, value: Value| drop(record.insert(name.to_owned(), value));
-    put("messageId", id.clone().into());
-    put("receiptHandle", receipt::seal(found, got.seq, got.place.receives).into());
-    put("body", got.message.body.clone().into());
-    put("attributes", attributes.into());
-    put("messageAttributes", own.into());
-    if let Some(sum) = md5_of_attributes(&got.message.attributes) {
-        put("md5OfMessageAttributes", sum.into());
-    }
-    put("md5OfBody", md5_of(got.message.body.as_bytes()).into());
-    put("eventSource", "aws:sqs".into());
-    put("eventSourceARN", arn.into());
-    put("awsRegion", found.ctx.cx.region.as_str().into());
-    Event { token, id, record, trace_header: got.message.trace_header, ours_until: got.place.visible_at }
+/// How messages that were given to a function are settled: removed, or given back.
+struct Settling<'a> {
+    found: &'a Found,
+    live: &'a Arc<Live>,
+    now: Timestamp,
+    removes: bool,
 }
 
-fn shown(attribute: &Attribute) -> Value {
-    let lists = |value: Value| {
-        let mut value = value;
-        if let Value::Object(members) = &mut value {
-            members.insert("stringListValues".into(), json!([]));
-            members.insert("binaryListValues".into(), json!([]));
-            members.insert("dataType".into(), attribute.data_type.clone().into());
+impl Settling<'_> {
+    /// Adds a claimed message to a write, unless it is somebody else's by now.
+    fn add(&self, write: Write, Token { seq, receives }: Token, message: queue::Message) -> Write {
+        let is_fifo = self.found.queue.settings.fifo.is_some();
+        if message.receives != receives && (is_fifo || !self.removes) {
+            self.live.give_back(seq);
+            return write;
         }
-        value
+        if self.removes {
+            return write.remove(self.live, seq);
+        }
+        let place = Place { visible_at: self.now, ..message.into() };
+        write.hide(self.live, seq, &place)
+    }
+}
+
+/// A message as a function sees it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Record<'a> {
+    message_id: &'a str,
+    receipt_handle: String,
+    body: &'a str,
+    attributes: BTreeMap<&'static str, String>,
+    message_attributes: BTreeMap<&'a str, Shown<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    md5_of_message_attributes: Option<String>,
+    md5_of_body: String,
+    event_source: &'static str,
+    #[serde(rename = "eventSourceARN")]
+    event_source_arn: &'a str,
+    aws_region: &'a str,
+}
+
+fn event(found: &Found, arn: &str, got: Got) -> Result<Event, AwsError> {
+    let message = &got.message;
+    let id = message.id.to_string();
+    let record = Record {
+        message_id: &id,
+        receipt_handle: receipt::seal(found, got.seq, got.place.receives),
+        body: &message.body,
+        attributes: receive::system_attributes(found, &got),
+        message_attributes: message.attributes.iter().map(|(name, value)| (name.as_str(), Shown::of(value))).collect(),
+        md5_of_message_attributes: md5_of_attributes(&message.attributes),
+        md5_of_body: md5_of(message.body.as_bytes()),
+        event_source: "aws:sqs",
+        event_source_arn: arn,
+        aws_region: found.ctx.cx.region.as_str(),
     };
-    match &attribute.value {
-        message::Value::Text(text) => lists(json!({"stringValue": text})),
-        message::Value::Binary(_) => lists(json!({"binaryValue": STANDARD.encode(attribute.value.bytes())})),
+    let record = serde_json::to_string(&record).map_err(AwsError::internal)?;
+    let token = Token { seq: got.seq, receives: got.place.receives };
+    Ok(Event { token, id, record, trace_header: got.message.trace_header, ours_until: got.place.visible_at })
+}
+
+/// An attribute of a message as a function sees it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    string_value: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    binary_value: Option<String>,
+    /// What AWS has kept for lists, of which there are none.
+    string_list_values: [(); 0],
+    binary_list_values: [(); 0],
+    data_type: &'a str,
+}
+
+impl<'a> Shown<'a> {
+    fn of(Attribute { data_type, value }: &'a Attribute) -> Self {
+        let (string_value, binary_value) = match value {
+            message::Value::Text(text) => (Some(text.as_str()), None),
+            message::Value::Binary(_) => (None, Some(STANDARD.encode(value.bytes()))),
+        };
+        Self { string_value, binary_value, string_list_values: [], binary_list_values: [], data_type }
     }
 }
 

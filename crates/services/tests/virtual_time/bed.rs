@@ -62,7 +62,7 @@ struct Whole(Option<String>);
 impl ResponseStream for Whole {
     fn next(&mut self) -> BoxFuture<'_, ResponsePiece> {
         let piece = match self.0.take().filter(|payload| !payload.is_empty()) {
-            Some(payload) => ResponsePiece::Bytes(payload.into_bytes().into()),
+            Some(payload) => ResponsePiece::Bytes(payload.into_bytes()),
             None => ResponsePiece::End { log_tail: None, error: None },
         };
         Box::pin(async { piece })

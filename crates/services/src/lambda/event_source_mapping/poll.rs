@@ -15,12 +15,13 @@ use base::{AwsError, RequestId, Timestamp, Uuid};
 use engine::pattern::{self, Pattern};
 use engine::poller::{BATCH_BYTES_MAX, CALLS_MAX, Gather, Limits, Refused, Scale, report};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::Value;
 use store::{Change, Row, Scope};
 use tokio::sync::{mpsc, watch};
 
 use super::settings::FilterCriteria;
 use super::{MAPPINGS, Mapping};
+use crate::lambda::invoke::young::Young;
 use crate::lambda::invoke::{self, Called, chain};
 use crate::source::{self, Event, Source, Token};
 use crate::under_way::{Going, Kind, Step};
@@ -141,7 +142,8 @@ impl Pollers {
         let calls = self.calls.get(&key).and_then(Weak::upgrade).unwrap_or_default();
         self.calls.insert(key.clone(), Arc::downgrade(&calls));
         let name = opened.target.name.as_str().into();
-        let poller = Poller { post, scope, arn, mapping: Arc::new(opened), filters, stopped, calls, name };
+        let (opened, young) = (Arc::new(opened), Young::default());
+        let poller = Poller { post, scope, arn, mapping: opened, filters, young, stopped, calls, name };
         self.post.spawn.spawn("poller", Box::pin(poller.run()));
         self.running.insert(key, (mapping, stop));
         Ok(())
@@ -163,6 +165,7 @@ struct Poller {
     mapping: Arc<Mapping>,
     /// Of which an event must match one, if there are any.
     filters: Vec<Pattern>,
+    young: Young,
     stopped: watch::Receiver<bool>,
     /// Each call has one of these, also those of the poller that was there before the mapping changed.
     calls: Arc<()>,
@@ -314,11 +317,12 @@ impl Poller {
         if may_read { self.take(source, work).await } else { Ok(()) }
     }
 
-    /// Takes what there is, and gathers what the mapping wants of it.
+    /// Takes what there is, for all calls that may begin, and gathers what the mapping wants of it: one taking, and so one
+    /// sync, for many batches.
     async fn take(&self, source: &Arc<dyn Source>, work: &mut Work) -> Result<(), AwsError> {
         // Nothing is nobody's between the source and here.
         let _taking = self.hold(Kind::Taking, None);
-        let events = source.take(work.gather.room()).await?;
+        let events = source.take(self.most(work)).await?;
         let now = self.post.clock.now();
         let events =
             events.into_iter().map(|event| Held { _going: self.hold(Kind::Batch, event.trace_header.clone()), event });
@@ -327,10 +331,19 @@ impl Poller {
             source.done(others.iter().map(|held| held.token).collect()).await?;
         }
         for event in wanted {
-            let bytes = serde_json::to_vec(&event.record).map_or(0, |record| record.len());
+            let bytes = event.record.len();
             work.gather.add(now, event, bytes);
         }
         Ok(())
+    }
+
+    /// How many events fill the batches of all calls that may begin. What comes in order comes batch by batch.
+    fn most(&self, work: &Work) -> usize {
+        let others = match self.is_ordered() {
+            true => 0,
+            false => work.scale.width.saturating_sub(work.running).saturating_sub(1),
+        };
+        work.gather.room().saturating_add(self.limits().events.saturating_mul(others))
     }
 
     async fn check_function(&self) -> Result<(), AwsError> {
@@ -348,11 +361,12 @@ impl Poller {
         if self.filters.is_empty() {
             return true;
         }
-        let mut seen = event.record.clone();
-        if let Some(Value::String(body)) = event.record.get("body") {
-            seen.insert("body".into(), pattern::content(body));
+        let mut seen: Value = serde_json::from_str(&event.record).unwrap_or_default();
+        if let Some(body) = seen.get_mut("body")
+            && let Value::String(text) = body
+        {
+            *body = pattern::content(text);
         }
-        let seen = Value::Object(seen);
         self.filters.iter().any(|filter| filter.matches(&seen))
     }
 
@@ -379,7 +393,8 @@ impl Poller {
         // The others may be somebody else's by now.
         let events = events.into_iter().filter(|event| event.ours_until > now).collect();
         let (mapping, stopped, call) = (self.mapping.clone(), self.stopped.clone(), self.calls.clone());
-        let batch = Batch { ctx, source, events, mapping, tell, stopped, _call: call };
+        let young = self.young.clone();
+        let batch = Batch { ctx, source, events, mapping, young, tell, stopped, _call: call };
         self.post.spawn.spawn("a batch of a poller", Box::pin(batch.run()));
     }
 }
@@ -406,6 +421,7 @@ struct Batch {
     source: Arc<dyn Source>,
     events: Vec<Held>,
     mapping: Arc<Mapping>,
+    young: Young,
     tell: mpsc::Sender<News>,
     stopped: watch::Receiver<bool>,
     _call: Arc<()>,
@@ -457,8 +473,8 @@ impl Batch {
     /// Calls the function until it takes the batch, as long as nobody else is given these events.
     async fn ask(&self) -> Option<Called> {
         let ours_until = self.events.iter().map(|event| event.ours_until).min()?;
-        let records: Vec<_> = self.events.iter().map(|event| &event.record).collect();
-        let payload = json!({ "Records": records }).to_string().into_bytes();
+        let records: Vec<&str> = self.events.iter().map(|event| event.record.as_str()).collect();
+        let payload = format!(r#"{{"Records":[{}]}}"#, records.join(",")).into_bytes();
         let trace_header = self.trace_header();
         let target = &self.mapping.target;
         let mut refused = Refused::default();
@@ -467,7 +483,7 @@ impl Batch {
             ctx.cx.request_id = RequestId(ctx.cx.id());
             let call =
                 invoke::call(&ctx, &target.name, target.qualifier.as_deref(), payload.clone(), trace_header.clone());
-            match call.await {
+            match self.young.run(call).await {
                 Ok(called) => {
                     ctx.cloud.troubles.clear(self.mapping.uuid);
                     return Some(called);

@@ -22,6 +22,7 @@ use tokio::sync::{Notify, mpsc};
 use super::backlog::Round;
 use super::ending::{Answer, Ending, Listeners, Tried};
 use super::event::{EVENTS, Event, Key};
+use super::young::Young;
 use super::{Begun, check, dead, run, target, whole};
 use crate::lambda::event_invoke;
 use crate::lambda::function::{FUNCTIONS, Resolved};
@@ -141,6 +142,8 @@ struct Courier {
     bell: Arc<Bell>,
     running: BTreeSet<Key>,
     pace: Pace,
+    /// Of those that run, so many may have just begun.
+    young: Young,
     turns: Turns,
     /// All of a shard that is due before this has been started.
     after: BTreeMap<Shard, Key>,
@@ -179,7 +182,7 @@ impl Courier {
         let (ended, ends) = mpsc::channel(ATTEMPTS_MAX);
         let (running, pace) = (BTreeSet::new(), Pace::new(office.post.clock.now()));
         let (turns, after) = (Turns::default(), BTreeMap::new());
-        Self { office, round, bell, running, pace, turns, after, ended, ends }
+        Self { office, round, bell, running, pace, young: Young::default(), turns, after, ended, ends }
     }
 
     async fn run(mut self) {
@@ -291,12 +294,12 @@ impl Courier {
     }
 
     fn attempt(&self, row: Row<Key, Event>) {
-        let (office, scope) = (self.office.clone(), self.round.0.clone());
+        let (office, scope, young) = (self.office.clone(), self.round.0.clone(), self.young.clone());
         let report = Report { to: self.ended.clone(), key: row.key, attempt: None };
         let attempt = async move {
             // Whole, so that it is dropped here and not before.
             let mut report = report;
-            match office.post.settle(&scope, row).await {
+            match office.post.settle(&scope, row, &young).await {
                 Ok(attempt) => report.attempt = Some(attempt),
                 Err(error) => tracing::error!(%error, "failed to write down what became of an event"),
             }
@@ -312,7 +315,7 @@ fn failed_to_read(error: &store::Error) -> Duration {
 
 impl Post {
     /// Tries an event once, and writes down what becomes of it. Where the store fails, the event is as it was.
-    async fn settle(&self, scope: &Scope, row: Row<Key, Event>) -> Result<Attempt, AwsError> {
+    async fn settle(&self, scope: &Scope, row: Row<Key, Event>, young: &Young) -> Result<Attempt, AwsError> {
         let Row { key, value: mut event, .. } = row;
         let (incarnation, (shard, (_, id))) = key;
         // Until whatever comes of it is there.
@@ -337,7 +340,7 @@ impl Post {
             _ => {
                 let age = ctx.cx.now().since(event.received);
                 event.tell(&ctx, "AsyncEventAge", Unit::MILLISECONDS, age.as_secs_f64() * 1e3);
-                attempt(&ctx, &event, id, resolved).await
+                young.run(attempt(&ctx, &event, id, resolved)).await
             }
         };
         let (now, attempt) = (ctx.cx.now(), tried.attempt);

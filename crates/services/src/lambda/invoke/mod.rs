@@ -21,6 +21,7 @@ pub mod event;
 pub mod operator;
 mod response_stream;
 mod spec;
+pub mod young;
 
 use std::sync::Arc;
 

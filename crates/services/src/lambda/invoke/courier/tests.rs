@@ -109,7 +109,7 @@ impl Bed {
     /// Tries the one event that waits, and says when it is due again and how it stands.
     async fn settle(&self) -> Option<(u64, u32, u32)> {
         let row = self.waiting().await.pop()?;
-        self.post().settle(&self.ctx.scope(), row).await.unwrap();
+        self.post().settle(&self.ctx.scope(), row, &Young::default()).await.unwrap();
         let row = self.waiting().await.pop()?;
         let wait = row.key.1.1.0.since(self.clock.now());
         Some((wait.as_secs(), row.value.failures, row.value.hold_ups))
