@@ -104,7 +104,7 @@ fn text_fits(how: &str, own: &str, text: &str) -> bool {
     match how {
         "prefix" => text.len() >= own.len() && text[..own.len()] == *own,
         "suffix" => chars(text).ends_with(&chars(own)),
-        "equals-ignore-case" => text.to_ascii_lowercase() == own.to_ascii_lowercase(),
+        "equals-ignore-case" => text.eq_ignore_ascii_case(own),
         _ => wildcard_fits(&chars(own), &chars(text)),
     }
 }
