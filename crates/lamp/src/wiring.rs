@@ -78,7 +78,6 @@ pub struct Lamp {
     /// What is made of what was said and done.
     pub derived: Arc<Derived>,
     pub books: Books,
-    steering: Steering,
     is_tls: bool,
 }
 
@@ -99,8 +98,12 @@ impl Lamp {
             endpoint: self.endpoint(),
             cloud: self.cloud.clone(),
             books: self.books.clone(),
-            steering: self.steering.clone(),
+            steering: self.steering(),
         }))
+    }
+
+    fn steering(&self) -> Steering {
+        Steering::new(self.post(), self.data.clock.clone())
     }
 
     /// What takes events to functions.
@@ -149,13 +152,9 @@ impl Lamp {
             concurrency_max: config.functions.concurrency,
             links: token_key.links(),
         });
-        let books = Books {
-            metrics: cloud.metrics.clone(),
-            prices: config.prices.clone(),
-            live: derived.live(),
-            clock: data.clock.clone(),
-            functions: functions.clone(),
-        };
+        let (prices, clock) = (config.prices.clone(), data.clock.clone());
+        let (metrics, live) = (cloud.metrics.clone(), derived.live());
+        let books = Books { metrics, prices, live, clock, functions: functions.clone() };
         let counted = platform::functions::Functions {
             live: derived.live(),
             clock: data.clock.clone(),
@@ -164,25 +163,11 @@ impl Lamp {
             collector: collector.clone(),
         };
         let steering = Steering::new(post(&data, &cloud, &tasks), data.clock.clone());
-        let desk = Desk { steering: steering.clone(), keys: root.clone(), is_strict: config.auth == AuthMode::Strict };
+        let desk = Desk { steering, keys: root.clone(), is_strict: config.auth == AuthMode::Strict };
         let metrics = Metrics::with(vec![Box::new(counted)]);
         let server = serve(config, &data, &cloud, (keys, &tasks, metrics, books.clone(), desk))?;
         let is_tls = config.tls.is_some();
-        Ok(Self {
-            data,
-            server,
-            listener,
-            inner,
-            root,
-            tasks,
-            cloud,
-            functions,
-            collector,
-            derived,
-            books,
-            steering,
-            is_tls,
-        })
+        Ok(Self { data, server, listener, inner, root, tasks, cloud, functions, collector, derived, books, is_tls })
     }
 }
 

@@ -24,12 +24,11 @@ fn a_backlog_of_one_tenant_delays_no_other() {
     let (mut lengths, mut turns) = (Lengths::default(), Turns::default());
     let mut lines: BTreeMap<Shard, VecDeque<Waiting>> = BTreeMap::new();
     let mut ends: BTreeMap<usize, Vec<Shard>> = BTreeMap::new();
-    let send =
-        |lengths: &mut Lengths, turns: &mut Turns, lines: &mut BTreeMap<_, VecDeque<_>>, tenant: &str, since| {
-            let shard = lengths.enter(tenant);
-            turns.expect(shard, Timestamp::default());
-            lines.entry(shard).or_default().push_back(Waiting { is_noisy: tenant == "noisy", since });
-        };
+    let send = |lengths: &mut Lengths, turns: &mut Turns, lines: &mut BTreeMap<_, VecDeque<_>>, tenant: &str, since| {
+        let shard = lengths.enter(tenant);
+        turns.expect(shard, Timestamp::default());
+        lines.entry(shard).or_default().push_back(Waiting { is_noisy: tenant == "noisy", since });
+    };
     (0..BACKLOG).for_each(|_| send(&mut lengths, &mut turns, &mut lines, "noisy", 0));
     let (mut delay_max, mut others, mut noisy) = (0, 0, 0);
     for tick in 0..TENANTS * EVERY {
