@@ -233,7 +233,8 @@ impl Request {
         match self {
             Request::Endpoint | Request::Top => Some(ANSWER_TIMEOUT),
             Request::Backup { .. } | Request::RotateKey | Request::Logs(_) | Request::Usage(_) => None,
-            Request::Steer(_) | Request::Tail { .. } => None,
+            Request::Steer(asked) => Some(asked.answered_within()),
+            Request::Tail { .. } => None,
         }
     }
 
@@ -287,7 +288,11 @@ fn converse(
         if stream.read_line(&mut answer)? == 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "hear the server out: it has left"));
         }
-        match serde_json::from_str(&answer)? {
+        let line = serde_json::from_str(&answer).map_err(|error| {
+            let what = format!("understand the server, which seems to be of another version: {error}");
+            io::Error::new(io::ErrorKind::InvalidData, what)
+        })?;
+        match line {
             Line::More(value) => take(value)?,
             Line::Last(answer) => return Ok(answer),
         }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::cli::steering::Events;
 use crate::config;
-use crate::queue::{steer, text, whose};
+use crate::queue::{counted, steer, text, whose};
 use crate::reading::print;
 use crate::steering::Asked;
 use crate::table;
@@ -22,9 +22,8 @@ pub fn run(options: Events) -> Result<(), Box<dyn Error>> {
         let ids = ids.iter().map(id).collect::<Result<_, _>>()?;
         let asked = Asked::RedriveEvents { whose, function: function.clone(), ids };
         let Some(told) = steer(&dir, asked)? else { return Ok(()) };
-        return print(of.json, &told, |told| {
-            format!("{} dead events of {function} are tried again.\n", told["redriven"])
-        });
+        let count = told["redriven"].as_u64().unwrap_or_default();
+        return print(of.json, &told, |_| format!("Tried again: {} of {function}.\n", counted(count, "dead event")));
     }
     let Some(told) = steer(&dir, Asked::Events { whose, function, limit })? else { return Ok(()) };
     print(of.json, &told, as_text)

@@ -49,7 +49,9 @@ fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("lamp: failed to {}", base::with_causes(&*error));
+            // What somebody typed, or a server said, may be in it.
+            let lines: Vec<String> = base::with_causes(&*error).lines().map(logs::shown).collect();
+            eprintln!("lamp: failed to {}", lines.join("\n"));
             ExitCode::FAILURE
         }
     }

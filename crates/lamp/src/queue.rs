@@ -48,6 +48,14 @@ pub fn steer(dir: &Path, asked: Asked) -> Result<Option<Value>, Box<dyn Error>> 
     ask(dir, &Request::Steer(asked), |_| Ok(()))
 }
 
+/// A number of things.
+pub fn counted(count: u64, thing: &str) -> String {
+    match count {
+        1 => format!("1 {thing}"),
+        _ => format!("{count} {thing}s"),
+    }
+}
+
 pub fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
@@ -88,7 +96,8 @@ fn row(queue: &Value) -> Vec<String> {
 fn peek(options: Peek) -> Result<(), Box<dyn Error>> {
     let Peek { limit, named: Named { queue, of } } = options;
     let (whose, dir) = (whose(&of.whose), config::data_dir(of.place)?);
-    let Some(told) = steer(&dir, Asked::Messages { whose, queue: queue.clone(), after: None, limit })? else {
+    let Some(told) = steer(&dir, Asked::Messages { whose, queue: queue.clone(), after: None, limit: limit.into() })?
+    else {
         return Ok(());
     };
     print(of.json, &told, |told| match told["messages"].as_array() {
@@ -149,7 +158,7 @@ fn redrive(options: Redrive) -> Result<(), Box<dyn Error>> {
             Err(format!("move all of {queue}: {reason}; {moved} were moved. --to names where the others are to go")
                 .into())
         }
-        _ => print(of.json, &told, |_| format!("{moved} messages of {queue} were moved.\n")),
+        _ => print(of.json, &told, |_| format!("{} of {queue} moved.\n", counted(moved, "message"))),
     }
 }
 
@@ -160,10 +169,10 @@ fn freeze(named: Named, is_frozen: bool) -> Result<(), Box<dyn Error>> {
         return Ok(());
     };
     print(of.json, &told, |told| {
-        let waiting = text(&told["waiting"]);
+        let waiting = counted(told["waiting"].as_u64().unwrap_or_default(), "message");
         match is_frozen {
-            true => format!("{queue} is frozen with {waiting} messages waiting: it takes more, and gives none.\n"),
-            false => format!("{queue} gives its messages again: {waiting} wait.\n"),
+            true => format!("{queue} is frozen with {waiting} waiting: it takes more, and gives none.\n"),
+            false => format!("{queue} gives its messages again: {waiting} waiting.\n"),
         }
     })
 }

@@ -38,6 +38,8 @@ pub const PATHS: [(Method, &str); 8] = [
 const LIMIT_MAX: usize = 1_000;
 const LIMIT: usize = 20;
 const WAIT: Duration = Duration::from_secs(30);
+/// Queues that are not in memory take their time.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Names that are looked through for one that was meant.
 const NAMES_MAX: usize = 10_000;
@@ -99,6 +101,16 @@ pub enum Asked {
     },
 }
 
+impl Asked {
+    /// How long a server may take that is well.
+    pub fn answered_within(&self) -> Duration {
+        match self {
+            Asked::Wait { at_most, .. } => at_most.saturating_add(ANSWER_TIMEOUT),
+            _ => ANSWER_TIMEOUT,
+        }
+    }
+}
+
 #[derive(Clone)]
 pub struct Steering {
     operator: Operator,
@@ -145,6 +157,9 @@ impl Steering {
             }
             Asked::RedriveEvents { whose, function, ids } => {
                 let count = operator.redrive_events(&whose.scope(), function, ids).await?;
+                if count == 0 && !ids.is_empty() {
+                    return Err(AwsError::client(404, "ResourceNotFoundException", "None of these events is dead."));
+                }
                 value(json!({ "redriven": count }))
             }
             Asked::Wait { question, at_most } => {
@@ -180,7 +195,7 @@ impl Steering {
                 Some(("queue", whose, queue, queues.into_iter().map(|queue| queue.name).collect()))
             }
             Asked::Events { whose, function, .. } | Asked::RedriveEvents { whose, function, .. }
-                if error.status == 404 =>
+                if error.message.starts_with("Function not found") =>
             {
                 let functions = services::functions_in(&self.cloud, &whose.scope(), NAMES_MAX).await;
                 Some(("function", whose, function, functions.unwrap_or_default()))
@@ -236,7 +251,10 @@ impl Desk {
 
     /// Whether it is the root's key, as HTTP's basic authentication has it.
     fn is_root(&self, authorization: Option<&HeaderValue>) -> bool {
-        let given = authorization.and_then(|value| value.to_str().ok()?.strip_prefix("Basic "));
+        let given = authorization.and_then(|value| {
+            let (scheme, coded) = value.to_str().ok()?.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("basic").then_some(coded)
+        });
         let given = given.and_then(|coded| STANDARD.decode(coded.trim()).ok());
         let key = format!("{}:{}", self.keys.access_key_id, self.keys.secret_access_key.expose());
         // How long it takes to compare sums says nothing of what they are of.

@@ -28,6 +28,8 @@ pub fn run(options: Wait) -> Result<ExitCode, Box<dyn Error>> {
             Some("invocation") => format!("{name} still runs"),
             Some("event") => format!("an event of {name} still waits; `lamp events {name}` shows for what"),
             Some("move") => format!("messages of {name} are still moved"),
+            Some("batch") => format!("{name} is not done with messages; `lamp mapping ls` shows whether it takes them"),
+            Some("look") => "there was more to look through than that leaves time for".to_owned(),
             _ => format!("messages of {name} are not done with; `lamp queue peek {name}` shows them"),
         };
         eprintln!("lamp: failed to see everything end within {seconds} s: {what}");

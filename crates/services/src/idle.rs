@@ -13,12 +13,14 @@ use base::{AccountId, AwsError, Region, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::Scope;
 
-use crate::under_way::{Kind, Step};
+use crate::under_way::{self, Kind, Step};
 use crate::{Cloud, Post, lambda, sqs};
 
 /// How often it is looked, at first and at most.
 const LOOKS_AFTER: Duration = Duration::from_millis(10);
 const LOOKS_AFTER_MAX: Duration = Duration::from_millis(250);
+/// A look may last so long at least, also where nobody wants to wait.
+const LOOKS_FOR_MIN: Duration = Duration::from_secs(1);
 /// How often it is looked again at once where something began meanwhile.
 const LOOKS: usize = 3;
 
@@ -37,9 +39,9 @@ pub struct Question {
 /// Something that is not over.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Busy {
-    /// `invocation`, `event`, `messages` or `move`.
+    /// `invocation`, `event`, `messages`, `batch`, `move`, or `look` where there was too much to look at.
     pub what: &'static str,
-    /// The function or queue.
+    /// The function; of `messages` and `move` the queue.
     pub name: String,
 }
 
@@ -60,12 +62,30 @@ impl Question {
         is_meant && self.means(&step.scope)
     }
 
+    /// A question of one trace knows it by its root, or by the request with which it began.
+    fn checked(&self) -> Result<Self, AwsError> {
+        let known = |trace: &String| {
+            let wanted = "a trace is a request's id, a root such as 1-5759e988-bd862e3fe1be46a994272793, or a header that has one";
+            under_way::trace_of(trace).ok_or_else(|| AwsError::client(400, "InvalidParameterValue", wanted))
+        };
+        Ok(Self { trace: self.trace.as_ref().map(known).transpose()?, ..self.clone() })
+    }
+
     /// Waits until all that is meant is over, or until a time. Says what was not.
     pub async fn wait(&self, post: &Post, until: Timestamp) -> Result<Option<Busy>, AwsError> {
+        self.checked()?.wait_checked(post, until).await
+    }
+
+    async fn wait_checked(&self, post: &Post, until: Timestamp) -> Result<Option<Busy>, AwsError> {
         let mut rest = LOOKS_AFTER;
         loop {
             let began = post.clock.now();
-            let busy = self.look(post, began).await?;
+            // A look at much takes its time, and ends with it.
+            let left = until.since(began).max(LOOKS_FOR_MIN);
+            let busy = match tokio::time::timeout(left, self.look(post, began)).await {
+                Ok(looked) => looked?,
+                Err(_) => return Ok(Some(Busy { what: "look", name: "too much".to_owned() })),
+            };
             let now = post.clock.now();
             if busy.is_none() || now >= until {
                 return Ok(busy);
@@ -115,7 +135,7 @@ impl Question {
         let step = cloud.under_way.steps(|step| self.is_about(step)).into_iter().next()?;
         let what = match step.kind {
             Kind::Invocation | Kind::Attempt(_) => "invocation",
-            Kind::Batch | Kind::Taking => "messages",
+            Kind::Batch | Kind::Taking => "batch",
             Kind::Move => "move",
         };
         Some(Busy { what, name: step.name.to_string() })

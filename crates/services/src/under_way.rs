@@ -103,6 +103,17 @@ pub fn is_of(trace_header: Option<&str>, trace: &str) -> bool {
     root == trace || trace.parse().is_ok_and(begins_with)
 }
 
+/// A trace as [`is_of`] knows it, from what somebody has at hand: its root, a header that has it, or a request's id.
+pub fn trace_of(text: &str) -> Option<String> {
+    let root = trace::field(text, "Root").unwrap_or(text);
+    let is_hex = |part: &str, len: usize| part.len() == len && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_root = match root.split('-').collect::<Vec<_>>().as_slice() {
+        ["1", time, id] => is_hex(time, 8) && is_hex(id, 24),
+        _ => false,
+    };
+    (is_root || root.parse::<Uuid>().is_ok()).then(|| root.to_owned())
+}
+
 /// The first so many hexadecimal digits of an id: of a request's, the trace that begins with it has 24.
 pub fn digits(id: Uuid, count: usize) -> String {
     id.to_string().chars().filter(char::is_ascii_hexdigit).take(count).collect()
@@ -142,5 +153,9 @@ mod tests {
         let id: Uuid = "01234567-89ab-cdef-0123-456789abcdef".parse().unwrap();
         let header = format!("Root=1-00000000-{};Parent=0", digits(id, 24));
         assert!(is_of(Some(&header), &id.to_string()) && !is_of(Some(&header), "1-00000000") && !is_of(None, ""));
+        let root = "1-5759e988-bd862e3fe1be46a994272793";
+        assert_eq!(trace_of(&format!("Root={root};Parent=53995c3f42cd8ad8;Sampled=0")).as_deref(), Some(root));
+        assert_eq!([root, &id.to_string()].map(|text| trace_of(text).is_some()), [true, true]);
+        assert_eq!(["", "x", "1-5759e988", "Root=", "Self=1"].map(trace_of), [const { None }; 5]);
     }
 }

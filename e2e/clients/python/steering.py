@@ -99,7 +99,7 @@ while bodies("dead") != ["cold"]:
     assert time.monotonic() < end, bodies("jobs")
     sqs.receive_message(QueueUrl=jobs)
     time.sleep(0.2)
-assert "1 messages of dead were moved." in lamp("queue", "redrive", "dead")
+assert "1 message of dead moved." in lamp("queue", "redrive", "dead")
 assert (bodies("dead"), bodies("jobs")) == ([], ["cold"])
 assert "must be configured as a Dead Letter Queue" in lamp("queue", "redrive", "jobs", fails=True)
 sqs.delete_message(QueueUrl=jobs, ReceiptHandle=sqs.receive_message(QueueUrl=jobs)["Messages"][0]["ReceiptHandle"])
@@ -120,6 +120,8 @@ assert told("wait", "--until-idle", "--trace", "1-00000000-000000000000000000000
 lamp("wait", "--until-idle", "--trace", trace)
 assert time.monotonic() - began > 2.9, "it ended too early"
 lamp("wait", "--until-idle", "--trace", answer["ResponseMetadata"]["RequestId"])
+lamp("wait", "--until-idle", "--trace", answer["ResponseMetadata"]["HTTPHeaders"]["x-amzn-trace-id"])
+assert "a trace is" in lamp("wait", "--until-idle", "--trace", "nonsense", fails=True)
 # What is to happen later can be left out.
 sqs.send_message(QueueUrl=slow, MessageBody="{}", DelaySeconds=900)
 lamp("wait", "--until-idle", "--skip-later")
@@ -160,10 +162,10 @@ assert "RetriesExhausted: by nothing" in lamp("events", "worker")
 assert told("events", "worker", "--redrive", "--id", ids[0]) == {"redriven": 1}
 lamp("wait", "--until-idle", "--skip-later")
 assert told("events", "worker")["dead"] == 3, "it failed again"
-assert told("events", "worker", "--redrive", "--id", str(uuid.uuid4())) == {"redriven": 0}
+assert "None of these events is dead" in lamp("events", "worker", "--redrive", "--id", str(uuid.uuid4()), fails=True)
 fixed = CODE.replace("raise ValueError", "str")
 awslambda.update_function_code(FunctionName="worker", ZipFile=zipped({"app.py": fixed}))
-assert "3 dead events of worker are tried again." in lamp("events", "worker", "--redrive")
+assert "Tried again: 3 dead events of worker." in lamp("events", "worker", "--redrive")
 lamp("wait", "--until-idle", "--skip-later")
 assert told("events", "worker")["dead"] == 0
 assert "did you mean worker?" in lamp("events", "workr", fails=True)

@@ -68,8 +68,8 @@ pub struct ById {
 #[derive(Args)]
 pub struct Peek {
     /// How many
-    #[arg(long, value_name = "COUNT", default_value_t = 10)]
-    pub limit: usize,
+    #[arg(long, value_name = "COUNT", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
+    pub limit: u16,
     #[command(flatten)]
     pub named: Named,
 }
@@ -134,9 +134,12 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(Ok(millis)) = text.strip_suffix("ms").map(str::parse) {
+            return Ok(Self(Duration::from_millis(millis)));
+        }
         match text.parse() {
             Ok(Since::Ago(duration)) => Ok(Self(duration)),
-            _ => Err("it takes 90s, 5m, 2h or 1d".into()),
+            _ => Err("it takes a number with its unit: 500ms, 90s, 5m, 2h or 1d".into()),
         }
     }
 }

@@ -20,9 +20,11 @@ impl Frost {
         self.since.is_some()
     }
 
-    fn end(&mut self, now: Timestamp) {
+    fn end(&mut self, now: Timestamp, retention: Duration) {
         let Some(since) = self.since.take() else { return };
-        let (_, longer) = self.before.unwrap_or_default();
+        // Nothing is left of what an earlier frost has kept, if that was so long ago.
+        let earlier = self.before.filter(|(thawed, longer)| since.since(*thawed) < retention.saturating_add(*longer));
+        let (_, longer) = earlier.unwrap_or_default();
         self.before = Some((now, longer.saturating_add(now.since(since))));
     }
 
@@ -54,7 +56,7 @@ pub async fn set(found: &Found, is_frozen: bool) -> Result<(), AwsError> {
     queue::edit(found, |queue, batch| {
         match is_frozen {
             true => queue.frost.since = queue.frost.since.or(Some(now)),
-            false => queue.frost.end(now),
+            false => queue.frost.end(now, queue.settings.retention()),
         }
         Ok(batch)
     })
@@ -76,12 +78,16 @@ mod tests {
         assert_eq!(frost.expires_before(at(150), keeps), Some(at(50)));
         frost.since = Some(at(150));
         assert_eq!(frost.expires_before(at(1_000), keeps), None);
-        frost.end(at(1_150));
+        frost.end(at(1_150), keeps);
         assert_eq!(frost.expires_before(at(1_150), keeps), Some(at(50)), "as when it was frozen");
         assert_eq!(frost.expires_before(at(1_200), keeps), Some(at(100)));
         // All that was there then has gone.
         assert_eq!(frost.expires_before(at(2_250), keeps), Some(at(2_150)));
-        frost.end(at(3_000));
+        frost.end(at(3_000), keeps);
         assert_eq!(frost.expires_before(at(1_200), keeps), Some(at(100)), "it was not frozen");
+        // What an old frost kept has gone; a later one keeps as long as itself.
+        frost.since = Some(at(5_000));
+        frost.end(at(5_010), keeps);
+        assert_eq!(frost.expires_before(at(5_020), keeps), Some(at(4_910)));
     }
 }

@@ -428,6 +428,13 @@ impl Write {
         self
     }
 
+    /// A message that was taken to go elsewhere goes, or was never taken.
+    pub fn remove_taken(mut self, live: &Arc<Live>, seq: Seq) -> Self {
+        self = self.remove(live, seq);
+        self.changes.iter_mut().rev().take(1).for_each(|change| change.otherwise = Otherwise::NotReceived);
+        self
+    }
+
     /// A busy message is hidden until another time.
     pub fn hide(self, live: &Arc<Live>, seq: Seq, place: &Place) -> Self {
         self.place(live, seq, place, (Fate::Hidden(place.visible_at), Otherwise::Stays))

@@ -3,7 +3,6 @@
 //! A task is a record, and goes on after a restart where it was. A message is moved in one commit; how many were is counted
 //! in the next, so a crash may leave one step uncounted.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use base::{AwsError, Timestamp, Uuid};
@@ -18,7 +17,7 @@ use super::message::MESSAGES;
 use super::queue::{Found, QUEUES};
 use super::redrive::{self, queue_of_arn};
 use super::{errors, name};
-use crate::under_way::{self, Kind};
+use crate::under_way::{Going, Kind, Step};
 use crate::{Ctx, Post, Service};
 
 /// By the source's incarnation and when it began.
@@ -165,7 +164,8 @@ pub async fn start(ctx: Ctx, input: Start) -> Result<Started, AwsError> {
     let key = (source.queue.incarnation, (now, id));
     keep(&source, key, &task).await?;
     let handle = Handle { task_id: id.to_string(), source_arn: input.source_arn };
-    source.ctx.cloud.spawn.clone().spawn("a move of messages", Box::pin(run(source.ctx, key, task.source_name.into())));
+    let going = begin(&source.ctx, &task);
+    source.ctx.cloud.spawn.clone().spawn("a move of messages", Box::pin(run(source.ctx, key, going)));
     Ok(Started { task_handle: STANDARD.encode(serde_json::to_string(&handle).map_err(AwsError::internal)?) })
 }
 
@@ -288,7 +288,8 @@ pub async fn resume(post: Post) {
         for row in page.rows.into_iter().filter(|row| row.value.status == Status::Running) {
             let (scope, key) = row.key;
             if let Some(ctx) = post.context(&scope, row.value.id) {
-                post.spawn.spawn("a move of messages", Box::pin(run(ctx, key, row.value.source_name.into())));
+                let going = begin(&ctx, &row.value);
+                post.spawn.spawn("a move of messages", Box::pin(run(ctx, key, going)));
             }
         }
         after = page.next;
@@ -298,10 +299,14 @@ pub async fn resume(post: Post) {
     }
 }
 
+/// Says that a task is under way.
+fn begin(ctx: &Ctx, task: &Task) -> Going {
+    let name = task.source_name.as_str().into();
+    ctx.cloud.under_way.begin(Step { scope: ctx.scope(), kind: Kind::Move, name, trace_header: None })
+}
+
 /// Moves what there is, as fast as it may.
-async fn run(ctx: Ctx, key: (Uuid, (Timestamp, Uuid)), source_name: Arc<str>) {
-    let moves = under_way::Step { scope: ctx.scope(), kind: Kind::Move, name: source_name, trace_header: None };
-    let _going = ctx.cloud.under_way.begin(moves);
+async fn run(ctx: Ctx, key: (Uuid, (Timestamp, Uuid)), _going: Going) {
     loop {
         match step(&ctx, key).await {
             Ok(Some(rest)) => tokio::time::sleep(rest).await,
@@ -352,7 +357,7 @@ async fn step(ctx: &Ctx, key: (Uuid, (Timestamp, Uuid))) -> Result<Option<Durati
         return Ok(None);
     }
     let count = taken.len();
-    let mut write = taken.iter().fold(Write::default(), |write, (seq, _)| write.remove(&live, *seq));
+    let mut write = taken.iter().fold(Write::default(), |write, (seq, _)| write.remove_taken(&live, *seq));
     for (seq, place) in taken {
         let target = destination(&source, &task, live.key(seq)).await?;
         write = redrive::transfer(write, live.key(seq), place, &target, None).await?;

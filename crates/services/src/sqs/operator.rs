@@ -19,6 +19,8 @@ const ACTION: &str = "sqs:GetQueueAttributes";
 const QUEUES_MAX: usize = 1_000;
 /// Messages that are looked at in one step; they may be of 1 MiB each.
 const STEP: usize = 16;
+/// What is shown at once: then no more, however many were asked for.
+const SEEN_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// A queue, and how much is in it.
 #[derive(Debug, Serialize)]
@@ -92,12 +94,13 @@ pub async fn see(found: &Found) -> Result<QueueSeen, AwsError> {
     })
 }
 
-/// The messages behind a place in a queue, the earliest first.
+/// The messages behind a place in a queue, the earliest first, as far as they are not too much at once.
 pub async fn messages(found: &Found, after: Option<Seq>, most: usize) -> Result<Vec<MessageSeen>, AwsError> {
     let (ctx, line, now) = (&found.ctx, found.queue.line, found.ctx.cx.now());
     let mut seen = Vec::new();
     let mut after = after.map(|seq| (line, seq));
-    while seen.len() < most {
+    let mut bytes = 0_usize;
+    while seen.len() < most && bytes < SEEN_BYTES_MAX {
         let mut scan = Scan::all(STEP.min(most.saturating_sub(seen.len()))).under::<base::Uuid>(line);
         if let Some(after) = after {
             scan = scan.after(after);
@@ -109,7 +112,9 @@ pub async fn messages(found: &Found, after: Option<Seq>, most: usize) -> Result<
             // It may have gone meanwhile.
             Some(MessageSeen::new(now, place.key.1, &place.value, message?.value))
         };
-        seen.extend(page.rows.into_iter().zip(messages).filter_map(with));
+        let messages: Vec<_> = page.rows.into_iter().zip(messages).filter_map(with).collect();
+        bytes = messages.iter().fold(bytes, |bytes, message| bytes.saturating_add(message.body.len()));
+        seen.extend(messages);
         after = page.next;
         if after.is_none() {
             break;
@@ -188,6 +193,9 @@ pub async fn latest_move(found: &Found) -> Result<serde_json::Value, AwsError> {
 
 /// Begins to move dead letters to where they came from, or to another queue of the account.
 pub async fn redrive(found: &Found, to: Option<&str>) -> Result<(), AwsError> {
+    if found.queue.frost.is_on() {
+        return Err(errors::invalid("The queue is frozen: it gives nothing before it is thawed."));
+    }
     let mut input = serde_json::json!({ "SourceArn": name::arn(&found.ctx, &found.queue.name) });
     if let Some(to) = to {
         let to = find(&found.ctx, to).await?;
@@ -215,7 +223,8 @@ pub async fn is_busy(ctx: &Ctx, arn: &str, trace: Option<&str>, also_later: bool
     let (now, live) = (found.ctx.cx.now(), found.live().await?);
     live.expire(&ctx.cloud, now, &found.queue).await?;
     let counts = live.counts(now);
-    let is_empty = counts.waiting == 0 && (!also_later || counts == Counts::default());
+    // What waits behind others of its group that failed is later, too.
+    let is_empty = if also_later { counts == Counts::default() } else { !live.has_next() };
     let Some(root) = trace.filter(|_| !is_empty) else { return Ok(!is_empty) };
     has_trace(&found, root, also_later).await
 }

@@ -251,10 +251,7 @@ impl Poller {
                 break Err(error);
             }
         };
-        let left: Vec<Token> = work.gather.take_all().iter().map(|event| event.token).collect();
-        if !left.is_empty() {
-            source.give_back(left).await?;
-        }
+        give_back(&source, work.gather.take_all()).await?;
         ended
     }
 
@@ -282,8 +279,7 @@ impl Poller {
                 return Ok(());
             }
             // What comes behind waits for how that ends.
-            let behind: Vec<Token> = work.gather.take_all().iter().map(|event| event.token).collect();
-            return if behind.is_empty() { Ok(()) } else { source.give_back(behind).await };
+            return give_back(source, work.gather.take_all()).await;
         }
         if !has_room {
             work.scale.full(now);
@@ -397,6 +393,14 @@ impl Poller {
         let batch = Batch { ctx, source, events, mapping, young, tell, stopped, _call: call };
         self.post.spawn.spawn("a batch of a poller", Box::pin(batch.run()));
     }
+}
+
+/// Gives events back that no call was given. They are under way until that has happened.
+async fn give_back(source: &Arc<dyn Source>, events: Vec<Held>) -> Result<(), AwsError> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    source.give_back(events.iter().map(|event| event.token).collect()).await
 }
 
 impl Work {

@@ -51,7 +51,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_has_run_for_a_while_leaves_its_place_to_another() {
         let young = Young::places(2);
-        let lasts = |millis| young.run(tokio::time::sleep(Duration::from_millis(millis)));
+        // It sleeps from when it has a place.
+        let lasts = |millis| young.run(async move { tokio::time::sleep(Duration::from_millis(millis)).await });
         let timed = async |millis| {
             let began = tokio::time::Instant::now();
             lasts(millis).await;
