@@ -67,7 +67,7 @@ def by_the_readme(example):
     blocks = re.findall(r"^```sh\n(.*?)^```$", (example / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     with tempfile.TemporaryDirectory() as work:
         work = shutil.copytree(example, os.path.join(work, "example"))
-        path = f"{pathlib.Path(os.environ['AWS']).parent}:{os.environ['PATH']}"
+        path = f"{pathlib.Path(os.environ['AWS']).parent}:{pathlib.Path(os.environ['LAMP_BIN']).parent}:{os.environ['PATH']}"
         environment = {**os.environ, "PATH": path, "ACTIVATION_DELAY_SECONDS": str(DELAY)}
         script = "set -euo pipefail\n" + "\n".join(blocks)
         done = subprocess.run(["bash", "-c", script], cwd=work, env=environment, capture_output=True, text=True)
