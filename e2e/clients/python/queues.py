@@ -142,7 +142,7 @@ assert bodies(receive(fifo, WaitTimeSeconds=5)) == ["a2"], "it came back"
 dead = sqs.create_queue(QueueName="dead")["QueueUrl"]
 redrive = json.dumps({"deadLetterTargetArn": ARN + "dead", "maxReceiveCount": 2})
 source = sqs.create_queue(QueueName="source", Attributes={"RedrivePolicy": redrive, "VisibilityTimeout": "0"})["QueueUrl"]
-for target, told in [("none", "does not exist"), ("steps.fifo", "same type"), ("source", "another queue")]:
+for target, told in [("none", "does not exist"), ("steps.fifo", "same type")]:
     policy = json.dumps({"deadLetterTargetArn": ARN + target, "maxReceiveCount": 2})
     refused("InvalidParameterValue", told, sqs.set_queue_attributes, QueueUrl=source, Attributes={"RedrivePolicy": policy})
 sqs.send_message(QueueUrl=source, MessageBody="poison")
@@ -154,6 +154,13 @@ sqs.start_message_move_task(SourceArn=ARN + "dead")
 assert bodies(receive(source, WaitTimeSeconds=10)) == ["poison"]
 task = sqs.list_message_move_tasks(SourceArn=ARN + "dead")["Results"][0]
 assert (task["ApproximateNumberOfMessagesToMove"], receive(dead)) == (1, []), task
+
+# A queue that is its own dead-letter queue keeps its messages.
+own = json.dumps({"deadLetterTargetArn": ARN + "itself", "maxReceiveCount": 1})
+itself = sqs.create_queue(QueueName="itself", Attributes={"VisibilityTimeout": "0"})["QueueUrl"]
+sqs.set_queue_attributes(QueueUrl=itself, Attributes={"RedrivePolicy": own})
+sqs.send_message(QueueUrl=itself, MessageBody="stays")
+assert [bodies(receive(itself)) for _ in range(4)] == [["stays"]] * 4
 
 # Purges, policies, deletion.
 sqs.send_message(QueueUrl=source, MessageBody="gone")

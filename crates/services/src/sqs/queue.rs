@@ -326,9 +326,6 @@ async fn check_dead_letters(ctx: &Ctx, source: &str, settings: &Settings) -> Res
         _ => None,
     };
     let Some(target) = found else { return Err(wrong("Dead letter target does not exist.")) };
-    if target.name == source {
-        return Err(wrong("Dead letter target must be another queue."));
-    }
     if target.settings.fifo.is_some() != settings.fifo.is_some() {
         return Err(wrong("Dead-letter queue must be same type of queue as the source."));
     }

@@ -19,10 +19,11 @@ pub async fn receives_max(found: &Found) -> Result<Option<u32>, AwsError> {
     Ok(is_there.then_some(redrive.max_receive_count))
 }
 
-/// The queue that an ARN names, of the same account as this one.
+/// The queue that an ARN names, of the same account as this one. A queue may name itself, as on AWS; its messages stay then.
 async fn target(found: &Found, arn: &str) -> Result<Option<Found>, AwsError> {
     let ctx = &found.ctx;
-    let Some(resource) = arn.parse::<Arn>().ok().map(|arn| arn.resource) else { return Ok(None) };
+    let resource = arn.parse::<Arn>().ok().map(|arn| arn.resource);
+    let Some(resource) = resource.filter(|resource| *resource != found.queue.name) else { return Ok(None) };
     let queue = QUEUES.get_shared(&ctx.cloud.store, &ctx.scope(), &resource).await?;
     Ok(queue.map(|queue| Found { ctx: ctx.clone(), queue }))
 }
