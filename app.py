@@ -1,1 +1,0 @@
-def handler(event, context): print("given", [record["body"] for record in event["Records"]])
