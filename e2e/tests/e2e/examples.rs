@@ -14,7 +14,11 @@ fn user_registration() {
     let mut lamp = Lamp::start_on(dir.path(), &[]);
     let script = |lamp: &Lamp, what: &str| {
         let mut command = client(lamp, &python());
-        command.arg(clients().join("python/registration.py")).arg(what).env("AWS", aws_cli()).env("LAMP_DATA_DIR", dir.path());
+        command
+            .arg(clients().join("python/registration.py"))
+            .arg(what)
+            .env("AWS", aws_cli())
+            .env("LAMP_DATA_DIR", dir.path());
         command
     };
     let mut all = script(&lamp, "all");
