@@ -73,7 +73,7 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     tracing::info!("leaving: requests in flight may end; a second signal does not wait for them");
     stop.cancel();
     // Who waits for a message gets none any more.
-    cloud.live_queues.end();
+    cloud.memory.live_queues.end();
     tokio::select! {
         ended = serving => if !ended {
             tracing::warn!("some requests did not end in time");

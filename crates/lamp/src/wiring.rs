@@ -11,7 +11,7 @@ use chronicle::Chronicle;
 use metrics::Metrics as Measured;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use services::derived::{Derived, Rules};
-use services::{Backlogs, Cloud, LiveQueues, Post, Queries, Specs, Troubles, Turns, UnderWay};
+use services::{Cloud, Memory, Post};
 use store::{Blobs, Store, Vault, data_dir, private_file};
 use wire::body::Bodies;
 use wire::hosts::Hosts;
@@ -141,14 +141,8 @@ impl Lamp {
             metrics,
             rules,
             pages: Pages::new(token_key.bytes())?,
-            turns: Turns::default(),
+            memory: Memory::default(),
             spawn,
-            live_queues: LiveQueues::default(),
-            queries: Queries::default(),
-            backlogs: Backlogs::default(),
-            under_way: UnderWay::default(),
-            troubles: Troubles::default(),
-            specs: Specs::default(),
             concurrency_max: config.functions.concurrency,
             links: token_key.links(),
         });

@@ -32,27 +32,34 @@ pub struct Cloud {
     pub rules: Arc<Rules>,
     /// Seals the positions that paginated lists hand out.
     pub pages: Pages,
-    /// Who may edit which record next.
-    pub turns: Turns,
     /// Starts what goes on beside the requests.
     pub spawn: Arc<dyn Spawn>,
-    /// The queues that are in memory.
-    pub live_queues: LiveQueues,
-    /// Queries of logs, and what they found.
-    pub queries: Queries,
-    /// What is under way right now.
-    pub backlogs: Backlogs,
-    pub under_way: UnderWay,
-    /// Why mappings read nothing.
-    pub troubles: Troubles,
     /// Runs functions.
     pub functions: Arc<dyn Invoke>,
-    /// What runs, as values.
-    pub specs: Specs,
     /// How many functions may run at once in one account and region.
     pub concurrency_max: u32,
     /// Signs the links under which code can be fetched.
     pub links: ring::hmac::Key,
+    pub memory: Memory,
+}
+
+/// What is known in memory alone: it begins empty, and ends with the process.
+#[derive(Default)]
+pub struct Memory {
+    /// Who may edit which record next.
+    pub turns: Turns,
+    /// The queues that are in memory.
+    pub live_queues: LiveQueues,
+    /// Queries of logs, and what they found.
+    pub queries: Queries,
+    /// How long the lines of tenants' events are.
+    pub backlogs: Backlogs,
+    /// What is under way right now.
+    pub under_way: UnderWay,
+    /// Why mappings read nothing.
+    pub troubles: Troubles,
+    /// What runs, as values.
+    pub specs: Specs,
 }
 
 impl Cloud {
@@ -145,15 +152,9 @@ pub mod testing {
                 .await
                 .unwrap(),
             pages: Pages::new(&[0; 32]).unwrap(),
-            turns: Turns::default(),
+            memory: Memory::default(),
             spawn: Arc::new(Nobody),
-            live_queues: LiveQueues::default(),
-            queries: Queries::default(),
-            backlogs: Backlogs::default(),
-            under_way: UnderWay::default(),
-            troubles: Troubles::default(),
             functions,
-            specs: Specs::default(),
             concurrency_max: 1_000,
             links: hmac::Key::new(hmac::HMAC_SHA256, &[0; 32]),
             store,

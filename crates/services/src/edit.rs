@@ -78,7 +78,7 @@ impl Ctx {
         key: K::Ref<'a>,
     ) -> Edit<'a, K, V> {
         others.push(table.row_key(scope, key));
-        let turns = self.cloud.turns.of(&others).await;
+        let turns = self.cloud.memory.turns.of(&others).await;
         Edit { ctx: self, table, scope, key, attempts_left: EDIT_ATTEMPTS_MAX, _turns: turns }
     }
 

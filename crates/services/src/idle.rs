@@ -100,11 +100,11 @@ impl Question {
     pub async fn look(&self, post: &Post, now: Timestamp) -> Result<Option<Busy>, AwsError> {
         let cloud = &post.cloud;
         for _ in 0..LOOKS {
-            let begun = cloud.under_way.begun();
+            let begun = cloud.memory.under_way.begun();
             if let Some(busy) = self.look_once(post, now).await? {
                 return Ok(Some(busy));
             }
-            if !cloud.under_way.began_since(begun, |step| self.is_about(step)) {
+            if !cloud.memory.under_way.began_since(begun, |step| self.is_about(step)) {
                 return Ok(None);
             }
         }
@@ -132,7 +132,7 @@ impl Question {
     }
 
     fn running(&self, cloud: &Cloud) -> Option<Busy> {
-        let step = cloud.under_way.steps(|step| self.is_about(step)).into_iter().next()?;
+        let step = cloud.memory.under_way.steps(|step| self.is_about(step)).into_iter().next()?;
         let what = match step.kind {
             Kind::Invocation | Kind::Attempt(_) => "invocation",
             Kind::Batch | Kind::Taking => "batch",

@@ -93,12 +93,12 @@ pub async fn check_active(ctx: &Ctx, resolved: &Resolved) -> Result<(), AwsError
         return Ok(());
     }
     // Once it is, it stays so.
-    if ctx.cloud.specs.is_settled(release.revision) {
+    if ctx.cloud.memory.specs.is_settled(release.revision) {
         return Ok(());
     }
     match look(ctx, &resolved.function, &resolved.version(), &release.settings).await? {
         Snap::Off | Snap::On => {
-            ctx.cloud.specs.settle(release.revision);
+            ctx.cloud.memory.specs.settle(release.revision);
             Ok(())
         }
         Snap::Pending(_) => Err(errors::not_invocable("Pending")),
@@ -234,7 +234,7 @@ async fn attempt(ctx: &Ctx, place: &Place, is_last: bool, news: &Notify) -> Resu
         Err(error) if error.code == "ResourceNotFoundException" => return Ok(()),
         Err(error) => return Err(error),
     };
-    let spec = ctx.cloud.specs.of(ctx, &resolved).await?;
+    let spec = ctx.cloud.memory.specs.of(ctx, &resolved).await?;
     let made = tokio::select! {
         made = ctx.cloud.functions.snapshot(spec) => made,
         // Its init ends with it.

@@ -302,7 +302,7 @@ pub async fn resume(post: Post) {
 /// Says that a task is under way.
 fn begin(ctx: &Ctx, task: &Task) -> Going {
     let name = task.source_name.as_str().into();
-    ctx.cloud.under_way.begin(Step { scope: ctx.scope(), kind: Kind::Move, name, trace_header: None })
+    ctx.cloud.memory.under_way.begin(Step { scope: ctx.scope(), kind: Kind::Move, name, trace_header: None })
 }
 
 /// Moves what there is, as fast as it may.

@@ -219,7 +219,7 @@ impl Found {
 
     pub async fn live(&self) -> Result<Arc<Live>, AwsError> {
         let Self { ctx, queue } = self;
-        ctx.cloud.live_queues.get(&ctx.cloud.store, &ctx.scope(), queue, ctx.cx.now()).await
+        ctx.cloud.memory.live_queues.get(&ctx.cloud.store, &ctx.scope(), queue, ctx.cx.now()).await
     }
 }
 
@@ -346,7 +346,7 @@ pub async fn delete(ctx: Ctx, input: Named) -> Result<(), AwsError> {
         let queue = queue.ok_or_else(errors::no_such_queue)?;
         let batch = sweep::leave(batch.delete(&QUEUES, &scope, name), &scope, queue.line);
         if edit.commit(batch.put(&DELETED, &scope, name, &Deletion { at: now })).await? {
-            ctx.cloud.live_queues.close(queue.line);
+            ctx.cloud.memory.live_queues.close(queue.line);
             return Ok(());
         }
     }
@@ -365,7 +365,7 @@ pub async fn purge(ctx: Ctx, input: Named) -> Result<(), AwsError> {
         Ok(sweep::leave(batch, &scope, line))
     })
     .await?;
-    ctx.cloud.live_queues.close(line);
+    ctx.cloud.memory.live_queues.close(line);
     Ok(())
 }
 

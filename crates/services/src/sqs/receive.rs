@@ -159,7 +159,7 @@ impl Wanted {
                 looks_left -= 1;
                 continue;
             }
-            if !got.is_empty() || left.is_zero() || found.ctx.cloud.live_queues.is_ending() {
+            if !got.is_empty() || left.is_zero() || found.ctx.cloud.memory.live_queues.is_ending() {
                 self.remember(&found, &live, &got);
                 return Ok(Ok((found, got)));
             }

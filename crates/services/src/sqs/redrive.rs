@@ -36,7 +36,7 @@ pub async fn give_up(found: &Found, live: &Arc<Live>, dead: Vec<(Seq, queue::Mes
     let Some(target) = target(found, &redrive.dead_letter_target_arn).await? else { return Ok(false) };
     let name = found.queue.name.as_str().into();
     let step = Step { scope: found.ctx.scope(), kind: Kind::Move, name, trace_header: None };
-    write = write.under_way(found.ctx.cloud.under_way.begin(step));
+    write = write.under_way(found.ctx.cloud.memory.under_way.begin(step));
     let source = name::arn(&found.ctx, &found.queue.name);
     for (seq, place) in dead {
         write = transfer(write, live.key(seq), place, &target, Some(&source)).await?;

@@ -36,7 +36,7 @@ pub fn leave(batch: Batch, scope: &Scope, line: Uuid) -> Batch {
 pub async fn run(cloud: &Arc<Cloud>, now: Timestamp) -> Result<(), AwsError> {
     clear_lines(cloud).await?;
     expire(cloud, now).await?;
-    cloud.live_queues.let_go(now.minus(UNUSED_MAX));
+    cloud.memory.live_queues.let_go(now.minus(UNUSED_MAX));
     Ok(())
 }
 
@@ -95,7 +95,7 @@ async fn expire_one(cloud: &Arc<Cloud>, scope: &Scope, queue: &Queue, now: Times
     // The first is the oldest, but for dead letters, which go when somebody next asks.
     let first = PLACES.page(&cloud.store, scope, Scan::all(1).under::<Uuid>(queue.line)).await?;
     if first.rows.iter().any(|row| row.value.sent < sent_before) {
-        let live = cloud.live_queues.get(&cloud.store, scope, queue, now).await?;
+        let live = cloud.memory.live_queues.get(&cloud.store, scope, queue, now).await?;
         live.expire(cloud, now, queue).await?;
     }
     Ok(())

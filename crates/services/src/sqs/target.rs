@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(count(&ctx).await, 2);
         // What memory knows is what the store has.
         let line = find(&ctx, ARN).await.unwrap().queue.line;
-        ctx.cloud.live_queues.close(line);
+        ctx.cloud.memory.live_queues.close(line);
         assert_eq!(count(&ctx).await, 2);
     }
 }

@@ -12,7 +12,7 @@ use ring::hmac;
 use serde::Serialize;
 use serde_json::Value;
 use services::derived::Rules;
-use services::{Backlogs, Cloud, LiveQueues, Post, Queries, Specs, Troubles, Turns, UnderWay};
+use services::{Cloud, Memory, Post};
 use store::testing::{Mutant, Tap};
 use store::{Blobs, Options, Store, Vault, data_dir};
 use wire::Handler;
@@ -50,15 +50,9 @@ impl Bed {
             rules: Rules::open(&store).await.unwrap(),
             chronicle: Chronicle::open(&store, shared, chance.clone(), Arc::new(chronicle::Nothing)).await.unwrap(),
             pages: Pages::new(&[0; 32]).unwrap(),
-            turns: Turns::default(),
+            memory: Memory::default(),
             spawn: Arc::new(tasks.clone()),
-            live_queues: LiveQueues::default(),
-            queries: Queries::default(),
-            backlogs: Backlogs::default(),
-            under_way: UnderWay::default(),
-            troubles: Troubles::default(),
             functions,
-            specs: Specs::default(),
             concurrency_max: 1_000,
             links: hmac::Key::new(hmac::HMAC_SHA256, &[0; 32]),
             store,

@@ -18,7 +18,7 @@ use ring::hmac;
 use serde::Serialize;
 use serde_json::{Value, json};
 use services::derived::Rules;
-use services::{Backlogs, Cloud, LiveQueues, Post, Queries, Specs, Troubles, Turns, UnderWay};
+use services::{Cloud, Memory, Post};
 use store::{Blobs, Store, Vault};
 use tokio::time::Instant;
 use wire::page::Pages;
@@ -157,17 +157,11 @@ impl Bed {
                 .await
                 .unwrap(),
             pages: Pages::new(&[0; 32]).unwrap(),
-            turns: Turns::default(),
+            memory: Memory::default(),
             spawn: Arc::new(tasks.clone()),
-            live_queues: LiveQueues::default(),
-            queries: Queries::default(),
             functions: functions.clone(),
-            specs: Specs::default(),
             concurrency_max: 1_000,
             links: hmac::Key::new(hmac::HMAC_SHA256, &[0; 32]),
-            backlogs: Backlogs::default(),
-            under_way: UnderWay::default(),
-            troubles: Troubles::default(),
             store,
         });
         let post = || Post {

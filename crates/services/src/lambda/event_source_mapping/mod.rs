@@ -458,7 +458,7 @@ impl Mapping {
 
     /// What is said of how its reading goes.
     fn result(&self, ctx: &Ctx) -> Option<String> {
-        let trouble = ctx.cloud.troubles.of(self.uuid).filter(|_| self.enabled);
+        let trouble = ctx.cloud.memory.troubles.of(self.uuid).filter(|_| self.enabled);
         let frost = self.is_frozen.then(|| "Frozen by the operator".to_owned());
         frost.or(trouble).or_else(|| self.kind.first_result().map(str::to_owned))
     }

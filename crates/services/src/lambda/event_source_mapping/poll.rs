@@ -150,7 +150,7 @@ impl Pollers {
     }
 
     fn stop(&mut self, key: &Key) {
-        self.post.cloud.troubles.clear(key.1);
+        self.post.cloud.memory.troubles.clear(key.1);
         if let Some((_, stop)) = self.running.remove(key) {
             // It may have ended by itself.
             stop.send(true).ok();
@@ -217,7 +217,7 @@ impl Poller {
         let (mut stopped, mut rest) = (self.stopped.clone(), RESTS);
         while let Err(error) = self.read().await {
             tracing::warn!(source = self.arn, %error, "a poller could not read its source: it will try again");
-            self.post.cloud.troubles.note(self.mapping.uuid, &error);
+            self.post.cloud.memory.troubles.note(self.mapping.uuid, &error);
             rest = rest.saturating_mul(2).min(RESTS_MAX);
             tokio::select! {
                 () = tokio::time::sleep(rest) => {}
@@ -233,7 +233,7 @@ impl Poller {
             return Err(AwsError::client(404, "ResourceNotFoundException", "The source does not exist."));
         };
         self.check_function().await?;
-        self.post.cloud.troubles.clear(self.mapping.uuid);
+        self.post.cloud.memory.troubles.clear(self.mapping.uuid);
         let source: Arc<dyn Source> = source.into();
         let now = self.post.clock.now();
         let mut work = Work {
@@ -374,7 +374,7 @@ impl Poller {
     /// Says that something of this mapping is under way.
     fn hold(&self, kind: Kind, trace_header: Option<String>) -> Going {
         let (scope, name) = (self.scope.clone(), self.name.clone());
-        self.post.cloud.under_way.begin(Step { scope, kind, name, trace_header })
+        self.post.cloud.memory.under_way.begin(Step { scope, kind, name, trace_header })
     }
 
     /// A request of its own, in the name of the mapping's account.
@@ -489,12 +489,12 @@ impl Batch {
                 invoke::call(&ctx, &target.name, target.qualifier.as_deref(), payload.clone(), trace_header.clone());
             match self.young.run(call).await {
                 Ok(called) => {
-                    ctx.cloud.troubles.clear(self.mapping.uuid);
+                    ctx.cloud.memory.troubles.clear(self.mapping.uuid);
                     return Some(called);
                 }
                 Err(error) => {
                     tracing::debug!(function = target.name, %error, "a batch was refused");
-                    ctx.cloud.troubles.note(self.mapping.uuid, &error);
+                    ctx.cloud.memory.troubles.note(self.mapping.uuid, &error);
                 }
             }
             self.tell.send(News::Refused).await.ok();

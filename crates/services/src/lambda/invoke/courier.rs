@@ -99,7 +99,7 @@ impl Office {
             let page = EVENTS.scan_all(&self.post.cloud.store, after.as_ref(), 1).await?;
             let Some(row) = page.rows.into_iter().next() else { return Ok(()) };
             let (scope, (incarnation, (shard, _))) = row.key.clone();
-            self.post.cloud.backlogs.find(&(scope.clone(), incarnation), shard);
+            self.post.cloud.memory.backlogs.find(&(scope.clone(), incarnation), shard);
             self.send(row.key);
             after = Some((scope, last_of(incarnation, shard)));
         }
@@ -126,7 +126,7 @@ impl Office {
             return false;
         }
         rounds.remove(round);
-        self.post.cloud.backlogs.forget(round);
+        self.post.cloud.memory.backlogs.forget(round);
         true
     }
 }
@@ -288,7 +288,7 @@ impl Courier {
         }
         if page.next.is_none() {
             self.turns.taken(shard, None);
-            self.office.post.cloud.backlogs.count(&self.round, shard, self.turns.running_of(shard));
+            self.office.post.cloud.memory.backlogs.count(&self.round, shard, self.turns.running_of(shard));
         }
         Ok(())
     }
@@ -321,14 +321,14 @@ impl Post {
         // Until whatever comes of it is there.
         let (name, trace_header) = (event.function.as_str().into(), event.trace_header.clone());
         let step = Step { scope: scope.clone(), kind: Kind::Attempt(id), name, trace_header };
-        let _going = self.cloud.under_way.begin(step);
+        let _going = self.cloud.memory.under_way.begin(step);
         let batch = Batch::new().delete(&EVENTS, scope, key);
         let found = FUNCTIONS.get_shared(&self.cloud.store, scope, &event.function).await?;
         let found = found.filter(|function| function.incarnation == incarnation).zip(self.context(scope, id));
         let Some((function, ctx)) = found else {
             // It went while this was on its way, and its events with it.
             self.cloud.store.commit(batch).await?;
-            self.cloud.backlogs.leave(&(scope.clone(), incarnation), shard);
+            self.cloud.memory.backlogs.leave(&(scope.clone(), incarnation), shard);
             return Ok(Attempt::Forbidden);
         };
         let (policy, destinations) = event_invoke::of_events(&ctx, &function, event.qualifier.as_deref()).await?;
@@ -365,7 +365,7 @@ impl Post {
         let ending = Ending { event: &event, id, tried: &tried, reason, now };
         let parcels = ending.prepare(&ctx, &Listeners { dead_letters, destinations }).await?;
         deliver::commit(&self.cloud, batch, parcels).await?;
-        self.cloud.backlogs.leave(&(scope.clone(), incarnation), shard);
+        self.cloud.memory.backlogs.leave(&(scope.clone(), incarnation), shard);
         if let Some(reason) = reason {
             tell_given_up(&event, id, reason);
             event.tell(&ctx, "AsyncEventsDropped", Unit::COUNT, 1.0);

@@ -89,7 +89,7 @@ async fn revive(cloud: &Cloud, scope: &Scope, key: Key, now: Timestamp) -> Resul
     let Some(row) = DEAD.get(&cloud.store, scope, (incarnation, id)).await? else { return Ok(false) };
     let event = Event { received: now, failures: 0, hold_ups: 0, last_error: None, ..row.value };
     let batch = bury(Batch::new().expect_present(&DEATHS, scope, key), scope, key);
-    let shard = cloud.backlogs.enter((scope.clone(), incarnation), event.tenant_id.as_deref());
+    let shard = cloud.memory.backlogs.enter((scope.clone(), incarnation), event.tenant_id.as_deref());
     let key = (incarnation, (shard, (now, id)));
     let outcome = cloud.store.commit(batch.put(&EVENTS, scope, key, &event)).await?;
     Ok(matches!(outcome, Outcome::Committed(_)))

@@ -187,7 +187,7 @@ fn due(ctx: &Ctx, asked: &FunctionRef, function: &Function, request: Request) ->
     };
     event.tell(ctx, "AsyncEventsReceived", Unit::COUNT, 1.0);
     let (scope, incarnation) = (ctx.scope(), function.incarnation);
-    let shard = ctx.cloud.backlogs.enter((scope.clone(), incarnation), event.tenant_id.as_deref());
+    let shard = ctx.cloud.memory.backlogs.enter((scope.clone(), incarnation), event.tenant_id.as_deref());
     Ok(Due { scope, key: (incarnation, (shard, (now, request.id.0))), event })
 }
 

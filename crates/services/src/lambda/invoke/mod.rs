@@ -216,7 +216,7 @@ struct Begun {
 
 /// Runs what was found, unless it goes round in a loop.
 async fn run(ctx: &Ctx, asked: &FunctionRef, resolved: Resolved, request: Request) -> Result<Begun, AwsError> {
-    let spec = ctx.cloud.specs.of(ctx, &resolved).await?;
+    let spec = ctx.cloud.memory.specs.of(ctx, &resolved).await?;
     let header = trace_header(ctx, request.trace_header.as_deref(), request.id, spec.is_traced);
     if chain::is_stopped(ctx, &resolved.function, &header) {
         chain::tell_stopped(ctx, (&asked.name, asked.qualifier.as_deref()), 1);
@@ -239,7 +239,7 @@ async fn run(ctx: &Ctx, asked: &FunctionRef, resolved: Resolved, request: Reques
     };
     let kind = Kind::Invocation;
     let step = Step { scope: ctx.scope(), kind, name: asked.name.as_str().into(), trace_header: Some(header.clone()) };
-    let going = ctx.cloud.under_way.begin(step);
+    let going = ctx.cloud.memory.under_way.begin(step);
     let version = spec.version.clone();
     let invoked = ctx.cloud.functions.invoke(spec, call).await.map_err(refused)?;
     Ok(Begun { invoked, version, trace_header: header, going })

@@ -96,7 +96,7 @@ async fn incarnation(ctx: &Ctx, function: &str) -> Result<Uuid, AwsError> {
 /// The ids of the events that the function runs for now.
 fn running(ctx: &Ctx, function: &str) -> BTreeSet<Uuid> {
     let scope = ctx.scope();
-    let steps = ctx.cloud.under_way.steps(|step| step.scope == scope && &*step.name == function);
+    let steps = ctx.cloud.memory.under_way.steps(|step| step.scope == scope && &*step.name == function);
     let attempt = |kind| match kind {
         Kind::Attempt(id) => Some(id),
         _ => None,

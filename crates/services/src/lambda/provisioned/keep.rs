@@ -99,7 +99,7 @@ async fn provision(
     }
     Ok(Some(Provision {
         id: ProvisionId { function: *incarnation, qualifier: qualifier.clone() },
-        function: ctx.cloud.specs.of(&ctx, &resolved).await?,
+        function: ctx.cloud.memory.specs.of(&ctx, &resolved).await?,
         instances: *executions,
         wanted_at: *last_modified,
     }))

@@ -147,7 +147,7 @@ pub async fn start(ctx: Ctx, input: StartQuery) -> Result<Started, AwsError> {
     }
     let names: Vec<String> = groups.iter().map(|(name, _)| name.clone()).collect();
     let one = Arc::new(One::new(ctx.cx.id(), ctx.scope(), now.trunc_millis(), shown(&text, &names, from, to), names));
-    ctx.cloud.queries.begin(&one)?;
+    ctx.cloud.memory.queries.begin(&one)?;
     let window = Window { now_ms: now.as_millis(), start_ms: from.as_millis(), end_ms: to.as_millis() };
     let rows_max = input.limit.unwrap_or(ROWS_DEFAULT).min(LIMIT_MAX);
     let limits = Limits { rows_max, groups_max: RUN_GROUPS_MAX, bytes_max: RUN_BYTES_MAX };
@@ -221,7 +221,7 @@ fn malformed_query(malformed: &Malformed) -> AwsError {
 
 /// The query of the caller's that has this id.
 fn find(ctx: &Ctx, id: &str) -> Result<Arc<One>, AwsError> {
-    let found = id.parse().ok().and_then(|id: Uuid| ctx.cloud.queries.find(&ctx.scope(), id));
+    let found = id.parse().ok().and_then(|id: Uuid| ctx.cloud.memory.queries.find(&ctx.scope(), id));
     found.ok_or_else(errors::no_query)
 }
 
@@ -283,7 +283,7 @@ pub async fn describe(ctx: Ctx, input: DescribeQueries) -> Result<Described, Aws
         create_time: one.created.as_millis(),
         log_group_name: one.groups.first().filter(|_| one.groups.len() == 1).cloned(),
     };
-    let mut all = ctx.cloud.queries.of(&ctx.scope());
+    let mut all = ctx.cloud.memory.queries.of(&ctx.scope());
     all.sort_by_key(|one| std::cmp::Reverse((one.created, one.id)));
     all.retain(|one| {
         before.is_none_or(|before| (one.created, one.id) < before)

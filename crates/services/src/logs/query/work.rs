@@ -35,7 +35,7 @@ impl Work {
     /// Waits for its turn, and works until it is done, stopped, or out of time.
     pub async fn run(self) {
         let work = async {
-            let Some(_turn) = self.ctx.cloud.queries.turn(self.ctx.cx.account).await else { return };
+            let Some(_turn) = self.ctx.cloud.memory.queries.turn(self.ctx.cx.account).await else { return };
             self.one.turn(Status::Running);
             match tokio::time::timeout(TIME_MAX, self.look()).await {
                 Ok(Ok(())) => {}
@@ -98,7 +98,7 @@ impl Work {
             tracing::warn!(query = %self.one.id, "a query of logs found more than fits into memory: the last rows are not there");
         }
         self.one.complete(Progress { matched: answer.matched, ..progress }, answer.rows);
-        self.ctx.cloud.queries.trim();
+        self.ctx.cloud.memory.queries.trim();
         Ok(())
     }
 }
