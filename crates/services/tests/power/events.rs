@@ -13,7 +13,7 @@ use base::ports::{
     Call, FunctionSpec, Invoke, InvokeError, Invoked, Provided, Provision, ProvisionId, ResponsePiece, ResponseStream,
     SnapshotError, UNHANDLED,
 };
-use base::{BoxFuture, Chance, ManualClock, Seeded, Timestamp};
+use base::{BoxFuture, ManualClock, Seeded, Timestamp};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
@@ -21,9 +21,10 @@ use serde_json::{Value, json};
 use store::testing::Mutant;
 use wire::Blob;
 
-use crate::bed::{Bed, Under, arn, url};
+use crate::bed::{Bed, Under};
 use crate::disk::{Event, Image, Luck, Recorder, after_power_cut, directory, image_of};
-use crate::{before_syncs, sized};
+use crate::world::{arn, url};
+use crate::{after_answers, cut_anywhere, mark, sized};
 
 /// A zip with an empty module.
 const CODE: &str = "UEsDBBQAAAAAAAAAIQAk1HDOBAAAAAQAAAAGAAAAYXBwLnB5cGFzc1BLAQIUAxQAAAAAAAAAIQAk1HDOBAAAAAQAAAAGAAAAAAAAAAAAAACAAQAAAABhcHAucHlQSwUGAAAAAAEAAQA0AAAAKAAAAAAA";
@@ -185,13 +186,6 @@ impl Record {
     }
 }
 
-fn mark(event: &Event) -> Option<u64> {
-    match event {
-        Event::Acked { id } => Some(*id),
-        _ => None,
-    }
-}
-
 /// Waits until so many ends were told.
 pub async fn ended(bed: &Bed, count: usize) {
     while held(bed, "told").await < count {
@@ -263,18 +257,7 @@ async fn numbers(bed: &Bed, queue: &str, number: impl Fn(&Value) -> u64) -> BTre
 async fn a_power_cut_loses_no_event_and_tells_of_each_end_once() {
     let record = Record::make(sized(24, 120) as u64, None).await;
     let chance = Seeded::new(6);
-    for case in 0..sized(30, 300) {
-        let cut = (chance.random_u64() % (record.trace.len() as u64 + 1)) as usize;
-        match case % 3 {
-            0 => record.check(cut, &Luck::Nothing).await,
-            1 => record.check(cut, &Luck::All).await,
-            _ => record.check(cut, &Luck::Random(&chance)).await,
-        }
-    }
-    for cut in before_syncs(&record.trace, sized(10, 50)) {
-        record.check(cut, &Luck::Nothing).await;
-        record.check(cut, &Luck::Random(&chance)).await;
-    }
+    cut_anywhere(&record.trace, &chance, sized(30, 300), async |cut, luck| record.check(cut, luck).await).await;
 }
 
 #[tokio::test]
@@ -300,10 +283,7 @@ async fn an_acknowledgement_of_an_event_before_its_sync_is_found() {
 }
 
 async fn check_acknowledgements(record: &Record) {
-    let is_answer = |event: &Event| mark(event).is_some_and(|mark| mark % 2 == 1);
-    let answers: Vec<usize> = (0..record.trace.len()).filter(|at| is_answer(&record.trace[*at])).collect();
-    println!("{} acknowledgements of events, to be found behind a cut", answers.len());
-    for at in answers {
-        record.check(at + 1, &Luck::Nothing).await;
+    for cut in after_answers(&record.trace) {
+        record.check(cut, &Luck::Nothing).await;
     }
 }

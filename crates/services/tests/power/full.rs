@@ -11,9 +11,10 @@ use base::{ManualClock, Timestamp};
 use serde_json::{Value, json};
 use store::testing::{Action, Fault, Verdict};
 
-use crate::bed::{Bed, Under, arn, url};
+use crate::bed::{Bed, Under};
 use crate::disk::{Image, Recorder, directory};
 use crate::events::{Functions, Send, make};
+use crate::world::{arn, url};
 
 const RECEIVES_MAX: u32 = 2;
 

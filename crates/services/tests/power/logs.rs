@@ -18,7 +18,7 @@ use store::testing::{Mutant, Tap};
 use store::{Options, Scope, Store};
 
 use crate::disk::{Event, Image, Luck, Recorder, after_power_cut, directory, image_of};
-use crate::sized;
+use crate::{cut_anywhere, sized};
 
 struct Bench {
     store: Store,
@@ -142,14 +142,7 @@ async fn check(base: &Image, trace: &[Event], cut: usize, luck: &Luck<'_>) {
 async fn a_power_cut_loses_no_event_and_no_datum_that_was_acknowledged() {
     let (base, trace) = record(sized(60, 300) as u64, None).await;
     let chance = Seeded::new(3);
-    for case in 0..sized(40, 400) {
-        let cut = (chance.random_u64() % (trace.len() as u64 + 1)) as usize;
-        match case % 3 {
-            0 => check(&base, &trace, cut, &Luck::Nothing).await,
-            1 => check(&base, &trace, cut, &Luck::All).await,
-            _ => check(&base, &trace, cut, &Luck::Random(&chance)).await,
-        }
-    }
+    cut_anywhere(&trace, &chance, sized(40, 400), async |cut, luck| check(&base, &trace, cut, luck).await).await;
 }
 
 #[tokio::test]

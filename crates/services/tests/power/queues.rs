@@ -14,10 +14,11 @@ use base::{Chance, Clock, ManualClock, Seeded, Timestamp};
 use serde_json::{Value, json};
 use store::testing::Mutant;
 
-use crate::bed::{Bed, Under, arn, url};
+use crate::bed::{Bed, Under};
 use crate::disk::{Event, Image, Luck, Recorder, after_power_cut, directory, image_of};
 use crate::events::Functions;
-use crate::{before_syncs, sized};
+use crate::world::{arn, url};
+use crate::{after_answers, cut_anywhere, mark, sized};
 
 const HIDDEN: Duration = Duration::from_secs(20);
 /// Less than it takes until what was sent to a FIFO queue is known no more.
@@ -257,13 +258,6 @@ impl Record {
     }
 }
 
-fn mark(event: &Event) -> Option<u64> {
-    match event {
-        Event::Acked { id } => Some(*id),
-        _ => None,
-    }
-}
-
 #[derive(Default)]
 struct Known {
     now: Timestamp,
@@ -376,18 +370,7 @@ fn is_fifo(body: &str) -> bool {
 async fn a_power_cut_leaves_queues_as_their_clients_know_them() {
     let record = Record::make(sized(6, 30), None).await;
     let chance = Seeded::new(5);
-    for case in 0..sized(40, 400) {
-        let cut = (chance.random_u64() % (record.trace.len() as u64 + 1)) as usize;
-        match case % 3 {
-            0 => record.check(cut, &Luck::Nothing).await,
-            1 => record.check(cut, &Luck::All).await,
-            _ => record.check(cut, &Luck::Random(&chance)).await,
-        }
-    }
-    for cut in before_syncs(&record.trace, sized(10, 50)) {
-        record.check(cut, &Luck::Nothing).await;
-        record.check(cut, &Luck::Random(&chance)).await;
-    }
+    cut_anywhere(&record.trace, &chance, sized(40, 400), async |cut, luck| record.check(cut, luck).await).await;
 }
 
 #[tokio::test]
@@ -408,10 +391,7 @@ async fn an_acknowledgement_of_a_queue_before_its_sync_is_found() {
 }
 
 async fn check_acknowledgements(record: &Record) {
-    let is_answer = |event: &Event| mark(event).is_some_and(|mark| mark % 2 == 1);
-    let answers: Vec<usize> = (0..record.trace.len()).filter(|at| is_answer(&record.trace[*at])).collect();
-    println!("{} acknowledgements of queues, to be found behind a cut", answers.len());
-    for at in answers {
-        record.check(at + 1, &Luck::Nothing).await;
+    for cut in after_answers(&record.trace) {
+        record.check(cut, &Luck::Nothing).await;
     }
 }

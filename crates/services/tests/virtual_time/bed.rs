@@ -1,6 +1,6 @@
 //! A cloud in memory whose clock is the runtime's, which stands still while anything is to be done.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,21 +9,16 @@ use base::ports::{
     Call, FunctionSpec, Invoke, InvokeError, Invoked, Provided, Provision, ProvisionId, ResponsePiece, ResponseStream,
     SnapshotError, UNHANDLED,
 };
-use base::{AccountId, BoxFuture, Chance, Clock, Cx, Principal, Region, RequestId, Seeded, Timestamp};
+use base::{BoxFuture, Clock, Seeded, Timestamp};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use chronicle::Chronicle;
-use metrics::Metrics;
-use ring::hmac;
 use serde::Serialize;
 use serde_json::{Value, json};
-use services::derived::Rules;
-use services::{Cloud, Memory, Post};
-use store::{Blobs, Store, Vault};
+use store::Store;
 use tokio::time::Instant;
-use wire::page::Pages;
-use wire::server::Tasks;
-use wire::{Blob, Handler};
+use wire::Blob;
+
+use crate::world::{World, url};
 
 /// An archive with one file.
 const CODE: &str = "UEsDBBQAAAAAAAAAIQCWkhoOBQAAAAUAAAAGAAAAYXBwLnB5cGFzcwpQSwECFAMUAAAAAAAAACEAlpIaDgUAAAAFAAAABgAAAAAAAAAAAAAAgAEAAAAAYXBwLnB5UEsFBgAAAAABAAEANAAAACkAAAAAAA==";
@@ -109,9 +104,7 @@ pub fn fails(takes: Duration, message: &str) -> Answer {
 
 pub struct Bed {
     functions: Arc<Functions>,
-    handlers: HashMap<(&'static str, &'static str), Handler>,
-    clock: Paused,
-    chance: Arc<dyn Chance>,
+    world: World,
 }
 
 #[derive(Serialize)]
@@ -145,50 +138,20 @@ impl Bed {
     /// With functions that answer so, couriers and pollers.
     pub async fn open(dir: &Path, answer: impl Fn(&Called) -> Answer + Send + Sync + 'static) -> Self {
         let paused = Paused(Instant::now());
-        let (clock, chance): (Arc<dyn Clock>, Arc<dyn Chance>) = (Arc::new(paused), Arc::new(Seeded::new(1)));
+        let clock: Arc<dyn Clock> = Arc::new(paused);
         let functions = Functions { began: paused.0, answer: Box::new(answer), called: Mutex::default() };
-        let (functions, store, tasks) = (Arc::new(functions), Store::memory(clock.clone()), Tasks::default());
-        let cloud = Arc::new(Cloud {
-            blobs: Blobs::open(&store, &dir.join("blobs"), clock.clone()).unwrap(),
-            vault: Vault::open(&store, &dir.join("master"), chance.clone()).await.unwrap(),
-            metrics: Metrics::open(&store, clock.clone()).await.unwrap(),
-            rules: Rules::open(&store).await.unwrap(),
-            chronicle: Chronicle::open(&store, clock.clone(), chance.clone(), Arc::new(chronicle::Nothing))
-                .await
-                .unwrap(),
-            pages: Pages::new(&[0; 32]).unwrap(),
-            memory: Memory::default(),
-            spawn: Arc::new(tasks.clone()),
-            functions: functions.clone(),
-            concurrency_max: 1_000,
-            links: hmac::Key::new(hmac::HMAC_SHA256, &[0; 32]),
-            store,
-        });
-        let post = || Post {
-            cloud: cloud.clone(),
-            spawn: Arc::new(tasks.clone()),
-            clock: clock.clone(),
-            chance: chance.clone(),
-        };
-        base::Spawn::spawn(&tasks, "couriers", Box::pin(services::run_couriers(post())));
-        base::Spawn::spawn(&tasks, "pollers", Box::pin(services::run_pollers(post())));
-        let services = services::all(&cloud).unwrap();
-        let handlers = services.iter().flat_map(|(_, service)| {
-            service.handlers.iter().map(|(operation, handler)| ((service.name, *operation), handler.clone()))
-        });
-        Self { functions, handlers: handlers.collect(), clock: paused, chance }
+        let functions = Arc::new(functions);
+        let (store, chance) = (Store::memory(clock.clone()), Arc::new(Seeded::new(1)));
+        let world = World::open(store, dir, clock, chance, functions.clone()).await;
+        base::Spawn::spawn(&world.tasks, "couriers", Box::pin(services::run_couriers(world.post())));
+        base::Spawn::spawn(&world.tasks, "pollers", Box::pin(services::run_pollers(world.post())));
+        Self { functions, world }
     }
 
-    /// Calls an operation, and gives its answer as JSON.
+    /// Calls an operation that succeeds, and gives its answer.
     pub async fn call(&self, service: &'static str, operation: &'static str, input: impl Serialize) -> Value {
-        let account = AccountId::ZERO;
-        let arn = format!("arn:aws:iam::{account}:root");
-        let principal = Principal { account, arn, user_id: account.to_string(), access_key_id: None };
-        let (clock, id) = (Arc::new(self.clock), RequestId(self.chance.uuid()));
-        let endpoint = "http://127.0.0.1:4566".into();
-        let cx = Cx::new(Arc::new(principal), Region::default(), id, endpoint, clock, self.chance.clone());
-        let output = self.handlers[&(service, operation)](cx, wire::Value::of(&input).unwrap()).await;
-        output.unwrap_or_else(|error| panic!("{operation}: {error}")).value.into_typed().unwrap_or_default()
+        let answer = self.world.call(service, operation, input).await;
+        answer.unwrap_or_else(|error| panic!("{operation}: {error}")).1
     }
 
     pub async fn function(&self, name: &str, more: Value) {
@@ -238,12 +201,4 @@ impl Bed {
         let called = self.called().into_iter().filter(|called| called.function == function);
         called.map(|called| ((called.after.as_millis() + 500) / 1_000) as u64).collect()
     }
-}
-
-pub fn url(queue: &str) -> String {
-    format!("http://127.0.0.1:4566/000000000000/{queue}")
-}
-
-pub fn arn(queue: &str) -> String {
-    format!("arn:aws:sqs:us-east-1:000000000000:{queue}")
 }

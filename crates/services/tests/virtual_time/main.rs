@@ -8,3 +8,5 @@ mod bed;
 mod mappings;
 mod retries;
 mod tenants;
+#[path = "../support/world.rs"]
+mod world;

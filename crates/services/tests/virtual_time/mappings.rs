@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, Called, arn, fails, url, well};
+use crate::bed::{Bed, Called, fails, well};
+use crate::world::{arn, url};
 
 const MOMENT: Duration = Duration::from_millis(200);
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use base::ports::InvokeError;
 use serde_json::{Value, json};
 
-use crate::bed::{Answer, Bed, Called, arn, fails, well};
+use crate::bed::{Answer, Bed, Called, fails, well};
+use crate::world::arn;
 
 const HOUR: u64 = 60 * 60;
 
