@@ -15,14 +15,14 @@ use crate::table::{self, dollars, percent};
 use crate::usage::Asked;
 
 pub fn run(options: Cost) -> Result<(), Box<dyn Error>> {
-    let whose = Whose { account: options.whose.account, region: options.whose.region() };
+    let whose = Whose { account: options.of.whose.account, region: options.of.whose.region() };
     let name = options.month.unwrap_or_else(|| usage::month_name(SystemClock.now()));
     let since = usage::month_start(&name)
         .ok_or_else(|| format!("understand the month {name:?}: it takes one such as 2026-11"))?;
     let asked = Asked { whose, since, until: usage::month_after(since), by: options.by };
-    let dir = config::data_dir(options.place)?;
+    let dir = config::data_dir(options.of.place)?;
     let Some(told) = reading::ask(&dir, &Request::Usage(asked), |_| Ok(()))? else { return Ok(()) };
-    reading::print(options.json, &told, as_text)
+    reading::print(options.of.json, &told, as_text)
 }
 
 fn number(value: &Value, name: &str) -> f64 {

@@ -14,7 +14,7 @@ use crate::control::{LogsRead, LogsRequest, Request, Told, Whose};
 use crate::reading::{self, is_coloured};
 
 pub fn run(options: Logs) -> Result<(), Box<dyn Error>> {
-    let whose = Whose { account: options.whose.account, region: options.whose.region() };
+    let whose = Whose { account: options.of.whose.account, region: options.of.whose.region() };
     let request = Request::Logs(LogsRequest {
         whose,
         name: options.name.clone(),
@@ -22,7 +22,7 @@ pub fn run(options: Logs) -> Result<(), Box<dyn Error>> {
         pattern: options.filter,
         is_followed: options.follow,
     });
-    let dir = config::data_dir(options.place)?;
+    let dir = config::data_dir(options.of.place)?;
     let mut out = BufWriter::new(io::stdout().lock());
     let is_coloured = is_coloured();
     // Who watches sees a line at once; who keeps them has them sooner in larger pieces.
@@ -31,7 +31,7 @@ pub fn run(options: Logs) -> Result<(), Box<dyn Error>> {
     let take = |value: Value| {
         count = count.saturating_add(1);
         let told: Told = serde_json::from_value(value)?;
-        match options.json {
+        match options.of.json {
             true => writeln!(out, "{}", as_json(&told))?,
             false => out.write_all(as_text(&told, is_coloured).as_bytes())?,
         }

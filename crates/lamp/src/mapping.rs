@@ -2,7 +2,8 @@
 
 use std::error::Error;
 
-use crate::cli::steering::{ById, Mapping, Of};
+use crate::cli::reading::Of;
+use crate::cli::steering::{ById, Mapping};
 use crate::config;
 use crate::queue::{steer, text, whose};
 use crate::reading::print;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::cli::reading;
-use crate::cli::steering::{Named, Of, Peek, Queue, Redrive};
+use crate::cli::reading::{self, Of};
+use crate::cli::steering::{Named, Peek, Queue, Redrive};
 use crate::config;
 use crate::control::{Request, Whose};
 use crate::logs::shown;

@@ -20,6 +20,18 @@ pub struct Whose {
     pub account: AccountId,
 }
 
+/// What commands take that show things of one account and region, or of all.
+#[derive(Args)]
+pub struct Of {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub whose: Whose,
+    #[command(flatten)]
+    pub place: Place,
+}
+
 #[derive(Args)]
 pub struct Logs {
     /// A function, or a log group: that begins with `/`
@@ -33,13 +45,8 @@ pub struct Logs {
     /// Only what this filter pattern of CloudWatch Logs finds, such as ERROR or '{ $.level = "error" }'
     #[arg(long, value_name = "PATTERN", default_value = "", hide_default_value = true)]
     pub filter: String,
-    /// Print a JSON object a line
-    #[arg(long)]
-    pub json: bool,
     #[command(flatten)]
-    pub whose: Whose,
-    #[command(flatten)]
-    pub place: Place,
+    pub of: Of,
 }
 
 #[derive(Args)]
@@ -50,13 +57,8 @@ pub struct Cost {
     /// What a line is about
     #[arg(long, value_enum, default_value_t = By::Function)]
     pub by: By,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
     #[command(flatten)]
-    pub whose: Whose,
-    #[command(flatten)]
-    pub place: Place,
+    pub of: Of,
 }
 
 #[derive(Args)]

@@ -7,7 +7,7 @@ use base::{AccountId, Region};
 use clap::{Args, Subcommand};
 
 use super::Place;
-use super::reading::{Since, Whose};
+use super::reading::{Of, Since};
 
 #[derive(Subcommand)]
 pub enum Queue {
@@ -35,18 +35,6 @@ pub enum Mapping {
     Freeze(ById),
     /// Let a mapping read again
     Thaw(ById),
-}
-
-/// What every one of these commands takes.
-#[derive(Args)]
-pub struct Of {
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-    #[command(flatten)]
-    pub whose: Whose,
-    #[command(flatten)]
-    pub place: Place,
 }
 
 #[derive(Args)]
