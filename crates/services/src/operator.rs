@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use base::{AwsError, Timestamp, Uuid};
-use serde_json::Value;
 use store::Scope;
 
 pub use crate::idle::{Busy, Question};
 pub use crate::lambda::event_source_mapping::operator::MappingSeen;
 pub use crate::lambda::invoke::operator::{EventSeen, EventsSeen};
+pub use crate::sqs::move_task::Shown as MoveSeen;
 pub use crate::sqs::operator::{MessageSeen, QueueSeen, Tail};
 
 use crate::lambda::event_source_mapping::operator as mappings;
@@ -57,14 +57,14 @@ impl Operator {
     }
 
     /// Begins to move a queue's dead letters to where they came from, or to another queue.
-    pub async fn redrive(&self, scope: &Scope, queue: &str, to: Option<&str>) -> Result<Value, AwsError> {
+    pub async fn redrive(&self, scope: &Scope, queue: &str, to: Option<&str>) -> Result<Option<MoveSeen>, AwsError> {
         let found = queues::find(&self.ctx(scope)?, queue).await?;
         queues::redrive(&found, to).await?;
         queues::latest_move(&found).await
     }
 
     /// How the latest move of a queue's dead letters stands.
-    pub async fn latest_move(&self, scope: &Scope, queue: &str) -> Result<Value, AwsError> {
+    pub async fn latest_move(&self, scope: &Scope, queue: &str) -> Result<Option<MoveSeen>, AwsError> {
         queues::latest_move(&queues::find(&self.ctx(scope)?, queue).await?).await
     }
 

@@ -88,7 +88,7 @@ pub struct Listed {
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Shown {
+pub struct Shown {
     task_handle: Option<String>,
     status: Status,
     source_arn: String,
@@ -138,8 +138,20 @@ pub async fn start(ctx: Ctx, input: Start) -> Result<Started, AwsError> {
         }
     };
     let source = queue_of_arn(&ctx, &input.source_arn, ACTION).await?.ok_or_else(|| no_queue("SourceArn"))?;
-    if let Some(arn) = &input.destination_arn {
-        let there = queue_of_arn(&ctx, arn, ACTION).await?.ok_or_else(|| no_queue("DestinationArn"))?;
+    let destination = match &input.destination_arn {
+        Some(arn) => Some(queue_of_arn(&ctx, arn, ACTION).await?.ok_or_else(|| no_queue("DestinationArn"))?),
+        None => None,
+    };
+    start_from(&source, destination.as_ref(), per_second).await
+}
+
+/// Begins to move a queue's messages to where they came from, or all to one queue.
+pub async fn start_from(
+    source: &Found,
+    destination: Option<&Found>,
+    per_second: Option<u32>,
+) -> Result<Started, AwsError> {
+    if let Some(there) = destination {
         if there.queue.incarnation == source.queue.incarnation {
             return Err(errors::invalid("The source and the destination must be different queues."));
         }
@@ -147,14 +159,14 @@ pub async fn start(ctx: Ctx, input: Start) -> Result<Started, AwsError> {
             return Err(errors::invalid("The source and the destination must be queues of the same type."));
         }
     }
-    if !takes_dead_letters(&source).await? {
+    if !takes_dead_letters(source).await? {
         return Err(errors::invalid("Source queue must be configured as a Dead Letter Queue."));
     }
-    let (now, id) = (ctx.cx.now(), ctx.cx.id());
+    let (now, id) = (source.ctx.cx.now(), source.ctx.cx.id());
     let task = Task {
         id,
         source_name: source.queue.name.clone(),
-        destination_arn: input.destination_arn,
+        destination_arn: destination.map(|there| name::arn(&there.ctx, &there.queue.name)),
         per_second,
         status: Status::Running,
         failure: None,
@@ -162,11 +174,11 @@ pub async fn start(ctx: Ctx, input: Start) -> Result<Started, AwsError> {
         to_move: source.live().await?.counts(now).waiting as u64,
     };
     let key = (source.queue.incarnation, (now, id));
-    keep(&source, key, &task).await?;
-    let handle = Handle { task_id: id.to_string(), source_arn: input.source_arn };
+    keep(source, key, &task).await?;
+    let task_handle = handle(source, &task)?;
     let going = begin(&source.ctx, &task);
-    source.ctx.cloud.spawn.clone().spawn("a move of messages", Box::pin(run(source.ctx, key, going)));
-    Ok(Started { task_handle: STANDARD.encode(serde_json::to_string(&handle).map_err(AwsError::internal)?) })
+    source.ctx.cloud.spawn.spawn("a move of messages", Box::pin(run(source.ctx.clone(), key, going)));
+    Ok(Started { task_handle })
 }
 
 /// Keeps a new task, if none of its queue runs. The oldest go that nobody is shown any more.
@@ -203,23 +215,33 @@ pub async fn list(ctx: Ctx, input: List) -> Result<Listed, AwsError> {
     };
     let source = queue_of_arn(&ctx, &input.source_arn, "sqs:ListMessageMoveTasks").await?;
     let source = source.ok_or_else(|| no_queue("SourceArn"))?;
+    Ok(Listed { results: latest(&source, most).await? })
+}
+
+/// The tasks of a queue as they are shown, the latest first.
+pub async fn latest(source: &Found, most: usize) -> Result<Vec<Shown>, AwsError> {
     let shown = |row: Row<(Uuid, (Timestamp, Uuid)), Task>| {
         let (task, (started, _)) = (row.value, row.key.1);
-        let handle = Handle { task_id: task.id.to_string(), source_arn: input.source_arn.clone() };
-        let handle = serde_json::to_string(&handle).ok().map(|handle| STANDARD.encode(handle));
-        Shown {
-            task_handle: handle.filter(|_| task.status == Status::Running),
+        let is_running = task.status == Status::Running;
+        Ok(Shown {
+            task_handle: is_running.then(|| handle(source, &task)).transpose()?,
             status: task.status,
-            source_arn: input.source_arn.clone(),
+            source_arn: name::arn(&source.ctx, &source.queue.name),
             destination_arn: task.destination_arn,
             max_number_of_messages_per_second: task.per_second,
             approximate_number_of_messages_moved: task.moved,
             approximate_number_of_messages_to_move: task.to_move,
             failure_reason: task.failure,
             started_timestamp: started.as_millis(),
-        }
+        })
     };
-    Ok(Listed { results: of_queue(&source).await?.into_iter().take(most).map(shown).collect() })
+    of_queue(source).await?.into_iter().take(most).map(shown).collect()
+}
+
+fn handle(source: &Found, task: &Task) -> Result<String, AwsError> {
+    let source_arn = name::arn(&source.ctx, &source.queue.name);
+    let handle = Handle { task_id: task.id.to_string(), source_arn };
+    Ok(STANDARD.encode(serde_json::to_string(&handle).map_err(AwsError::internal)?))
 }
 
 pub async fn cancel(ctx: Ctx, input: Cancel) -> Result<Cancelled, AwsError> {

@@ -7,9 +7,9 @@ use store::{Row, Scan};
 use tokio::sync::broadcast;
 
 use super::message::{self, Key, MESSAGES, Message, PLACES, Place};
-use super::move_task;
+use super::move_task::{self, Shown as MoveSeen};
 use super::name::{self, Address};
-use super::queue::{self, Found, QUEUES};
+use super::queue::{Found, QUEUES};
 use super::redrive::queue_of_arn;
 use super::{errors, freeze};
 use crate::Ctx;
@@ -183,12 +183,8 @@ impl Tail {
 }
 
 /// A move of messages that was begun, or has ended: what `ListMessageMoveTasks` shows of the latest.
-pub async fn latest_move(found: &Found) -> Result<serde_json::Value, AwsError> {
-    let input = serde_json::json!({ "SourceArn": name::arn(&found.ctx, &found.queue.name) });
-    let input = serde_json::from_value(input).map_err(AwsError::internal)?;
-    let listed = move_task::list(found.ctx.clone(), input).await?;
-    let listed = serde_json::to_value(listed).map_err(AwsError::internal)?;
-    Ok(listed.pointer("/Results/0").cloned().unwrap_or_default())
+pub async fn latest_move(found: &Found) -> Result<Option<MoveSeen>, AwsError> {
+    Ok(move_task::latest(found, 1).await?.into_iter().next())
 }
 
 /// Begins to move dead letters to where they came from, or to another queue of the account.
@@ -196,18 +192,15 @@ pub async fn redrive(found: &Found, to: Option<&str>) -> Result<(), AwsError> {
     if found.queue.frost.is_on() {
         return Err(errors::invalid("The queue is frozen: it gives nothing before it is thawed."));
     }
-    let mut input = serde_json::json!({ "SourceArn": name::arn(&found.ctx, &found.queue.name) });
-    if let Some(to) = to {
-        let to = find(&found.ctx, to).await?;
-        input["DestinationArn"] = name::arn(&to.ctx, &to.queue.name).into();
-    }
-    let input = serde_json::from_value(input).map_err(AwsError::internal)?;
-    move_task::start(found.ctx.clone(), input).await.map(drop)
+    let to = match to {
+        Some(to) => Some(find(&found.ctx, to).await?),
+        None => None,
+    };
+    move_task::start_from(found, to.as_ref(), None).await.map(drop)
 }
 
 pub async fn purge(found: &Found) -> Result<(), AwsError> {
-    let input = serde_json::json!({ "QueueUrl": name::url(&found.ctx, &found.queue.name) });
-    queue::purge(found.ctx.clone(), serde_json::from_value(input).map_err(AwsError::internal)?).await
+    found.purge().await
 }
 
 pub async fn freeze(found: &Found, is_frozen: bool) -> Result<(), AwsError> {

@@ -198,6 +198,23 @@ pub fn operations(service: Service) -> Service {
 }
 
 impl Found {
+    /// Removes all messages.
+    pub async fn purge(&self) -> Result<(), AwsError> {
+        let (now, next, scope) = (self.ctx.cx.now(), self.ctx.cx.id(), self.ctx.scope());
+        let mut line = self.queue.line;
+        edit(self, |queue, batch| {
+            if queue.purged.is_some_and(|purged| now < purged.plus(SETTLING)) {
+                return Err(errors::purge_in_progress(&queue.name));
+            }
+            line = std::mem::replace(&mut queue.line, next);
+            queue.purged = Some(now);
+            Ok(sweep::leave(batch, &scope, line))
+        })
+        .await?;
+        self.ctx.cloud.memory.live_queues.close(line);
+        Ok(())
+    }
+
     /// The queue that a URL names, if the caller may do `action` with it.
     pub async fn at(ctx: &Ctx, url: &str, action: &str) -> Result<Self, AwsError> {
         let by_name = || name::is_name(url).then_some(Address { account: ctx.cx.account, name: url });
@@ -353,20 +370,7 @@ pub async fn delete(ctx: Ctx, input: Named) -> Result<(), AwsError> {
 }
 
 pub async fn purge(ctx: Ctx, input: Named) -> Result<(), AwsError> {
-    let found = Found::at(&ctx, &input.queue_url, "sqs:PurgeQueue").await?;
-    let (now, next, scope) = (ctx.cx.now(), ctx.cx.id(), found.ctx.scope());
-    let mut line = found.queue.line;
-    edit(&found, |queue, batch| {
-        if queue.purged.is_some_and(|purged| now < purged.plus(SETTLING)) {
-            return Err(errors::purge_in_progress(&queue.name));
-        }
-        line = std::mem::replace(&mut queue.line, next);
-        queue.purged = Some(now);
-        Ok(sweep::leave(batch, &scope, line))
-    })
-    .await?;
-    ctx.cloud.memory.live_queues.close(line);
-    Ok(())
+    Found::at(&ctx, &input.queue_url, "sqs:PurgeQueue").await?.purge().await
 }
 
 pub async fn get_url(ctx: Ctx, input: GetQueueUrl) -> Result<QueueUrl, AwsError> {

@@ -306,6 +306,15 @@ pub async fn edit_tags(
     uuid: &str,
     change: impl Fn(&mut Tags) -> Result<(), AwsError>,
 ) -> Result<(), AwsError> {
+    edit(ctx, uuid, |mapping| change(&mut mapping.tags)).await.map(drop)
+}
+
+/// Changes what is about a mapping, and no setting of it.
+async fn edit(
+    ctx: &Ctx,
+    uuid: &str,
+    change: impl Fn(&mut Mapping) -> Result<(), AwsError>,
+) -> Result<Mapping, AwsError> {
     let missing = || errors::mapping_not_found(&arn(ctx, uuid));
     let key: Uuid = uuid.parse().map_err(|_| missing())?;
     let scope = ctx.scope();
@@ -313,9 +322,9 @@ pub async fn edit_tags(
     loop {
         let (found, batch) = edit.read().await?;
         let mut mapping = found.ok_or_else(missing)?;
-        change(&mut mapping.tags)?;
+        change(&mut mapping)?;
         if edit.commit(batch.put(&MAPPINGS, &scope, key, &mapping)).await? {
-            return Ok(());
+            return Ok(mapping);
         }
     }
 }

@@ -1,11 +1,10 @@
 //! What operators see of mappings, and do with them beside AWS's API.
 
-use base::{AwsError, Uuid};
+use base::AwsError;
 use serde::Serialize;
 use store::{Scan, Scope};
 
-use super::{MAPPINGS, Mapping, arn};
-use crate::lambda::errors;
+use super::{MAPPINGS, Mapping, edit};
 use crate::{Cloud, Ctx, source};
 
 /// Mappings that are told of, at most.
@@ -60,18 +59,11 @@ async fn all(ctx: &Ctx) -> Result<Vec<Mapping>, AwsError> {
 
 /// Lets a mapping read nothing, or go on.
 pub async fn freeze(ctx: &Ctx, uuid: &str, is_frozen: bool) -> Result<MappingSeen, AwsError> {
-    let missing = || errors::mapping_not_found(&arn(ctx, uuid));
-    let key: Uuid = uuid.parse().map_err(|_| missing())?;
-    let scope = ctx.scope();
-    let mut edit = ctx.edit(&MAPPINGS, &scope, key).await;
-    loop {
-        let (found, batch) = edit.read().await?;
-        let mut mapping = found.ok_or_else(missing)?;
+    let freeze = |mapping: &mut Mapping| {
         mapping.is_frozen = is_frozen;
-        if edit.commit(batch.put(&MAPPINGS, &scope, key, &mapping)).await? {
-            return Ok(mapping.seen(ctx));
-        }
-    }
+        Ok(())
+    };
+    Ok(edit(ctx, uuid, freeze).await?.seen(ctx))
 }
 
 impl Mapping {
