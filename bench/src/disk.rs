@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 
@@ -25,6 +26,11 @@ pub struct Synced {
 impl Synced {
     /// Measures the disk that servers keep their data on. One that is memory is refused: what is durable costs nothing there.
     pub fn measure() -> Result<Self> {
+        Self::measure_with(Duration::ZERO)
+    }
+
+    /// The same with a pause before each write, in which the machine comes to rest as it does between rare requests.
+    pub fn measure_with(pause: Duration) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         if is_memory(dir.path())? {
             bail!("measure the disk below {}: it is memory", dir.path().display());
@@ -34,6 +40,7 @@ impl Synced {
             file.seek(SeekFrom::Start(0))?;
             let mut micros = Vec::with_capacity(WRITES);
             for _ in 0..WRITES {
+                std::thread::sleep(pause);
                 let ((), ms) = timed(|| {
                     file.write_all(&[0; BYTES])?;
                     Ok(file.sync_data()?)

@@ -189,7 +189,8 @@ impl Store {
             // Of another type it is when two tables have one name.
             return Ok(decoded.clone().downcast().ok());
         }
-        let Some(decoded) = decode(&envelope::open(space, key, &row.sealed.value)?)? else { return Ok(None) };
+        let Some(sealed) = &row.sealed else { return Ok(None) };
+        let Some(decoded) = decode(&envelope::open(space, key, &sealed.value)?)? else { return Ok(None) };
         let decoded = Arc::new(decoded);
         row.decoded.set(decoded.clone()).ok();
         Ok(Some(decoded))

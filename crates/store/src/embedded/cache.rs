@@ -9,7 +9,7 @@
 //! and has not been marked since.
 //!
 //! A shard keeps its rows in two halves. New and wanted ones go to the young half; when that is full it becomes the
-//! old one, and what was in the old one and not wanted since is gone. Absent rows are not kept.
+//! old one, and what was in the old one and not wanted since is gone.
 
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
@@ -26,7 +26,8 @@ use crate::{Space, Versioned};
 
 /// A row in memory, as it lies in the database.
 pub(crate) struct CachedRow {
-    pub sealed: Versioned,
+    /// Nothing where there is none: that is asked as often, of settings that few have.
+    pub sealed: Option<Versioned>,
     /// The record in it, once somebody has decoded it.
     pub decoded: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
@@ -85,12 +86,12 @@ impl Cache {
     }
 
     /// Keeps what was read from the database after the ticket was given.
-    pub fn keep(&self, ticket: Ticket, sealed: &Versioned) {
+    pub fn keep(&self, ticket: Ticket, sealed: Option<&Versioned>) {
         let Ticket { place, marks: Some(marks) } = ticket else { return };
         let Some(shard) = self.shard(&place) else { return };
         let mut shard = shard.lock();
         if shard.marks == marks && !shard.is_closed {
-            shard.insert(place, Arc::new(CachedRow { sealed: sealed.clone(), decoded: OnceLock::new() }));
+            shard.insert(place, Arc::new(CachedRow { sealed: sealed.cloned(), decoded: OnceLock::new() }));
         }
     }
 
@@ -176,7 +177,8 @@ impl Shard {
 
 /// A decoded record takes about as much again as its row.
 fn weight(place: &Place, row: &CachedRow) -> usize {
-    CACHE_ROW_BYTES + place.key.len() + 2 * row.sealed.value.len()
+    let value_bytes = row.sealed.as_ref().map_or(0, |sealed| sealed.value.len());
+    CACHE_ROW_BYTES + place.key.len() + 2 * value_bytes
 }
 
 #[cfg(test)]
@@ -193,12 +195,18 @@ mod tests {
         Versioned { value: version.to_be_bytes().to_vec().into(), version: Version(version) }
     }
 
+    /// What a reader finds: nothing where the version is 0.
+    fn found(version: u64) -> Option<Versioned> {
+        (version > 0).then(|| row(version))
+    }
+
     fn put(key: &Bytes) -> Write {
         Write::Put { space: SPACE, key: key.clone(), value: Bytes::new() }
     }
 
+    /// The version of what is kept; 0 of one that is not in the database.
     fn kept(cache: &Cache, key: &Bytes) -> Option<u64> {
-        cache.get(SPACE, key).ok().map(|row| row.sealed.version.0)
+        cache.get(SPACE, key).ok().map(|row| row.sealed.as_ref().map_or(0, |sealed| sealed.version.0))
     }
 
     fn missed(cache: &Cache, key: &Bytes) -> Ticket {
@@ -244,19 +252,19 @@ mod tests {
         #[test]
         fn what_is_kept_is_what_the_database_has(steps in steps()) {
             let cache = Cache::default();
-            let mut database = HashMap::from([(0, 1), (1, 1), (2, 1)]);
-            let mut readers: [Option<(Ticket, Versioned)>; 3] = [None, None, None];
+            let mut database = HashMap::from([(0, 1), (1, 1), (2, 0)]);
+            let mut readers: [Option<(Ticket, Option<Versioned>)>; 3] = [None, None, None];
             let mut under_way: Option<(Change<'_>, Vec<u8>)> = None;
             let mut last = 1;
             for step in steps {
                 match step {
                     Step::Read { reader, key } => match cache.get(SPACE, &vec![key].into()) {
-                        Ok(found) => prop_assert_eq!(found.sealed.version.0, database[&key]),
-                        Err(ticket) => readers[reader] = Some((ticket, row(database[&key]))),
+                        Ok(kept) => prop_assert_eq!(kept.sealed.clone(), found(database[&key])),
+                        Err(ticket) => readers[reader] = Some((ticket, found(database[&key]))),
                     },
                     Step::Keep { reader } => {
                         if let Some((ticket, found)) = readers[reader].take() {
-                            cache.keep(ticket, &found);
+                            cache.keep(ticket, found.as_ref());
                         }
                     }
                     Step::Mark { keys } if under_way.is_none() => {
@@ -266,7 +274,9 @@ mod tests {
                     Step::Show => {
                         last += 1;
                         let keys = under_way.iter().flat_map(|(_, keys)| keys);
-                        database.extend(keys.map(|key| (*key, last)));
+                        // Each third is deleted.
+                        let shown = if last % 3 == 0 { 0 } else { last };
+                        database.extend(keys.map(|key| (*key, shown)));
                     }
                     Step::End => under_way = None,
                     Step::Mark { .. } => {}
@@ -282,23 +292,27 @@ mod tests {
     #[test]
     fn a_quiet_row_is_kept() {
         let (cache, key) = (Cache::default(), Bytes::from("k"));
-        cache.keep(missed(&cache, &key), &row(7));
+        cache.keep(missed(&cache, &key), Some(&row(7)));
         assert_eq!(kept(&cache, &key), Some(7));
         drop(cache.change([put(&key)].iter()));
         assert_eq!(kept(&cache, &key), None);
-        cache.keep(missed(&cache, &key), &row(8));
+        cache.keep(missed(&cache, &key), Some(&row(8)));
         assert_eq!(kept(&cache, &key), Some(8));
+        drop(cache.change([put(&key)].iter()));
+        cache.keep(missed(&cache, &key), None);
+        assert_eq!(kept(&cache, &key), Some(0));
     }
 
     #[test]
     fn memory_is_bounded_and_what_is_wanted_stays() {
         let cache = Cache::default();
         let wanted = Bytes::from("wanted");
-        cache.keep(missed(&cache, &wanted), &row(1));
+        cache.keep(missed(&cache, &wanted), Some(&row(1)));
         let value = Bytes::from(vec![0; VALUE_BYTES_MAX]);
         for number in 0..1_000_u32 {
             let key = Bytes::copy_from_slice(&number.to_be_bytes());
-            cache.keep(missed(&cache, &key), &Versioned { value: value.clone(), version: Version(1) });
+            let row = Versioned { value: value.clone(), version: Version(1) };
+            cache.keep(missed(&cache, &key), Some(&row));
             assert_eq!(kept(&cache, &wanted), Some(1));
         }
         let halves = |shard: &Shard| shard.young.iter().chain(&shard.old).map(|(p, r)| weight(p, r)).sum::<usize>();
@@ -309,19 +323,19 @@ mod tests {
     #[test]
     fn a_closed_cache_keeps_nothing() {
         let (cache, key) = (Cache::default(), Bytes::from("k"));
-        cache.keep(missed(&cache, &key), &row(1));
+        cache.keep(missed(&cache, &key), Some(&row(1)));
         let other = missed(&cache, &Bytes::from("other"));
         cache.close();
         assert_eq!(kept(&cache, &key), None);
-        cache.keep(other, &row(1));
-        cache.keep(missed(&cache, &key), &row(1));
+        cache.keep(other, Some(&row(1)));
+        cache.keep(missed(&cache, &key), Some(&row(1)));
         assert_eq!((kept(&cache, &key), kept(&cache, &Bytes::from("other"))), (None, None));
     }
 
     #[test]
     fn a_sweep_of_rows_that_may_be_kept_ends_the_keeping() {
         let (cache, key) = (Cache::default(), Bytes::from("k"));
-        cache.keep(missed(&cache, &key), &row(1));
+        cache.keep(missed(&cache, &key), Some(&row(1)));
         let all = Write::Sweep { space: SPACE, from: Bytes::new(), to: Bytes::from("z") };
         drop(cache.change([all].iter()));
         assert_eq!(kept(&cache, &key), None);

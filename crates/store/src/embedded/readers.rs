@@ -37,12 +37,12 @@ impl Readers {
     pub fn read(&self, reads: &[Read]) -> Result<Vec<Found>, Error> {
         let [Read::Get { space, key }] = reads else { return self.read_database(reads) };
         let ticket = match self.shared.cache.get(*space, key) {
-            Ok(row) => return Ok(vec![Found::Value(Some(row.sealed.clone()))]),
+            Ok(row) => return Ok(vec![Found::Value(row.sealed.clone())]),
             Err(ticket) => ticket,
         };
         let found = self.read_database(reads)?;
-        if let [Found::Value(Some(row))] = &*found {
-            self.shared.cache.keep(ticket, row);
+        if let [Found::Value(row)] = &*found {
+            self.shared.cache.keep(ticket, row.as_ref());
         }
         Ok(found)
     }

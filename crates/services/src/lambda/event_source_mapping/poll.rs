@@ -388,9 +388,9 @@ impl Poller {
         let now = self.post.clock.now();
         // The others may be somebody else's by now.
         let events = events.into_iter().filter(|event| event.ours_until > now).collect();
-        let (mapping, stopped, call) = (self.mapping.clone(), self.stopped.clone(), self.calls.clone());
+        let (mapping, stopped, call) = (self.mapping.clone(), self.stopped.clone(), Some(self.calls.clone()));
         let young = self.young.clone();
-        let batch = Batch { ctx, source, events, mapping, young, tell, stopped, _call: call };
+        let batch = Batch { ctx, source, events, mapping, young, tell, stopped, call };
         self.post.spawn.spawn("a batch of a poller", Box::pin(batch.run()));
     }
 }
@@ -428,7 +428,8 @@ struct Batch {
     young: Young,
     tell: mpsc::Sender<News>,
     stopped: watch::Receiver<bool>,
-    _call: Arc<()>,
+    /// As long as it runs.
+    call: Option<Arc<()>>,
 }
 
 impl Batch {
@@ -442,14 +443,15 @@ impl Batch {
             Some(Called { function_error: Some(_), .. }) => End::Failed,
             Some(_) => End::Taken,
         };
+        // The next call need not wait until this is written down. The poller may have ended.
+        drop(self.call.take());
+        self.tell.send(News::Ended(end)).await.ok();
         let done = answer.map(|called| self.done(&called)).unwrap_or_default();
         if !done.is_empty()
             && let Err(error) = self.source.done(done).await
         {
             tracing::error!(%error, "failed to take from its source what a function is done with");
         }
-        // The poller may have ended.
-        self.tell.send(News::Ended(end)).await.ok();
     }
 
     /// Takes out what the function may not be given: what comes of a chain that has invoked it too often. What was taken
