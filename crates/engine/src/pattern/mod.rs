@@ -5,8 +5,7 @@
 //! ```
 //!
 //! A pattern is parsed once and tried on every event. All its fields have to hold, each by one of its alternatives;
-//! `$or` lists objects of which one has to hold. Of several patterns, as a mapping's filters, one is enough: that is
-//! the caller's to say.
+//! `$or` lists objects of which one has to hold. Of many patterns, those that an event holds are looked up ([`Set`]).
 //!
 //! | file | concept |
 //! |---|---|
@@ -15,6 +14,7 @@
 //! | `expression` | `{"anything-but": …}` and the other comparisons, as they are written |
 //! | `comparison`, `number`, `address`, `wildcard` | what a value is compared with |
 //! | `event` | finding a field's values in an event |
+//! | `set`, `sign` | many patterns, and by what they are looked up |
 //!
 //! **Invariants.** Whoever wrote them, a pattern takes bounded space, and trying it on an event takes time that is linear
 //! in the event for each field, wildcards included. No event and no pattern is recursed into beyond `limits`.
@@ -34,6 +34,8 @@ mod model;
 mod number;
 #[cfg(test)]
 mod property;
+mod set;
+mod sign;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -44,6 +46,7 @@ use std::fmt;
 use serde_json::Value;
 
 use branch::Branch;
+pub use set::Set;
 use token::Tokens;
 
 /// A pattern, ready to be tried.

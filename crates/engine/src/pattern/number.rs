@@ -21,6 +21,11 @@ impl Exactly {
         Exactly { text: text.into(), value: comparable(text) }
     }
 
+    /// The `double` that it is, if there is one.
+    pub fn value(&self) -> Option<f64> {
+        self.value
+    }
+
     pub fn is(&self, number: &Number) -> bool {
         match (self.value, value(number)) {
             (Some(own), Some(other)) => own == other,

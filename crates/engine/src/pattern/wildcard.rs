@@ -57,6 +57,11 @@ impl Wildcard {
         Ok(Wildcard { first, between, last, steps })
     }
 
+    /// What texts begin with that fit.
+    pub fn beginning(&self) -> &str {
+        &self.first
+    }
+
     pub fn fits(&self, text: &str) -> bool {
         let Some(last) = &self.last else { return *text == *self.first };
         let inner = text.strip_prefix(&*self.first).and_then(|text| text.strip_suffix(&**last));

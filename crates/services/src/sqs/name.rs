@@ -1,6 +1,6 @@
 //! Names, URLs and ARNs of queues.
 
-use base::{AccountId, Arn};
+use base::{AccountId, Arn, Region};
 
 use crate::Ctx;
 
@@ -35,9 +35,13 @@ pub fn is_name(name: &str) -> bool {
     !stem.is_empty() && name.len() <= NAME_CHARS_MAX && stem.bytes().all(is_allowed)
 }
 
-/// The URL of the caller's queue, at the address under which the caller sees this server.
+/// The URL of the caller's queue, at the address under which the caller sees this server. Queues of two regions have two.
 pub fn url(ctx: &Ctx, name: &str) -> String {
-    format!("{}/{}/{name}", ctx.cx.endpoint, ctx.cx.account.as_str())
+    let (endpoint, region, account) = (&ctx.cx.endpoint, &ctx.cx.region, ctx.cx.account.as_str());
+    match *region == Region::default() {
+        true => format!("{endpoint}/{account}/{name}"),
+        false => format!("{endpoint}/queue/{}/{account}/{name}", region.as_str()),
+    }
 }
 
 pub fn arn(ctx: &Ctx, name: &str) -> String {

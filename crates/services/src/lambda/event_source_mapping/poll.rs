@@ -12,7 +12,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use base::{AwsError, RequestId, Timestamp, Uuid};
-use engine::pattern::{self, Pattern};
+use engine::pattern::{self, Pattern, Set};
 use engine::poller::{BATCH_BYTES_MAX, CALLS_MAX, Gather, Limits, Refused, Scale, report};
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -137,7 +137,7 @@ impl Pollers {
         let (stop, stopped) = watch::channel(false);
         // Patterns are checked before a mapping is made.
         let criteria = opened.settings.filter_criteria.iter().flat_map(FilterCriteria::patterns);
-        let filters = criteria.filter_map(|pattern| Pattern::parse(pattern).ok()).collect();
+        let filters = criteria.filter_map(|pattern| Some(((), Pattern::parse(pattern).ok()?))).collect();
         let (post, scope) = (self.post.clone(), key.0.clone());
         let calls = self.calls.get(&key).and_then(Weak::upgrade).unwrap_or_default();
         self.calls.insert(key.clone(), Arc::downgrade(&calls));
@@ -164,7 +164,7 @@ struct Poller {
     arn: String,
     mapping: Arc<Mapping>,
     /// Of which an event must match one, if there are any.
-    filters: Vec<Pattern>,
+    filters: Set<()>,
     young: Young,
     stopped: watch::Receiver<bool>,
     /// Each call has one of these, also those of the poller that was there before the mapping changed.
@@ -363,7 +363,7 @@ impl Poller {
         {
             *body = pattern::content(text);
         }
-        self.filters.iter().any(|filter| filter.matches(&seen))
+        self.filters.matching(&seen).next().is_some()
     }
 
     fn limits(&self) -> Limits {

@@ -13,16 +13,18 @@ pub struct Writer<'a> {
     model: Option<&'a Model>,
     names: Names,
     pub out: String,
+    /// Where the content of the element begins that was opened last.
+    content: usize,
 }
 
 impl<'a> Writer<'a> {
     pub fn new(model: &'a Model, names: Names) -> Self {
-        Self { model: Some(model), names, out: String::with_capacity(1 << 10) }
+        Self { model: Some(model), names, out: String::with_capacity(1 << 10), content: 0 }
     }
 
     /// For documents that no shape describes.
     pub fn untyped() -> Self {
-        Self { model: None, names: Names::Wire, out: String::new() }
+        Self { model: None, names: Names::Wire, out: String::new(), content: 0 }
     }
 
     pub fn declaration(&mut self) {
@@ -36,6 +38,7 @@ impl<'a> Writer<'a> {
             self.attribute("xmlns", namespace);
         }
         self.out.push('>');
+        self.content = self.out.len();
     }
 
     fn attribute(&mut self, name: &str, value: &str) {
@@ -46,7 +49,13 @@ impl<'a> Writer<'a> {
         self.out.push('"');
     }
 
+    /// The Query protocol's services close what is empty where it begins.
     pub fn close(&mut self, name: &str) {
+        if self.names == Names::Query && self.out.len() == self.content {
+            self.out.pop();
+            self.out.push_str("/>");
+            return;
+        }
         self.out.push_str("</");
         self.out.push_str(name);
         self.out.push('>');
@@ -171,6 +180,7 @@ impl<'a> Writer<'a> {
             }
         }
         self.out.push('>');
+        self.content = self.out.len();
         Ok(())
     }
 
