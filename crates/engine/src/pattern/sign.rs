@@ -134,7 +134,9 @@ fn above(number: u64, bits: u32) -> u64 {
 
 /// Two spans that hold a range and, on either side of where it begins to differ, at most twice as much as it does.
 fn spans(range: &Range) -> Vec<Sign> {
-    let (low, high) = (ordered(range.low.value), ordered(range.high.value));
+    let Range { low, high } = range;
+    let low = ordered(low.value).saturating_add(u64::from(low.is_open));
+    let high = ordered(high.value).saturating_sub(u64::from(high.is_open));
     if low > high {
         return Vec::new();
     }
