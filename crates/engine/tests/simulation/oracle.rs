@@ -42,6 +42,8 @@ pub struct Story {
     pub unanswered: u32,
     /// Receivings that were not written down; the queue has counted them all the same.
     pub refused: u32,
+    /// How often it was kept as new: what is sent again after the window is another.
+    kept: usize,
     is_dead: bool,
 }
 
@@ -137,7 +139,8 @@ impl World {
                 self.oracle.broke(format!("message {body} was taken twice within five minutes"));
             }
             // After that it is another.
-            self.oracle.story(body).is_gone = false;
+            let story = self.oracle.story(body);
+            (story.is_gone, story.kept) = (false, story.kept + 1);
         }
     }
 
@@ -256,7 +259,7 @@ impl World {
                 0 if story.is_acknowledged && !story.is_unwanted => broken.push(format!("message {body} is lost")),
                 0 => {}
                 _ if story.is_gone && !story.is_dead => broken.push(format!("message {body} is back")),
-                1 if story.is_dead => {}
+                count if story.is_dead && count <= story.kept.max(1) => {}
                 1 => broken.push(format!("message {body} is left")),
                 count => broken.push(format!("message {body} is there {count} times")),
             }
