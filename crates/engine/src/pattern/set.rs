@@ -7,7 +7,7 @@
 //!
 //! **Invariant:** who holds an event is tried. A sign that two values share, or two paths with one hash, costs a try more.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -27,14 +27,14 @@ type Place = u32;
 pub struct Set<K> {
     patterns: Vec<(K, Pattern)>,
     /// By the hash of a path.
-    anchors: HashMap<u64, Signs<Place>>,
+    anchors: BTreeMap<u64, Signs<Place>>,
     /// Those that nothing is known of.
     always: Vec<Place>,
 }
 
 impl<K> FromIterator<(K, Pattern)> for Set<K> {
     fn from_iter<I: IntoIterator<Item = (K, Pattern)>>(patterns: I) -> Self {
-        let mut set = Self { patterns: patterns.into_iter().collect(), anchors: HashMap::new(), always: Vec::new() };
+        let mut set = Self { patterns: patterns.into_iter().collect(), anchors: BTreeMap::new(), always: Vec::new() };
         for (place, (_, pattern)) in (0..).zip(&set.patterns) {
             let anchors: Option<Vec<_>> = pattern.branches.iter().map(|branch| anchor(&set.anchors, branch)).collect();
             match anchors {
@@ -92,7 +92,7 @@ impl<K> Set<K> {
 }
 
 /// The field of a branch that it is looked up by, if there is one: its path, and what its values show.
-fn anchor(anchors: &HashMap<u64, Signs<Place>>, branch: &Branch) -> Option<(u64, Vec<Sign>)> {
+fn anchor(anchors: &BTreeMap<u64, Signs<Place>>, branch: &Branch) -> Option<(u64, Vec<Sign>)> {
     let fields = branch.iter().filter_map(|(path, alternatives)| {
         let signs: Vec<Sign> = alternatives.iter().map(Sign::of).collect::<Option<Vec<_>>>()?.concat();
         let path = path::of(path);

@@ -1,6 +1,6 @@
 //! What all values show that hold a comparison, so that patterns can be looked up by the values of an event.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ const END_BYTES_MAX: usize = 16;
 const BITS: u32 = u64::BITS;
 
 /// Values that show it hold the comparison, or may.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sign {
     Null,
     Bool(bool),
@@ -26,7 +26,7 @@ pub enum Sign {
 /// Who is looked up by which sign, at one path.
 #[derive(Debug)]
 pub struct Signs<P> {
-    who: HashMap<Sign, Vec<P>>,
+    who: BTreeMap<Sign, Vec<P>>,
     /// The lengths of beginnings and endings, and the widths of spans, that there are.
     beginnings: BTreeSet<usize>,
     endings: BTreeSet<usize>,
@@ -36,7 +36,7 @@ pub struct Signs<P> {
 impl<P> Default for Signs<P> {
     fn default() -> Self {
         let (beginnings, endings, spans) = Default::default();
-        Self { who: HashMap::new(), beginnings, endings, spans }
+        Self { who: BTreeMap::new(), beginnings, endings, spans }
     }
 }
 

@@ -270,20 +270,24 @@ impl World {
         self.commit(Commit { batch, changes: vec![added], reply: Reply::Attempted(key) });
     }
 
+    /// An attempt's end is on the disk: who looks there may try again before the courier hears of it, or after a crash.
+    pub fn end_is_kept(&mut self, key: Key) {
+        if let (Key::Event(_, (_, id)), Some(attempt)) = (key, self.courier.ends.get(&key)) {
+            self.oracle.event(id).last = Some(*attempt);
+        }
+    }
+
     /// It is written down how an attempt ended, or could not be.
     pub fn attempted(&mut self, key: Key, is_written: bool) {
-        let (Key::Event(shard, (_, id)), now) = (key, self.clock()) else { return };
+        let (Key::Event(shard, _), now) = (key, self.clock()) else { return };
         let ended = self.courier.ends.remove(&key).filter(|_| is_written);
         self.courier.running.remove(&key);
         self.courier.turns.ended(shard);
         let running = self.courier.running.len();
         self.courier.pace.ended(now, running, ended);
-        match ended {
-            Some(attempt) => self.oracle.event(id).last = Some(attempt),
-            None => {
-                self.courier.after.remove(&shard);
-                self.courier.turns.expect(shard, now);
-            }
+        if ended.is_none() {
+            self.courier.after.remove(&shard);
+            self.courier.turns.expect(shard, now);
         }
         self.after(Duration::ZERO, Step::Carry);
     }

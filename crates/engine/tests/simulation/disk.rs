@@ -106,8 +106,11 @@ impl World {
         match stage {
             Stage::Applied => {
                 let Some(commit) = self.commits.get(&id) else { return };
-                let batch = commit.batch.clone();
+                let (batch, reply) = (commit.batch.clone(), commit.reply.clone());
                 self.check_commit(&batch);
+                if let Reply::Attempted(key) = reply {
+                    self.end_is_kept(key);
+                }
                 for (key, row) in batch {
                     match row {
                         Some(row) => {
