@@ -262,6 +262,8 @@ fn cbor_path(path: &str) -> Option<(&str, &str)> {
     Some((service, operation))
 }
 
+const UNKNOWN_OPERATION: &str = "UnknownOperationException";
+
 /// What AWS says to a request that names no operation, in each protocol.
 fn misroute(request: &Request<'_>, names: &Names<'_>, candidates: &[&Entry]) -> Misroute {
     let Some(first) = candidates.first() else {
@@ -299,10 +301,12 @@ fn misroute(request: &Request<'_>, names: &Names<'_>, candidates: &[&Entry]) -> 
                 _ => summary.protocols.first().copied().unwrap_or(Protocol::Query),
             };
             let error = match protocol {
+                // Whoever opens a queue's URL in a browser.
+                Protocol::Query if request.method == "GET" => AwsError::client(404, UNKNOWN_OPERATION, ""),
                 Protocol::Query => {
                     AwsError::client(400, "MissingAction", "The request is missing an action or a required parameter.")
                 }
-                _ => AwsError::client(400, "UnknownOperationException", ""),
+                _ => AwsError::client(400, UNKNOWN_OPERATION, ""),
             };
             Misroute { error, protocol }
         }

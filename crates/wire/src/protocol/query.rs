@@ -253,9 +253,14 @@ pub fn encode_ec2_error(error: &base::AwsError, request_id: RequestId) -> Respon
     respond(writer)
 }
 
-/// Writes `<ErrorResponse><Error>..</Error><RequestId>..</RequestId></ErrorResponse>`.
+/// Writes `<ErrorResponse><Error>..</Error><RequestId>..</RequestId></ErrorResponse>`; what is refused before
+/// it comes to a service may have but a name, and is nothing else.
 pub fn encode_error(model: Option<&Model>, fields: &super::error::Fields<'_>, request_id: RequestId) -> Response {
     let mut writer = xml::Writer::untyped();
+    if model.is_none() && fields.message.is_empty() {
+        writer.leaf(&fields.code, "");
+        return respond(writer);
+    }
     writer.open("ErrorResponse", model.and_then(|model| model.xml_namespace));
     writer.open("Error", None);
     writer.leaf("Type", if fields.sender { "Sender" } else { "Receiver" });

@@ -298,6 +298,9 @@ fn query_answers_and_errors_are_wrapped() {
     let expected = "<ErrorResponse xmlns=\"https://toy.test/\"><Error><Type>Sender</Type><Code>Toy.NotThere</Code>\
         <Message>gone</Message><Count>4</Count></Error><RequestId>00000000-0000-0000-0000-000000000000</RequestId></ErrorResponse>";
     assert_eq!(body(&response), expected);
+    let error = AwsError::client(404, "UnknownOperationException", "");
+    let response = encode_error(None, None, Protocol::Query, &error, RequestId(Uuid::NIL));
+    assert_eq!(body(&response), "<UnknownOperationException></UnknownOperationException>");
 }
 
 #[test]

@@ -278,6 +278,10 @@ fn what_is_no_operation_is_refused_in_the_words_of_its_protocol() {
         action("X=1").signed("sts").outcome(),
         "400 MissingAction over Query: The request is missing an action or a required parameter."
     );
+    assert_eq!(
+        Sent::new("GET", "/000000000000/queue").signed("sqs").outcome(),
+        "404 UnknownOperationException over Query: "
+    );
     let long = action(&format!("Action={}", "é".repeat(1_000_000))).signed("iam").outcome();
     assert!(long.contains("InvalidAction") && long.len() < 2_000, "{}", long.len());
 }
