@@ -11,10 +11,11 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use store::{Batch, Scan, Scope, Store, StreamId, Streams};
 use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
 
 use crate::derive::Derive;
 use crate::entry;
-use crate::limits::{ATTEMPTS_MAX, BURST_BYTES_MAX, NUMBERS_TAKEN, PRODUCERS_MAX, RATE_BYTES_MAX};
+use crate::limits::{ATTEMPTS_MAX, BURST_BYTES_MAX, NUMBERS_TAKEN, PRODUCERS_MAX, RATE_BYTES_MAX, SETTLE_LOOK_EVERY};
 use crate::listen::Listening;
 use crate::look::{Look, Lookers};
 use crate::open::Open;
@@ -178,6 +179,19 @@ impl Chronicle {
     /// The same without waiting: it may be lost in a crash.
     pub fn note_lazy(&self, note: &[u8]) {
         self.0.streams.append_lazy(&self.0.journal, &entry::encode_note(note));
+    }
+
+    /// Waits until all that was said before is settled by whoever derives from it. Both who follows and who derives must run
+    /// meanwhile.
+    pub async fn settled(&self) -> Result<(), Error> {
+        self.flush().await?;
+        let end = self.0.streams.read(&self.0.journal, 0, 0, 0).await?.end;
+        self.until_followed(end).await?;
+        while self.0.derive.settled() < end {
+            self.0.derive.hurry();
+            sleep(SETTLE_LOOK_EVERY).await;
+        }
+        Ok(())
     }
 
     async fn append(&self, records: &[Bytes]) -> Result<(), Error> {

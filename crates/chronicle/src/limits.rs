@@ -23,6 +23,9 @@ pub const OPEN_TIME_MAX: Duration = Duration::from_secs(300);
 /// How often the keeper looks for what is to be kept.
 pub const KEEP_EVERY: Duration = Duration::from_secs(1);
 
+/// How often who waits until all is settled looks whether it is.
+pub const SETTLE_LOOK_EVERY: Duration = Duration::from_millis(5);
+
 /// Records that are followed at once.
 pub const FOLLOW_RECORDS_MAX: usize = 8_192;
 

@@ -29,6 +29,7 @@ pub fn run(options: Wait) -> Result<ExitCode, Box<dyn Error>> {
             Some("event") => format!("an event of {name} still waits; `lamp events {name}` shows for what"),
             Some("move") => format!("messages of {name} are still moved"),
             Some("batch") => format!("{name} is not done with messages; `lamp mapping ls` shows whether it takes them"),
+            Some("log events") => format!("not everybody was sent what the subscription filter {name} matched"),
             Some("look") => "there was more to look through than that leaves time for".to_owned(),
             _ => format!("messages of {name} are not done with; `lamp queue peek {name}` shows them"),
         };

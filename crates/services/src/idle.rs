@@ -13,6 +13,7 @@ use base::{AccountId, AwsError, Region, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::Scope;
 
+use crate::derived::outgoing;
 use crate::under_way::{self, Kind, Step};
 use crate::{Cloud, Post, lambda, sqs};
 
@@ -39,9 +40,9 @@ pub struct Question {
 /// Something that is not over.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Busy {
-    /// `invocation`, `event`, `messages`, `batch`, `move`, or `look` where there was too much to look at.
+    /// `invocation`, `event`, `messages`, `batch`, `move`, `log events`, or `look` where there was too much to look at.
     pub what: &'static str,
-    /// The function; of `messages` and `move` the queue.
+    /// The function; of `messages` and `move` the queue, of `log events` the subscription filter that they matched.
     pub name: String,
 }
 
@@ -114,6 +115,11 @@ impl Question {
     async fn look_once(&self, post: &Post, now: Timestamp) -> Result<Option<Busy>, AwsError> {
         if let Some(busy) = self.running(&post.cloud) {
             return Ok(Some(busy));
+        }
+        if self.trace.is_none()
+            && let Some(name) = outgoing::any_waiting(&post.cloud, |scope| self.means(scope)).await?
+        {
+            return Ok(Some(Busy { what: "log events", name }));
         }
         let due_before = self.skips_later.then_some(now);
         let is_meant = |scope: &Scope| self.means(scope);

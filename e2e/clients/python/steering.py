@@ -11,7 +11,7 @@ import uuid
 import boto3
 from calling import call, write, zipped
 
-sqs, awslambda = boto3.client("sqs"), boto3.client("lambda")
+sqs, awslambda, logs = boto3.client("sqs"), boto3.client("lambda"), boto3.client("logs")
 ARN = "arn:aws:sqs:us-east-1:000000000000:"
 
 # Fails when it is told to; hands on what it is told to, and how late.
@@ -28,6 +28,8 @@ def send(url, body, delay):
 def handler(event, context):
     if "Records" in event:
         event = json.loads(event["Records"][0]["body"])
+    if "awslogs" in event:
+        event = {"next": os.environ["HEARD"], "then": {}}
     time.sleep(event.get("takes", 0))
     if event.get("next"):
         send(event["next"], json.dumps(event["then"]), event.get("delay", 0))
@@ -122,6 +124,25 @@ assert time.monotonic() - began > 2.9, "it ended too early"
 lamp("wait", "--until-idle", "--trace", answer["ResponseMetadata"]["RequestId"])
 lamp("wait", "--until-idle", "--trace", answer["ResponseMetadata"]["HTTPHeaders"]["x-amzn-trace-id"])
 assert "a trace is" in lamp("wait", "--until-idle", "--trace", "nonsense", fails=True)
+# Nor is it over before those are told who hear of what is logged.
+logs.create_log_group(logGroupName="shop")
+logs.create_log_stream(logGroupName="shop", logStreamName="till")
+heard = sqs.create_queue(QueueName="heard")["QueueUrl"]
+worker = awslambda.update_function_configuration(FunctionName="worker", Environment={"Variables": {"HEARD": heard}})
+awslambda.add_permission(
+    FunctionName="worker", StatementId="logs", Action="lambda:InvokeFunction", Principal="logs.amazonaws.com",
+    SourceArn="arn:aws:logs:us-east-1:000000000000:log-group:shop:*",
+)
+logs.put_subscription_filter(
+    logGroupName="shop", filterName="paid", filterPattern="paid", destinationArn=worker["FunctionArn"]
+)
+for times in range(1, 6):
+    event = {"timestamp": round(time.time() * 1000), "message": f"paid {times}"}
+    logs.put_log_events(logGroupName="shop", logStreamName="till", logEvents=[event])
+    lamp("wait", "--until-idle")
+    assert queue_told("heard")["waiting"] == times
+logs.delete_log_group(logGroupName="shop")
+
 # What is to happen later can be left out.
 sqs.send_message(QueueUrl=slow, MessageBody="{}", DelaySeconds=900)
 lamp("wait", "--until-idle", "--skip-later")

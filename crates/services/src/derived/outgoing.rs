@@ -88,6 +88,26 @@ impl Waiting {
     }
 }
 
+/// A filter whose subscriber has not been sent all that was logged so far, if there is one.
+pub async fn any_waiting(cloud: &Cloud, is_meant: impl Fn(&Scope) -> bool) -> Result<Option<String>, AwsError> {
+    if !cloud.rules.have_subscribers() {
+        return Ok(None);
+    }
+    cloud.chronicle.settled().await?;
+    let mut after = None;
+    loop {
+        let page = OUTGOING.scan_all(&cloud.store, after.as_ref(), MESSAGE_EVENTS_MAX).await?;
+        if let Some(row) = page.rows.iter().find(|row| is_meant(&row.key.0)) {
+            let (_, (_, (filter, _))) = &row.key;
+            return Ok(Some(filter.clone()));
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(None);
+        }
+    }
+}
+
 /// Sends what is stored, for ever.
 pub async fn run(post: Post) {
     let mut hints = OUTGOING.watch_all(&post.cloud.store).of_puts();

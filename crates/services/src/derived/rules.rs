@@ -65,6 +65,11 @@ impl Rules {
         self.of.read().get(&group).cloned()
     }
 
+    /// Whether anybody is sent what is logged.
+    pub fn have_subscribers(&self) -> bool {
+        self.of.read().values().any(|of| !of.subscribers.is_empty())
+    }
+
     /// Takes over what the store has of a group.
     pub async fn refresh(&self, scope: &Scope, group: Uuid) -> Result<(), AwsError> {
         let metrics = metric_filter::of_group(&self.store, scope, group).await?;
