@@ -262,6 +262,11 @@ fn settle_data_dir(place: Place, storage: StorageSection) -> Result<PathBuf, Con
         // What a server prints and is asked about must not depend on where it was started.
         return std::path::absolute(&dir).map_err(|source| ConfigError::DataDir { dir, source });
     }
+    usual_data_dir()
+}
+
+/// Where the server's data is if nobody says where.
+pub fn usual_data_dir() -> Result<PathBuf, ConfigError> {
     let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = of("XDG_DATA_HOME").or_else(|| Some(of("HOME")?.join(".local/share")));
     Ok(home.ok_or(ConfigError::NoDataDir)?.join("lamp"))

@@ -18,7 +18,8 @@ pub fn print(place: Place) -> Result<(), Box<dyn Error>> {
     let root = Root::open(&store::data_dir::keys(&dir), &SystemChance::default())?;
     println!("export AWS_ACCESS_KEY_ID={}", root.access_key_id);
     println!("export AWS_SECRET_ACCESS_KEY={}", root.secret_access_key.expose());
-    println!("export AWS_DEFAULT_REGION=${{AWS_DEFAULT_REGION:-us-east-1}}");
+    // Some of AWS's tools know the one, some the other.
+    println!("export AWS_REGION=${{AWS_REGION:-us-east-1}} AWS_DEFAULT_REGION=${{AWS_DEFAULT_REGION:-us-east-1}}");
     if let Some(Answer::Done(done)) = control::ask(&dir, &Request::Endpoint)?
         && let Some(endpoint) = done["endpoint"].as_str()
     {

@@ -90,9 +90,9 @@ mod tests {
         assert_eq!(
             as_text(&told),
             "f: 10000 or more waiting, 0 running, 1 retrying, 1 dead\n\n\
-             EVENT     STATE  AGE  ATTEMPTS  NEXT  LAST ERROR\n\
+             EVENT  STATE     AGE  ATTEMPTS  NEXT  LAST ERROR\n\
              0      retrying   2m         1     -  no\\u{7}\n\
-             0          dead   2m         1     -  RetriesExhausted: no\\u{7}\n"
+             0      dead       2m         1     -  RetriesExhausted: no\\u{7}\n"
         );
         assert_eq!([0.25, 7_200.0, 200_000.0].map(span), ["0.2s", "2.0h", "2.3d"]);
     }

@@ -27,7 +27,11 @@ fn list(of: Of) -> Result<(), Box<dyn Error>> {
             let source = mapping["source"].as_str().and_then(|arn| arn.rsplit(':').next()).unwrap_or("-");
             let state = if mapping["is_frozen"] == true { "Frozen".to_owned() } else { text(&mapping["state"]) };
             let (uuid, function) = (text(&mapping["uuid"]), text(&mapping["function"]));
-            rows.push(vec![uuid, function, source.to_owned(), state, text(&mapping["result"])]);
+            let result = match mapping["last_error"].as_str() {
+                Some(_) => format!("the function fails: {}", text(&mapping["last_error"])),
+                None => text(&mapping["result"]),
+            };
+            rows.push(vec![uuid, function, source.to_owned(), state, result]);
         }
         match rows.len() {
             1 => "There is no event source mapping; --region and --account name another place.\n".to_owned(),

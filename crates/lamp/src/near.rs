@@ -30,8 +30,8 @@ pub fn not_found(what: &str, whose: &Whose, name: &str, others: &[String]) -> St
     let near = self::names(name, others);
     let hint = match (near.is_empty(), others.is_empty()) {
         (false, _) => format!("did you mean {}?", near.join(" or ")),
-        (true, true) => format!("there is no {what}; --region and --account name another place"),
-        (true, false) => "--region and --account name another place".to_owned(),
+        (true, true) => format!("there is no {what}; was another region or account meant?"),
+        (true, false) => "was another region or account meant?".to_owned(),
     };
     format!("find the {what} {name:?} in {} of account {}: {hint}", whose.region, whose.account)
 }
@@ -89,8 +89,8 @@ mod tests {
         );
         assert_eq!(
             said("x", &["hello"]),
-            format!("find the function \"x\" {place}: --region and --account name another place")
+            format!("find the function \"x\" {place}: was another region or account meant?")
         );
-        assert!(said("x", &[]).ends_with("there is no function; --region and --account name another place"));
+        assert!(said("x", &[]).ends_with("there is no function; was another region or account meant?"));
     }
 }

@@ -32,8 +32,8 @@ pub fn ask(
         Ok(None) => {
             let dir = dir.display();
             Err(format!(
-                "ask the server: none runs on {dir}; start it with `lamp start --data-dir {dir}`, or name another \
-                 directory with --data-dir"
+                "ask the server: none runs on {dir}; start it with `lamp start --data-dir {dir}`, or name the \
+                 directory of one that runs with --data-dir or LAMP_DATA_DIR"
             )
             .into())
         }

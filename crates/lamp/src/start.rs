@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use wire::limits::DRAIN_TIMEOUT;
 
 use crate::cli::{AuthMode, Settings};
-use crate::config::{Config, Tls};
+use crate::config::{Config, Tls, usual_data_dir};
 use crate::control::Control;
 use crate::log;
 use crate::platform::VERSION;
@@ -224,7 +224,7 @@ fn announce(config: &Config, lamp: &Lamp) -> io::Result<()> {
     writeln!(out, "\nNext:")?;
     match config.auth {
         AuthMode::Dev => {
-            writeln!(out, "  export AWS_ENDPOINT_URL={endpoint} AWS_DEFAULT_REGION=us-east-1")?;
+            writeln!(out, "  export AWS_ENDPOINT_URL={endpoint} AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1")?;
             writeln!(out, "  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test")?;
             if config.tls == Some(Tls::SelfSigned) {
                 writeln!(out, "  export AWS_CA_BUNDLE={}", config.data_dir.join("tls/certificate.pem").display())?;
@@ -232,6 +232,21 @@ fn announce(config: &Config, lamp: &Lamp) -> io::Result<()> {
         }
         AuthMode::Strict => writeln!(out, "  eval \"$(lamp credentials --data-dir '{}')\"", config.data_dir.display())?,
     }
+    if let Some(line) = find_by(config) {
+        writeln!(out, "  {line}")?;
+    }
     writeln!(out, "  aws sts get-caller-identity")?;
     out.flush()
+}
+
+/// How a shell finds this command, and the command this server, where they would not.
+fn find_by(config: &Config) -> Option<String> {
+    let program = std::env::current_exe().ok()?;
+    let folder = program.parent()?;
+    let is_on_path = std::env::split_paths(&std::env::var_os("PATH")?).any(|dir| dir == folder);
+    let path = (!is_on_path).then(|| format!(" PATH=\"{}:$PATH\"", folder.display()));
+    let is_usual = usual_data_dir().is_ok_and(|usual| usual == config.data_dir);
+    let data = (!is_usual).then(|| format!(" LAMP_DATA_DIR='{}'", config.data_dir.display()));
+    (path.is_some() || data.is_some())
+        .then(|| format!("export{}{}", data.unwrap_or_default(), path.unwrap_or_default()))
 }

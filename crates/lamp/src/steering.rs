@@ -186,13 +186,18 @@ impl Steering {
         let missing = match asked {
             Asked::Messages { whose, queue, .. }
             | Asked::Purge { whose, queue }
-            | Asked::Redrive { whose, queue, to: None }
+            | Asked::Redrive { whose, queue, .. }
             | Asked::Move { whose, queue }
             | Asked::FreezeQueue { whose, queue, .. }
                 if error.code.contains("DoesNotExist") =>
             {
                 let queues = self.operator.queues(&whose.scope()).await.unwrap_or_default();
-                Some(("queue", whose, queue, queues.into_iter().map(|queue| queue.name).collect()))
+                let names: Vec<String> = queues.into_iter().map(|queue| queue.name).collect();
+                let missing = match asked {
+                    Asked::Redrive { to: Some(to), .. } if names.contains(queue) => to,
+                    _ => queue,
+                };
+                Some(("queue", whose, missing, names))
             }
             Asked::Events { whose, function, .. } | Asked::RedriveEvents { whose, function, .. }
                 if error.message.starts_with("Function not found") =>
@@ -204,7 +209,12 @@ impl Steering {
         };
         match missing {
             Some((what, whose, name, others)) => near::not_found(what, whose, name, &others),
-            None if error.fault == Fault::Client => format!("do that: {}", error.message),
+            None if error.fault == Fault::Client => match asked {
+                Asked::FreezeMapping { uuid, .. } if error.status == 404 => {
+                    format!("find the mapping {uuid:?}: `lamp mapping ls` shows those that there are")
+                }
+                _ => format!("do that: {}", error.message),
+            },
             None => {
                 tracing::error!(?error, ?asked, "failed to do what an operator asked for");
                 format!("do that: {}", error.message)
@@ -234,7 +244,7 @@ impl Desk {
         }
         let asked = match asked(&request.method, &request.path, &request.query) {
             Ok(Some(asked)) => asked,
-            Ok(None) => return refusal(StatusCode::NOT_FOUND, "failed to find that"),
+            Ok(None) => return no_such(&request),
             Err(reason) => return refusal(StatusCode::BAD_REQUEST, &format!("failed to {reason}")),
         };
         match self.steering.try_answer(&asked).await {
@@ -267,6 +277,19 @@ fn refusal(status: StatusCode, message: &str) -> Response<Reply> {
     let mut response = answer_json(&json!({ "message": message }));
     *response.status_mut() = status;
     response
+}
+
+/// There is nothing at a path, or it is asked by another method.
+fn no_such(request: &BuiltinRequest) -> Response<Reply> {
+    let other = if request.method == Method::POST { Method::GET } else { Method::POST };
+    match asked(&other, &request.path, &request.query) {
+        Ok(Some(_)) => {
+            let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, &format!("failed to do that: it takes {other}"));
+            response.headers_mut().extend(HeaderValue::from_str(other.as_str()).map(|other| (header::ALLOW, other)));
+            response
+        }
+        _ => refusal(StatusCode::NOT_FOUND, "failed to find that: docs/steering.md says what there is"),
+    }
 }
 
 /// What a request asks for; nothing if there is nothing at its path. The error fits "failed to ...".
@@ -347,7 +370,9 @@ impl Given {
                 "id" => given.ids.push(value.parse().map_err(|_| wrong("an event's id"))?),
                 "trace" => given.trace = Some(value.into_owned()),
                 "skip-later" => given.skips_later = value.parse().map_err(|_| wrong("true or false"))?,
-                "timeout" => given.at_most = value.parse::<Span>().map_err(|_| wrong("90s, 5m, 2h or 1d"))?.0,
+                "timeout" => {
+                    given.at_most = value.parse::<Span>().map_err(|_| wrong("seconds, 500ms, 90s, 5m, 2h or 1d"))?.0
+                }
                 _ => {
                     let known = "account, region, after, limit, to, id, trace, skip-later and timeout";
                     return Err(format!("understand {name}: it takes {known}"));

@@ -1,4 +1,4 @@
-//! Tables for people: columns as wide as what is in them, names to the left and numbers to the right.
+//! Tables for people: columns as wide as what is in them, texts to the left and numbers to the right.
 
 use std::fmt::Write;
 
@@ -7,13 +7,17 @@ pub fn lines(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let wide = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..columns).map(|column| wide(column).unwrap_or(0)).collect();
+    let cells = |column: usize| rows.iter().skip(1).filter_map(move |row| row.get(column));
+    let is_number = |cell: &String| cell.starts_with(|first: char| first.is_ascii_digit() || "-$".contains(first));
+    let are_numbers: Vec<bool> = (0..columns).map(|column| column > 0 && cells(column).all(is_number)).collect();
     let mut text = String::new();
     for row in rows {
         let mut line = String::new();
-        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            let _ = match column {
-                0 => write!(line, "{cell:width$}"),
-                _ => write!(line, "  {cell:>width$}"),
+        for ((cell, width), is_number) in row.iter().zip(&widths).zip(&are_numbers) {
+            let gap = if line.is_empty() { "" } else { "  " };
+            let _ = match is_number {
+                false => write!(line, "{gap}{cell:width$}"),
+                true => write!(line, "{gap}{cell:>width$}"),
             };
         }
         text.push_str(line.trim_end());
@@ -43,8 +47,8 @@ mod tests {
     #[test]
     fn numbers_stand_below_each_other() {
         let row = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>();
-        let rows = [row(&["NAME", "N"]), row(&["é", "10"]), row(&["longer", "1"])];
-        assert_eq!(lines(&rows), "NAME     N\né       10\nlonger   1\n");
+        let rows = [row(&["NAME", "N", "WHY"]), row(&["é", "10", "-"]), row(&["longer", "-", "so it is"])];
+        assert_eq!(lines(&rows), "NAME     N  WHY\né       10  -\nlonger   -  so it is\n");
         assert_eq!(lines(&[]), "");
     }
 

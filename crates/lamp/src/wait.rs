@@ -26,6 +26,10 @@ pub fn run(options: Wait) -> Result<ExitCode, Box<dyn Error>> {
         let (name, seconds) = (text(&busy["name"]), timeout.0.as_secs());
         let what = match busy["what"].as_str() {
             Some("invocation") => format!("{name} still runs"),
+            Some("event") if !busy["next"].is_null() => format!(
+                "an event of {name} is to be tried again at {}; --skip-later leaves that out, a longer --timeout waits for it",
+                text(&busy["next"])
+            ),
             Some("event") => format!("an event of {name} still waits; `lamp events {name}` shows for what"),
             Some("move") => format!("messages of {name} are still moved"),
             Some("batch") => format!("{name} is not done with messages; `lamp mapping ls` shows whether it takes them"),

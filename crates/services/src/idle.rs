@@ -44,6 +44,15 @@ pub struct Busy {
     pub what: &'static str,
     /// The function; of `messages` and `move` the queue, of `log events` the subscription filter that they matched.
     pub name: String,
+    /// When an event is tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+impl Busy {
+    fn new(what: &'static str, name: impl Into<String>) -> Self {
+        Self { what, name: name.into(), next: None }
+    }
 }
 
 impl Question {
@@ -85,7 +94,7 @@ impl Question {
             let left = until.since(began).max(LOOKS_FOR_MIN);
             let busy = match tokio::time::timeout(left, self.look(post, began)).await {
                 Ok(looked) => looked?,
-                Err(_) => return Ok(Some(Busy { what: "look", name: "too much".to_owned() })),
+                Err(_) => return Ok(Some(Busy::new("look", "too much"))),
             };
             let now = post.clock.now();
             if busy.is_none() || now >= until {
@@ -109,7 +118,7 @@ impl Question {
                 return Ok(None);
             }
         }
-        Ok(Some(Busy { what: "invocation", name: "some function".to_owned() }))
+        Ok(Some(Busy::new("invocation", "some function")))
     }
 
     async fn look_once(&self, post: &Post, now: Timestamp) -> Result<Option<Busy>, AwsError> {
@@ -119,19 +128,20 @@ impl Question {
         if self.trace.is_none()
             && let Some(name) = outgoing::any_waiting(&post.cloud, |scope| self.means(scope)).await?
         {
-            return Ok(Some(Busy { what: "log events", name }));
+            return Ok(Some(Busy::new("log events", name)));
         }
         let due_before = self.skips_later.then_some(now);
         let is_meant = |scope: &Scope| self.means(scope);
         let waiting = lambda::invoke::operator::any_waiting(&post.cloud, is_meant, self.trace.as_deref(), due_before);
-        if let Some(name) = waiting.await? {
-            return Ok(Some(Busy { what: "event", name }));
+        if let Some((name, again)) = waiting.await? {
+            let next = again.map(Timestamp::iso8601_millis);
+            return Ok(Some(Busy { next, ..Busy::new("event", name) }));
         }
         for (scope, arn) in lambda::event_source_mapping::operator::sources_read(&post.cloud).await? {
             let Some(ctx) = post.context(&scope, post.chance.uuid()).filter(|_| self.means(&scope)) else { continue };
             if sqs::operator::is_busy(&ctx, &arn, self.trace.as_deref(), !self.skips_later).await? {
                 let name = arn.rsplit(':').next().unwrap_or_default().to_owned();
-                return Ok(Some(Busy { what: "messages", name }));
+                return Ok(Some(Busy::new("messages", name)));
             }
         }
         Ok(None)
@@ -144,6 +154,6 @@ impl Question {
             Kind::Batch | Kind::Taking => "batch",
             Kind::Move => "move",
         };
-        Some(Busy { what, name: step.name.to_string() })
+        Some(Busy::new(what, &*step.name))
     }
 }

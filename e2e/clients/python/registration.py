@@ -1,6 +1,6 @@
 """The example of user registration, by the commands of its README, and then by what became of its users.
 
-`registration.py all FOLDER`, or `register`, which says who did, and after a kill `seen USERS`.
+`registration.py all FOLDER`, or `register`, which says who did, and after a kill `seen USERS`; `removed FOLDER` in the end.
 """
 
 import json
@@ -97,6 +97,17 @@ def seen(users):
     until(lambda: wanted <= set(heard()), heard)
 
 
+def removed(example):
+    """Nothing is left, and nobody minds that nothing is there."""
+    environment = {**os.environ, "PATH": f"{pathlib.Path(os.environ['AWS']).parent}:{os.environ['PATH']}"}
+    for _ in range(2):
+        subprocess.run([example / "remove.sh"], env=environment, check=True, capture_output=True)
+        left = [boto3.client("lambda").list_functions()["Functions"], sqs.list_queues().get("QueueUrls", [])]
+        left += [boto3.client("lambda").list_event_source_mappings()["EventSourceMappings"]]
+        left += [logs.describe_log_groups()["logGroups"], boto3.client("iam").list_roles()["Roles"]]
+        assert left == [[]] * 5, left
+
+
 if what == "all":
     everything(pathlib.Path(given[0]))
 elif what == "register":
@@ -104,5 +115,7 @@ elif what == "register":
     activations = sqs.get_queue_url(QueueName="registration-activations")["QueueUrl"]
     sqs.set_queue_attributes(QueueUrl=activations, Attributes={"VisibilityTimeout": "15"})
     print(json.dumps(register("late", range(2))))
+elif what == "removed":
+    removed(pathlib.Path(given[0]))
 else:
     seen(json.loads(given[0]))

@@ -162,6 +162,19 @@ lamp("mapping", "thaw", mapping)
 lamp("wait", "--until-idle")
 assert queue_told("slow")["waiting"] == 0 and "LastProcessingResult" not in awslambda.get_event_source_mapping(UUID=mapping)
 
+# One whose function fails says with what, until it does no more.
+def last_error():
+    return told("mapping", "ls")["mappings"][0]["last_error"]
+
+
+sqs.send_message(QueueUrl=slow, MessageBody='{"by": 0}')
+end = time.monotonic() + 30
+while last_error() != "by nothing":
+    assert time.monotonic() < end, told("mapping", "ls")
+    time.sleep(0.1)
+assert "the function fails: by nothing" in lamp("mapping", "ls")
+assert "`lamp mapping ls` shows" in lamp("mapping", "freeze", "1234", fails=True)
+
 # Events that fail wait, die, and live again.
 for _ in range(2):
     awslambda.invoke(FunctionName="worker", InvocationType="Event", Payload=json.dumps({"by": 0}))
@@ -170,6 +183,7 @@ events = told("events", "worker")
 assert (events["retrying"], events["dead"], events["waiting"]) == (2, 0, 0), events
 assert {(event["state"], event["attempts"], event["last_error"]) for event in events["events"]} == {("retrying", 1, "by nothing")}
 assert all(event["next"] for event in events["events"])
+assert "to be tried again at" in lamp("wait", "--until-idle", "--timeout", "1", fails=True)
 awslambda.put_function_event_invoke_config(FunctionName="worker", MaximumRetryAttempts=0)
 ids = [
     awslambda.invoke(FunctionName="worker", InvocationType="Event", Payload=json.dumps({"by": 0}))["ResponseMetadata"]["RequestId"]
@@ -189,6 +203,8 @@ awslambda.update_function_code(FunctionName="worker", ZipFile=zipped({"app.py": 
 assert "Tried again: 3 dead events of worker." in lamp("events", "worker", "--redrive")
 lamp("wait", "--until-idle", "--skip-later")
 assert told("events", "worker")["dead"] == 0
+lamp("wait", "--until-idle", "--timeout", "5m")
+assert last_error() is None
 assert "did you mean worker?" in lamp("events", "workr", fails=True)
 
 # A mapping whose function is gone says so, and takes nothing.

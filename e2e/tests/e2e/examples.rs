@@ -21,8 +21,9 @@ fn user_registration() {
             .env("LAMP_DATA_DIR", dir.path());
         command
     };
+    let example = clients().join("../../examples/user-registration");
     let mut all = script(&lamp, "all");
-    all.arg(clients().join("../../examples/user-registration"));
+    all.arg(&example);
     run(all);
     let said = run(script(&lamp, "register"));
     lamp.kill();
@@ -30,4 +31,7 @@ fn user_registration() {
     let mut seen = script(&lamp, "seen");
     seen.arg(said.trim());
     run(seen);
+    let mut removed = script(&lamp, "removed");
+    removed.arg(&example);
+    run(removed);
 }

@@ -48,8 +48,9 @@ fn what_the_console_asks_is_answered() {
         (get("/_lamp/events/none"), "404", "failed to find the function"),
         (post("/_lamp/queues/r/purge"), "404", "did you mean q?"),
         (get("/_lamp/queues?limit=x"), "400", "failed to understand limit=x"),
-        (get("/_lamp/queues/q/purge"), "404", "failed to find that"),
-        (post("/_lamp/mappings/x/freeze"), "404", "failed to do that"),
+        (get("/_lamp/queues/q/purge"), "405", "it takes POST"),
+        (get("/_lamp/queues/q/nothing"), "404", "failed to find that"),
+        (post("/_lamp/mappings/x/freeze"), "404", "failed to find the mapping"),
         (post("/_lamp/queues"), "405", ""),
     ] {
         assert!(response.starts_with(&format!("HTTP/1.1 {status}")) && response.contains(says), "{response}");

@@ -9,13 +9,13 @@ use clap::Args;
 use super::Place;
 use crate::usage::By;
 
-/// Whose functions are meant.
+/// Whose things are meant.
 #[derive(Args)]
 pub struct Whose {
-    /// Region of the functions; else what AWS_REGION or AWS_DEFAULT_REGION says, else us-east-1
+    /// The region; else what AWS_REGION or AWS_DEFAULT_REGION says, else us-east-1
     #[arg(long, value_name = "NAME")]
     pub region: Option<Region>,
-    /// Account of the functions
+    /// The account
     #[arg(long, value_name = "ID", default_value = "000000000000")]
     pub account: AccountId,
 }

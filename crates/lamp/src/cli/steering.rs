@@ -47,7 +47,7 @@ pub struct Named {
 
 #[derive(Args)]
 pub struct ById {
-    /// The mapping's UUID
+    /// The mapping's UUID, as `lamp mapping ls` shows it
     pub uuid: String,
     #[command(flatten)]
     pub of: Of,
@@ -73,6 +73,7 @@ pub struct Redrive {
 
 #[derive(Args)]
 pub struct Events {
+    /// The function's name
     pub function: String,
     /// How many of those that wait, and of the dead, are shown
     #[arg(long, value_name = "COUNT", default_value_t = 20)]
@@ -95,7 +96,7 @@ pub struct Wait {
     /// Only what one request caused: its id, or the root of its trace
     #[arg(long, value_name = "ID")]
     pub trace: Option<String>,
-    /// Leave after so long, and fail: 30s, 5m, 2h
+    /// Leave after so long, and fail: 500ms, 30s, 5m, 2h, 1d
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub timeout: Span,
     /// Do not wait for what is to happen later: retries and delayed messages
@@ -118,6 +119,10 @@ pub struct Wait {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
+impl Span {
+    pub const FORM: &str = "it takes seconds, or a number with its unit: 500ms, 90s, 5m, 2h or 1d";
+}
+
 impl FromStr for Span {
     type Err = String;
 
@@ -125,9 +130,13 @@ impl FromStr for Span {
         if let Some(Ok(millis)) = text.strip_suffix("ms").map(str::parse) {
             return Ok(Self(Duration::from_millis(millis)));
         }
+        // As AWS's tools have it.
+        if let Ok(seconds) = text.parse::<u32>() {
+            return Ok(Self(Duration::from_secs(seconds.into())));
+        }
         match text.parse() {
             Ok(Since::Ago(duration)) => Ok(Self(duration)),
-            _ => Err("it takes a number with its unit: 500ms, 90s, 5m, 2h or 1d".into()),
+            _ => Err(Self::FORM.into()),
         }
     }
 }

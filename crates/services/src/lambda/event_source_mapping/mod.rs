@@ -27,6 +27,7 @@ pub mod poll;
 mod settings;
 mod source;
 
+use poll::Trouble;
 use settings::{FilterCriteria, Settings};
 use source::{Claim, Kind, Source};
 
@@ -465,11 +466,18 @@ impl Mapping {
         if self.enabled { "Enabled" } else { "Disabled" }
     }
 
-    /// What is said of how its reading goes.
+    fn trouble(&self, ctx: &Ctx) -> Option<Trouble> {
+        ctx.cloud.memory.troubles.of(self.uuid).filter(|_| self.enabled)
+    }
+
+    /// What is said of how its reading goes. Whether the function fails is no matter of that.
     fn result(&self, ctx: &Ctx) -> Option<String> {
-        let trouble = ctx.cloud.memory.troubles.of(self.uuid).filter(|_| self.enabled);
+        let problem = match self.trouble(ctx) {
+            Some(Trouble::NothingIsRead(problem)) => Some(problem),
+            Some(Trouble::FunctionFails(_)) | None => None,
+        };
         let frost = self.is_frozen.then(|| "Frozen by the operator".to_owned());
-        frost.or(trouble).or_else(|| self.kind.first_result().map(str::to_owned))
+        frost.or(problem).or_else(|| self.kind.first_result().map(str::to_owned))
     }
 
     fn show(self, ctx: &Ctx, state: &'static str) -> EventSourceMappingConfiguration {

@@ -4,6 +4,7 @@ use base::AwsError;
 use serde::Serialize;
 use store::{Scan, Scope};
 
+use super::poll::Trouble;
 use super::{MAPPINGS, Mapping, edit};
 use crate::{Cloud, Ctx, source};
 
@@ -19,6 +20,8 @@ pub struct MappingSeen {
     pub state: &'static str,
     /// Why it reads nothing, if there is a reason.
     pub result: Option<String>,
+    /// What the last call of the function failed with, if it did.
+    pub last_error: Option<String>,
     pub is_frozen: bool,
 }
 
@@ -71,6 +74,10 @@ impl Mapping {
         MappingSeen {
             state: self.state(),
             result: self.result(ctx),
+            last_error: match self.trouble(ctx) {
+                Some(Trouble::FunctionFails(error)) => Some(error),
+                _ => None,
+            },
             function: self.target.key(),
             uuid: self.uuid.to_string(),
             is_frozen: self.is_frozen,

@@ -40,17 +40,33 @@ const STEP: usize = 100;
 
 type Key = (Scope, Uuid);
 
-/// Why mappings read nothing, as long as they do not, by their UUIDs. In memory only: a poller finds out again.
+/// What is wrong with mappings, by their UUIDs. In memory only: a poller finds out again.
 #[derive(Default)]
-pub struct Troubles(Mutex<HashMap<Uuid, String>>);
+pub struct Troubles(Mutex<HashMap<Uuid, Trouble>>);
+
+#[derive(Debug, Clone)]
+pub enum Trouble {
+    /// Nothing is read, for that reason.
+    NothingIsRead(String),
+    /// The last that the function was called with failed.
+    FunctionFails(String),
+}
 
 impl Troubles {
-    pub fn of(&self, uuid: Uuid) -> Option<String> {
+    pub fn of(&self, uuid: Uuid) -> Option<Trouble> {
         self.0.lock().get(&uuid).cloned()
     }
 
-    fn note(&self, uuid: Uuid, error: &AwsError) {
-        self.0.lock().insert(uuid, format!("PROBLEM: {}", error.message));
+    fn nothing_is_read(&self, uuid: Uuid, error: &AwsError) {
+        self.0.lock().insert(uuid, Trouble::NothingIsRead(format!("PROBLEM: {}", error.message)));
+    }
+
+    /// How a call ended.
+    fn called(&self, uuid: Uuid, error: Option<String>) {
+        match error {
+            Some(error) => self.0.lock().insert(uuid, Trouble::FunctionFails(error)),
+            None => self.0.lock().remove(&uuid),
+        };
     }
 
     fn clear(&self, uuid: Uuid) {
@@ -217,7 +233,7 @@ impl Poller {
         let (mut stopped, mut rest) = (self.stopped.clone(), RESTS);
         while let Err(error) = self.read().await {
             tracing::warn!(source = self.arn, %error, "a poller could not read its source: it will try again");
-            self.post.cloud.memory.troubles.note(self.mapping.uuid, &error);
+            self.post.cloud.memory.troubles.nothing_is_read(self.mapping.uuid, &error);
             rest = rest.saturating_mul(2).min(RESTS_MAX);
             tokio::select! {
                 () = tokio::time::sleep(rest) => {}
@@ -491,12 +507,12 @@ impl Batch {
                 invoke::call(&ctx, &target.name, target.qualifier.as_deref(), payload.clone(), trace_header.clone());
             match self.young.run(call).await {
                 Ok(called) => {
-                    ctx.cloud.memory.troubles.clear(self.mapping.uuid);
+                    ctx.cloud.memory.troubles.called(self.mapping.uuid, called.error());
                     return Some(called);
                 }
                 Err(error) => {
                     tracing::debug!(function = target.name, %error, "a batch was refused");
-                    ctx.cloud.memory.troubles.note(self.mapping.uuid, &error);
+                    ctx.cloud.memory.troubles.nothing_is_read(self.mapping.uuid, &error);
                 }
             }
             self.tell.send(News::Refused).await.ok();

@@ -62,12 +62,11 @@ impl Tried {
 
     /// What it failed by, in a kilobyte at most; nothing if it did not.
     pub fn error(&self) -> Option<String> {
-        let message = match &self.outcome {
-            Ok(Answer { function_error: None, .. }) => return None,
-            Ok(answer) => error_message(&answer.payload),
-            Err(error) => error.message.clone(),
-        };
-        Some(first(&message, ERROR_MESSAGE_BYTES_MAX).to_owned())
+        match &self.outcome {
+            Ok(Answer { function_error: None, .. }) => None,
+            Ok(answer) => Some(error_of(&answer.payload)),
+            Err(error) => Some(first(&error.message, ERROR_MESSAGE_BYTES_MAX).to_owned()),
+        }
     }
 
     /// The function reserves no concurrency.
@@ -181,6 +180,11 @@ fn as_json(payload: &[u8]) -> String {
 }
 
 /// What a function says that it failed by.
+/// What a function said that it failed with, as it is shown.
+pub fn error_of(payload: &[u8]) -> String {
+    first(&error_message(payload), ERROR_MESSAGE_BYTES_MAX).to_owned()
+}
+
 fn error_message(payload: &[u8]) -> String {
     let said = serde_json::from_slice::<Value>(payload).ok();
     let message = said.as_ref().and_then(|said| said.get("errorMessage")?.as_str());

@@ -251,6 +251,13 @@ pub struct Called {
     pub payload: Vec<u8>,
 }
 
+impl Called {
+    /// What the function failed with, if it did.
+    pub fn error(&self) -> Option<String> {
+        self.function_error.map(|_| ending::error_of(&self.payload))
+    }
+}
+
 /// Runs a function for whoever reads a source, and waits for its whole answer. Nobody but the caller tries again.
 pub async fn call(
     ctx: &Ctx,

@@ -158,21 +158,22 @@ pub async fn redrive(ctx: &Ctx, function: &str, ids: &[Uuid]) -> Result<usize, A
     dead::redrive(&ctx.cloud, &ctx.scope(), incarnation, ids, ctx.cx.now()).await
 }
 
-/// The function of one event that is still to be tried, of those in the cloud that are meant.
+/// One event that is still to be tried, of those in the cloud that are meant: its function, and when, if it is to be tried again.
 pub async fn any_waiting(
     cloud: &crate::Cloud,
     is_meant: impl Fn(&store::Scope) -> bool,
     trace: Option<&str>,
     due_before: Option<Timestamp>,
-) -> Result<Option<String>, AwsError> {
+) -> Result<Option<(String, Option<Timestamp>)>, AwsError> {
     let mut after = None;
     loop {
         let page = EVENTS.scan_all(&cloud.store, after.as_ref(), STEP).await?;
         for Row { key: (scope, (_, (_, (due, _)))), value: event, .. } in page.rows {
-            let is_later = due_before.is_some_and(|before| due > before) && (event.failures > 0 || event.hold_ups > 0);
+            let again = (event.failures > 0 || event.hold_ups > 0).then_some(due);
+            let is_later = due_before.zip(again).is_some_and(|(before, due)| due > before);
             let is_traced = trace.is_none_or(|root| under_way::is_of(event.trace_header.as_deref(), root));
             if is_meant(&scope) && is_traced && !is_later {
-                return Ok(Some(event.function));
+                return Ok(Some((event.function, again)));
             }
         }
         after = page.next;
