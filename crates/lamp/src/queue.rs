@@ -101,7 +101,11 @@ fn peek(options: Peek) -> Result<(), Box<dyn Error>> {
         return Ok(());
     };
     print(of.json, &told, |told| match told["messages"].as_array() {
-        Some(messages) if !messages.is_empty() => messages.iter().map(line).collect(),
+        Some(messages) if !messages.is_empty() => {
+            let cut =
+                if told["is_cut"] == true { "There are more, which are too much to be shown at once.\n" } else { "" };
+            messages.iter().map(line).chain([cut.to_owned()]).collect()
+        }
         _ => format!("{queue} is empty.\n"),
     })
 }

@@ -136,8 +136,9 @@ impl Steering {
         match asked {
             Asked::Queues { whose } => value(json!({ "queues": operator.queues(&whose.scope()).await? })),
             Asked::Messages { whose, queue, after, limit } => {
-                let messages = operator.messages(&whose.scope(), queue, *after, (*limit).min(LIMIT_MAX)).await?;
-                value(json!({ "messages": messages }))
+                let most = (*limit).min(LIMIT_MAX);
+                let (messages, is_cut) = operator.messages(&whose.scope(), queue, *after, most).await?;
+                value(json!({ "messages": messages, "is_cut": is_cut }))
             }
             Asked::Purge { whose, queue } => {
                 operator.purge(&whose.scope(), queue).await?;

@@ -36,14 +36,14 @@ impl Operator {
         queues::queues(&self.ctx(scope)?).await
     }
 
-    /// The messages of a queue behind a place in it, without receiving them.
+    /// The messages of a queue behind a place in it, without receiving them; and whether more would have been too much at once.
     pub async fn messages(
         &self,
         scope: &Scope,
         queue: &str,
         after: Option<u64>,
         most: usize,
-    ) -> Result<Vec<MessageSeen>, AwsError> {
+    ) -> Result<(Vec<MessageSeen>, bool), AwsError> {
         queues::messages(&queues::find(&self.ctx(scope)?, queue).await?, after, most).await
     }
 

@@ -200,6 +200,15 @@ def queues_are_told():
     measures("worker", "AsyncEventsDropped", 3)
     assert measured("worker", "AsyncEventsReceived") == 5
 
+    # What waits for a function that is deleted goes with it, and is counted.
+    write("leaves", "python3.13", "app.handler", "app.py", "import time\ndef handler(event, context): time.sleep(5)")
+    awslambda.put_function_concurrency(FunctionName="leaves", ReservedConcurrentExecutions=1)
+    for number in range(4):
+        send("leaves", {"n": number})
+    until(lambda: measured("leaves", "AsyncEventAge") > 0, lambda: "none has begun")
+    awslambda.delete_function(FunctionName="leaves")
+    measures("leaves", "AsyncEventsDropped", 3)
+
 
 def functions_are_told():
     write("listener", "python3.13", "app.handler", "app.py", LISTENER)

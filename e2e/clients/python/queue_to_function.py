@@ -109,12 +109,17 @@ awslambda.delete_event_source_mapping(UUID=mapping["UUID"])
 # A filter lets through what it matches; the rest goes.
 orders = queue("orders")
 pattern = json.dumps({"body": {"total": [{"numeric": [">", 100]}]}, "messageAttributes": {"kind": {"stringValue": ["order"]}}})
-awslambda.create_event_source_mapping(EventSourceArn=ARN + "orders", FunctionName="worker", FilterCriteria={"Filters": [{"Pattern": pattern}]})
+# What has no fields lacks none.
+absent = json.dumps({"body": {"total": [{"exists": False}]}})
+filters = {"Filters": [{"Pattern": pattern}, {"Pattern": absent}]}
+awslambda.create_event_source_mapping(EventSourceArn=ARN + "orders", FunctionName="worker", FilterCriteria=filters)
 kind = {"kind": {"DataType": "String", "StringValue": "order"}}
-for body, attributes in [({"total": 7}, kind), ({"total": 170}, kind), ({"total": 180}, {}), ("text", kind)]:
-    sqs.send_message(QueueUrl=orders, MessageBody=json.dumps(body), MessageAttributes=attributes)
+bodies = [('{"total": 7}', kind), ('{"total": 170}', kind), ('{"total": 180}', {}), ("[total]", kind), ('"no total"', {}), ('{"totals": 0}', {})]
+for body, attributes in bodies:
+    sqs.send_message(QueueUrl=orders, MessageBody=body, MessageAttributes=attributes)
 until(lambda: counts(orders) == (0, 0, 0), lambda: counts(orders))
-assert given_in_all("worker", 1, lambda body: "total" in body) == [['{"total": 170}']]
+calls = given_in_all("worker", 2, lambda body: "total" in body)
+assert sorted(body for call in calls for body in call) == ['{"total": 170}', '{"totals": 0}'], calls
 
 # Order holds in a FIFO queue's groups, calls at once and failures or not.
 steps = queue("steps.fifo", FifoQueue="true", ContentBasedDeduplication="true")

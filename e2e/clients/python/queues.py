@@ -53,6 +53,7 @@ refused("AWS.SimpleQueueService.NonExistentQueue", "does not exist", sqs.send_me
 assert sqs.list_queue_tags(QueueUrl=url)["Tags"] == {"team": "lamp"}
 sqs.tag_queue(QueueUrl=url, Tags={"stage": "test"})
 sqs.untag_queue(QueueUrl=url, TagKeys=["team"])
+refused("InvalidParameterValue", "control character", sqs.tag_queue, QueueUrl=url, Tags={"a\x01": "b"})
 assert sqs.list_queue_tags(QueueUrl=url)["Tags"] == {"stage": "test"}
 for number in range(3):
     sqs.create_queue(QueueName=f"many-{number}")

@@ -106,6 +106,21 @@ assert (bodies("dead"), bodies("jobs")) == ([], ["cold"])
 assert "must be configured as a Dead Letter Queue" in lamp("queue", "redrive", "jobs", fails=True)
 sqs.delete_message(QueueUrl=jobs, ReceiptHandle=sqs.receive_message(QueueUrl=jobs)["Messages"][0]["ReceiptHandle"])
 
+# A move rests while the queue is frozen.
+parked = sqs.create_queue(QueueName="parked")["QueueUrl"]
+for start in range(0, 60, 10):
+    sqs.send_message_batch(QueueUrl=dead, Entries=[{"Id": str(n), "MessageBody": "old"} for n in range(start, start + 10)])
+sqs.start_message_move_task(SourceArn=ARN + "dead", DestinationArn=ARN + "parked", MaxNumberOfMessagesPerSecond=20)
+lamp("queue", "freeze", "dead")
+time.sleep(0.5)
+left = queue_told("dead")["waiting"]
+time.sleep(1.5)
+assert queue_told("dead")["waiting"] == left > 1, left
+lamp("queue", "thaw", "dead")
+while queue_told("dead")["waiting"]:
+    time.sleep(0.1)
+sqs.delete_queue(QueueUrl=parked)
+
 write("worker", "python3.13", "app.handler", "app.py", CODE, Timeout=10)
 call("worker")
 slow = sqs.create_queue(QueueName="slow", Attributes={"VisibilityTimeout": "10"})["QueueUrl"]

@@ -135,6 +135,36 @@ fn waiting_events_survive_kill_nine() {
     );
 }
 
+/// What runs while a server is told to leave ends, and that is written down.
+#[test]
+fn events_that_run_while_a_server_leaves_run_once() {
+    let (dir, journal, total) = (tempfile::tempdir().unwrap(), Journal::new(), 100);
+    let mut lamp = Lamp::start_on(dir.path(), &OPEN);
+    journal.function(
+        &lamp,
+        "f",
+        30,
+        "def handler(event, context):\n    say('ran', event, time.time())\n    time.sleep(0.2)\n",
+    );
+    reserve(&mut Client::new(&lamp), "f", Some(AT_ONCE as u32));
+    let acked = Mutex::default();
+    send(lamp.port, "f", &AtomicUsize::new(0), total, &acked);
+    for times_left in 1..=3 {
+        journal.wait("some have begun", ENDS, |lines| times(lines, "ran").len() >= 20 * times_left);
+        assert!(lamp.stop());
+        lamp = Lamp::start_on(dir.path(), &OPEN);
+    }
+    journal.wait("all have run", ENDS, |lines| times(lines, "ran").len() >= total);
+    // Those that would run again run within a moment.
+    assert!(lamp.stop());
+    lamp = Lamp::start_on(dir.path(), &OPEN);
+    std::thread::sleep(Duration::from_secs(1));
+    let lines = journal.wait("all have run", ENDS, |lines| times(lines, "ran").len() >= total);
+    let again: Vec<_> = times(&lines, "ran").into_iter().filter(|(_, times)| times.len() != 1).collect();
+    assert!(again.is_empty(), "{again:?}");
+    drop(lamp);
+}
+
 /// Starts a peer that is told its port and keeps its state in a folder, and waits until it listens.
 fn peer(port: u16, state: &std::path::Path) -> Child {
     let mut command = Command::new(tools().join("peers/bin/ministack"));

@@ -41,6 +41,7 @@ mod tests;
 mod token;
 mod wildcard;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::Value;
@@ -72,6 +73,12 @@ impl Pattern {
     pub fn matches(&self, event: &Value) -> bool {
         self.branches.iter().any(|branch| event::holds(event, branch))
     }
+
+    /// Whether it asks for what is in a field of events.
+    pub fn goes_into(&self, field: &str) -> bool {
+        let is_in = |path: &str| path.strip_prefix(field).is_some_and(|rest| rest.starts_with('.'));
+        self.branches.iter().flat_map(BTreeMap::keys).any(|path| is_in(path))
+    }
 }
 
 impl Malformed {
@@ -95,7 +102,8 @@ impl AsRef<str> for Malformed {
 /// What a record carries as text, the way patterns see it: the JSON value that it is, or itself.
 ///
 /// Lambda puts it in the place of a queue's `body`, of a stream's decoded `data`, and of a topic's `value`. A pattern
-/// that goes into the body so lets no plain text pass, and one that compares the body as text passes no JSON object.
+/// that compares the body as text so lets no JSON object pass; one that [goes into](Pattern::goes_into) it is for nothing else,
+/// also where it asks for what is not there.
 pub fn content(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
 }

@@ -1,7 +1,8 @@
 //! Numbers of patterns and events, and whether they are the same.
 //!
 //! AWS compares numbers as `double`s of 64 bits, but only those that a `double` holds exactly as they are written:
-//! `300`, `300.0` and `3e2` are one number. All others, long account numbers say, equal only what is written the same.
+//! `300`, `300.0` and `3e2` are one number. All others, long account numbers say, equal only what is written the same. Of an
+//! event's numbers with more digits than 64 bits hold, the nearest `double` is all that is known here.
 //! The user guide still speaks of ±5e9 and six decimals; the engine that AWS published has no such limit any more.
 
 use serde_json::Number;
@@ -30,6 +31,7 @@ impl Exactly {
         match (self.value, value(number)) {
             (Some(own), Some(other)) => own == other,
             (None, None) => *self.text == *number.to_string(),
+            (None, Some(other)) if number.is_f64() => self.text.parse() == Ok(other),
             _ => false,
         }
     }
@@ -142,5 +144,10 @@ mod tests {
         assert!(Exactly::new("9007199254740993").is(&number("9007199254740993")));
         assert!(!Exactly::new("9007199254740993").is(&number("9007199254740992")));
         assert!(Exactly::new("1.0").is(&number("1")));
+        for text in ["18446744073709551616", "-9223372036854775809", "0.10000000000000000001", &"7".repeat(30)] {
+            assert!(Exactly::new(text).is(&number(text)), "{text}");
+        }
+        assert!(!Exactly::new("18446744073709551616").is(&number("1.9e19")));
+        assert!(!Exactly::new("9007199254740993").is(&number("0.5")));
     }
 }

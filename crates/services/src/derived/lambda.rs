@@ -18,7 +18,7 @@ use engine::price::{self, Prices};
 use metrics::{Datum, Unit};
 use store::Scope;
 
-use crate::Ctx;
+use crate::{Cloud, Ctx};
 
 pub const NAMESPACE: &str = "AWS/Lambda";
 /// Ours: what calls used, and what they would have cost.
@@ -233,8 +233,19 @@ pub fn throttled(function: &FunctionSpec, call: &Call, now: Timestamp) -> Vec<u8
 
 /// Takes note of what happened to an event that nobody waits for.
 pub fn tell_of_event(ctx: &Ctx, called: (&str, Option<&str>), name: &str, unit: Unit, value: f64) {
-    let data = of_function(&ctx.scope(), called, name, unit, value, ctx.cx.now());
-    ctx.cloud.chronicle.note_lazy(&metrics::encode(&data));
+    tell(&ctx.cloud, &ctx.scope(), called, (name, unit, value), ctx.cx.now());
+}
+
+/// The same where nobody asked for anything.
+pub fn tell(
+    cloud: &Cloud,
+    scope: &Scope,
+    called: (&str, Option<&str>),
+    (name, unit, value): (&str, Unit, f64),
+    now: Timestamp,
+) {
+    let data = of_function(scope, called, name, unit, value, now);
+    cloud.chronicle.note_lazy(&metrics::encode(&data));
 }
 
 /// A sample of a function, and of what was called of it.

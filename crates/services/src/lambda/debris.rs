@@ -4,8 +4,11 @@
 //! note of what it leaves. Nothing of that can be reached any more: it lies under an incarnation that no function has.
 //! The deletion then clears it away step by step before it answers; what a crash or a failure left is cleared later, beside the requests.
 
+use std::collections::{BTreeMap, HashSet};
+
 use base::ports::Deleted;
-use base::{AwsError, Uuid};
+use base::{AwsError, Timestamp, Uuid};
+use metrics::Unit;
 use serde::{Deserialize, Serialize};
 use store::{Batch, Record, Row, Scan, Scope, Table, TableKey};
 
@@ -22,7 +25,8 @@ use super::scaling::SCALING;
 use super::snap_start::SNAPSHOTS;
 use super::url::URLS;
 use super::version::{self, VERSIONS};
-use crate::{Cloud, Ctx};
+use crate::under_way::{Kind, Step};
+use crate::{Cloud, Ctx, derived};
 
 /// Rows that are read and cleared in one commit. Some are as long as an event may be.
 const STEP: usize = 100;
@@ -72,7 +76,7 @@ pub fn forget_made_ahead(ctx: &Ctx, name: &str, version: Option<&str>) {
 }
 
 /// Clears away what a deleted function left.
-pub async fn clear(cloud: &Cloud, scope: &Scope, incarnation: Uuid) -> Result<(), AwsError> {
+pub async fn clear(cloud: &Cloud, scope: &Scope, incarnation: Uuid, now: Timestamp) -> Result<(), AwsError> {
     let Some(row) = DEBRIS.get(&cloud.store, scope, incarnation).await? else { return Ok(()) };
     let owner = &row.value.owner;
     clear_with(cloud, scope, &VERSIONS, incarnation, |batch, version| {
@@ -89,10 +93,37 @@ pub async fn clear(cloud: &Cloud, scope: &Scope, incarnation: Uuid) -> Result<()
     clear_table(cloud, scope, &SCALING, incarnation).await?;
     clear_table(cloud, scope, &SNAPSHOTS, incarnation).await?;
     clear_table(cloud, scope, &EVENT_INVOKES, incarnation).await?;
-    clear_table(cloud, scope, &EVENTS, incarnation).await?;
+    drop_events(cloud, scope, incarnation, now).await?;
     clear_table(cloud, scope, &DEATHS, incarnation).await?;
     clear_table(cloud, scope, &DEAD, incarnation).await?;
     cloud.store.commit(Batch::new().delete(&DEBRIS, scope, incarnation)).await?;
+    Ok(())
+}
+
+/// Events that wait for a function go with it, and are counted as those that were given up. What runs already ends by itself.
+async fn drop_events(cloud: &Cloud, scope: &Scope, incarnation: Uuid, now: Timestamp) -> Result<(), AwsError> {
+    let attempt_of = |step: &Step| match step.kind {
+        Kind::Attempt(id) => Some(id),
+        _ => None,
+    };
+    let running = cloud.memory.under_way.steps(|step| step.scope == *scope);
+    let running: HashSet<Uuid> = running.iter().filter_map(|step| attempt_of(step)).collect();
+    let mut dropped: BTreeMap<(String, Option<String>), u32> = BTreeMap::new();
+    clear_with(cloud, scope, &EVENTS, incarnation, |batch, Row { key, value: event, .. }| {
+        let (_, (_, (_, id))) = key;
+        if running.contains(id) {
+            return Ok(batch);
+        }
+        let count = dropped.entry((event.function.clone(), event.qualifier.clone())).or_default();
+        *count = count.saturating_add(1);
+        Ok(batch)
+    })
+    .await?;
+    for ((function, qualifier), count) in dropped {
+        tracing::warn!(function, qualifier, count, "asynchronous invocations waited for a function that was deleted");
+        let sample = ("AsyncEventsDropped", Unit::COUNT, f64::from(count));
+        derived::lambda::tell(cloud, scope, (&function, qualifier.as_deref()), sample, now);
+    }
     Ok(())
 }
 
@@ -112,7 +143,7 @@ async fn clear_with<K: TableKey, V: Record>(
     scope: &Scope,
     table: &Table<(Uuid, K), V>,
     incarnation: Uuid,
-    release: impl Fn(Batch, &Row<(Uuid, K), V>) -> Result<Batch, AwsError>,
+    mut release: impl FnMut(Batch, &Row<(Uuid, K), V>) -> Result<Batch, AwsError>,
 ) -> Result<(), AwsError> {
     loop {
         let page = table.page(&cloud.store, scope, Scan::all(STEP).under::<Uuid>(incarnation)).await?;
@@ -129,12 +160,12 @@ async fn clear_with<K: TableKey, V: Record>(
 
 /// Clears away what deletions left that a crash or a failure cut short. What fails again is left for the next time, and
 /// keeps nothing else from being cleared; the last failure is told.
-pub async fn clear_all(cloud: &Cloud) -> Result<(), AwsError> {
+pub async fn clear_all(cloud: &Cloud, now: Timestamp) -> Result<(), AwsError> {
     let (mut after, mut outcome) = (None, Ok(()));
     loop {
         let page = DEBRIS.scan_all(&cloud.store, after.as_ref(), STEP).await?;
         for row in &page.rows {
-            if let Err(error) = clear(cloud, &row.key.0, row.key.1).await {
+            if let Err(error) = clear(cloud, &row.key.0, row.key.1, now).await {
                 outcome = Err(error);
             }
         }

@@ -288,7 +288,7 @@ async fn delete_whole(ctx: &Ctx, name: &str) -> Result<(), AwsError> {
     drop(edit);
     debris::forget_made_ahead(ctx, name, None);
     // The function is gone, whatever becomes of this: what is left now is tried again later.
-    let _cleared = debris::clear(&ctx.cloud, &scope, incarnation).await;
+    let _cleared = debris::clear(&ctx.cloud, &scope, incarnation, ctx.cx.now()).await;
     Ok(())
 }
 

@@ -32,6 +32,8 @@ const LISTED_MAX: i64 = 10;
 const REMEMBERED_MAX: usize = 10;
 /// How long what is being moved is hidden, should it stay.
 const HIDDEN_FOR: Duration = Duration::from_secs(30);
+/// When a frozen queue is looked at again.
+const FROZEN_FOR: Duration = Duration::from_millis(500);
 const ROWS: usize = 500;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -360,6 +362,9 @@ async fn step(ctx: &Ctx, key: (Uuid, (Timestamp, Uuid))) -> Result<Option<Durati
     }
     let address = name::Address { account: ctx.cx.account, name: &task.source_name };
     let source = Found::of(ctx, &address, "sqs:ReceiveMessage").await?;
+    if source.queue.frost.is_on() {
+        return Ok(Some(FROZEN_FOR));
+    }
     let live = source.live().await?;
     live.expire(&ctx.cloud, now, &source.queue).await?;
     let left = usize::try_from(task.to_move.saturating_sub(task.moved)).unwrap_or(usize::MAX);

@@ -94,13 +94,13 @@ pub async fn see(found: &Found) -> Result<QueueSeen, AwsError> {
     })
 }
 
-/// The messages behind a place in a queue, the earliest first, as far as they are not too much at once.
-pub async fn messages(found: &Found, after: Option<Seq>, most: usize) -> Result<Vec<MessageSeen>, AwsError> {
+/// The messages behind a place in a queue, the earliest first, as far as they are not too much at once; and whether they were.
+pub async fn messages(found: &Found, after: Option<Seq>, most: usize) -> Result<(Vec<MessageSeen>, bool), AwsError> {
     let (ctx, line, now) = (&found.ctx, found.queue.line, found.ctx.cx.now());
     let mut seen = Vec::new();
     let mut after = after.map(|seq| (line, seq));
     let mut bytes = 0_usize;
-    while seen.len() < most && bytes < SEEN_BYTES_MAX {
+    while seen.len() < most {
         let mut scan = Scan::all(STEP.min(most.saturating_sub(seen.len()))).under::<base::Uuid>(line);
         if let Some(after) = after {
             scan = scan.after(after);
@@ -112,15 +112,19 @@ pub async fn messages(found: &Found, after: Option<Seq>, most: usize) -> Result<
             // It may have gone meanwhile.
             Some(MessageSeen::new(now, place.key.1, &place.value, message?.value))
         };
-        let messages: Vec<_> = page.rows.into_iter().zip(messages).filter_map(with).collect();
-        bytes = messages.iter().fold(bytes, |bytes, message| bytes.saturating_add(message.body.len()));
-        seen.extend(messages);
+        for message in page.rows.into_iter().zip(messages).filter_map(with) {
+            bytes = bytes.saturating_add(message.body.len());
+            if bytes > SEEN_BYTES_MAX {
+                return Ok((seen, true));
+            }
+            seen.push(message);
+        }
         after = page.next;
         if after.is_none() {
             break;
         }
     }
-    Ok(seen)
+    Ok((seen, false))
 }
 
 impl MessageSeen {
@@ -226,7 +230,7 @@ pub async fn is_busy(ctx: &Ctx, arn: &str, trace: Option<&str>, also_later: bool
 async fn has_trace(found: &Found, root: &str, also_later: bool) -> Result<bool, AwsError> {
     let mut after = None;
     loop {
-        let messages = messages(found, after, STEP).await?;
+        let (messages, _) = messages(found, after, STEP).await?;
         let is_meant = |message: &MessageSeen| {
             (also_later || message.state == "waiting") && crate::under_way::is_of(message.trace_header.as_deref(), root)
         };

@@ -500,9 +500,13 @@ fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), AwsError> {
         return Err(errors::invalid(format!("Too many tags added for queue. Maximum is {TAGS_MAX}.")));
     }
     let is_key = |key: &str| (1..=128).contains(&key.chars().count());
-    match tags.iter().all(|(key, value)| is_key(key) && value.chars().count() <= 256) {
+    let is_text = |text: &str| !text.chars().any(char::is_control);
+    match tags.iter().all(|(key, value)| is_key(key) && value.chars().count() <= 256 && is_text(key) && is_text(value))
+    {
         true => Ok(()),
-        false => Err(errors::invalid("Tag keys have 1 to 128 characters, and their values 256 at most.")),
+        false => Err(errors::invalid(
+            "Tag keys have 1 to 128 characters, and their values 256 at most; none is a control character.",
+        )),
     }
 }
 

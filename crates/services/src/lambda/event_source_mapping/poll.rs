@@ -35,6 +35,8 @@ const WAITS: Duration = Duration::from_secs(20);
 const WAITS_FULL: Duration = Duration::from_secs(1);
 /// How long before its time is over what was gathered goes to the function.
 const MARGIN: Duration = Duration::from_secs(1);
+/// The field of a record that is matched as what it holds.
+const BODY: &str = "body";
 /// Mappings that are looked at in one step.
 const STEP: usize = 100;
 
@@ -153,7 +155,8 @@ impl Pollers {
         let (stop, stopped) = watch::channel(false);
         // Patterns are checked before a mapping is made.
         let criteria = opened.settings.filter_criteria.iter().flat_map(FilterCriteria::patterns);
-        let filters = criteria.filter_map(|pattern| Some(((), Pattern::parse(pattern).ok()?))).collect();
+        let parsed = criteria.filter_map(|pattern| Pattern::parse(pattern).ok());
+        let filters = parsed.map(|pattern| (pattern.goes_into(BODY), pattern)).collect();
         let (post, scope) = (self.post.clone(), key.0.clone());
         let calls = self.calls.get(&key).and_then(Weak::upgrade).unwrap_or_default();
         self.calls.insert(key.clone(), Arc::downgrade(&calls));
@@ -179,8 +182,8 @@ struct Poller {
     scope: Scope,
     arn: String,
     mapping: Arc<Mapping>,
-    /// Of which an event must match one, if there are any.
-    filters: Set<()>,
+    /// Of which an event must match one, if there are any; whether each goes into the body.
+    filters: Set<bool>,
     young: Young,
     stopped: watch::Receiver<bool>,
     /// Each call has one of these, also those of the poller that was there before the mapping changed.
@@ -374,12 +377,13 @@ impl Poller {
             return true;
         }
         let mut seen: Value = serde_json::from_str(&event.record).unwrap_or_default();
-        if let Some(body) = seen.get_mut("body")
+        if let Some(body) = seen.get_mut(BODY)
             && let Value::String(text) = body
         {
             *body = pattern::content(text);
         }
-        self.filters.matching(&seen).next().is_some()
+        let has_fields = matches!(seen.get(BODY), Some(Value::Object(_) | Value::Array(_)));
+        self.filters.matching(&seen).any(|goes_into| has_fields || !goes_into)
     }
 
     fn limits(&self) -> Limits {

@@ -328,6 +328,9 @@ impl Post {
         let Some((function, ctx)) = found else {
             // It went while this was on its way, and its events with it.
             self.cloud.store.commit(batch).await?;
+            if let Some(ctx) = self.context(scope, id) {
+                event.tell(&ctx, "AsyncEventsDropped", Unit::COUNT, 1.0);
+            }
             self.cloud.memory.backlogs.leave(&(scope.clone(), incarnation), shard);
             return Ok(Attempt::Forbidden);
         };
