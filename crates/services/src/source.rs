@@ -11,6 +11,11 @@ pub trait Source: Send + Sync {
     /// Waits until there may be something to take, so long at most. It may be dropped.
     fn wait(&self, at_most: Duration) -> BoxFuture<'_, Result<(), AwsError>>;
 
+    /// Whoever waited and will not take lets others who wait do so.
+    fn pass_on(&self) -> BoxFuture<'_, Result<(), AwsError>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// What can be taken now; nobody else is given it for a while.
     fn take(&self, most: usize) -> BoxFuture<'_, Result<Vec<Event>, AwsError>>;
 

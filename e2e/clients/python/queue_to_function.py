@@ -17,7 +17,7 @@ import json, os, urllib.request, time
 
 def handler(event, context):
     records = event["Records"]
-    print("given", json.dumps([record["body"] for record in records]))
+    print("given", json.dumps([record["body"][:20] for record in records]))
     failed = [record for record in records if record["body"].startswith("bad")]
     if any(record["body"] == "worst" for record in records):
         raise ValueError("worst")
@@ -121,6 +121,14 @@ until(lambda: counts(orders) == (0, 0, 0), lambda: counts(orders))
 calls = given_in_all("worker", 2, lambda body: "total" in body)
 assert sorted(body for call in calls for body in call) == ['{"total": 170}', '{"totals": 0}'], calls
 
+# What a queue does not hide is given to the function all the same.
+open_queue = queue("open")
+awslambda.create_event_source_mapping(EventSourceArn=ARN + "open", FunctionName="worker")
+sqs.set_queue_attributes(QueueUrl=open_queue, Attributes={"VisibilityTimeout": "0"})
+sqs.send_message(QueueUrl=open_queue, MessageBody="unhidden")
+until(lambda: counts(open_queue) == (0, 0, 0), lambda: counts(open_queue))
+assert given_in_all("worker", 1, lambda body: body == "unhidden") == [["unhidden"]]
+
 # Order holds in a FIFO queue's groups, calls at once and failures or not.
 steps = queue("steps.fifo", FifoQueue="true", ContentBasedDeduplication="true")
 for number in range(12):
@@ -132,4 +140,16 @@ until(lambda: counts(steps) == (0, 0, 0), lambda: counts(steps))
 bodies = [body for call in given_in_all("ordered", 36) for body in call]
 for group in "xyz":
     assert [body for body in bodies if body[0] == group] == [f"{group}{number}" for number in range(12)], bodies
+
+# What does not fit in the 6 MB of a call is given back, and that it was taken does not count against it.
+dead_longs = queue("dead-longs.fifo", FifoQueue="true")
+once = json.dumps({"deadLetterTargetArn": ARN + "dead-longs.fifo", "maxReceiveCount": 1})
+longs = queue("longs.fifo", FifoQueue="true", ContentBasedDeduplication="true", RedrivePolicy=once)
+for number in range(10, 23):
+    sqs.send_message(QueueUrl=longs, MessageBody=f"long{number}".ljust(1_000_000), MessageGroupId="one")
+awslambda.create_event_source_mapping(EventSourceArn=ARN + "longs.fifo", FunctionName="ordered", BatchSize=10)
+until(lambda: counts(longs) == (0, 0, 0), lambda: counts(longs))
+calls = given_in_all("ordered", 13, lambda body: body.startswith("long"))
+assert [body.strip() for call in calls for body in call] == [f"long{number}" for number in range(10, 23)], calls
+assert max(map(len, calls)) < 7 and counts(dead_longs) == (0, 0, 0), counts(dead_longs)
 print("queues feed functions")

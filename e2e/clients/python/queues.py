@@ -156,6 +156,15 @@ assert bodies(receive(source, WaitTimeSeconds=10)) == ["poison"]
 task = sqs.list_message_move_tasks(SourceArn=ARN + "dead")["Results"][0]
 assert (task["ApproximateNumberOfMessagesToMove"], receive(dead)) == (1, []), task
 
+# Dead letters have a new chance where they come to.
+for name, next_one in [("third", None), ("second", "third"), ("first", "second")]:
+    once = json.dumps({"deadLetterTargetArn": ARN + str(next_one), "maxReceiveCount": 1})
+    redriven = {"RedrivePolicy": once} if next_one else {}
+    sqs.create_queue(QueueName=name, Attributes={"VisibilityTimeout": "0", **redriven})
+first, second, third = (sqs.get_queue_url(QueueName=name)["QueueUrl"] for name in ["first", "second", "third"])
+sqs.send_message(QueueUrl=first, MessageBody="twice dead")
+assert [bodies(receive(url)) for url in [first, first, second, second, third]] == [["twice dead"], [], ["twice dead"], [], ["twice dead"]]
+
 # A queue that is its own dead-letter queue keeps its messages.
 own = json.dumps({"deadLetterTargetArn": ARN + "itself", "maxReceiveCount": 1})
 itself = sqs.create_queue(QueueName="itself", Attributes={"VisibilityTimeout": "0"})["QueueUrl"]

@@ -222,8 +222,19 @@ lamp("wait", "--until-idle", "--timeout", "5m")
 assert last_error() is None
 assert "did you mean worker?" in lamp("events", "workr", fails=True)
 
-# A mapping whose function is gone says so, and takes nothing.
+# A mapping whose function is gone keeps nobody else from what comes,
+got = []
+waits = threading.Thread(target=lambda: got.extend(boto3.client("sqs").receive_message(QueueUrl=slow, WaitTimeSeconds=20).get("Messages", [])))
+waits.start()
+time.sleep(0.5)
 awslambda.delete_function(FunctionName="worker")
+began = time.monotonic()
+sqs.send_message(QueueUrl=slow, MessageBody="{}")
+waits.join()
+assert got and time.monotonic() - began < 10, "nobody was woken"
+sqs.delete_message(QueueUrl=slow, ReceiptHandle=got[0]["ReceiptHandle"])
+
+# says so, and takes nothing.
 end = time.monotonic() + 40
 while "not found" not in awslambda.get_event_source_mapping(UUID=mapping).get("LastProcessingResult", ""):
     assert time.monotonic() < end, told("mapping", "ls")

@@ -86,7 +86,8 @@ fn acknowledged_events_survive_kill_nine() {
     };
     let lines = journal.wait("all events that were acknowledged have run", ENDS, has_run);
     let ran = times(&lines, "ran");
-    // Each that ran again had been under way at a kill, and no more than could be.
+    // Each that ran again had been under way at a kill, and no more than could be: those that ran, and as many whose end was
+    // being written while the next ran.
     let mut under_way = vec![0; killed.len()];
     for (event, times) in &ran {
         for pair in times.windows(2) {
@@ -95,7 +96,7 @@ fn acknowledged_events_survive_kill_nine() {
         }
     }
     let again: usize = under_way.iter().sum();
-    assert!(under_way.iter().all(|count| *count <= AT_ONCE), "{under_way:?} ran again");
+    assert!(under_way.iter().all(|count| *count <= 2 * AT_ONCE), "{under_way:?} ran again");
     ready_ms.sort_by(f64::total_cmp);
     let p95 = ready_ms[(ready_ms.len() - 1) * 95 / 100];
     println!(

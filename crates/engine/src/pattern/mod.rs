@@ -13,6 +13,7 @@
 //! | `branch` | objects and `$or`: the fields that have to hold together |
 //! | `expression` | `{"anything-but": …}` and the other comparisons, as they are written |
 //! | `comparison`, `number`, `address`, `wildcard` | what a value is compared with |
+//! | `content` | what a record carries as text |
 //! | `event` | finding a field's values in an event |
 //! | `set`, `sign` | many patterns, and by what they are looked up |
 //!
@@ -26,6 +27,7 @@
 mod address;
 mod branch;
 mod comparison;
+mod content;
 mod event;
 mod expression;
 mod limits;
@@ -47,6 +49,7 @@ use std::fmt;
 use serde_json::Value;
 
 use branch::Branch;
+pub use content::content;
 pub use set::Set;
 use token::Tokens;
 
@@ -97,13 +100,4 @@ impl AsRef<str> for Malformed {
     fn as_ref(&self) -> &str {
         &self.0
     }
-}
-
-/// What a record carries as text, the way patterns see it: the JSON value that it is, or itself.
-///
-/// Lambda puts it in the place of a queue's `body`, of a stream's decoded `data`, and of a topic's `value`. A pattern
-/// that compares the body as text so lets no JSON object pass; one that [goes into](Pattern::goes_into) it is for nothing else,
-/// also where it asks for what is not there.
-pub fn content(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
 }

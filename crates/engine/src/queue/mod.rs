@@ -55,6 +55,8 @@ pub struct Message {
     pub visible_at: Timestamp,
     /// How often it was received.
     pub receives: u32,
+    /// How many of these do not count against it: before it was here, or for nobody to see.
+    pub forgiven: u32,
     pub first_received: Option<Timestamp>,
 }
 
@@ -99,6 +101,8 @@ pub enum Fate {
     NotReceived,
     /// Nobody receives it before that.
     Hidden(Timestamp),
+    /// Who received it has shown it to nobody: it can be received again.
+    Unseen(Timestamp),
     Removed,
 }
 
@@ -200,7 +204,7 @@ impl Queue {
             let Some(seq) = self.lines.next() else { break };
             let Some(entry) = self.entries.get_mut(&seq) else { break };
             let message = &mut entry.message;
-            if terms.receives_max.is_some_and(|max| message.receives >= max) {
+            if terms.receives_max.is_some_and(|max| message.counted() >= max) {
                 taken.dead.push((seq, message.clone()));
             } else {
                 message.receives = message.receives.saturating_add(1);
@@ -251,6 +255,7 @@ impl Queue {
         match fate {
             Fate::Removed => return self.remove(seq),
             Fate::Hidden(until) => entry.message.visible_at = until,
+            Fate::Unseen(now) => entry.message.unseen(now),
             Fate::NotReceived => entry.message.not_received(),
             Fate::Stays => {}
         }
@@ -287,6 +292,17 @@ impl Queue {
 }
 
 impl Message {
+    /// How often it was received, as far as that counts against it.
+    fn counted(&self) -> u32 {
+        self.receives.saturating_sub(self.forgiven)
+    }
+
+    /// Forgives its last receiving.
+    pub fn unseen(&mut self, now: Timestamp) {
+        self.forgiven = self.forgiven.saturating_add(1);
+        self.visible_at = now;
+    }
+
     /// Takes back its last receiving. Its time had come.
     fn not_received(&mut self) {
         self.receives = self.receives.saturating_sub(1);

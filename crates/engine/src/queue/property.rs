@@ -20,6 +20,8 @@ enum Step {
         which: usize,
         by: u64,
     },
+    /// It was shown to nobody.
+    GiveBack(usize),
     /// What is being written down gets there.
     Written,
     /// The disk takes nothing of it.
@@ -34,6 +36,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (1..11_usize, 0..30_u64).prop_map(|(most, hidden_for)| Step::Receive { most, hidden_for }),
         2 => any::<usize>().prop_map(Step::Delete),
         1 => (any::<usize>(), 0..30_u64).prop_map(|(which, by)| Step::Hide { which, by }),
+        1 => any::<usize>().prop_map(Step::GiveBack),
         4 => Just(Step::Written),
         1 => Just(Step::Refused),
         3 => (1..20_u64).prop_map(Step::Wait),
@@ -69,6 +72,7 @@ impl Bed {
                 let until = self.now.plus(Duration::from_secs(*by));
                 self.change(*which, Fate::Hidden(until));
             }
+            Step::GiveBack(which) => self.change(*which, Fate::Unseen(self.now)),
             Step::Written => self.write(),
             Step::Refused => self.refuse(),
             Step::Wait(secs) => self.now = self.now.plus(Duration::from_secs(*secs)),
@@ -85,7 +89,7 @@ impl Bed {
     fn send(&mut self, group: u8, delay: u64) {
         let group = (group > 0 || self.order == Order::Fifo).then(|| Group::from(group.to_string()));
         let visible_at = self.now.plus(Duration::from_secs(delay));
-        let message = Message { sent: self.now, group, visible_at, receives: 0, first_received: None };
+        let message = Message { sent: self.now, group, visible_at, receives: 0, forgiven: 0, first_received: None };
         let seq = self.queue.admit(self.now, message.clone());
         assert!(self.kept.last_key_value().is_none_or(|(last, _)| *last < seq));
         self.writing.push((seq, Some(message), Fate::Stays));
@@ -109,7 +113,7 @@ impl Bed {
             self.writing.push((seq, Some(message), Fate::Stays));
         }
         for (seq, _) in taken.dead {
-            assert_eq!(self.kept[&seq].receives, RECEIVES_MAX);
+            assert_eq!(self.kept[&seq].receives - self.kept[&seq].forgiven, RECEIVES_MAX);
             self.writing.push((seq, None, Fate::Removed));
         }
     }
@@ -123,6 +127,7 @@ impl Bed {
                 assert!(!self.is_being_written(seq) && message == self.kept[&seq]);
                 let after = match fate {
                     Fate::Hidden(until) => Some(Message { visible_at: until, ..message }),
+                    Fate::Unseen(now) => Some(Message { visible_at: now, forgiven: message.forgiven + 1, ..message }),
                     _ => None,
                 };
                 self.writing.push((seq, after, fate));

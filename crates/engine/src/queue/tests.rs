@@ -8,7 +8,7 @@ fn at(secs: i64) -> Timestamp {
 }
 
 fn message(now: Timestamp, group: Option<&str>) -> Message {
-    Message { sent: now, group: group.map(Into::into), visible_at: now, receives: 0, first_received: None }
+    Message { sent: now, group: group.map(Into::into), visible_at: now, receives: 0, forgiven: 0, first_received: None }
 }
 
 fn send(queue: &mut Queue, now: Timestamp, group: Option<&str>) -> Seq {
@@ -65,6 +65,23 @@ fn what_was_received_too_often_is_dead() {
     }
     let taken = queue.take(at(0), 1, terms).unwrap();
     assert!(taken.received.is_empty() && taken.dead[0].0 == seq);
+}
+
+#[test]
+fn receiving_what_nobody_saw_counts_but_not_against_it() {
+    let mut queue = Queue::new(Order::Standard);
+    let seq = send(&mut queue, at(0), None);
+    let terms = Terms { hidden_for: MINUTE, receives_max: Some(1) };
+    for count in 1..4 {
+        let received = queue.take(at(0), 1, terms).unwrap().received;
+        assert_eq!(received[0].1.receives, count);
+        queue.release(seq, Fate::Stays);
+        assert!(matches!(queue.claim(at(0), seq), Claim::Granted(_)));
+        queue.release(seq, Fate::Unseen(at(0)));
+    }
+    assert_eq!(queue.take(at(0), 1, terms).unwrap().received.len(), 1);
+    queue.release(seq, Fate::Hidden(at(0)));
+    assert_eq!(queue.take(at(0), 1, terms).unwrap().dead.len(), 1);
 }
 
 #[test]

@@ -91,7 +91,8 @@ impl World {
         body: Body,
     ) -> (Change, Batch) {
         let now = self.clock();
-        let message = Message { sent: now, group, visible_at: now.plus(delay), receives: 0, first_received: None };
+        let message =
+            Message { sent: now, group, visible_at: now.plus(delay), receives: 0, forgiven: 0, first_received: None };
         let Live { queue: machine, recent } = &mut self.live[queue];
         let seq = machine.admit(now, message.clone());
         let mut batch = vec![(Key::Place(queue, seq), Some(Row::Place(message, body)))];

@@ -53,8 +53,14 @@ impl Wanted {
         let group = group(queue, self.group_id)?;
         let (deduplication_id, twin) = twin(queue, self.deduplication_id, group.as_deref(), self.body.as_bytes())?;
         let now = cx.now();
-        let place =
-            Place { sent: now, visible_at: now.plus(delay), group: group.clone(), receives: 0, first_received: None };
+        let place = Place {
+            sent: now,
+            visible_at: now.plus(delay),
+            group: group.clone(),
+            receives: 0,
+            forgiven: 0,
+            first_received: None,
+        };
         let message = Message {
             id: cx.id(),
             body: self.body,

@@ -2,6 +2,8 @@
 
 use base::AwsError;
 
+pub const OVER_LIMIT: &str = "OverLimit";
+
 pub fn no_such_queue() -> AwsError {
     AwsError::client(400, "QueueDoesNotExist", "The specified queue does not exist.")
 }
@@ -103,7 +105,7 @@ pub fn no_deduplication_id() -> AwsError {
 
 pub fn too_many_in_flight() -> AwsError {
     let message = "Too many messages in flight: delete some that were received, or wait until their time is over.";
-    AwsError::client(403, "OverLimit", message)
+    AwsError::client(403, OVER_LIMIT, message)
 }
 
 pub fn empty_batch(entry: &str) -> AwsError {

@@ -440,6 +440,12 @@ impl Write {
         self.place(live, seq, place, (Fate::Hidden(place.visible_at), Otherwise::Stays))
     }
 
+    /// Gives back what was received, and shown to nobody.
+    pub fn unseen(self, live: &Arc<Live>, now: Timestamp, seq: Seq, mut message: queue::Message) -> Self {
+        message.unseen(now);
+        self.place(live, seq, &message.into(), (Fate::Unseen(now), Otherwise::Stays))
+    }
+
     /// A busy message is received, as was decided.
     pub fn receive(self, live: &Arc<Live>, seq: Seq, place: &Place) -> Self {
         self.place(live, seq, place, (Fate::Stays, Otherwise::NotReceived))

@@ -32,6 +32,8 @@ pub struct Place {
     pub group: Option<String>,
     #[serde(default, skip_serializing_if = "is_none")]
     pub receives: u32,
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub forgiven: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_received: Option<Timestamp>,
 }
@@ -105,15 +107,16 @@ impl Value {
 
 impl From<Place> for queue::Message {
     fn from(place: Place) -> Self {
-        let Place { sent, visible_at, group, receives, first_received } = place;
-        Self { sent, group: group.map(Into::into), visible_at, receives, first_received }
+        let Place { sent, visible_at, group, receives, forgiven, first_received } = place;
+        Self { sent, group: group.map(Into::into), visible_at, receives, forgiven, first_received }
     }
 }
 
 impl From<queue::Message> for Place {
     fn from(message: queue::Message) -> Self {
-        let queue::Message { sent, group, visible_at, receives, first_received } = message;
-        Self { sent, visible_at, group: group.map(|group| group.to_string()), receives, first_received }
+        let queue::Message { sent, group, visible_at, receives, forgiven, first_received } = message;
+        let group = group.map(|group| group.to_string());
+        Self { sent, visible_at, group, receives, forgiven, first_received }
     }
 }
 

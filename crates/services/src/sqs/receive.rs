@@ -149,11 +149,15 @@ impl Wanted {
         let _passes_on = live.passes_on();
         // Dead letters that were in the way make room for others, which may be dead too.
         let mut looks_left = LOOKS_MAX;
+        let is_long = !until.since(found.ctx.cx.now()).is_zero();
         loop {
             let arrived = live.arrived();
-            let Ok(Taken { got, may_have_more, next }) = take(&found, &live, self.most, self.hidden_for).await? else {
-                return Ok(Err(Closed));
+            let taken = match take(&found, &live, self.most, self.hidden_for).await {
+                // As on AWS, who waits is not told that too many are in flight.
+                Err(error) if is_long && error.code == errors::OVER_LIMIT => Ok(Taken::NOTHING),
+                taken => taken?,
             };
+            let Ok(Taken { got, may_have_more, next }) = taken else { return Ok(Err(Closed)) };
             let left = until.since(found.ctx.cx.now());
             if may_have_more && got.is_empty() && looks_left > 0 {
                 looks_left -= 1;
@@ -176,7 +180,9 @@ impl Wanted {
 
     fn remember(&self, found: &Found, live: &Live, got: &[Got]) {
         if let Some(name) = self.attempt.as_ref().filter(|_| !got.is_empty() && found.queue.settings.fifo.is_some()) {
-            let gave = got.iter().map(|got| (got.seq, got.place.receives)).collect();
+            let mut gave: Vec<_> = got.iter().map(|got| (got.seq, got.place.receives)).collect();
+            // Whoever claims many does so in one order, and so waits for nobody who waits for him.
+            gave.sort_unstable();
             live.remember_attempt(found.ctx.cx.now(), name.clone(), gave);
         }
     }
@@ -189,7 +195,8 @@ impl Wanted {
         let gave = self.attempt.as_ref().filter(|_| is_fifo).and_then(|name| live.attempted(now, name));
         let Some(gave) = gave.filter(|gave| !gave.is_empty()) else { return Ok(None) };
         let until = now.plus(terms(found, self.hidden_for).await?.hidden_for);
-        let mut got = Vec::new();
+        // All or nothing: what is claimed before one that is another's by now is left as it is.
+        let (mut write, mut places) = (Write::default(), Vec::new());
         for (seq, receives) in gave {
             let Some(place) = live.claim(now, seq).await else { return Ok(None) };
             if place.receives != receives || place.visible_at <= now {
@@ -197,8 +204,12 @@ impl Wanted {
                 return Ok(None);
             }
             let place = queue::Message { visible_at: until, ..place };
-            let write = Write::default().hide(&live, seq, &place.clone().into());
-            write.commit(&found.ctx.cloud).await?;
+            write = write.hide(&live, seq, &place.clone().into());
+            places.push((seq, place));
+        }
+        write.commit(&found.ctx.cloud).await?;
+        let mut got = Vec::new();
+        for (seq, place) in places {
             let row = MESSAGES.get(&found.ctx.cloud.store, live.scope(), live.key(seq)).await?;
             got.extend(row.map(|row| Got { seq, place, message: row.value }));
         }
@@ -215,6 +226,10 @@ pub struct Taken {
     pub next: Duration,
 }
 
+impl Taken {
+    const NOTHING: Taken = Taken { got: Vec::new(), may_have_more: false, next: LOOKS_AGAIN_AFTER };
+}
+
 /// Receives what can be received now.
 pub async fn take(
     found: &Found,
@@ -224,7 +239,7 @@ pub async fn take(
 ) -> Result<Result<Taken, Closed>, AwsError> {
     let (now, terms) = (found.ctx.cx.now(), terms(found, hidden_for).await?);
     if found.queue.frost.is_on() {
-        return Ok(Ok(Taken { got: Vec::new(), may_have_more: false, next: LOOKS_AGAIN_AFTER }));
+        return Ok(Ok(Taken::NOTHING));
     }
     live.expire(&found.ctx.cloud, now, &found.queue).await?;
     let (taken, next) = match live.take(now, most, terms) {

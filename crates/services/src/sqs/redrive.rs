@@ -46,7 +46,7 @@ pub async fn give_up(found: &Found, live: &Arc<Live>, dead: Vec<(Seq, queue::Mes
 }
 
 /// Adds a message to another queue in the write that removes it from its own. Dead letters, which have a source, stay what
-/// they were, and in a standard queue their age is counted from when they were first sent; others are new.
+/// they were and show how often they were received, and in a standard queue their age is counted from when they were first sent; others are new.
 pub async fn transfer(
     write: Write,
     key: Key,
@@ -59,12 +59,13 @@ pub async fn transfer(
     let Some(row) = MESSAGES.get(&ctx.cloud.store, &ctx.scope(), key).await? else { return Ok(write) };
     let mut message = row.value;
     message.dead_letter_source = source.map(Into::into);
+    let place = queue::Message { visible_at: now, forgiven: place.receives, ..place };
     let place = match source {
-        Some(_) if target.queue.settings.fifo.is_none() => queue::Message { visible_at: now, ..place },
-        Some(_) => queue::Message { visible_at: now, sent: now, ..place },
+        Some(_) if target.queue.settings.fifo.is_none() => place,
+        Some(_) => queue::Message { sent: now, ..place },
         None => {
             message.id = ctx.cx.id();
-            queue::Message { visible_at: now, sent: now, receives: 0, first_received: None, ..place }
+            queue::Message { sent: now, receives: 0, forgiven: 0, first_received: None, ..place }
         }
     };
     if target.queue.settings.fifo.is_some() {

@@ -12,7 +12,7 @@ use engine::queue::{self, Claim};
 use serde::Serialize;
 
 use super::live::{Live, Write};
-use super::message::{self, Attribute, Place, md5_of, md5_of_attributes};
+use super::message::{self, Attribute, md5_of, md5_of_attributes};
 use super::queue::Found;
 use super::receive::{self, Got, Taken};
 use super::redrive::{self, queue_of_arn};
@@ -26,6 +26,8 @@ const ACTION: &str = "sqs:ReceiveMessage";
 const TAKEN_FIRST: usize = 32;
 const TAKEN_MAX: usize = 128;
 const TAKEN_BYTES: usize = 8 * 1024 * 1024;
+/// Nobody could be given what is not hidden at all.
+const HIDDEN_FOR_MIN: Duration = Duration::from_secs(2);
 /// Messages that are settled in one commit.
 const SETTLED_STEP: usize = 100;
 
@@ -66,11 +68,19 @@ impl Queue {
         Ok(())
     }
 
+    /// Who was woken and takes nothing leaves it to another.
+    async fn pass(&self) -> Result<(), AwsError> {
+        let live = self.found().await?.live().await?;
+        drop(live.passes_on());
+        Ok(())
+    }
+
     async fn take_now(&self, most: usize) -> Result<Vec<Event>, AwsError> {
         let found = self.found().await?;
         let live = found.live().await?;
         let most = most.min(self.taken_max.load(Ordering::Relaxed));
-        match receive::take(&found, &live, most, None).await? {
+        let hidden_for = Duration::from_secs(found.queue.settings.visibility_seconds.into()).max(HIDDEN_FOR_MIN);
+        match receive::take(&found, &live, most, Some(hidden_for)).await? {
             Ok(Taken { got, .. }) => {
                 self.learn(&got);
                 got.into_iter().map(|got| event(&found, &self.arn, got)).collect()
@@ -142,6 +152,10 @@ impl Source for Queue {
         Box::pin(self.wait_for(at_most))
     }
 
+    fn pass_on(&self) -> BoxFuture<'_, Result<(), AwsError>> {
+        Box::pin(self.pass())
+    }
+
     fn take(&self, most: usize) -> BoxFuture<'_, Result<Vec<Event>, AwsError>> {
         Box::pin(self.take_now(most))
     }
@@ -178,8 +192,7 @@ impl Settling<'_> {
         if self.removes {
             return write.remove(self.live, seq);
         }
-        let place = Place { visible_at: self.now, ..message.into() };
-        write.hide(self.live, seq, &place)
+        write.unseen(self.live, self.now, seq, message)
     }
 }
 

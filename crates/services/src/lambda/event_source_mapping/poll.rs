@@ -328,7 +328,10 @@ impl Poller {
             waited = waits => waited?,
         }
         // What nobody can take stays where it is.
-        self.check_function().await?;
+        if let Err(error) = self.check_function().await {
+            source.pass_on().await?;
+            return Err(error);
+        }
         if may_read { self.take(source, work).await } else { Ok(()) }
     }
 

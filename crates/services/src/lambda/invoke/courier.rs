@@ -362,7 +362,7 @@ impl Post {
             Verdict::GiveUp(reason) => Some(reason),
         };
         let batch = match reason {
-            Some(reason) => dead::keep(batch, scope, (incarnation, (now, id)), &event, reason),
+            Some(reason) => dead::keep(batch, scope, (incarnation, (now, id)), &event, (reason, attempt)),
             None => batch,
         };
         let ending = Ending { event: &event, id, tried: &tried, reason, now };

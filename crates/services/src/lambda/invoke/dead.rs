@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use base::{AwsError, Timestamp, Uuid};
-use engine::events::retry::Reason;
+use engine::events::retry::{Attempt, Reason};
 use serde::{Deserialize, Serialize};
 use store::{Batch, Outcome, Record, Row, Scan, Scope, Table};
 
@@ -44,8 +44,8 @@ impl Record for Death {
 }
 
 /// Once this batch has happened, the event is dead.
-pub fn keep(batch: Batch, scope: &Scope, key: Key, event: &Event, reason: Reason) -> Batch {
-    let ran = u32::from(reason == Reason::RetriesExhausted);
+pub fn keep(batch: Batch, scope: &Scope, key: Key, event: &Event, (reason, last): (Reason, Attempt)) -> Batch {
+    let ran = u32::from(last == Attempt::Failed);
     let death = Death {
         received: event.received,
         attempts: event.failures.saturating_add(ran),
