@@ -10,7 +10,6 @@ use chronicle::Chronicle;
 use runtime::limits::{SHUTDOWN_EXTERNAL, SHUTDOWN_TELEMETRY};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 use wire::limits::DRAIN_TIMEOUT;
 
 use crate::cli::{AuthMode, Settings};
@@ -61,21 +60,16 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     }
 
     let Lamp { data, server, listener, inner, tasks, functions, cloud, derived, .. } = lamp;
-    let stop = CancellationToken::new();
-    let listeners = [Some(listener), inner].into_iter().flatten().collect();
-    let serving = server.run(listeners, stop.clone());
-    tokio::pin!(serving);
+    let (outer, inner) = (server.open(listener), server.open(inner));
     tokio::select! {
-        _ = &mut serving => {}
         () = signals.next() => {}
         reason = data.store.failed() => return Err(failed(&reason)),
     }
     tracing::info!("leaving: requests in flight may end; a second signal does not wait for them");
-    stop.cancel();
     // Who waits for a message gets none any more.
     cloud.memory.live_queues.end();
     tokio::select! {
-        ended = serving => if !ended {
+        ended = outer.close() => if !ended {
             tracing::warn!("some requests did not end in time");
         },
         () = signals.next() => tracing::warn!("left requests in flight behind"),
@@ -88,6 +82,11 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
             },
             () = signals.next() => tracing::warn!("left running functions behind"),
         }
+    }
+    // Those that ran could ask for something till now.
+    tokio::select! {
+        _ = inner.close() => {}
+        () = signals.next() => {}
     }
     if !tasks.stop(TASKS_STOP).await {
         tracing::warn!("some background work did not end in time");

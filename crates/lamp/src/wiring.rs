@@ -68,8 +68,8 @@ pub struct Lamp {
     pub data: Data,
     pub server: Server,
     pub listener: Listener,
-    /// Where functions reach it when others must use TLS.
-    pub inner: Option<Listener>,
+    /// Where functions reach it: without TLS, and as long as any runs.
+    pub inner: Listener,
     pub root: Arc<Root>,
     pub tasks: Tasks,
     pub cloud: Arc<Cloud>,
@@ -121,8 +121,8 @@ impl Lamp {
         let tasks = Tasks::default();
         let spawn: Arc<dyn Spawn> = Arc::new(tasks.clone());
         let keys = Keys::new(root.clone(), data.chance.clone());
-        let inner = inner_listener(config)?;
-        let doors = Doors { outer: listener.local_addr(), inner: inner.as_ref().map(Listener::local_addr) };
+        let inner = Listener::bind((Ipv4Addr::LOCALHOST, 0).into())?.without_tls();
+        let doors = Doors { outer: listener.local_addr(), inner: inner.local_addr() };
         let metrics = Measured::open(&data.store, data.clock.clone()).await?;
         let rules = Rules::open(&data.store).await?;
         let derived = Arc::new(Derived::new(metrics.clone(), rules.clone(), config.prices.clone(), data.clock.clone()));
@@ -221,15 +221,7 @@ fn invoked_by(functions: Option<&Arc<runtime::Runtime>>) -> Arc<dyn Invoke> {
 /// Where the server listens: for everybody, and for functions alone.
 struct Doors {
     outer: SocketAddr,
-    inner: Option<SocketAddr>,
-}
-
-/// Functions find the platform's API at their own loopback address, without TLS; so does the server take it from there.
-fn inner_listener(config: &Config) -> Result<Option<Listener>, Box<dyn Error>> {
-    if config.tls.is_none() {
-        return Ok(None);
-    }
-    Ok(Some(Listener::bind((Ipv4Addr::LOCALHOST, 0).into())?.without_tls()))
+    inner: SocketAddr,
 }
 
 /// What runs functions, in sandboxes of this machine; `None` if it lends none.
@@ -252,7 +244,7 @@ async fn runtime(
         isolation: sandboxes.isolation,
         clock: data.clock.clone(),
         chance: data.chance.clone(),
-        host: Arc::new(functions::Host { keys, api: doors.inner.unwrap_or(doors.outer), spawn: spawn.clone() }),
+        host: Arc::new(functions::Host { keys, api: doors.inner, spawn: spawn.clone() }),
         spawn,
         telemetry,
     };

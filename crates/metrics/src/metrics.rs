@@ -12,7 +12,7 @@ use crate::Datum;
 use crate::limits::{DIRECT_BYTES_MAX, OPEN_BLOCKS_MAX, OPEN_BYTES_MAX};
 use crate::open::Open;
 use crate::staged;
-use crate::tables::{SETTLED, nobody};
+use crate::tables::{SETTLED, Settled, nobody};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -71,6 +71,10 @@ pub(crate) struct Held {
 pub(crate) struct Writer {
     /// Of the row that says what is settled.
     pub settled: Option<Version>,
+    /// As in that row.
+    pub count: u64,
+    /// Whether something that was begun may still be on its way to the store.
+    pub is_unsure: bool,
     /// When series were last looked through.
     pub forgot: Timestamp,
 }
@@ -86,11 +90,12 @@ impl Metrics {
         direct_bytes_max: usize,
     ) -> Result<Metrics, Error> {
         let row = SETTLED.get(store, &nobody(), ()).await?;
-        let settled = row.as_ref().map_or(0, |row| row.value.next);
+        let Settled { next: settled, count } = row.as_ref().map(|row| row.value.clone()).unwrap_or_default();
         staged::finish(store, settled).await?;
         let held =
             Held { open: Open::default(), settling: (Arc::default(), settled), next: settled, settled, is_torn: false };
-        let writer = Writer { settled: row.map(|row| row.version), forgot: Timestamp::default() };
+        let writer =
+            Writer { settled: row.map(|row| row.version), count, is_unsure: false, forgot: Timestamp::default() };
         Ok(Metrics(Arc::new(Inner {
             store: store.clone(),
             clock,

@@ -22,6 +22,7 @@ impl Metrics {
         let mut writer = self.0.writer.lock().await;
         self.resolve(&mut writer).await?;
         let Some((open, next)) = self.begin() else { return Ok(()) };
+        writer.is_unsure = true;
         let places = self.places(&open).await?;
         let batch = match self.direct(&places).await? {
             Some(batch) => batch,
@@ -30,16 +31,13 @@ impl Metrics {
                 Batch::new()
             }
         };
-        let batch = match writer.settled {
-            Some(version) => batch.expect_version(&SETTLED, &nobody(), (), version),
-            None => batch.expect_absent(&SETTLED, &nobody(), ()),
-        };
-        let batch = with(batch.put(&SETTLED, &nobody(), (), &Settled { next }), next);
+        let count = writer.count.saturating_add(1);
+        let batch = with(writer.put(batch, &Settled { next, count }), next);
         let _alone = self.0.moving.write().await;
         self.0.held.lock().is_torn = true;
         match self.0.store.commit(batch).await {
-            Ok(Outcome::Committed(version)) => self.finish(&mut writer, version, next).await,
-            // Nothing is written, unless a commit that was given up came late.
+            Ok(Outcome::Committed(version)) => self.finish(&mut writer, version, Settled { next, count }).await,
+            // Nothing is written.
             Ok(Outcome::Conflict(_)) => Err(Error::Contended),
             Err(error) => {
                 self.0.held.lock().is_torn = matches!(error, store::Error::Unanswered | store::Error::Failed(_));
@@ -48,16 +46,28 @@ impl Metrics {
         }
     }
 
-    /// Learns how a commit ended that was not answered, and ends it. Nobody else writes the row that tells.
-    async fn resolve(&self, writer: &mut Writer) -> Result<(), Error> {
-        if !self.0.held.lock().is_torn {
+    /// Learns how a commit ended that was not answered or not waited for, and ends it. Nobody else writes the row that tells.
+    pub(crate) async fn resolve(&self, writer: &mut Writer) -> Result<(), Error> {
+        if !writer.is_unsure {
             return Ok(());
         }
         let _alone = self.0.moving.write().await;
-        let row = SETTLED.get(&self.0.store, &nobody(), ()).await?;
-        match row.filter(|row| Some(row.version) != writer.settled) {
-            Some(row) => self.finish(writer, row.version, row.value.next).await,
-            None => {
+        let mut row = SETTLED.get(&self.0.store, &nobody(), ()).await?;
+        if row.as_ref().map(|row| row.version) == writer.settled {
+            // It may still be on its way: not behind this, which changes what it expects.
+            let as_before = Settled { next: self.settled(), count: writer.count };
+            let fence = writer.put(Batch::new(), &as_before);
+            if let Outcome::Committed(version) = self.0.store.commit(fence).await? {
+                (writer.settled, writer.is_unsure) = (Some(version), false);
+                self.0.held.lock().is_torn = false;
+                return Ok(());
+            }
+            row = SETTLED.get(&self.0.store, &nobody(), ()).await?;
+        }
+        match row {
+            Some(row) if row.value.count != writer.count => self.finish(writer, row.version, row.value).await,
+            row => {
+                (writer.settled, writer.is_unsure) = (row.map(|row| row.version), false);
                 self.0.held.lock().is_torn = false;
                 Ok(())
             }
@@ -81,9 +91,14 @@ impl Metrics {
     }
 
     /// All of it is settled but what may be staged.
-    async fn finish(&self, writer: &mut Writer, version: Version, next: u64) -> Result<(), Error> {
+    async fn finish(
+        &self,
+        writer: &mut Writer,
+        version: Version,
+        Settled { next, count }: Settled,
+    ) -> Result<(), Error> {
         staged::finish(&self.0.store, next).await?;
-        writer.settled = Some(version);
+        (writer.settled, writer.count, writer.is_unsure) = (Some(version), count, false);
         let mut held = self.0.held.lock();
         held.settling = (Arc::default(), next);
         held.settled = next;
@@ -115,5 +130,16 @@ impl Metrics {
             rest = rest.get(count..).unwrap_or_default();
         }
         Ok(Some(batch))
+    }
+}
+
+impl Writer {
+    /// Adds to a commit what is settled by then, which nobody else has said since.
+    fn put(&self, batch: Batch, settled: &Settled) -> Batch {
+        let batch = match self.settled {
+            Some(version) => batch.expect_version(&SETTLED, &nobody(), (), version),
+            None => batch.expect_absent(&SETTLED, &nobody(), ()),
+        };
+        batch.put(&SETTLED, &nobody(), (), settled)
     }
 }

@@ -100,6 +100,9 @@ pub const NUMBERS: Table<(), Numbers> = Table::new("metric_series_numbers");
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settled {
     pub next: u64,
+    /// How often something was settled.
+    #[serde(default)]
+    pub count: u64,
 }
 
 impl Record for Settled {

@@ -19,18 +19,21 @@ impl Metrics {
         }
         let now = self.0.clock.now();
         let mut writer = self.0.writer.lock().await;
+        self.resolve(&mut writer).await?;
         if now.since(writer.forgot) >= FORGET_EVERY {
             // What a series' row says may be behind, and the last block ends later than its first point.
             let slack = std::time::Duration::from_secs(7 * 86_400);
+            writer.is_unsure = true;
             self.forget_series(now.minus(Tier::Hour.kept()).minus(slack)).await?;
-            writer.forgot = now;
+            (writer.forgot, writer.is_unsure) = (now, false);
         }
         Ok(())
     }
 
     /// Moves some blocks out of a tier; `false` if none is due. Settling may go between two steps.
     async fn move_some(&self, tier: Tier) -> Result<bool, Error> {
-        let _writer = self.0.writer.lock().await;
+        let mut writer = self.0.writer.lock().await;
+        self.resolve(&mut writer).await?;
         // Blocks whose points are due to the last one.
         let before = tier.due_before(self.0.clock.now()).as_secs().saturating_sub(span_s(tier)).saturating_add(1);
         let due = rows::oldest(&self.0.store, tier, before).await?;
@@ -39,7 +42,9 @@ impl Metrics {
         }
         let batch = self.moved(tier, &due).await?;
         let _alone = self.0.moving.write().await;
+        writer.is_unsure = true;
         self.0.store.commit(batch).await?;
+        writer.is_unsure = false;
         Ok(true)
     }
 

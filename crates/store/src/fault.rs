@@ -1,5 +1,6 @@
 //! Seeded faults over any backend: what a caller sees of a store that is far away, full, or going down.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::task::Poll;
 
 use base::{BoxFuture, Chance, Seeded, Timestamp};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::backend::Backend;
@@ -24,6 +26,8 @@ pub struct Faults {
     pub lost_share: u64,
     /// Commits that are done, but whose answer is lost on the way back: [`Error::Unanswered`].
     pub unanswered_share: u64,
+    /// Commits whose answer is lost, and that are done only when the next one comes: [`Error::Unanswered`].
+    pub late_share: u64,
     /// Times at most that a call steps back and lets others go first.
     pub delay_polls_max: u64,
     /// The commit, counted from 1, whose write fails: [`Error::Failed`], and so does every commit after it.
@@ -35,13 +39,15 @@ pub(crate) struct Faulty {
     faults: Faults,
     chance: Seeded,
     commit_count: AtomicU64,
+    late: Mutex<VecDeque<Batch>>,
     fatal: watch::Sender<Option<Arc<str>>>,
 }
 
 impl Faulty {
     pub fn new(inner: Arc<dyn Backend>, faults: Faults) -> Self {
         let chance = Seeded::new(faults.seed);
-        Self { inner, faults, chance, commit_count: AtomicU64::new(0), fatal: watch::Sender::new(None) }
+        let (late, fatal) = (Mutex::default(), watch::Sender::new(None));
+        Self { inner, faults, chance, commit_count: AtomicU64::new(0), late, fatal }
     }
 
     fn strikes(&self, share: u64) -> bool {
@@ -60,6 +66,14 @@ impl Faulty {
             }
         })
         .await;
+    }
+
+    /// Does what was given up, in its order.
+    async fn catch_up(&self) -> Result<(), Error> {
+        loop {
+            let Some(batch) = self.late.lock().pop_front() else { return Ok(()) };
+            self.inner.commit(batch).await?;
+        }
     }
 
     fn refuse(&self) -> Result<(), Error> {
@@ -92,6 +106,11 @@ impl Backend for Faulty {
             if self.strikes(self.faults.lost_share) {
                 return Err(Error::Unanswered);
             }
+            if self.strikes(self.faults.late_share) {
+                self.late.lock().push_back(batch);
+                return Err(Error::Unanswered);
+            }
+            self.catch_up().await?;
             let outcome = self.inner.commit(batch).await?;
             self.delay().await;
             if self.strikes(self.faults.unanswered_share) {

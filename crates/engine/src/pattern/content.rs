@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// Of `\uXXXX`.
+/// Of such as `\ud83d`.
 const ESCAPE_CHARS: usize = 6;
 const REPLACEMENT: &str = "\\ufffd";
 

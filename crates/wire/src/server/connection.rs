@@ -54,33 +54,35 @@ pub(super) struct Shared {
     pub pressure: Arc<dyn Pressure>,
     /// Room for requests.
     pub requests: Arc<Semaphore>,
+}
+
+/// What the connections of one listener share: they end together.
+pub(super) struct Room {
+    pub shared: Arc<Shared>,
+    /// Nobody speaks TLS here.
+    pub is_plain: bool,
     /// Connections and requests that have not ended.
     pub running: TaskTracker,
-    /// Cancelled when the server drains.
-    pub drain: CancellationToken,
+    /// Cancelled when it closes.
+    pub closes: CancellationToken,
 }
 
 /// Serves one connection until either side ends it. Errors of a connection are the client's affair: they end it, and
 /// are of interest to nobody else.
-pub(super) async fn run(
-    shared: Arc<Shared>,
-    stream: TcpStream,
-    address: SocketAddr,
-    local: SocketAddr,
-    is_plain: bool,
-) {
+pub(super) async fn run(room: Arc<Room>, stream: TcpStream, address: SocketAddr, local: SocketAddr) {
+    let shared = &room.shared;
     // Answers are written whole; waiting for more to send would only delay them. A socket that cannot do it still works.
     stream.set_nodelay(true).ok();
     let limit = shared.limits.head_timeout;
     let Ok(Some((socket, is_tls))) =
-        timeout(limit, encryption(shared.tls.as_ref().filter(|_| !is_plain), stream)).await
+        timeout(limit, encryption(shared.tls.as_ref().filter(|_| !room.is_plain), stream)).await
     else {
         return;
     };
     let link = Arc::new(Link::default());
     let guard = Guard::new(socket, link.clone(), shared.pressure.clone(), shared.limits.clone());
     let peer = Peer { address, local, is_tls };
-    let requests = Requests { shared: shared.clone(), link: link.clone(), peer };
+    let requests = Requests { room: room.clone(), link: link.clone(), peer };
     let builder = builder(shared.spawn.clone());
     let mut connection = pin!(builder.serve_connection(TokioIo::new(guard), requests));
     let mut watch = Watch::new(&shared.limits, link.clone());
@@ -89,7 +91,7 @@ pub(super) async fn run(
         tokio::select! {
             biased;
             _ = connection.as_mut() => return,
-            () = shared.drain.cancelled(), if !is_draining => {
+            () = room.closes.cancelled(), if !is_draining => {
                 is_draining = true;
                 connection.as_mut().graceful_shutdown();
             }
@@ -171,7 +173,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
 /// The requests of one connection. A client that hangs up loses the answer, but what it asked for is done whole, logged and
 /// counted, and a drain waits for it.
 struct Requests {
-    shared: Arc<Shared>,
+    room: Arc<Room>,
     link: Arc<Link>,
     peer: Peer,
 }
@@ -183,7 +185,8 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let flight = Flight::begin(self.link.clone());
-        let serve = self.shared.serve.clone();
+        let shared = &self.room.shared;
+        let serve = shared.serve.clone();
         if request.method().as_str() == REFUSED {
             let refusal = self.link.refusal.lock().take();
             let unserved = refusal.map_or_else(
@@ -192,18 +195,18 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
             );
             return Box::pin(async move { Ok(depart(serve.refuse(unserved), flight)) });
         }
-        let Ok(permit) = self.shared.requests.clone().try_acquire_owned() else {
+        let Ok(permit) = shared.requests.clone().try_acquire_owned() else {
             return Box::pin(async move { Ok(depart(serve.refuse(Unserved::Busy), flight)) });
         };
         let listener = Listener::default();
         request.extensions_mut().insert(listener.clone());
         let serving = serve_whole(serve, request, self.peer);
-        let serving = self.shared.running.track_future(async move {
+        let serving = self.room.running.track_future(async move {
             let response = serving.await;
             drop(permit);
             response
         });
-        let whole = Whole { serving: Some(Box::pin(serving)), spawn: self.shared.spawn.clone(), listener };
+        let whole = Whole { serving: Some(Box::pin(serving)), spawn: shared.spawn.clone(), listener };
         Box::pin(async move { Ok(depart(whole.await, flight)) })
     }
 }

@@ -37,7 +37,7 @@ pub use reply::{Reply, Source};
 pub use tasks::Tasks;
 pub use tls::{Tls, TlsError};
 
-use connection::Shared;
+use connection::{Room, Shared};
 use guard::Pressure;
 
 /// Answers requests.
@@ -129,37 +129,42 @@ impl Server {
             tls: tls.map(|tls| tls.0),
             pressure: census.clone(),
             requests: Arc::new(Semaphore::new(limits.requests_max)),
-            running: TaskTracker::new(),
             limits,
-            drain: CancellationToken::new(),
         };
         Self { shared: Arc::new(shared), census }
     }
 
-    /// Serves until `stop` is cancelled; then accepts no more, lets requests end, also those whose clients have left,
-    /// closes idle connections, and returns when none is left or the drain's deadline has come. `true` when all ended
-    /// by themselves.
-    pub async fn run(&self, listeners: Vec<Listener>, stop: CancellationToken) -> bool {
-        for listener in listeners {
-            let (shared, census) = (self.shared.clone(), self.census.clone());
-            let stop = stop.clone();
-            let accepting = async move {
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = accept(&listener, &shared, &census) => {}
-                }
-            };
-            self.shared.spawn.spawn("accept", Box::pin(accepting));
-        }
-        stop.cancelled().await;
-        self.shared.drain.cancel();
-        let running = &self.shared.running;
-        running.close();
-        tokio::time::timeout(self.shared.limits.drain_timeout, running.wait()).await.is_ok()
+    /// Lets clients in by a listener, until its door is closed.
+    pub fn open(&self, listener: Listener) -> Door {
+        let (running, closes) = (TaskTracker::new(), CancellationToken::new());
+        let room = Arc::new(Room { shared: self.shared.clone(), is_plain: listener.is_plain, running, closes });
+        let (here, census) = (room.clone(), self.census.clone());
+        let accepting = async move {
+            tokio::select! {
+                () = here.closes.cancelled() => {}
+                () = accept(&listener, &here, &census) => {}
+            }
+        };
+        self.shared.spawn.spawn("accept", Box::pin(accepting));
+        Door(room)
     }
 }
 
-async fn accept(listener: &Listener, shared: &Arc<Shared>, census: &Arc<Census>) {
+/// A way in.
+pub struct Door(Arc<Room>);
+
+impl Door {
+    /// Accepts no more, lets requests end, also those whose clients have left, closes idle connections, and returns when none
+    /// is left or the drain's deadline has come. `true` when all ended by themselves.
+    pub async fn close(&self) -> bool {
+        let Room { shared, running, closes, .. } = &*self.0;
+        closes.cancel();
+        running.close();
+        tokio::time::timeout(shared.limits.drain_timeout, running.wait()).await.is_ok()
+    }
+}
+
+async fn accept(listener: &Listener, room: &Arc<Room>, census: &Arc<Census>) {
     loop {
         // Beyond the cap, clients wait in the kernel's queue; idle connections give way within seconds.
         let Ok(permit) = census.permits.clone().acquire_owned().await else { return };
@@ -175,12 +180,12 @@ async fn accept(listener: &Listener, shared: &Arc<Shared>, census: &Arc<Census>)
             census.counts.refused.fetch_add(1, Ordering::Relaxed);
             continue;
         };
-        let serving = connection::run(shared.clone(), stream, address, listener.local, listener.is_plain);
-        let serving = shared.running.track_future(async move {
+        let serving = connection::run(room.clone(), stream, address, listener.local);
+        let serving = room.running.track_future(async move {
             serving.await;
             drop(place);
         });
-        shared.spawn.spawn("connection", Box::pin(serving));
+        room.shared.spawn.spawn("connection", Box::pin(serving));
     }
 }
 

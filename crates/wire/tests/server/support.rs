@@ -240,7 +240,11 @@ pub async fn start(setup: Setup) -> TestServer {
     let stop = CancellationToken::new();
     let stopping = stop.clone();
     #[expect(clippy::disallowed_methods, reason = "the test is the owner of this task")]
-    let drained = tokio::spawn(async move { server.run(vec![listener], stopping).await });
+    let drained = tokio::spawn(async move {
+        let door = server.open(listener);
+        stopping.cancelled().await;
+        door.close().await
+    });
     TestServer { address, metrics, stop, drained, gate, _spool: spool }
 }
 
