@@ -1,17 +1,20 @@
 //! X-Ray's header, `Root=..;Parent=..;Sampled=..`, as far as everybody reads it.
 
+/// The longest that is listened to. AWS's tracers write about a hundred bytes, and a chain of functions a dozen for each of them.
+const BYTES_MAX: usize = 2_048;
+
 /// One of its fields, such as `Root`.
 pub fn field<'h>(header: &'h str, name: &str) -> Option<&'h str> {
     let mut fields = header.split(';').filter_map(|field| field.trim().split_once('='));
     fields.find_map(|(found, value)| (found == name).then_some(value))
 }
 
-/// A header as a client sends it, if it is of the form that AWS's tracers write. The bars between the functions of a lineage
+/// A header as a client sends it, if it is of the form and no longer than AWS's tracers write it. The bars between the functions of a lineage
 /// arrive encoded from SDKs that do so with all that is special.
 pub fn sent(text: &str) -> Option<String> {
     let text = text.replace("%7C", "|").replace("%7c", "|");
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"=;:-_ .|".contains(&byte);
-    text.bytes().all(is_plain).then_some(text)
+    (text.len() <= BYTES_MAX && text.bytes().all(is_plain)).then_some(text)
 }
 
 #[cfg(test)]
@@ -26,5 +29,6 @@ mod tests {
         assert_eq!(sent(&header.replace('|', "%7C")).as_deref(), Some(header));
         assert_eq!(sent("Root=1\u{1b}"), None);
         assert_eq!(sent("Root=%00"), None);
+        assert_eq!(sent(&format!("Root={}", "1".repeat(BYTES_MAX))), None);
     }
 }

@@ -9,7 +9,9 @@ use base::{BoxFuture, Clock, Spawn};
 use chronicle::Chronicle;
 use runtime::limits::{SHUTDOWN_EXTERNAL, SHUTDOWN_TELEMETRY};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use wire::limits::DRAIN_TIMEOUT;
 
 use crate::cli::{AuthMode, Settings};
@@ -50,7 +52,8 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     let control = Control::listen(&config.data_dir, lamp.served(), lamp.tasks.clone())?;
     lamp.tasks.spawn("control", Box::pin(control.run()));
     catch_up(&lamp).await;
-    work(&lamp);
+    let leaves = CancellationToken::new();
+    let pollers = work(&lamp, &leaves);
     announce(&config, &lamp)?;
     if config.is_open_to_all() {
         tracing::warn!(
@@ -66,7 +69,8 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
         reason = data.store.failed() => return Err(failed(&reason)),
     }
     tracing::info!("leaving: requests in flight may end; a second signal does not wait for them");
-    // Who waits for a message gets none any more.
+    // Who waits for a message gets none any more, and no mapping takes more.
+    leaves.cancel();
     cloud.memory.live_queues.end();
     tokio::select! {
         ended = outer.close() => if !ended {
@@ -82,6 +86,9 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
             },
             () = signals.next() => tracing::warn!("left running functions behind"),
         }
+    }
+    if timeout(TASKS_STOP, pollers).await.is_err() {
+        tracing::warn!("some messages that mappings had taken are hidden until their time is over");
     }
     // Those that ran could ask for something till now.
     tokio::select! {
@@ -108,8 +115,8 @@ async fn catch_up(lamp: &Lamp) {
     }
 }
 
-/// Begins all that goes on beside the requests.
-fn work(lamp: &Lamp) {
+/// Begins all that goes on beside the requests. What it gives is told when mappings have left.
+fn work(lamp: &Lamp, leaves: &CancellationToken) -> oneshot::Receiver<()> {
     lamp.tasks.spawn("collect blobs", Box::pin(collect_blobs(lamp.data.blobs.clone())));
     lamp.tasks.spawn("clear away", Box::pin(clear_away(lamp.cloud.clone(), lamp.data.clock.clone())));
     if let Some(collector) = lamp.collector.clone() {
@@ -120,12 +127,19 @@ fn work(lamp: &Lamp) {
     }
     lamp.tasks.spawn("subscribers", Box::pin(services::derived::outgoing::run(lamp.post())));
     lamp.tasks.spawn("couriers", Box::pin(services::run_couriers(lamp.post())));
-    lamp.tasks.spawn("pollers", Box::pin(services::run_pollers(lamp.post())));
+    let (tell, told) = oneshot::channel();
+    let pollers = services::run_pollers(lamp.post(), Box::pin(leaves.clone().cancelled_owned()));
+    let pollers = async move {
+        pollers.await;
+        drop::<oneshot::Sender<()>>(tell);
+    };
+    lamp.tasks.spawn("pollers", Box::pin(pollers));
     lamp.tasks.spawn("moves of messages", Box::pin(services::resume_moves(lamp.post())));
     lamp.tasks
         .spawn("provisioned concurrency", Box::pin(services::keep_provisioned(lamp.post(), lamp.books.prices.clone())));
     lamp.tasks.spawn("alarms", Box::pin(services::keep_alarms(lamp.post())));
     lamp.tasks.spawn("snapshots", Box::pin(services::keep_snapshots(lamp.post())));
+    told
 }
 
 /// What the chronicle does beside those who write and read it.

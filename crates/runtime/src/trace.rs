@@ -13,10 +13,14 @@ pub fn of(header: &str) -> Option<Trace> {
     is_sampled.then(|| Trace { header: header.to_owned(), root: root.to_owned(), segment: segment.to_owned() })
 }
 
-/// The header that a sampled invocation's function sees, under a segment of its own.
+/// The header that a sampled invocation's function sees, under a segment of its own. What else it says, such as the lineage that
+/// loops are known by, stays.
 pub fn sampled(header: &str, segment: impl FnOnce() -> [u8; 8]) -> Option<String> {
     let root = field(header, "Root").filter(|_| field(header, "Sampled") == Some("1"))?;
-    Some(format!("Root={root};Parent={};Sampled=1", hex::encode(&segment())))
+    let is_own = |field: &&str| !["Root", "Parent", "Sampled"].iter().any(|name| field.split('=').next() == Some(name));
+    let others = header.split(';').map(str::trim).filter(|field| !field.is_empty()).filter(is_own);
+    let others: String = others.map(|field| format!(";{field}")).collect();
+    Some(format!("Root={root};Parent={};Sampled=1{others}", hex::encode(&segment())))
 }
 
 #[cfg(test)]
@@ -28,6 +32,8 @@ mod tests {
         assert_eq!(sampled("Root=1-2-3;Parent=4;Sampled=0", || [1; 8]), None);
         let of_caller = sampled("Root=1-2-3; Parent=4;Sampled=1", || [1; 8]).unwrap();
         assert_eq!(of_caller, "Root=1-2-3;Parent=0101010101010101;Sampled=1");
+        let in_chain = sampled("Root=1;Parent=2;Sampled=1;Lineage=a:1|b:2;Self=3;", || [1; 8]).unwrap();
+        assert_eq!(in_chain, "Root=1;Parent=0101010101010101;Sampled=1;Lineage=a:1|b:2;Self=3");
         let trace = of(&of_caller).unwrap();
         assert_eq!((trace.root.as_str(), trace.segment.as_str()), ("1-2-3", "0101010101010101"));
         assert_eq!(of("Root=1-2-3;Parent=4;Sampled=0"), None);

@@ -19,6 +19,12 @@ pub trait Source: Send + Sync {
     /// What can be taken now; nobody else is given it for a while.
     fn take(&self, most: usize) -> BoxFuture<'_, Result<Vec<Event>, AwsError>>;
 
+    /// Sees to it that these are nobody else's for long enough to be worked on, and says until when. Those that are gone or
+    /// somebody else's by now are left out.
+    fn keep(&self, events: Vec<Lent>) -> BoxFuture<'_, Result<Vec<Lent>, AwsError>> {
+        Box::pin(async { Ok(events) })
+    }
+
     /// These are done with.
     fn done(&self, events: Vec<Token>) -> BoxFuture<'_, Result<(), AwsError>>;
 
@@ -32,11 +38,14 @@ pub trait Source: Send + Sync {
 }
 
 /// What a source knows one of its events by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Token {
     pub seq: u64,
     pub receives: u32,
 }
+
+/// An event, and until when nobody else is given it.
+pub type Lent = (Token, Timestamp);
 
 /// An event as its source gives it.
 #[derive(Debug, Clone)]

@@ -174,10 +174,6 @@ pub const EVENT_BYTES_MAX: usize = (16 << 20) + EVENT_HEADERS_BYTES_MAX;
 /// The format's own limit on the headers of a frame.
 pub const EVENT_HEADERS_BYTES_MAX: usize = 128 << 10;
 
-/// The longest tracing header that is listened to. AWS's tracers write about a hundred bytes, and a chain of functions a
-/// dozen for each of them.
-pub const TRACE_HEADER_BYTES_MAX: usize = 2048;
-
 /// How far the clock of a client may be off, either way.
 pub const SIGNATURE_SKEW_MAX: Duration = Duration::from_secs(15 * 60);
 

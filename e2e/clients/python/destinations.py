@@ -233,7 +233,7 @@ def chains_run_and_loops_end():
 
     # One that invokes itself is given up after sixteen times.
     stopped = queue("stopped")
-    make("itself", "python3.13", "app.handler", bundle(ITSELF), Timeout=60, MemorySize=512)
+    make("itself", "python3.13", "app.handler", bundle(ITSELF), Timeout=60, MemorySize=512, TracingConfig={"Mode": "Active"})
     told_to("itself", OnFailure=QUEUES + "stopped")
     send("itself", {"n": 1})
     (message,) = received(stopped, 1, seconds=120)

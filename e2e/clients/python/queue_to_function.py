@@ -129,6 +129,15 @@ sqs.send_message(QueueUrl=open_queue, MessageBody="unhidden")
 until(lambda: counts(open_queue) == (0, 0, 0), lambda: counts(open_queue))
 assert given_in_all("worker", 1, lambda body: body == "unhidden") == [["unhidden"]]
 
+# What is gathered for longer than it is hidden is given once.
+write("patient", "python3.13", "app.handler", "app.py", CODE.replace("    return", "    time.sleep(1.5)\n    return"), Timeout=3)
+gathered = queue("gathered")
+window = {"MaximumBatchingWindowInSeconds": 6, "BatchSize": 100}
+awslambda.create_event_source_mapping(EventSourceArn=ARN + "gathered", FunctionName="patient", **window)
+sqs.send_message(QueueUrl=gathered, MessageBody="patience")
+until(lambda: counts(gathered) == (0, 0, 0), lambda: counts(gathered))
+patient = time.monotonic() + 7
+
 # Order holds in a FIFO queue's groups, calls at once and failures or not.
 steps = queue("steps.fifo", FifoQueue="true", ContentBasedDeduplication="true")
 for number in range(12):
@@ -152,4 +161,6 @@ until(lambda: counts(longs) == (0, 0, 0), lambda: counts(longs))
 calls = given_in_all("ordered", 13, lambda body: body.startswith("long"))
 assert [body.strip() for call in calls for body in call] == [f"long{number}" for number in range(10, 23)], calls
 assert max(map(len, calls)) < 7 and counts(dead_longs) == (0, 0, 0), counts(dead_longs)
+time.sleep(max(patient - time.monotonic(), 0))
+assert given("patient") == [["patience"]], given("patient")
 print("queues feed functions")

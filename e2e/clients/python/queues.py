@@ -119,6 +119,11 @@ began = time.monotonic()
 assert bodies(receive(waiting)) == ["now"]
 assert time.monotonic() - began < 10, "it heard of it"
 
+# The header of a trace is one.
+for header in ["Root=" + "1" * 3_000, "Root=\t"]:
+    system = {"AWSTraceHeader": {"DataType": "String", "StringValue": header}}
+    refused("InvalidParameterValue", "X-Ray trace header", sqs.send_message, QueueUrl=waiting, MessageBody="x", MessageSystemAttributes=system)
+
 # Order, and what is sent twice.
 fifo = sqs.create_queue(QueueName="steps.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
 refused("MissingParameter", "MessageGroupId", sqs.send_message, QueueUrl=fifo, MessageBody="x")
@@ -164,6 +169,11 @@ for name, next_one in [("third", None), ("second", "third"), ("first", "second")
 first, second, third = (sqs.get_queue_url(QueueName=name)["QueueUrl"] for name in ["first", "second", "third"])
 sqs.send_message(QueueUrl=first, MessageBody="twice dead")
 assert [bodies(receive(url)) for url in [first, first, second, second, third]] == [["twice dead"], [], ["twice dead"], [], ["twice dead"]]
+
+# Also those that are too long for one commit together.
+for _ in range(10):
+    sqs.send_message(QueueUrl=first, MessageBody='"' * 1_048_576)
+assert len(receive(first)) == 10 and receive(first) == [] and counts(second) == (10, 0, 0)
 
 # A queue that is its own dead-letter queue keeps its messages.
 own = json.dumps({"deadLetterTargetArn": ARN + "itself", "maxReceiveCount": 1})

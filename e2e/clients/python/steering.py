@@ -116,6 +116,7 @@ time.sleep(0.5)
 left = queue_told("dead")["waiting"]
 time.sleep(1.5)
 assert queue_told("dead")["waiting"] == left > 1, left
+lamp("wait", "--until-idle", "--timeout", "10s")
 lamp("queue", "thaw", "dead")
 while queue_told("dead")["waiting"]:
     time.sleep(0.1)
@@ -221,6 +222,17 @@ assert told("events", "worker")["dead"] == 0
 lamp("wait", "--until-idle", "--timeout", "5m")
 assert last_error() is None
 assert "did you mean worker?" in lamp("events", "workr", fails=True)
+
+# Those that die again at once are tried again once.
+write("doomed", "python3.13", "app.handler", "app.py", CODE)
+awslambda.put_function_concurrency(FunctionName="doomed", ReservedConcurrentExecutions=0)
+for _ in range(600):
+    awslambda.invoke(FunctionName="doomed", InvocationType="Event", Payload=b"{}")
+lamp("wait", "--until-idle")
+assert told("events", "doomed")["dead"] == 600
+assert "Tried again: 600 dead events of doomed." in lamp("events", "doomed", "--redrive")
+lamp("wait", "--until-idle")
+assert told("events", "doomed")["dead"] == 600
 
 # A mapping whose function is gone keeps nobody else from what comes,
 got = []

@@ -8,7 +8,7 @@ use std::time::Duration;
 use e2e::Lamp;
 use serde_json::json;
 
-use crate::api::{Client, Dice, is_long, queue, sized, wait_until_empty};
+use crate::api::{Client, Dice, counts, is_long, queue, sized, wait_until_empty};
 use crate::journal::{Journal, OPEN, map, wall};
 
 const ENDS: Duration = Duration::from_secs(240);
@@ -155,6 +155,30 @@ fn groups_reach_a_function_in_order_over_failures_and_kills() {
         calls.len(),
         killed.len()
     );
+}
+
+#[test]
+fn what_a_mapping_has_gathered_is_given_back_when_the_server_leaves() {
+    let (dir, journal) = (tempfile::tempdir().unwrap(), Journal::new());
+    let mut lamp = Lamp::start_on(dir.path(), &OPEN);
+    let mut client = Client::new(&lamp);
+    journal.function(&lamp, "patient", 30, "def handler(event, context):\n    say('ran', time.time())\n");
+    let url = queue(&mut client, "gathered", json!({"VisibilityTimeout": "600"}));
+    let mapping = json!({
+        "EventSourceArn": "arn:aws:sqs:us-east-1:000000000000:gathered", "FunctionName": "patient",
+        "BatchSize": 10, "MaximumBatchingWindowInSeconds": 10,
+    });
+    let made = client.ask("POST", "/2015-03-31/event-source-mappings", "", &mapping.to_string()).unwrap();
+    assert_eq!(made.status, 202, "{}", made.body);
+    client.must("SendMessage", json!({"QueueUrl": url, "MessageBody": "m"}));
+    while counts(&mut client, &url) != [0, 1, 0] {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(lamp.stop());
+    // Hidden, it would come in ten minutes.
+    lamp = Lamp::start_on(dir.path(), &OPEN);
+    journal.wait("the function is called", ENDS, |lines| !lines.is_empty());
+    drop(lamp);
 }
 
 fn queue_url(lamp: &Lamp) -> String {

@@ -42,6 +42,8 @@ impl Pace {
                 self.width = self.width.saturating_add(1).min(self.ceiling);
                 self.rests_until = Timestamp::default();
             }
+            // It tells nothing of what others may.
+            Some(Attempt::TooLate) => {}
             Some(Attempt::HeldUp) | None => {
                 self.ceiling = running.max(1);
                 (self.width, self.grows_at) = (self.ceiling, now.plus(GROWS_AGAIN_AFTER));

@@ -2,7 +2,7 @@
 //!
 //! As on AWS: a function that fails is tried again after one and after two minutes, as often as its configuration says;
 //! an attempt that was held up (throttled, or by an error of the platform) costs no retry and is repeated after one
-//! second, then twice that, up to five minutes. No event waits longer than it may be old.
+//! second, then twice that, up to five minutes. No event is tried that is older than it may be.
 
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ pub enum Attempt {
     Failed,
     /// The function did not run, for reasons that pass.
     HeldUp,
+    /// The event was too old to be tried.
+    TooLate,
     /// The function may not run at all: it reserves no concurrency.
     Forbidden,
     /// The function has been invoked in this chain as often as it may.
@@ -68,20 +70,29 @@ const HELD_UP_AGAIN_AFTER_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// Decides after an attempt; `failures` and `hold_ups` count those before it.
 pub fn decide(policy: Policy, age: Duration, failures: u32, hold_ups: u32, attempt: Attempt) -> Verdict {
+    let left = policy.age_max.saturating_sub(age);
     let wait = match attempt {
         Attempt::Succeeded => return Verdict::Done,
+        Attempt::TooLate => return Verdict::GiveUp(Reason::EventAgeExceeded),
         Attempt::Forbidden => return Verdict::GiveUp(Reason::ZeroReservedConcurrency),
         Attempt::Looped => return Verdict::GiveUp(Reason::RecursiveInvocation),
         Attempt::Failed if failures >= policy.retries_max => return Verdict::GiveUp(Reason::RetriesExhausted),
         Attempt::Failed => FAILED_AGAIN_AFTER.saturating_mul(failures.saturating_add(1)),
+        // The last wait ends when it is too old.
         Attempt::HeldUp => {
-            HELD_UP_AGAIN_AFTER.saturating_mul(2_u32.saturating_pow(hold_ups)).min(HELD_UP_AGAIN_AFTER_MAX)
+            let wait = HELD_UP_AGAIN_AFTER.saturating_mul(2_u32.saturating_pow(hold_ups));
+            wait.min(HELD_UP_AGAIN_AFTER_MAX).min(left)
         }
     };
-    if age.saturating_add(wait) > policy.age_max {
+    if wait > left || left.is_zero() {
         return Verdict::GiveUp(Reason::EventAgeExceeded);
     }
     Verdict::Again(wait)
+}
+
+/// Whether an event is not tried any more, though it may never have been.
+pub fn is_too_old(policy: Policy, age: Duration) -> bool {
+    age >= policy.age_max
 }
 
 #[cfg(test)]
@@ -108,7 +119,9 @@ mod tests {
         let waits = [0, 1, 2, 8, 9, u32::MAX].map(|hold_ups| verdict(0, hold_ups));
         assert_eq!(waits, [1, 2, 4, 256, 300, 300].map(|wait| Verdict::Again(secs(wait))));
         assert_eq!(verdict(6 * 3600 - 300, 20), Verdict::Again(secs(300)));
-        assert_eq!(verdict(6 * 3600 - 299, 20), Verdict::GiveUp(Reason::EventAgeExceeded));
+        assert_eq!(verdict(6 * 3600 - 299, 20), Verdict::Again(secs(299)));
+        assert_eq!(verdict(6 * 3600, 20), Verdict::GiveUp(Reason::EventAgeExceeded));
+        assert!(!is_too_old(Policy::default(), secs(6 * 3600 - 1)) && is_too_old(Policy::default(), secs(6 * 3600)));
     }
 
     #[test]

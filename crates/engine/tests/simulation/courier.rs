@@ -201,6 +201,9 @@ impl World {
 
     fn attempt(&mut self, key: Key) {
         let (Key::Event(_, (due, id)), Some(Row::Event(event))) = (key, self.disk.get(&key).cloned()) else { return };
+        if retry::is_too_old(self.policy(), self.clock().since(event.received)) {
+            return self.after(Duration::ZERO, Step::Attempt(key, Outcome(Attempt::TooLate)));
+        }
         self.check_attempt(id, due);
         let depth = lineage::invocations(&event.header, function());
         let is_poison = self.oracle.event(id).is_poison;
@@ -224,8 +227,7 @@ impl World {
         self.attempt_ended(id);
         let spends =
             if self.has(Bug::ThrottleSpendsARetry) && attempt == Attempt::HeldUp { Attempt::Failed } else { attempt };
-        let policy = Policy { age_max: self.rules.age_max, ..Policy::default() };
-        let age = now.since(event.received);
+        let (policy, age) = (self.policy(), now.since(event.received));
         let mut batch: Batch = vec![(key, None)];
         match retry::decide(policy, age, event.failures, event.hold_ups, spends) {
             Verdict::Done => self.courier.lengths.leave(shard),
@@ -290,6 +292,10 @@ impl World {
             self.courier.turns.expect(shard, now);
         }
         self.after(Duration::ZERO, Step::Carry);
+    }
+
+    fn policy(&self) -> Policy {
+        Policy { age_max: self.rules.age_max, ..Policy::default() }
     }
 
     fn given_up(&mut self, id: u32, reason: Reason, age: Duration) {

@@ -1,6 +1,6 @@
 //! What a message may say, and what is made of it.
 
-use base::{AwsError, Cx};
+use base::{AwsError, Cx, trace};
 use ring::digest::{SHA256, digest};
 
 use super::errors;
@@ -43,10 +43,11 @@ impl Wanted {
         if let Some(other) = system.into_keys().next() {
             return Err(errors::invalid(format!("Message system attribute name '{other}' is invalid.")));
         }
-        let trace_header = trace_header.and_then(|attribute| match attribute.value {
-            Value::Text(text) => Some(text),
-            Value::Binary(_) => None,
+        let trace_header = trace_header.map(|attribute| match &attribute.value {
+            Value::Text(text) => trace::sent(text).ok_or_else(errors::invalid_trace_header),
+            Value::Binary(_) => Err(errors::invalid_trace_header()),
         });
+        let trace_header = trace_header.transpose()?;
         // The one of the message goes before the one of the request.
         let trace_header = trace_header.or_else(|| cx.trace_header.as_deref().map(Into::into));
         let delay = delay(queue, self.delay_seconds)?;

@@ -85,6 +85,12 @@ pub fn hidden_too_long() -> AwsError {
 pub const INVALID_CHARACTERS: &str = "Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to \
                                       #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF.";
 
+pub fn invalid_trace_header() -> AwsError {
+    invalid(
+        "The value of message system attribute 'AWSTraceHeader' must be a String that is an AWS X-Ray trace header.",
+    )
+}
+
 pub fn invalid_contents() -> AwsError {
     AwsError::client(400, "InvalidMessageContents", INVALID_CHARACTERS)
 }

@@ -330,9 +330,10 @@ fn begin(ctx: &Ctx, task: &Task) -> Going {
 }
 
 /// Moves what there is, as fast as it may.
-async fn run(ctx: Ctx, key: (Uuid, (Timestamp, Uuid)), _going: Going) {
+async fn run(ctx: Ctx, key: (Uuid, (Timestamp, Uuid)), going: Going) {
+    let mut going = Some(going);
     loop {
-        match step(&ctx, key).await {
+        match step(&ctx, key, &mut going).await {
             Ok(Some(rest)) => tokio::time::sleep(rest).await,
             Ok(None) => return,
             Err(error) => {
@@ -353,7 +354,11 @@ fn old_code(error: &AwsError) -> String {
 }
 
 /// Moves some messages, and says how long to rest then; nothing if the task has ended.
-async fn step(ctx: &Ctx, key: (Uuid, (Timestamp, Uuid))) -> Result<Option<Duration>, AwsError> {
+async fn step(
+    ctx: &Ctx,
+    key: (Uuid, (Timestamp, Uuid)),
+    going: &mut Option<Going>,
+) -> Result<Option<Duration>, AwsError> {
     let (scope, now) = (ctx.scope(), ctx.cx.now());
     let Some(row) = TASKS.get(&ctx.cloud.store, &scope, key).await? else { return Ok(None) };
     let task = row.value;
@@ -363,8 +368,11 @@ async fn step(ctx: &Ctx, key: (Uuid, (Timestamp, Uuid))) -> Result<Option<Durati
     let address = name::Address { account: ctx.cx.account, name: &task.source_name };
     let source = Found::of(ctx, &address, "sqs:ReceiveMessage").await?;
     if source.queue.frost.is_on() {
+        // Nobody waits for what is frozen.
+        *going = None;
         return Ok(Some(FROZEN_FOR));
     }
+    going.get_or_insert_with(|| begin(ctx, &task));
     let live = source.live().await?;
     live.expire(&ctx.cloud, now, &source.queue).await?;
     let left = usize::try_from(task.to_move.saturating_sub(task.moved)).unwrap_or(usize::MAX);
@@ -384,12 +392,18 @@ async fn step(ctx: &Ctx, key: (Uuid, (Timestamp, Uuid))) -> Result<Option<Durati
         return Ok(None);
     }
     let count = taken.len();
-    let mut write = taken.iter().fold(Write::default(), |write, (seq, _)| write.remove_taken(&live, *seq));
-    for (seq, place) in taken {
+    // Each by itself, as together they may be too much for one commit.
+    let hold = |(seq, place)| (Write::default().remove_taken(&live, seq), seq, place);
+    let held: Vec<_> = taken.into_iter().map(hold).collect();
+    let mut begun = Vec::with_capacity(count);
+    for (write, seq, place) in held {
         let target = destination(&source, &task, live.key(seq)).await?;
-        write = redrive::transfer(write, live.key(seq), place, &target, None).await?;
+        let write = redrive::transfer(write, live.key(seq), place, &target, None).await?;
+        begun.push(write.begin(&ctx.cloud));
     }
-    write.commit(&ctx.cloud).await?;
+    for written in begun {
+        written.done().await?;
+    }
     end(ctx, key, |task| task.moved = task.moved.saturating_add(count as u64)).await;
     let per_message = task.per_second.map_or(Duration::ZERO, |rate| Duration::from_secs(1) / rate.max(1));
     Ok(Some(per_message.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX))))

@@ -247,11 +247,18 @@ pub async fn take(
         Err(Closed) => return Ok(Err(Closed)),
     };
     let (got, moved) = tokio::join!(keep(found, live, taken.received), redrive::give_up(found, live, taken.dead));
-    let may_have_more = moved.unwrap_or_else(|error| {
-        tracing::error!(%error, "failed to move dead letters: they stay where they are");
-        false
-    });
     let got = got?;
+    let may_have_more = match moved {
+        Ok(moved) => moved,
+        Err(error) => {
+            tracing::error!(%error, "failed to move dead letters: they stay where they are");
+            // Whoever got nothing else would be back at them at once.
+            if got.is_empty() {
+                return Err(error);
+            }
+            false
+        }
+    };
     let next = next.map_or(LOOKS_AGAIN_AFTER, |next| next.since(now));
     Ok(Ok(Taken { got, may_have_more, next }))
 }

@@ -30,18 +30,25 @@ async fn target(found: &Found, arn: &str) -> Result<Option<Found>, AwsError> {
 
 /// Moves dead messages, which are busy, to where dead letters go. Says whether there were any.
 pub async fn give_up(found: &Found, live: &Arc<Live>, dead: Vec<(Seq, queue::Message)>) -> Result<bool, AwsError> {
-    // Held from the beginning, so that they are given back should the caller go away.
-    let mut write = dead.iter().fold(Write::default(), |write, (seq, _)| write.remove(live, *seq));
+    // Held from the beginning, so that they are given back should the caller go away. Each by itself, as together they may be
+    // too much for one commit; those that are begun at once are synced at once.
+    let hold = |(seq, place)| (Write::default().remove(live, seq), seq, place);
+    let dead: Vec<(Write, Seq, queue::Message)> = dead.into_iter().map(hold).collect();
     let Some(redrive) = found.queue.settings.redrive.as_ref().filter(|_| !dead.is_empty()) else { return Ok(false) };
     let Some(target) = target(found, &redrive.dead_letter_target_arn).await? else { return Ok(false) };
     let name = found.queue.name.as_str().into();
     let step = Step { scope: found.ctx.scope(), kind: Kind::Move, name, trace_header: None };
-    write = write.under_way(found.ctx.cloud.memory.under_way.begin(step));
+    let _going = found.ctx.cloud.memory.under_way.begin(step.clone());
     let source = name::arn(&found.ctx, &found.queue.name);
-    for (seq, place) in dead {
-        write = transfer(write, live.key(seq), place, &target, Some(&source)).await?;
+    let mut begun = Vec::with_capacity(dead.len());
+    for (write, seq, place) in dead {
+        let write = write.under_way(found.ctx.cloud.memory.under_way.begin(step.clone()));
+        let write = transfer(write, live.key(seq), place, &target, Some(&source)).await?;
+        begun.push(write.begin(&found.ctx.cloud));
     }
-    write.commit(&found.ctx.cloud).await?;
+    for written in begun {
+        written.done().await?;
+    }
     Ok(true)
 }
 

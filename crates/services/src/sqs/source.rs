@@ -12,13 +12,13 @@ use engine::queue::{self, Claim};
 use serde::Serialize;
 
 use super::live::{Live, Write};
-use super::message::{self, Attribute, md5_of, md5_of_attributes};
+use super::message::{self, Attribute, Place, md5_of, md5_of_attributes};
 use super::queue::Found;
 use super::receive::{self, Got, Taken};
 use super::redrive::{self, queue_of_arn};
 use super::{errors, receipt};
 use crate::Ctx;
-use crate::source::{Event, Source, Token};
+use crate::source::{Event, Lent, Source, Token};
 
 const ACTION: &str = "sqs:ReceiveMessage";
 /// Messages that are taken at once: so many at first, as they may be of 1 MiB each; then as many as come to so many bytes,
@@ -79,11 +79,12 @@ impl Queue {
         let found = self.found().await?;
         let live = found.live().await?;
         let most = most.min(self.taken_max.load(Ordering::Relaxed));
-        let hidden_for = Duration::from_secs(found.queue.settings.visibility_seconds.into()).max(HIDDEN_FOR_MIN);
-        match receive::take(&found, &live, most, Some(hidden_for)).await? {
+        match receive::take(&found, &live, most, Some(hidden_for(&found))).await? {
             Ok(Taken { got, .. }) => {
-                self.learn(&got);
-                got.into_iter().map(|got| event(&found, &self.arn, got)).collect()
+                let events: Vec<Event> =
+                    got.into_iter().map(|got| event(&found, &self.arn, got)).collect::<Result<_, _>>()?;
+                self.learn(&events);
+                Ok(events)
             }
             // It was purged or deleted just now; the next look finds out.
             Err(super::live::Closed) => Ok(Vec::new()),
@@ -91,11 +92,38 @@ impl Queue {
     }
 
     /// The longer messages are, the fewer are taken next time.
-    fn learn(&self, got: &[Got]) {
-        let bytes = got.iter().map(|got| got.message.body.len()).fold(0, usize::saturating_add);
-        let Some(mean) = bytes.checked_div(got.len()) else { return };
+    fn learn(&self, events: &[Event]) {
+        let bytes = events.iter().map(|event| event.record.len()).fold(0, usize::saturating_add);
+        let Some(mean) = bytes.checked_div(events.len()) else { return };
         let most = TAKEN_BYTES.checked_div(mean).unwrap_or(TAKEN_MAX).clamp(1, TAKEN_MAX);
         self.taken_max.store(most, Ordering::Relaxed);
+    }
+
+    /// Hides messages anew when half of their time is over for one of them.
+    async fn keep_all(&self, mut events: Vec<Lent>) -> Result<Vec<Lent>, AwsError> {
+        let found = self.found().await?;
+        let (now, hidden_for) = (found.ctx.cx.now(), hidden_for(&found));
+        if events.iter().all(|(_, until)| until.since(now).saturating_mul(2) >= hidden_for) {
+            return Ok(events);
+        }
+        let (live, until) = (found.live().await?, now.plus(hidden_for));
+        // Whoever claims many does so in one order, and so waits for nobody who waits for him.
+        events.sort_unstable();
+        let (mut write, mut kept) = (Write::default(), Vec::with_capacity(events.len()));
+        for (token, _) in events {
+            let Some(message) = live.claim(now, token.seq).await else { continue };
+            if message.receives == token.receives {
+                let place = Place { visible_at: until, ..message.into() };
+                write = write.hide(&live, token.seq, &place);
+                kept.push((token, until));
+            } else {
+                live.give_back(token.seq);
+            }
+        }
+        if !write.is_empty() {
+            write.commit(&found.ctx.cloud).await?;
+        }
+        Ok(kept)
     }
 
     /// Settles many in one commit. Those that somebody else decides of just now come later, each by itself, so that none is
@@ -160,6 +188,10 @@ impl Source for Queue {
         Box::pin(self.take_now(most))
     }
 
+    fn keep(&self, events: Vec<Lent>) -> BoxFuture<'_, Result<Vec<Lent>, AwsError>> {
+        Box::pin(self.keep_all(events))
+    }
+
     fn done(&self, events: Vec<Token>) -> BoxFuture<'_, Result<(), AwsError>> {
         Box::pin(self.settle(events, true))
     }
@@ -171,6 +203,11 @@ impl Source for Queue {
     fn give_back(&self, events: Vec<Token>) -> BoxFuture<'_, Result<(), AwsError>> {
         Box::pin(self.settle(events, false))
     }
+}
+
+/// How long what a mapping takes is hidden from others.
+fn hidden_for(found: &Found) -> Duration {
+    Duration::from_secs(found.queue.settings.visibility_seconds.into()).max(HIDDEN_FOR_MIN)
 }
 
 /// How messages that were given to a function are settled: removed, or given back.

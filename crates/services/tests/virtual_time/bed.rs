@@ -144,7 +144,11 @@ impl Bed {
         let (store, chance) = (Store::memory(clock.clone()), Arc::new(Seeded::new(1)));
         let world = World::open(store, dir, clock, chance, functions.clone()).await;
         base::Spawn::spawn(&world.tasks, "couriers", Box::pin(services::run_couriers(world.post())));
-        base::Spawn::spawn(&world.tasks, "pollers", Box::pin(services::run_pollers(world.post())));
+        base::Spawn::spawn(
+            &world.tasks,
+            "pollers",
+            Box::pin(services::run_pollers(world.post(), Box::pin(std::future::pending()))),
+        );
         Self { functions, world }
     }
 

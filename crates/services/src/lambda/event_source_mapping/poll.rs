@@ -6,12 +6,12 @@
 //!
 //! When a mapping changes, its poller ends and another begins. Calls that run go on, and count as its own.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Deref;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use base::{AwsError, RequestId, Timestamp, Uuid};
+use base::{AwsError, BoxFuture, RequestId, Timestamp, Uuid};
 use engine::pattern::{self, Pattern, Set};
 use engine::poller::{BATCH_BYTES_MAX, CALLS_MAX, Gather, Limits, Refused, Scale, report};
 use parking_lot::Mutex;
@@ -85,8 +85,8 @@ struct Pollers {
     calls: HashMap<Key, Weak<()>>,
 }
 
-/// Keeps a poller for every mapping, for ever.
-pub async fn run_all(post: Post) {
+/// Keeps a poller for every mapping, /// until it is to leave; then returns when all have given back what they had gathered.
+pub async fn run_all(post: Post, mut leaves: BoxFuture<'static, ()>) {
     let mut hints = MAPPINGS.watch_all(&post.cloud.store);
     let mut pollers = Pollers { post: Arc::new(post), running: HashMap::new(), calls: HashMap::new() };
     let mut change = Change::Many;
@@ -99,19 +99,32 @@ pub async fn run_all(post: Post) {
             }
         };
         change = match looked {
-            Ok(()) => hints.changed().await,
+            Ok(()) => tokio::select! {
+                change = hints.changed() => change,
+                () = &mut leaves => break,
+            },
             Err(error) => {
                 tracing::error!(%error, "failed to look for event source mappings");
-                tokio::time::sleep(RESTS).await;
-                Change::Many
+                tokio::select! {
+                    () = tokio::time::sleep(RESTS) => Change::Many,
+                    () = &mut leaves => break,
+                }
             }
         };
+    }
+    let stops: Vec<_> = pollers.running.into_values().map(|(_, stop)| stop).collect();
+    for stop in &stops {
+        stop.send(true).ok();
+    }
+    for stop in stops {
+        stop.closed().await;
     }
 }
 
 impl Pollers {
     async fn look_everywhere(&mut self) -> Result<(), AwsError> {
         let (mut after, mut gone): (_, HashSet<Key>) = (None, self.running.keys().cloned().collect());
+        let mut looked = Ok(());
         loop {
             let page = MAPPINGS.scan_all(&self.post.cloud.store, after.as_ref(), STEP).await?;
             for Row { key, value, .. } in page.rows {
@@ -119,6 +132,7 @@ impl Pollers {
                 let uuid = key.1;
                 if let Err(error) = self.settle(key, Some(value)).await {
                     tracing::error!(%uuid, %error, "failed to read an event source mapping");
+                    looked = Err(error);
                 }
             }
             after = page.next;
@@ -127,7 +141,7 @@ impl Pollers {
             }
         }
         gone.into_iter().for_each(|key| self.stop(&key));
-        Ok(())
+        looked
     }
 
     async fn look_at(&mut self, keys: Vec<Key>) -> Result<(), AwsError> {
@@ -408,9 +422,6 @@ impl Poller {
     /// Begins to call the function with a batch.
     fn call(&self, source: Arc<dyn Source>, events: Vec<Held>, tell: mpsc::Sender<News>) {
         let Some(ctx) = self.context() else { return };
-        let now = self.post.clock.now();
-        // The others may be somebody else's by now.
-        let events = events.into_iter().filter(|event| event.ours_until > now).collect();
         let (mapping, stopped, call) = (self.mapping.clone(), self.stopped.clone(), Some(self.calls.clone()));
         let young = self.young.clone();
         let batch = Batch { ctx, source, events, mapping, young, tell, stopped, call };
@@ -461,6 +472,12 @@ impl Batch {
             tracing::error!(%error, "failed to take a loop's events from their source");
         }
         let answer = self.ask().await;
+        if answer.is_none() && *self.stopped.borrow() {
+            // Nobody has seen them.
+            give_back(&self.source, std::mem::take(&mut self.events)).await.unwrap_or_else(|error| {
+                tracing::error!(%error, "failed to give back what a function has not taken");
+            });
+        }
         let end = match &answer {
             None => End::Refused,
             Some(Called { function_error: Some(_), .. }) => End::Failed,
@@ -500,18 +517,22 @@ impl Batch {
     }
 
     /// Calls the function until it takes the batch, as long as nobody else is given these events.
-    async fn ask(&self) -> Option<Called> {
+    async fn ask(&mut self) -> Option<Called> {
         let ours_until = self.events.iter().map(|event| event.ours_until).min()?;
-        let records: Vec<&str> = self.events.iter().map(|event| event.record.as_str()).collect();
-        let payload = format!(r#"{{"Records":[{}]}}"#, records.join(",")).into_bytes();
-        let trace_header = self.trace_header();
-        let target = &self.mapping.target;
+        let mapping = self.mapping.clone();
+        let (target, mut stopped) = (&mapping.target, self.stopped.clone());
         let mut refused = Refused::default();
         loop {
+            self.keep().await;
+            let records: Vec<&str> = self.events.iter().map(|event| event.record.as_str()).collect();
+            if records.is_empty() {
+                return None;
+            }
+            let payload = format!(r#"{{"Records":[{}]}}"#, records.join(",")).into_bytes();
+            let trace_header = self.trace_header();
             let mut ctx = self.ctx.clone();
             ctx.cx.request_id = RequestId(ctx.cx.id());
-            let call =
-                invoke::call(&ctx, &target.name, target.qualifier.as_deref(), payload.clone(), trace_header.clone());
+            let call = invoke::call(&ctx, &target.name, target.qualifier.as_deref(), payload, trace_header);
             match self.young.run(call).await {
                 Ok(called) => {
                     ctx.cloud.memory.troubles.called(self.mapping.uuid, called.error());
@@ -523,11 +544,28 @@ impl Batch {
                 }
             }
             self.tell.send(News::Refused).await.ok();
-            tokio::time::sleep(refused.again_after(self.ctx.cx.now(), ours_until)?).await;
-            if *self.stopped.borrow() || self.ctx.cx.now() >= ours_until {
-                return None;
+            tokio::select! {
+                () = tokio::time::sleep(refused.again_after(self.ctx.cx.now(), ours_until)?) => {}
+                _ = stopped.wait_for(|stopped| *stopped) => return None,
             }
         }
+    }
+
+    /// Leaves out what is somebody else's by now. What is not known to be nobody's else is given to nobody.
+    async fn keep(&mut self) {
+        let lent = self.events.iter().map(|event| (event.token, event.ours_until)).collect();
+        let kept: BTreeMap<Token, Timestamp> = match self.source.keep(lent).await {
+            Ok(kept) => kept.into_iter().collect(),
+            Err(error) => {
+                tracing::error!(%error, "failed to keep a batch's events hidden");
+                BTreeMap::new()
+            }
+        };
+        self.events.retain_mut(|held| {
+            let until = kept.get(&held.token);
+            held.event.ours_until = until.copied().unwrap_or_default();
+            until.is_some()
+        });
     }
 
     /// What the function is done with.

@@ -340,6 +340,7 @@ impl Post {
         let dead_letters = release.settings.dead_letter.as_ref().and_then(|config| config.target_arn.clone());
         let tried = match function.reserved_concurrency {
             Some(0) => Tried::forbidden(),
+            _ if retry::is_too_old(policy, ctx.cx.now().since(event.received)) => Tried::too_late(),
             _ => {
                 let age = ctx.cx.now().since(event.received);
                 event.tell(&ctx, "AsyncEventAge", Unit::MILLISECONDS, age.as_secs_f64() * 1e3);
@@ -347,7 +348,7 @@ impl Post {
             }
         };
         let (now, attempt) = (ctx.cx.now(), tried.attempt);
-        event.last_error = tried.error().or(event.last_error);
+        event.last_error = tried.last_error(event.last_error);
         let reason = match retry::decide(policy, now.since(event.received), event.failures, event.hold_ups, attempt) {
             Verdict::Again(wait) => {
                 match attempt {
@@ -370,8 +371,7 @@ impl Post {
         deliver::commit(&self.cloud, batch, parcels).await?;
         self.cloud.memory.backlogs.leave(&(scope.clone(), incarnation), shard);
         if let Some(reason) = reason {
-            tell_given_up(&event, id, reason);
-            event.tell(&ctx, "AsyncEventsDropped", Unit::COUNT, 1.0);
+            tell_given_up(&ctx, &event, id, reason);
         }
         Ok(attempt)
     }
@@ -388,9 +388,10 @@ impl Post {
     }
 }
 
-fn tell_given_up(event: &Event, id: Uuid, reason: Reason) {
+fn tell_given_up(ctx: &Ctx, event: &Event, id: Uuid, reason: Reason) {
     let (function, reason) = (&event.function, reason.word());
     tracing::warn!(function, %id, reason, "an asynchronous invocation is given up");
+    event.tell(ctx, "AsyncEventsDropped", Unit::COUNT, 1.0);
 }
 
 async fn attempt(ctx: &Ctx, event: &Event, id: Uuid, resolved: Result<Resolved, AwsError>) -> Tried {

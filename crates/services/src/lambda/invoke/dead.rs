@@ -71,7 +71,11 @@ pub async fn redrive(
     loop {
         let page = DEATHS.page(&cloud.store, scope, scan.clone()).await?;
         for Row { key, .. } in page.rows {
-            let id = key.1.1;
+            let (died, id) = key.1;
+            // Of those that this has tried again and that are dead once more there is no end.
+            if died > now {
+                return Ok(count);
+            }
             if (ids.is_empty() || ids.contains(&id)) && revive(cloud, scope, key, now).await? {
                 count = count.saturating_add(1);
             }

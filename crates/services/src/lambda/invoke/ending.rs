@@ -69,10 +69,24 @@ impl Tried {
         }
     }
 
+    /// The error that is told of it, the one before included.
+    pub fn last_error(&self, before: Option<String>) -> Option<String> {
+        match self.attempt {
+            Attempt::TooLate => before.or_else(|| self.error()),
+            _ => self.error().or(before),
+        }
+    }
+
     /// The function reserves no concurrency.
     pub fn forbidden() -> Self {
         let refusal = errors::rate_exceeded("ReservedFunctionConcurrentInvocationLimitExceeded");
         Self { attempt: Attempt::Forbidden, outcome: Err(refusal) }
+    }
+
+    /// Others kept it waiting for as long as it may be old.
+    pub fn too_late() -> Self {
+        let refusal = errors::rate_exceeded("ConcurrentInvocationLimitExceeded");
+        Self { attempt: Attempt::TooLate, outcome: Err(refusal) }
     }
 }
 

@@ -149,6 +149,10 @@ async fn an_event_goes_when_it_is_done_or_can_never_be() {
     bed.accept().await;
     bed.keep(&Function { reserved_concurrency: Some(0), ..function::testing::function() }).await;
     assert_eq!((bed.settle().await, bed.calls()), (None, 1), "it reserves nothing");
+    bed.keep(&function::testing::function()).await;
+    bed.accept().await;
+    bed.clock.advance(Duration::from_secs(6 * 60 * 60));
+    assert_eq!((bed.settle().await, bed.calls()), (None, 1), "it is too old");
     bed.accept().await;
     bed.keep(&Function { incarnation: bed.ctx.cx.id(), ..function::testing::function() }).await;
     assert_eq!((bed.settle().await, bed.calls()), (None, 1), "it is another function");
