@@ -97,6 +97,7 @@ def handler(event, context):
 write("trace", "python3.13", "app.handler", "app.py", TRACE)
 sent = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
 awslambda.meta.events.register("before-send.lambda.Invoke", lambda request, **_: request.headers.update({"X-Amzn-Trace-Id": sent}))
-root, parent, sampled = call("trace")[1].split(";")
+root, parent, sampled, lineage = call("trace")[1].split(";")
 assert (root, sampled) == ("Root=1-5759e988-bd862e3fe1be46a994272793", "Sampled=1"), (root, sampled)
+assert lineage.startswith("Lineage=") and lineage.endswith(":0"), lineage
 assert parent.startswith("Parent=") and parent != "Parent=53995c3f42cd8ad8", parent
