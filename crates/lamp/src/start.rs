@@ -98,6 +98,7 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     if !tasks.stop(TASKS_STOP).await {
         tracing::warn!("some background work did not end in time");
     }
+    services::tell_of_queues(&cloud, data.clock.now());
     // What functions wrote at last.
     cloud.chronicle.flush().await?;
     derived.settle().await?;
@@ -137,6 +138,7 @@ fn work(lamp: &Lamp, leaves: &CancellationToken) -> oneshot::Receiver<()> {
     lamp.tasks.spawn("moves of messages", Box::pin(services::resume_moves(lamp.post())));
     lamp.tasks
         .spawn("provisioned concurrency", Box::pin(services::keep_provisioned(lamp.post(), lamp.books.prices.clone())));
+    lamp.tasks.spawn("meters of queues", Box::pin(services::measure_queues(lamp.post())));
     lamp.tasks.spawn("alarms", Box::pin(services::keep_alarms(lamp.post())));
     lamp.tasks.spawn("snapshots", Box::pin(services::keep_snapshots(lamp.post())));
     told

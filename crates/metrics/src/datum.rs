@@ -32,6 +32,7 @@ pub struct Datum {
 pub struct Unit(u8);
 
 impl Unit {
+    pub const SECONDS: Unit = Unit(0);
     pub const MILLISECONDS: Unit = Unit(2);
     pub const BYTES: Unit = Unit(3);
     pub const MEGABYTES: Unit = Unit(5);
@@ -208,7 +209,13 @@ mod tests {
 
     #[test]
     fn units_are_where_their_names_are() {
-        let named = [(Unit::MILLISECONDS, "Milliseconds"), (Unit::MEGABYTES, "Megabytes"), (Unit::COUNT, "Count")];
+        let named = [
+            (Unit::SECONDS, "Seconds"),
+            (Unit::BYTES, "Bytes"),
+            (Unit::MILLISECONDS, "Milliseconds"),
+            (Unit::MEGABYTES, "Megabytes"),
+            (Unit::COUNT, "Count"),
+        ];
         for (unit, name) in named.into_iter().chain([(Unit::NONE, "None")]) {
             assert_eq!(Unit::named(name), Some(unit));
         }

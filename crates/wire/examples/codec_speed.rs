@@ -10,7 +10,7 @@ use std::time::Instant;
 use base::{RequestId, Timestamp, Uuid};
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
-use wire::protocol::{self, Request};
+use wire::protocol::{self, Recipient, Request};
 use wire::schema::{self, Protocol};
 use wire::{Blob, Value};
 
@@ -101,9 +101,9 @@ fn main() {
         black_box(input.routing_config.map(|routing| routing.additional_version_weights));
     });
     let output = Value::of(&get_function()).expect("a value");
-    let id = RequestId(Uuid::NIL);
+    let recipient = Recipient { request_id: RequestId(Uuid::NIL), prefers_json: false };
     let encode =
-        |value: &Value| protocol::encode(&model, get, Protocol::RestJson, value, None, id).expect("a response");
+        |value: &Value| protocol::encode(&model, get, Protocol::RestJson, value, None, recipient).expect("a response");
     println!("GetFunction, {} bytes of JSON", encode(&output).body().len());
     measure("encode", || drop(black_box(encode(&output))));
     measure("from a typed structure, and encode", || {

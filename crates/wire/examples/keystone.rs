@@ -18,10 +18,12 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value as Json, json};
 use wire::eventstream;
-use wire::protocol::{self, Request};
+use wire::protocol::{self, Recipient, Request};
 use wire::route::{self, Route, Router};
 use wire::schema::{self, Protocol, Summary};
 use wire::{Blob, Service, Value};
+
+const RECIPIENT: Recipient = Recipient { request_id: RequestId(Uuid::NIL), prefers_json: false };
 
 fn main() {
     let folder = PathBuf::from(std::env::args().nth(1).expect("the folder of the services"));
@@ -127,7 +129,7 @@ fn encode(service: &Service, ask: &Json) -> Json {
         return json!({"refused": "the model has no such operation"});
     };
     let value = value_of(&ask["value"]);
-    match protocol::encode(&service.model, operation, protocol_of(ask), &value, None, RequestId(Uuid::NIL)) {
+    match protocol::encode(&service.model, operation, protocol_of(ask), &value, None, RECIPIENT) {
         Ok(response) => written(response),
         Err(error) => json!({"refused": format!("{error:?}")}),
     }
@@ -140,7 +142,7 @@ fn stream(service: &Service, ask: &Json) -> Json {
     };
     let (model, protocol, value) = (&service.model, protocol_of(ask), value_of(&ask["value"]));
     let events = eventstream::stream_member(model, operation).expect("a stream").shape;
-    let head = protocol::encode(model, operation, protocol, &value, None, RequestId(Uuid::NIL)).expect("a head");
+    let head = protocol::encode(model, operation, protocol, &value, None, RECIPIENT).expect("a head");
     let first = eventstream::initial_response(model, operation, protocol, &value).expect("a first frame");
     let mut body: Vec<u8> = first.into_iter().flatten().collect();
     for given in ask["events"].as_array().expect("events") {
@@ -163,7 +165,7 @@ fn error(service: &Service, ask: &Json) -> Json {
         detail: None,
     };
     let model = &service.model;
-    written(protocol::encode_error(Some(model), Some(operation), protocol_of(ask), &error, RequestId(Uuid::NIL)))
+    written(protocol::encode_error(Some(model), Some(operation), protocol_of(ask), &error, RECIPIENT))
 }
 
 fn written(response: protocol::Response) -> Json {

@@ -29,12 +29,13 @@ use tracing::Instrument;
 use crate::body::{self, Bodies, BodyError, Filter, Received};
 use crate::hosts::Hosts;
 use crate::metrics::{Labels, Metrics};
+use crate::protocol::{self, Recipient};
 use crate::registry::Output;
 use crate::route::{self, Route, Router};
 use crate::schema::{Model, Operation, Protocol, validate};
 use crate::server::{Counts, Peer, Reply, Serve, Unserved};
 use crate::sigv4::{self, AuthError, Family, Head, Payload, Streaming, chunked};
-use crate::{Blob, Value, limits, protocol};
+use crate::{Blob, Value, limits};
 
 pub use auth::Mode;
 pub use builtin::{Access, Builtin, BuiltinRequest};
@@ -63,7 +64,7 @@ pub struct Pipeline {
 
 /// What is known of a request so far: enough to word an error at any step.
 struct Exchange {
-    request_id: RequestId,
+    recipient: Recipient,
     protocol: Protocol,
     /// Signed for EC2, whose errors have a form of their own.
     is_ec2: bool,
@@ -94,7 +95,13 @@ impl Serve for Pipeline {
         };
         self.metrics.record(Labels::default(), error.status, std::time::Duration::ZERO);
         tracing::info!(id = %request_id, status = error.status, ?error, "refused");
-        output::reply(protocol::encode_error(None, None, Protocol::RestJson, &error, request_id))
+        output::reply(protocol::encode_error(
+            None,
+            None,
+            Protocol::RestJson,
+            &error,
+            Recipient { request_id, prefers_json: false },
+        ))
     }
 
     fn counts(&self) -> Arc<Counts> {
@@ -107,7 +114,7 @@ impl Pipeline {
         let started = self.machine_clock.now();
         let _in_flight = self.metrics.begin();
         let (parts, body) = request.into_parts();
-        let mut exchange = Exchange::new(request_id, spoken(&parts));
+        let mut exchange = Exchange::new(Recipient::of(request_id, &parts.headers), spoken(&parts));
         let answer = CatchPanic(pin!(self.answer(&mut exchange, &parts, body, peer))).await;
         // Caught here, where it is known which request it was and what it speaks.
         let answer = answer.unwrap_or_else(|| {
@@ -163,12 +170,12 @@ impl Pipeline {
         let caller = Caller::look_up(&*self.authority, self.mode, claim).await?;
         let asked = self.ask(exchange, &head, &caller, body).await?;
         let endpoint = endpoint(peer, admitted.authority);
-        let mut cx = self.context(exchange.request_id, &caller, admitted.authority, endpoint);
+        let mut cx = self.context(exchange.recipient.request_id, &caller, admitted.authority, endpoint);
         cx.trace_header = trace_header(&parts.headers);
         cx.listener = parts.extensions.get::<Listener>().cloned().unwrap_or_default();
         exchange.account = Some(cx.account);
         let (asked, input) = self.input(asked, parts).await?;
-        self.run_operation(exchange.request_id, &asked, cx, input).await
+        self.run_operation(exchange.recipient, &asked, cx, input).await
     }
 
     /// Finds the operation, takes the body in within the operation's limit, and checks the signature over both.
@@ -359,7 +366,7 @@ impl Pipeline {
 
     async fn run_operation(
         &self,
-        request_id: RequestId,
+        recipient: Recipient,
         asked: &Asked,
         cx: Cx,
         input: Value,
@@ -371,7 +378,7 @@ impl Pipeline {
             AwsError::not_built(format_args!("{service}:{operation}"))
         })?;
         let Output { value, status, events } = handler(cx, input).await?;
-        let response = protocol::encode(&service.model, operation, *protocol, &value, status, request_id)?;
+        let response = protocol::encode(&service.model, operation, *protocol, &value, status, recipient)?;
         let Some(incoming) = events else { return Ok(output::reply(response)) };
         let events = Encoded::new(&asked.route, &value, incoming).map_err(AwsError::internal)?;
         let events = events.ok_or_else(|| AwsError::internal("the model knows of no events of this operation"))?;
@@ -410,8 +417,8 @@ struct Asked {
 }
 
 impl Exchange {
-    fn new(request_id: RequestId, protocol: Protocol) -> Self {
-        Self { request_id, protocol, is_ec2: false, route: None, body_bytes: 0, account: None, origin: None }
+    fn new(recipient: Recipient, protocol: Protocol) -> Self {
+        Self { recipient, protocol, is_ec2: false, route: None, body_bytes: 0, account: None, origin: None }
     }
 
     fn route_to(&mut self, routed: Result<Route, route::Misroute>) -> Result<Route, AwsError> {
@@ -454,11 +461,11 @@ impl Exchange {
             _ => tracing::debug!(?error, "request refused"),
         }
         if self.is_ec2 && self.protocol == Protocol::Query {
-            return output::reply(protocol::encode_ec2_error(error, self.request_id));
+            return output::reply(protocol::encode_ec2_error(error, self.recipient.request_id));
         }
         let model: Option<&Model> = self.route.as_ref().map(|route| &*route.service.model);
         let operation = self.route.as_ref().and_then(Route::operation);
-        output::reply(protocol::encode_error(model, operation, self.protocol, error, self.request_id))
+        output::reply(protocol::encode_error(model, operation, self.protocol, error, self.recipient))
     }
 }
 

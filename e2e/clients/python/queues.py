@@ -206,12 +206,16 @@ refused("AWS.SimpleQueueService.NonExistentQueue", "does not exist", sqs.receive
 refused("AWS.SimpleQueueService.QueueDeletedRecently", "60 seconds", sqs.create_queue, QueueName="waiting")
 
 # The Query protocol, at a queue's own URL.
-def query(url, **parameters):
+def ask(url, headers, **parameters):
     form = urllib.parse.urlencode(dict(parameters, Version="2012-11-05")).encode()
     try:
-        answer = urllib.request.urlopen(urllib.request.Request(url, form))
+        return urllib.request.urlopen(urllib.request.Request(url, form, headers))
     except urllib.error.HTTPError as error:
-        answer = error
+        return error
+
+
+def query(url, **parameters):
+    answer = ask(url, {}, **parameters)
     return {element.tag.split("}")[-1]: element.text for element in ElementTree.fromstring(answer.read()).iter()}
 
 
@@ -222,6 +226,29 @@ assert "by form" in [query(source, Action="ReceiveMessage").get("Body") for _ in
 refusal = query(source + "x", Action="SendMessage", MessageBody="x")
 assert (refusal["Code"], refusal["Type"]) == ("AWS.SimpleQueueService.NonExistentQueue", "Sender"), refusal
 assert query(source, Action="ListQueues")["Code"] == "InvalidAction"
+
+
+# The same in JSON, as integrations of API Gateway ask for it.
+def query_json(url, **parameters):
+    answer = ask(url, {"Accept": "application/json, text/plain, */*"}, **parameters)
+    assert answer.headers["Content-Type"] == "application/json", answer.headers
+    return json.load(answer)
+
+
+fresh = sqs.create_queue(QueueName="json.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
+told = query_json(fresh, Action="SendMessage", MessageBody="by form", MessageGroupId="json", MessageDeduplicationId="json")
+result = told["SendMessageResponse"]["SendMessageResult"]
+assert result["MD5OfMessageBody"] == hashlib.md5(b"by form").hexdigest() and result["MD5OfMessageAttributes"] is None, told
+assert list(told["SendMessageResponse"]) == ["ResponseMetadata", "SendMessageResult"], told
+told = query_json(fresh, Action="ReceiveMessage", **{"AttributeName.1": "MessageGroupId", "MaxNumberOfMessages": "10"})
+messages = told["ReceiveMessageResponse"]["ReceiveMessageResult"]["messages"]
+assert ("by form", [{"Name": "MessageGroupId", "Value": "json"}]) in [(m["Body"], m["Attributes"]) for m in messages], told
+told = query_json(fresh, Action="ReceiveMessage")
+assert told["ReceiveMessageResponse"]["ReceiveMessageResult"] == {"messages": None}, told
+told = query_json(source.rsplit("/", 2)[0], Action="ListQueues", QueueNamePrefix="many-0")
+assert told["ListQueuesResponse"]["ListQueuesResult"]["queueUrls"][0].endswith("many-0"), told
+error = query_json(source + "x", Action="SendMessage", MessageBody="x")["Error"]
+assert (error["Code"], error["Type"]) == ("AWS.SimpleQueueService.NonExistentQueue", "Sender"), error
 
 # Whoever waits and goes away takes nothing along, and a server that ends lets nobody wait.
 for _ in range(20):

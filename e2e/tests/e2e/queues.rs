@@ -19,6 +19,19 @@ fn boto3_queues() {
     run(command);
 }
 
+/// A server that leaves tells what it has counted, so nobody waits for a minute to be over.
+#[test]
+fn queues_are_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    for step in ["use", "wait", "look"] {
+        let mut lamp = Lamp::start_on(dir.path(), &[]);
+        let mut command = client(&lamp, &python());
+        command.arg(clients().join("python/queue_metrics.py")).arg(step);
+        run(command);
+        assert!(lamp.stop());
+    }
+}
+
 /// What workers of one queue were told, over all kills.
 #[derive(Default)]
 struct Seen {

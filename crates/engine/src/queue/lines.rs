@@ -87,6 +87,11 @@ impl Lines {
         self.drawn = None;
     }
 
+    /// How many lines have messages in flight.
+    pub fn in_flight(&self) -> usize {
+        self.lines.values().filter(|line| line.in_flight > 0).count()
+    }
+
     pub fn has_next(&self) -> bool {
         !self.heads.is_empty()
     }

@@ -187,6 +187,11 @@ impl Queue {
         self.hidden.first().map(|(visible_at, _)| *visible_at)
     }
 
+    /// Of how many groups messages are in flight.
+    pub fn groups_in_flight(&self) -> usize {
+        self.lines.in_flight()
+    }
+
     /// When the oldest message was sent.
     pub fn oldest(&self) -> Option<Timestamp> {
         self.ages.first().map(|(sent, _)| *sent)

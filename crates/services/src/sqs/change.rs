@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use super::batch::{self, Failed};
 use super::errors;
-use super::live::{Write, Written};
 use super::message::Place;
+use super::meter::Event;
 use super::queue::Found;
 use super::receipt::{self, Receipt};
 use super::settings::{HIDDEN_SECONDS_MAX, seconds};
+use super::write::{Write, Written};
 use crate::{Ctx, Service};
 
 const DELETE: &str = "sqs:DeleteMessage";
@@ -178,7 +179,7 @@ impl Wish {
                 return Err(error);
             }
             Ok(()) => match self {
-                Self::Delete => Write::default().remove(&live, receipt.seq),
+                Self::Delete => Write::default().remove(&live, receipt.seq).measured(Event::Deleted),
                 Self::Hide(wanted) => {
                     let visible_at = now.plus(wanted);
                     let place = Place::from(queue::Message { visible_at, ..message });

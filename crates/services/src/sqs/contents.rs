@@ -1,11 +1,11 @@
 //! What a message may say, and what is made of it.
 
-use base::{AwsError, Cx, trace};
+use base::{AwsError, Cx, Timestamp, trace};
 use ring::digest::{SHA256, digest};
 
 use super::errors;
 use super::live::New;
-use super::message::{Attribute, AttributeValue, Attributes, Message, Place, Value};
+use super::message::{Attribute, AttributeValue, Attributes, Message, Place, Value, length};
 use super::queue::Queue;
 use super::settings::seconds;
 
@@ -52,7 +52,8 @@ impl Wanted {
         let trace_header = trace_header.or_else(|| cx.trace_header.as_deref().map(Into::into));
         let delay = delay(queue, self.delay_seconds)?;
         let group = group(queue, self.group_id)?;
-        let (deduplication_id, twin) = twin(queue, self.deduplication_id, group.as_deref(), self.body.as_bytes())?;
+        let (deduplication_id, twin) =
+            twin((queue, cx.now()), self.deduplication_id, group.as_deref(), self.body.as_bytes())?;
         let now = cx.now();
         let place = Place {
             sent: now,
@@ -107,7 +108,7 @@ fn group(queue: &Queue, wanted: Option<String>) -> Result<Option<String>, AwsErr
 
 /// What tells a message of a FIFO queue apart, as its sender says it and as it is looked up.
 fn twin(
-    queue: &Queue,
+    (queue, now): (&Queue, Timestamp),
     wanted: Option<String>,
     group: Option<&str>,
     body: &[u8],
@@ -123,7 +124,7 @@ fn twin(
         None if fifo.is_deduplicated_by_content => base::hex::encode(digest(&SHA256, body).as_ref()),
         None => return Err(errors::no_deduplication_id()),
     };
-    let group = group.filter(|_| !queue.settings.is_deduplicated_by_queue()).unwrap_or_default();
+    let group = group.filter(|_| !queue.settings.is_deduplicated_by_queue(now)).unwrap_or_default();
     let hash = digest(&SHA256, format!("{group}\n{id}").as_bytes());
     let twin = hash.as_ref().first_chunk().map(|bytes| u128::from_be_bytes(*bytes));
     Ok((Some(id), twin))
@@ -208,11 +209,4 @@ fn is_attribute_name(name: &str) -> bool {
         && !name.ends_with('.')
         && !name.contains("..")
         && (name == TRACE_HEADER || !start.starts_with("aws.") && !start.starts_with("amazon."))
-}
-
-fn length(attributes: &Attributes) -> usize {
-    attributes
-        .iter()
-        .map(|(name, attribute)| name.len() + attribute.data_type.len() + attribute.value.bytes().len())
-        .fold(0, usize::saturating_add)
 }

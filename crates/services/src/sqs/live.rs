@@ -1,8 +1,7 @@
 //! The messages of a queue in memory: their index, and who waits for them.
 //!
 //! A queue comes into memory when somebody first asks for it, and goes when nobody has for a while. Bodies stay on the
-//! disk. What is decided here is written down by a task of its own, so that it is written and remembered also when the
-//! one who asked has gone.
+//! disk. What is decided here is written down by a [`Write`].
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,13 +12,14 @@ use base::{AwsError, Timestamp, Uuid};
 use engine::queue::{self, Counts, Fate, Order, Recent, Sent, Seq, Taken, Terms};
 use parking_lot::Mutex;
 use store::{Batch, Scan, Scope, Store};
-use tokio::sync::{Notify, OnceCell, broadcast, oneshot};
+use tokio::sync::{Notify, OnceCell, broadcast};
 
 use super::errors;
-use super::message::{self, Key, MESSAGES, PLACES, Place, RECENT};
+use super::message::{self, Key, PLACES, Place, RECENT};
+use super::meter::{Meter, Meters};
 use super::queue::Queue;
+use super::write::Write;
 use crate::Cloud;
-use crate::under_way::Going;
 
 /// Rows that are read at once when a queue comes into memory.
 const STEP: usize = store::limits::RANGE_ROWS_MAX;
@@ -39,6 +39,7 @@ const TOLD_MAX: usize = 1_024;
 #[derive(Default)]
 pub struct LiveQueues {
     queues: Mutex<Queues>,
+    pub meters: Meters,
     is_ending: AtomicBool,
 }
 
@@ -53,6 +54,7 @@ struct Queues {
 pub struct Live {
     scope: Scope,
     line: Uuid,
+    pub meter: Arc<Meter>,
     state: Mutex<State>,
     /// Somebody may find a message now.
     arrived: Notify,
@@ -98,44 +100,8 @@ pub enum Admitted {
     Known(Sent),
 }
 
-/// What is written down together, and what then becomes of whose messages. They are as they were if it never is.
-#[derive(Default)]
-pub struct Write {
-    batch: Batch,
-    changes: Vec<Change>,
-    /// Until it is written down.
-    going: Option<Going>,
-}
-
-struct Change {
-    live: Arc<Live>,
-    seq: Seq,
-    fate: Fate,
-    otherwise: Otherwise,
-    /// For those who want to see what is sent.
-    told: Option<Told>,
-}
-
 /// A message that was sent.
 pub type Told = Arc<(Seq, Place, message::Message)>;
-
-/// What becomes of a message when its change is not written down.
-enum Otherwise {
-    /// It is new, and by this it is known when it is sent again: it never was.
-    Goes(Option<u128>),
-    /// It was to be received: it was not.
-    NotReceived,
-    Stays,
-}
-
-/// Whether something was written down.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Outcome {
-    Written,
-    NotWritten,
-    /// It may be on the disk.
-    Unknown,
-}
 
 impl LiveQueues {
     /// The queue's messages, brought into memory first if need be.
@@ -148,9 +114,13 @@ impl LiveQueues {
     ) -> Result<Arc<Live>, AwsError> {
         let cell = self.queues.lock().by_line.entry(queue.line).or_default().clone();
         let order = if queue.settings.fifo.is_some() { Order::Fifo } else { Order::Standard };
-        let live =
-            cell.get_or_try_init(async || Live::load(store, scope.clone(), queue.line, order, now).await.map(Arc::new));
-        let live = live.await?.clone();
+        let load = async || {
+            let meter = self.meters.of(scope, &queue.name);
+            let live = Live::load(store, scope.clone(), queue.line, order, (meter, now)).await.map(Arc::new)?;
+            live.meter.follow(&live, now);
+            Ok::<_, store::Error>(live)
+        };
+        let live = cell.get_or_try_init(load).await?.clone();
         if self.queues.lock().closed.contains(&queue.line) {
             live.close();
         }
@@ -180,18 +150,32 @@ impl LiveQueues {
         }
     }
 
-    /// Lets those go that nobody has used since, and nobody holds.
-    pub fn let_go(&self, unused_since: Timestamp) {
+    /// Lets those go that nobody has used since, and nobody holds, once all of their messages wait.
+    pub fn let_go(&self, now: Timestamp, unused_since: Timestamp) {
         self.queues.lock().by_line.retain(|_, cell| {
             let is_held = Arc::strong_count(cell) > 1;
-            let live = cell.get().filter(|_| !is_held);
-            live.is_none_or(|live| Arc::strong_count(live) > 1 || live.state.lock().used >= unused_since)
+            let Some(live) = cell.get().filter(|_| !is_held) else { return true };
+            if Arc::strong_count(live) > 1 || live.state.lock().used >= unused_since {
+                return true;
+            }
+            let Counts { waiting, delayed, in_flight } = live.counts(now);
+            if delayed > 0 || in_flight > 0 {
+                return true;
+            }
+            live.meter.leave(live, waiting, live.oldest());
+            false
         });
     }
 }
 
 impl Live {
-    async fn load(store: &Store, scope: Scope, line: Uuid, order: Order, now: Timestamp) -> Result<Self, store::Error> {
+    async fn load(
+        store: &Store,
+        scope: Scope,
+        line: Uuid,
+        order: Order,
+        (meter, now): (Arc<Meter>, Timestamp),
+    ) -> Result<Self, store::Error> {
         let mut queue = queue::Queue::new(order);
         let mut scan = Scan::all(STEP).under::<Uuid>(line);
         loop {
@@ -208,13 +192,14 @@ impl Live {
             scan = scan.after(next);
         }
         let state = State { queue, recent, attempts: BTreeMap::new(), used: now, is_closed: false, tap: None };
-        Ok(Self { scope, line, state: Mutex::new(state), arrived: Notify::new(), written: Notify::new() })
+        Ok(Self { scope, line, meter, state: Mutex::new(state), arrived: Notify::new(), written: Notify::new() })
     }
 
     fn close(&self) {
         let mut state = self.state.lock();
         (state.is_closed, state.tap) = (true, None);
         drop(state);
+        self.meter.leave(self, 0, None);
         self.arrived.notify_waiters();
     }
 
@@ -273,7 +258,7 @@ impl Live {
     }
 
     /// Forgets in a batch what need not be known again any more.
-    fn forget_old(&self, now: Timestamp, mut batch: Batch) -> Batch {
+    pub fn forget_old(&self, now: Timestamp, mut batch: Batch) -> Batch {
         for key in self.state.lock().recent.take_old(now, FORGOTTEN_STEP) {
             batch = batch.delete(&RECENT, &self.scope, (self.line, key));
         }
@@ -352,6 +337,12 @@ impl Live {
         self.state.lock().queue.advance(now)
     }
 
+    /// Of how many groups of a FIFO queue messages are in flight.
+    pub fn groups_in_flight(&self) -> Option<usize> {
+        let state = self.state.lock();
+        (state.queue.order() == Order::Fifo).then(|| state.queue.groups_in_flight())
+    }
+
     /// When the oldest message was sent.
     pub fn oldest(&self) -> Option<Timestamp> {
         self.state.lock().queue.oldest()
@@ -363,7 +354,15 @@ impl Live {
         state.tap.get_or_insert_with(|| broadcast::channel(TOLD_MAX).0).subscribe()
     }
 
-    fn is_tapped(&self) -> bool {
+    /// Tells it to those who are there.
+    pub fn tell(&self, told: Told) {
+        if let Some(tap) = &self.state.lock().tap {
+            // They may have gone.
+            tap.send(told).ok();
+        }
+    }
+
+    pub fn is_tapped(&self) -> bool {
         let mut state = self.state.lock();
         state.tap = state.tap.take().filter(|tap| tap.receiver_count() > 0);
         state.tap.is_some()
@@ -392,7 +391,8 @@ impl Live {
         }
     }
 
-    fn settle(&self, seq: Seq, fate: Fate) {
+    /// What was decided of a message is written down, or not.
+    pub fn settle(&self, seq: Seq, fate: Fate) {
         self.state.lock().queue.release(seq, fate);
         self.written.notify_waiters();
         // One is enough: who takes something while there is more wakes the next.
@@ -400,151 +400,11 @@ impl Live {
     }
 
     /// A message that had its place already was not kept.
-    fn take_back(&self, seq: Seq, twin: Option<u128>) {
+    pub fn take_back(&self, seq: Seq, twin: Option<u128>) {
         if let Some(twin) = twin {
             self.state.lock().recent.forget(&twin);
         }
         self.settle(seq, Fate::Removed);
-    }
-}
-
-impl Write {
-    /// It is under way as this until it is written down.
-    pub fn under_way(mut self, going: Going) -> Self {
-        self.going = Some(going);
-        self
-    }
-
-    /// A claimed message goes.
-    pub fn remove(mut self, live: &Arc<Live>, seq: Seq) -> Self {
-        self.batch = message::remove(std::mem::take(&mut self.batch), &live.scope, live.key(seq));
-        self.changes.push(Change {
-            live: live.clone(),
-            seq,
-            fate: Fate::Removed,
-            otherwise: Otherwise::Stays,
-            told: None,
-        });
-        self
-    }
-
-    /// A message that was taken to go elsewhere goes, or was never taken.
-    pub fn remove_taken(mut self, live: &Arc<Live>, seq: Seq) -> Self {
-        self = self.remove(live, seq);
-        self.changes.iter_mut().rev().take(1).for_each(|change| change.otherwise = Otherwise::NotReceived);
-        self
-    }
-
-    /// A busy message is hidden until another time.
-    pub fn hide(self, live: &Arc<Live>, seq: Seq, place: &Place) -> Self {
-        self.place(live, seq, place, (Fate::Hidden(place.visible_at), Otherwise::Stays))
-    }
-
-    /// Gives back what was received, and shown to nobody.
-    pub fn unseen(self, live: &Arc<Live>, now: Timestamp, seq: Seq, mut message: queue::Message) -> Self {
-        message.unseen(now);
-        self.place(live, seq, &message.into(), (Fate::Unseen(now), Otherwise::Stays))
-    }
-
-    /// A busy message is received, as was decided.
-    pub fn receive(self, live: &Arc<Live>, seq: Seq, place: &Place) -> Self {
-        self.place(live, seq, place, (Fate::Stays, Otherwise::NotReceived))
-    }
-
-    fn place(mut self, live: &Arc<Live>, seq: Seq, place: &Place, (fate, otherwise): (Fate, Otherwise)) -> Self {
-        self.batch = std::mem::take(&mut self.batch).put(&PLACES, &live.scope, live.key(seq), place);
-        self.changes.push(Change { live: live.clone(), seq, fate, otherwise, told: None });
-        self
-    }
-
-    /// A message is new. With what tells it apart it is known when it is sent again.
-    pub fn add(mut self, live: &Arc<Live>, now: Timestamp, seq: Seq, new: &New) -> Self {
-        let (key, batch) = (live.key(seq), std::mem::take(&mut self.batch));
-        let mut batch = batch.put(&MESSAGES, &live.scope, key, &new.message).put(&PLACES, &live.scope, key, &new.place);
-        if let Some(twin) = new.twin {
-            let sent = Sent { at: now, seq, id: new.message.id };
-            batch = live.forget_old(now, batch.put(&RECENT, &live.scope, (live.line, twin), &sent.into()));
-        }
-        self.batch = batch;
-        let told = live.is_tapped().then(|| Arc::new((seq, new.place.clone(), new.message.clone())));
-        let otherwise = Otherwise::Goes(new.twin);
-        self.changes.push(Change { live: live.clone(), seq, fate: Fate::Stays, otherwise, told });
-        self
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.changes.is_empty()
-    }
-
-    /// What is to be written, for a commit that has more in it than this. It is to be told what became of that.
-    pub fn take_batch(&mut self) -> Batch {
-        std::mem::take(&mut self.batch)
-    }
-
-    /// The commit that has its batch has happened, or never will.
-    pub fn settled(mut self, is_written: bool) {
-        let outcome = if is_written { Outcome::Written } else { Outcome::NotWritten };
-        settle(std::mem::take(&mut self.changes), outcome);
-    }
-
-    /// Writes it down, and says when it is.
-    pub async fn commit(self, cloud: &Cloud) -> Result<(), AwsError> {
-        self.begin(cloud).done().await
-    }
-
-    /// Begins to write it down, which goes on whatever becomes of the caller.
-    pub fn begin(mut self, cloud: &Cloud) -> Written {
-        let (batch, changes) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.changes));
-        let going = self.going.take();
-        let (tell, told) = oneshot::channel();
-        let store = cloud.store.clone();
-        let write = async move {
-            let written = store.commit(batch).await;
-            settle(changes, Outcome::of(&written));
-            drop(going);
-            // Nobody may be there to hear it.
-            tell.send(written.map(drop)).ok();
-        };
-        cloud.spawn.spawn("a change of a queue", Box::pin(write));
-        Written(Some(told))
-    }
-}
-
-impl Drop for Write {
-    fn drop(&mut self) {
-        settle(std::mem::take(&mut self.changes), Outcome::NotWritten);
-    }
-}
-
-impl Outcome {
-    fn of(written: &Result<store::Outcome, store::Error>) -> Self {
-        match written {
-            Ok(_) => Self::Written,
-            Err(store::Error::Unavailable { .. }) => Self::NotWritten,
-            Err(_) => Self::Unknown,
-        }
-    }
-}
-
-impl Change {
-    fn done(self) {
-        self.live.settle(self.seq, self.fate);
-        if let (Some(told), Some(tap)) = (self.told, &self.live.state.lock().tap) {
-            // They may have gone.
-            tap.send(told).ok();
-        }
-    }
-}
-
-fn settle(changes: Vec<Change>, outcome: Outcome) {
-    for change in changes {
-        match (outcome, &change.otherwise) {
-            (Outcome::Written, _) => change.done(),
-            (_, Otherwise::Goes(twin)) => change.live.take_back(change.seq, *twin),
-            (Outcome::NotWritten, Otherwise::NotReceived) => change.live.settle(change.seq, Fate::NotReceived),
-            // What was received and may be on the disk stays hidden as it was decided.
-            _ => change.live.settle(change.seq, Fate::Stays),
-        }
     }
 }
 
@@ -554,20 +414,5 @@ pub struct PassesOn<'a>(&'a Live);
 impl Drop for PassesOn<'_> {
     fn drop(&mut self) {
         self.0.arrived.notify_one();
-    }
-}
-
-/// What is on its way to the disk.
-pub struct Written(Option<oneshot::Receiver<Result<(), store::Error>>>);
-
-impl Written {
-    pub fn nothing() -> Self {
-        Self(None)
-    }
-
-    pub async fn done(self) -> Result<(), AwsError> {
-        let Some(told) = self.0 else { return Ok(()) };
-        told.await.map_err(|_| AwsError::unavailable("the server ends"))??;
-        Ok(())
     }
 }

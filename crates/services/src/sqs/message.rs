@@ -64,6 +64,21 @@ impl Record for Message {
     const VERSION: u8 = 1;
 }
 
+impl Message {
+    /// In bytes, as AWS counts them.
+    pub fn length(&self) -> usize {
+        self.body.len().saturating_add(length(&self.attributes))
+    }
+}
+
+/// Of all attributes of a message, in bytes.
+pub fn length(attributes: &Attributes) -> usize {
+    attributes
+        .iter()
+        .map(|(name, attribute)| name.len() + attribute.data_type.len() + attribute.value.bytes().len())
+        .fold(0, usize::saturating_add)
+}
+
 /// A message that may be sent again.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Twin {

@@ -17,6 +17,7 @@ mod freeze;
 mod grant;
 mod live;
 mod message;
+pub mod meter;
 pub mod move_task;
 mod name;
 pub mod operator;
@@ -30,6 +31,7 @@ mod settings;
 pub mod source;
 pub mod sweep;
 pub mod target;
+mod write;
 
 use crate::Service;
 

@@ -12,10 +12,11 @@ use engine::queue::Terms;
 use serde::{Deserialize, Serialize};
 use store::{Record, Row, Scan, Table};
 
-use super::live::{Closed, Write};
+use super::live::Closed;
 use super::message::MESSAGES;
 use super::queue::{Found, QUEUES};
 use super::redrive::{self, queue_of_arn};
+use super::write::Write;
 use super::{errors, name};
 use crate::under_way::{Going, Kind, Step};
 use crate::{Ctx, Post, Service};

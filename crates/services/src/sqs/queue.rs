@@ -211,7 +211,9 @@ impl Found {
             Ok(sweep::leave(batch, &scope, line))
         })
         .await?;
-        self.ctx.cloud.memory.live_queues.close(line);
+        let queues = &self.ctx.cloud.memory.live_queues;
+        queues.close(line);
+        queues.meters.of(&scope, &self.queue.name).rest(0, None);
         Ok(())
     }
 
@@ -364,6 +366,7 @@ pub async fn delete(ctx: Ctx, input: Named) -> Result<(), AwsError> {
         let batch = sweep::leave(batch.delete(&QUEUES, &scope, name), &scope, queue.line);
         if edit.commit(batch.put(&DELETED, &scope, name, &Deletion { at: now })).await? {
             ctx.cloud.memory.live_queues.close(queue.line);
+            ctx.cloud.memory.live_queues.meters.end(&scope, name);
             return Ok(());
         }
     }
@@ -479,13 +482,13 @@ pub async fn attributes(ctx: Ctx, input: GetAttributes) -> Result<Shown, AwsErro
 pub async fn set_attributes(ctx: Ctx, input: SetAttributes) -> Result<(), AwsError> {
     let found = Found::at(&ctx, &input.queue_url, "sqs:SetQueueAttributes").await?;
     let mut settings = found.queue.settings.clone();
-    input.attributes.iter().try_for_each(|(name, value)| settings.set(name, value))?;
+    settings.change(&input.attributes, ctx.cx.now())?;
     if input.attributes.contains_key("RedrivePolicy") {
         check_dead_letters(&found.ctx, &found.queue.name, &settings).await?;
     }
     let now = ctx.cx.now();
     edit(&found, |queue, batch| {
-        input.attributes.iter().try_for_each(|(name, value)| queue.settings.set(name, value))?;
+        queue.settings.change(&input.attributes, now)?;
         queue.modified = now;
         Ok(batch)
     })

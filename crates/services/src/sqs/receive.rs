@@ -9,10 +9,12 @@ use engine::queue::{self, Seq, Terms};
 use serde::{Deserialize, Serialize};
 use store::Row;
 
-use super::live::{Closed, Live, Write};
+use super::live::{Closed, Live};
 use super::message::{self, AttributeValue, Key, MESSAGES, Message};
+use super::meter::Event;
 use super::queue::Found;
 use super::settings::{HIDDEN_SECONDS_MAX, seconds};
+use super::write::Write;
 use super::{errors, receipt, redrive};
 use crate::{Ctx, Service};
 
@@ -164,6 +166,9 @@ impl Wanted {
                 continue;
             }
             if !got.is_empty() || left.is_zero() || found.ctx.cloud.memory.live_queues.is_ending() {
+                if got.is_empty() {
+                    live.meter.add(Event::NothingReceived);
+                }
                 self.remember(&found, &live, &got);
                 return Ok(Ok((found, got)));
             }
@@ -275,7 +280,7 @@ async fn keep(found: &Found, live: &Arc<Live>, taken: Vec<(Seq, queue::Message)>
     }
     let mut write = Write::default();
     for (seq, place) in &taken {
-        write = write.receive(live, *seq, &place.clone().into());
+        write = write.receive(live, *seq, &place.clone().into()).measured(Event::Received);
     }
     let keys: Vec<Key> = taken.iter().map(|(seq, _)| live.key(*seq)).collect();
     let read = MESSAGES.get_many(&found.ctx.cloud.store, live.scope(), &keys);

@@ -6,10 +6,11 @@ use base::{Arn, AwsError};
 use engine::queue::{self, Seq};
 
 use super::errors;
-use super::live::{Admitted, Closed, Live, New, Write};
+use super::live::{Admitted, Closed, Live, New};
 use super::message::{Key, MESSAGES};
 use super::name::{self, Address};
 use super::queue::{Found, QUEUES};
+use super::write::Write;
 use crate::under_way::{Kind, Step};
 
 /// How often a message may be received before it is given up. Where the queue for dead letters has gone, they stay.

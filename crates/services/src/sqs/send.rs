@@ -9,10 +9,12 @@ use serde::{Deserialize, Serialize};
 use super::batch::{self, Failed};
 use super::contents::Wanted;
 use super::errors;
-use super::live::{Admitted, Closed, New, Write};
+use super::live::{Admitted, Closed, New};
 use super::message::{self, AttributeValue};
+use super::meter::Event;
 use super::queue::Found;
 use super::settings::MESSAGE_BYTES_MAX;
+use super::write::Write;
 use crate::{Ctx, Service};
 
 /// A message of 1 MiB, with escapes, and what is said of it.
@@ -166,10 +168,11 @@ async fn try_keep(found: &Found, news: &[New]) -> Result<Result<Vec<Sent>, Close
     for (new, admitted) in news.iter().zip(admitted) {
         let (id, seq) = match admitted {
             Admitted::New(seq) => {
-                write = write.add(&live, now, seq, new);
+                write = write.add(&live, now, seq, new).measured(Event::Sent(new.message.length()));
                 (new.message.id, seq)
             }
             Admitted::Known(before) => {
+                live.meter.add(Event::SentAgain);
                 known.push((before.seq, new.twin));
                 (before.id, before.seq)
             }

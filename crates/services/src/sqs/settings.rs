@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use base::AwsError;
+use base::{AwsError, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -15,6 +15,8 @@ const FOURTEEN_DAYS: u32 = 1_209_600;
 /// Queues that may use one for their dead letters, by name.
 const SOURCES_MAX: usize = 10;
 const RECEIVES_MAX: u32 = 1_000;
+/// What messages of a queue in use are told apart by changes so long after it was set, as AWS says of attributes.
+const SCOPE_CHANGES_AFTER: Duration = Duration::from_secs(60);
 
 /// As they are kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +39,9 @@ pub struct Fifo {
     pub is_deduplicated_by_content: bool,
     /// `queue` or `messageGroup`.
     pub scope: String,
+    /// The one before it, which holds until then.
+    #[serde(default)]
+    pub scope_before: Option<(String, Timestamp)>,
     /// `perQueue` or `perMessageGroupId`.
     pub throughput: String,
 }
@@ -96,7 +101,12 @@ pub type Attributes = BTreeMap<String, String>;
 
 impl Settings {
     pub fn new(is_fifo: bool) -> Self {
-        let fifo = Fifo { is_deduplicated_by_content: false, scope: "queue".into(), throughput: "perQueue".into() };
+        let fifo = Fifo {
+            is_deduplicated_by_content: false,
+            scope: "queue".into(),
+            scope_before: None,
+            throughput: "perQueue".into(),
+        };
         Self {
             visibility_seconds: 30,
             retention_seconds: 345_600,
@@ -109,6 +119,19 @@ impl Settings {
             encryption: Encryption { key: None, reuse_seconds: None, is_managed: true },
             fifo: is_fifo.then_some(fifo),
         }
+    }
+
+    /// Sets attributes of a queue that is in use.
+    pub fn change(&mut self, attributes: &Attributes, now: Timestamp) -> Result<(), AwsError> {
+        let before = self.fifo.clone();
+        attributes.iter().try_for_each(|(name, value)| self.set(name, value))?;
+        if let (Some(fifo), Some(before)) = (&mut self.fifo, before)
+            && fifo.scope != before.scope
+        {
+            let held = before.scope_at(now).to_owned();
+            fifo.scope_before = Some((held, now.plus(SCOPE_CHANGES_AFTER)));
+        }
+        Ok(())
     }
 
     /// Sets one attribute. An empty text takes back what has no value by default.
@@ -195,8 +218,16 @@ impl Settings {
     }
 
     /// Whether what is sent twice is one message for all groups together.
-    pub fn is_deduplicated_by_queue(&self) -> bool {
-        self.fifo.as_ref().is_some_and(|fifo| fifo.scope == "queue")
+    pub fn is_deduplicated_by_queue(&self, now: Timestamp) -> bool {
+        self.fifo.as_ref().is_some_and(|fifo| fifo.scope_at(now) == "queue")
+    }
+}
+
+impl Fifo {
+    /// By what messages are told apart now.
+    fn scope_at(&self, now: Timestamp) -> &str {
+        let before = self.scope_before.as_ref().filter(|(_, until)| now < *until);
+        before.map_or(&self.scope, |(scope, _)| scope)
     }
 }
 
@@ -290,4 +321,30 @@ fn redrive_allow(value: &str) -> Result<Option<RedriveAllow>, AwsError> {
         _ => false,
     };
     if is_right { Ok(Some(allow)) } else { Err(wrong()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tells_messages_apart_changes_a_minute_later() {
+        let at = |seconds| Timestamp::default().plus(Duration::from_secs(seconds));
+        let by = |scope: &str| Attributes::from([("DeduplicationScope".into(), scope.into())]);
+        let mut settings = Settings::new(true);
+        settings.change(&by("messageGroup"), at(100)).unwrap();
+        assert_eq!(settings.shown()["DeduplicationScope"], "messageGroup");
+        // Said again, it is not put off.
+        settings.change(&by("messageGroup"), at(150)).unwrap();
+        assert!(settings.is_deduplicated_by_queue(at(159)));
+        assert!(!settings.is_deduplicated_by_queue(at(160)));
+        // What never came to hold is as if it had not been said.
+        settings.change(&by("queue"), at(170)).unwrap();
+        settings.change(&by("messageGroup"), at(180)).unwrap();
+        assert!(!settings.is_deduplicated_by_queue(at(185)) && !settings.is_deduplicated_by_queue(at(300)));
+        // Other attributes leave it alone.
+        settings.change(&by("queue"), at(400)).unwrap();
+        settings.change(&Attributes::from([("DelaySeconds".into(), "3".into())]), at(450)).unwrap();
+        assert!(!settings.is_deduplicated_by_queue(at(459)) && settings.is_deduplicated_by_queue(at(460)));
+    }
 }

@@ -11,11 +11,13 @@ use base64::engine::general_purpose::STANDARD;
 use engine::queue::{self, Claim};
 use serde::Serialize;
 
-use super::live::{Live, Write};
+use super::live::Live;
 use super::message::{self, Attribute, Place, md5_of, md5_of_attributes};
+use super::meter::Event as Measured;
 use super::queue::Found;
 use super::receive::{self, Got, Taken};
 use super::redrive::{self, queue_of_arn};
+use super::write::Write;
 use super::{errors, receipt};
 use crate::Ctx;
 use crate::source::{Event, Lent, Source, Token};
@@ -227,7 +229,7 @@ impl Settling<'_> {
             return write;
         }
         if self.removes {
-            return write.remove(self.live, seq);
+            return write.remove(self.live, seq).measured(Measured::Deleted);
         }
         write.unseen(self.live, self.now, seq, message)
     }

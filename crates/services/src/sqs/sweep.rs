@@ -36,7 +36,7 @@ pub fn leave(batch: Batch, scope: &Scope, line: Uuid) -> Batch {
 pub async fn run(cloud: &Arc<Cloud>, now: Timestamp) -> Result<(), AwsError> {
     clear_lines(cloud).await?;
     expire(cloud, now).await?;
-    cloud.memory.live_queues.let_go(now.minus(UNUSED_MAX));
+    cloud.memory.live_queues.let_go(now, now.minus(UNUSED_MAX));
     Ok(())
 }
 

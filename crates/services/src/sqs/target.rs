@@ -5,9 +5,11 @@ use store::Batch;
 
 use super::contents::{Wanted, is_allowed};
 use super::errors;
-use super::live::{Admitted, Closed, Write};
+use super::live::{Admitted, Closed};
 use super::message::AttributeValue;
+use super::meter::Event;
 use super::redrive::queue_of_arn;
+use super::write::Write;
 use crate::Ctx;
 use crate::deliver::{Attribute, Parcel, Prepared};
 
@@ -45,7 +47,7 @@ pub async fn prepare(ctx: &Ctx, arn: &str, parcel: Parcel) -> Result<Sending, Aw
         match live.admit(now, std::slice::from_ref(&new)) {
             Ok(admitted) => {
                 let add = |write: Write, admitted| match admitted {
-                    Admitted::New(seq) => write.add(&live, now, seq, &new),
+                    Admitted::New(seq) => write.add(&live, now, seq, &new).measured(Event::Sent(new.message.length())),
                     Admitted::Known(_) => write,
                 };
                 return Ok(Sending(admitted.into_iter().fold(Write::default(), add)));

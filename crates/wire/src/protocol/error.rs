@@ -7,7 +7,7 @@ use base::{AwsError, Fault, RequestId};
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use super::{DecodeError, Response, cbor, identify, json, query, rest, text, xml};
+use super::{DecodeError, Recipient, Response, cbor, identify, json, query, rest, text, xml};
 use crate::Value;
 use crate::limits::BODY_TEXT_BYTES_MAX;
 use crate::schema::{Kind, Location, Model, Operation, Protocol, Shape, Structure, TimestampFormat};
@@ -42,7 +42,7 @@ pub fn encode_error(
     operation: Option<&Operation>,
     protocol: Protocol,
     error: &AwsError,
-    request_id: RequestId,
+    recipient: Recipient,
 ) -> Response {
     let known = model.and_then(|model| Some((model, find(model, operation, &error.code)?)));
     let mut fields = Fields::of(known, error);
@@ -54,8 +54,8 @@ pub fn encode_error(
     }
     let mut response = match protocol {
         Protocol::RestJson | Protocol::Json10 | Protocol::Json11 => json_error(model, protocol, &fields),
-        Protocol::Query => query::encode_error(model, &fields, request_id),
-        Protocol::RestXml => xml::encode_error(model, &fields, request_id),
+        Protocol::Query => query::encode_error(model, &fields, recipient),
+        Protocol::RestXml => xml::encode_error(model, &fields, recipient.request_id),
         Protocol::Cbor => cbor::encode_error(model, &fields),
     };
     *response.status_mut() = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -73,7 +73,7 @@ pub fn encode_error(
         let side = if fields.sender { "Sender" } else { "Receiver" };
         insert(headers, "x-amzn-query-error", &format!("{};{side}", fields.code));
     }
-    identify(headers, protocol, request_id);
+    identify(headers, protocol, recipient.request_id);
     response
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The pipeline calls [`decode`] with a request whose operation is known, and [`encode`] or [`encode_error`] with what
 //! came of it. A protocol is a file: `rest` holds what both REST ones share (labels, query string, headers, status) and
-//! hands the body to `json` or `xml`; `query` reads forms and answers in XML; `cbor` is RPC-v2-CBOR.
+//! hands the body to `json` or `xml`; `query` reads forms and answers in XML, or in JSON; `cbor` is RPC-v2-CBOR.
 //!
 //! Invariant: nothing here trusts a length, a depth or a count that a client sent; the bounds are in
 //! [`limits`](crate::limits). Bytes of a request are held twice at most: as sent and as decoded.
@@ -45,6 +45,20 @@ pub struct Request<'a> {
     pub body: &'a Blob,
     /// Makes an unlinked file, for a decoded blob that is too large to hold.
     pub spool: &'a dyn Fn() -> io::Result<File>,
+}
+
+/// Who is answered.
+#[derive(Debug, Clone, Copy)]
+pub struct Recipient {
+    pub request_id: RequestId,
+    /// Would rather have JSON where the protocol leaves a choice.
+    pub prefers_json: bool,
+}
+
+impl Recipient {
+    pub fn of(request_id: RequestId, headers: &HeaderMap) -> Self {
+        Self { request_id, prefers_json: query::prefers_json(headers) }
+    }
 }
 
 /// The content type of a stream of events.
@@ -115,21 +129,21 @@ pub fn encode(
     protocol: Protocol,
     output: &Value,
     status: Option<u16>,
-    request_id: RequestId,
+    recipient: Recipient,
 ) -> Result<Response, AwsError> {
     let rest = matches!(protocol, Protocol::RestJson | Protocol::RestXml);
     let mut response = match protocol {
         _ if !rest && stream_member(model, operation).is_some() => Ok(stream_head(protocol)),
         Protocol::RestJson | Protocol::RestXml => rest::encode(model, operation, protocol, output),
         Protocol::Json10 | Protocol::Json11 => json::encode(model, operation, protocol, output),
-        Protocol::Query => query::encode(model, operation, output, request_id),
+        Protocol::Query => query::encode(model, operation, output, recipient),
         Protocol::Cbor => cbor::encode(model, operation, output),
     }
     .map_err(AwsError::internal)?;
     if let Some(status) = status.and_then(|status| http::StatusCode::from_u16(status).ok()) {
         *response.status_mut() = status;
     }
-    identify(response.headers_mut(), protocol, request_id);
+    identify(response.headers_mut(), protocol, recipient.request_id);
     Ok(response)
 }
 

@@ -1,16 +1,18 @@
-//! The Query protocol: a form in, XML out.
+//! The Query protocol: a form in, XML out, or JSON for who would rather have that.
 //!
 //! A form is a tree written flat: `Filters.member.2.Name=x`. Sorted segment by segment, each subtree is one run of
 //! pairs, so the tree is read without being built.
 
+mod json;
+
 use base::RequestId;
-use http::HeaderValue;
-use http::header::CONTENT_TYPE;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
 
 use super::budget::Budget;
 use super::form::Pair;
 use super::xml::{self, Names};
-use super::{DecodeError, EncodeError, Request, Response, form, json, text};
+use super::{DecodeError, EncodeError, Recipient, Request, Response, form, text};
 use crate::Value;
 use crate::limits::{BODY_TEXT_BYTES_MAX, FORM_PAIR_COUNT_MAX};
 use crate::schema::{Kind, Member, Model, Operation, ShapeId, Structure, TimestampFormat};
@@ -196,8 +198,28 @@ impl Decoder<'_> {
             }
         }
         self.budget.ascend();
-        Ok(Value::Map(json::last_wins(entries)))
+        Ok(Value::Map(super::json::last_wins(entries)))
     }
+}
+
+/// Whether the caller would rather be answered in JSON: of what it accepts, the first of those it likes best counts.
+pub fn prefers_json(headers: &HeaderMap) -> bool {
+    let ranges =
+        headers.get_all(ACCEPT).into_iter().filter_map(|value| value.to_str().ok()).flat_map(|all| all.split(','));
+    let mut best = (false, 0.0_f32);
+    for range in ranges {
+        let mut parts = range.split(';').map(str::trim);
+        let is_json = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
+            "application/json" => true,
+            "text/xml" | "application/xml" | "text/*" | "application/*" | "*/*" => false,
+            _ => continue,
+        };
+        let weight = parts.find_map(|parameter| parameter.strip_prefix("q=")?.parse().ok()).unwrap_or(1.0);
+        if weight > best.1 {
+            best = (is_json, weight);
+        }
+    }
+    best.0
 }
 
 /// Writes `<OpResponse><OpResult>..</OpResult><ResponseMetadata>..</ResponseMetadata></OpResponse>`.
@@ -205,8 +227,11 @@ pub fn encode(
     model: &Model,
     operation: &Operation,
     output: &Value,
-    request_id: RequestId,
+    Recipient { request_id, prefers_json }: Recipient,
 ) -> Result<Response, EncodeError> {
+    if prefers_json {
+        return json::encode(model, operation, output, request_id);
+    }
     let mut writer = xml::Writer::new(model, Names::Query);
     let root = format!("{}Response", operation.name);
     writer.open(&root, model.xml_namespace);
@@ -255,11 +280,18 @@ pub fn encode_ec2_error(error: &base::AwsError, request_id: RequestId) -> Respon
 
 /// Writes `<ErrorResponse><Error>..</Error><RequestId>..</RequestId></ErrorResponse>`; what is refused before
 /// it comes to a service may have but a name, and is nothing else.
-pub fn encode_error(model: Option<&Model>, fields: &super::error::Fields<'_>, request_id: RequestId) -> Response {
+pub fn encode_error(
+    model: Option<&Model>,
+    fields: &super::error::Fields<'_>,
+    Recipient { request_id, prefers_json }: Recipient,
+) -> Response {
     let mut writer = xml::Writer::untyped();
     if model.is_none() && fields.message.is_empty() {
         writer.leaf(&fields.code, "");
         return respond(writer);
+    }
+    if prefers_json {
+        return json::encode_error(model, fields, request_id);
     }
     writer.open("ErrorResponse", model.and_then(|model| model.xml_namespace));
     writer.open("Error", None);

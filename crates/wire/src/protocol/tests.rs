@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 
-use super::{Request, Response, decode, encode, encode_error};
+use super::{Recipient, Request, Response, decode, encode, encode_error};
 use crate::schema::{Model, Protocol, load};
 use crate::{Blob, Value};
 
@@ -38,17 +38,21 @@ const MODEL: &str = r#"{
   "Type":{"shape":"String","location":"header","locationName":"Content-Type"},"Content":"Bytes"}},
  "Body":{"type":"structure","members":{
   "S":"String","I":"Integer","L":"Long","D":"Double","T":"Timestamp","B":"Bytes","F":"Boolean",
-  "List":"Strings","Flat":{"shape":"Strings","flattened":true,"locationName":"flat"},"Map":"Map","Deep":"Body","Bodies":"Bodies"}},
+  "List":"Strings","Named":{"shape":"Pairs","queryJsonName":"pairs"},"Flat":{"shape":"Strings","flattened":true,"locationName":"flat"},"Map":"Map","Deep":"Body","Bodies":"Bodies"}},
  "Bodies":{"type":"list","member":"Body"},
  "NotThere":{"type":"structure","error":{"code":"Toy.NotThere","status":404,"senderFault":true},
   "members":{"Message":"String","RetryAfter":{"shape":"Integer","location":"header","locationName":"Retry-After"},"Count":"Integer"}},
  "String":{"type":"string"},"Strings":{"type":"list","member":"String"},
  "Map":{"type":"map","key":"String","value":"String"},
+ "Pairs":{"type":"map","key":{"shape":"String","locationName":"Name"},"value":{"shape":"String","locationName":"Value"}},
  "Integer":{"type":"integer"},"Long":{"type":"long"},"Double":{"type":"double"},"Timestamp":{"type":"timestamp"},
  "Bytes":{"type":"blob"},"Boolean":{"type":"boolean"}
 }}"#;
 
 static TOY: LazyLock<Model> = LazyLock::new(|| load("toy", MODEL, "{}").unwrap());
+
+const XML: Recipient = Recipient { request_id: RequestId(Uuid::NIL), prefers_json: false };
+const JSON: Recipient = Recipient { prefers_json: true, ..XML };
 
 const RPC: [Protocol; 3] = [Protocol::Json10, Protocol::Query, Protocol::Cbor];
 
@@ -74,7 +78,7 @@ fn read(operation: &str, protocol: Protocol, body: impl Into<Bytes>) -> Result<V
 }
 
 fn write(operation: &str, protocol: Protocol, value: &Value) -> Response {
-    encode(&TOY, TOY.operation(operation).unwrap(), protocol, value, None, RequestId(Uuid::NIL)).unwrap()
+    encode(&TOY, TOY.operation(operation).unwrap(), protocol, value, None, XML).unwrap()
 }
 
 fn map(members: Vec<(&'static str, Value)>) -> Value {
@@ -243,7 +247,7 @@ fn a_large_blob_passes_from_spool_to_spool() {
 fn json_errors_carry_code_message_and_members() {
     let error = AwsError::client(404, "NotThere", "gone").with_member("RetryAfter", "3").with_member("Count", "4");
     let toy = &*TOY;
-    let write = |model, protocol| encode_error(model, None, protocol, &error, RequestId(Uuid::NIL));
+    let write = |model, protocol| encode_error(model, None, protocol, &error, XML);
     let rest = write(Some(toy), Protocol::RestJson);
     assert_eq!((rest.status().as_u16(), body(&rest).as_str()), (404, r#"{"Message":"gone","Count":4}"#));
     assert_eq!(rest.headers()["x-amzn-errortype"], "NotThere");
@@ -294,12 +298,12 @@ fn query_answers_and_errors_are_wrapped() {
         </RpcResult><ResponseMetadata><RequestId>00000000-0000-0000-0000-000000000000</RequestId></ResponseMetadata></RpcResponse>";
     assert_eq!(body(&response), expected);
     let error = AwsError::client(404, "NotThere", "gone").with_member("Count", "4");
-    let response = encode_error(Some(&TOY), None, Protocol::Query, &error, RequestId(Uuid::NIL));
+    let response = encode_error(Some(&TOY), None, Protocol::Query, &error, XML);
     let expected = "<ErrorResponse xmlns=\"https://toy.test/\"><Error><Type>Sender</Type><Code>Toy.NotThere</Code>\
         <Message>gone</Message><Count>4</Count></Error><RequestId>00000000-0000-0000-0000-000000000000</RequestId></ErrorResponse>";
     assert_eq!(body(&response), expected);
     let error = AwsError::client(404, "UnknownOperationException", "");
-    let response = encode_error(None, None, Protocol::Query, &error, RequestId(Uuid::NIL));
+    let response = encode_error(None, None, Protocol::Query, &error, XML);
     assert_eq!(body(&response), "<UnknownOperationException></UnknownOperationException>");
 }
 
@@ -436,5 +440,59 @@ proptest! {
     #[test]
     fn nothing_like_json_makes_the_decoder_panic(json in r#"(\{|\}|\[|\]|,|:|"|"S"|"List"|"Map"|"Deep"|-?[0-9]|\.|e|null|true|\\|\\u|d800| ){0,40}"#) {
         let _ = read("Rpc", Protocol::Json10, json);
+    }
+}
+
+#[test]
+fn the_query_protocol_answers_in_json_too() {
+    let body = map(vec![
+        ("S", text("a\"b")),
+        ("T", Value::Timestamp(Timestamp::from_micros(1_500_000))),
+        ("List", Value::List(vec![text("x")])),
+        ("Map", map(vec![("k", text("v"))])),
+        ("Named", map(vec![("k", text("v"))])),
+        ("Deep", map(vec![("I", Value::Integer(7))])),
+    ]);
+    let answer = |operation, value| {
+        let response = encode(&TOY, TOY.operation(operation).unwrap(), Protocol::Query, value, None, JSON).unwrap();
+        assert_eq!(response.headers()["content-type"], "application/json");
+        String::from_utf8(response.body().read_all().unwrap().to_vec()).unwrap()
+    };
+    let id = Uuid::NIL;
+    let nulls = r#""B":null,"Bodies":null,"D":null,"Deep":null,"F":null"#;
+    let deep =
+        format!(r#"{{{nulls},"Flat":null,"I":7,"L":null,"List":null,"Map":null,"S":null,"T":null,"pairs":null}}"#);
+    let expected = format!(
+        r#"{{"RpcResponse":{{"ResponseMetadata":{{"RequestId":"{id}"}},"RpcResult":{{"B":null,"Bodies":null,"D":null,"Deep":{deep},"F":null,"Flat":null,"I":null,"L":null,"List":["x"],"Map":{{"k":"v"}},"S":"a\"b","T":1.5,"pairs":[{{"Name":"k","Value":"v"}}]}}}}}}"#
+    );
+    assert_eq!(answer("Rpc", &body), expected);
+    // Without a result there is none.
+    assert_eq!(
+        answer("Blob", &Value::EMPTY),
+        format!(r#"{{"BlobResponse":{{"ResponseMetadata":{{"RequestId":"{id}"}}}}}}"#)
+    );
+
+    let error = AwsError::client(404, "NotThere", "gone");
+    let response = encode_error(Some(&TOY), None, Protocol::Query, &error, JSON);
+    let expected =
+        format!(r#"{{"Error":{{"Code":"Toy.NotThere","Message":"gone","Type":"Sender"}},"RequestId":"{id}"}}"#);
+    assert_eq!((response.status().as_u16(), response.body().read_all().unwrap()), (404, Bytes::from(expected)));
+    // Nobody's is a mere name.
+    let error = AwsError::client(404, "UnknownOperationException", "");
+    let response = encode_error(None, None, Protocol::Query, &error, JSON);
+    assert_eq!(response.body().read_all().unwrap(), "<UnknownOperationException></UnknownOperationException>");
+}
+
+#[test]
+fn who_likes_json_best_gets_it() {
+    let prefers =
+        |accept: &'static str| Recipient::of(RequestId(Uuid::NIL), &headers(&[("accept", accept)])).prefers_json;
+    for accept in ["application/json", "Application/JSON; charset=utf-8", "application/json, text/plain, */*"] {
+        assert!(prefers(accept), "{accept}");
+    }
+    assert!(prefers("text/xml;q=0.5, application/json;q=0.9"));
+    let others = ["", "*/*", "text/xml, application/json", "application/json;q=0.1, */*;q=0.8", "application/json;q=0"];
+    for accept in others.into_iter().chain(["text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"]) {
+        assert!(!prefers(accept), "{accept}");
     }
 }

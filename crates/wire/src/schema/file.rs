@@ -221,6 +221,8 @@ pub(super) struct MemberFields {
     pub(super) location: Option<RawLocation>,
     pub(super) location_name: Option<Text>,
     pub(super) query_name: Option<Text>,
+    /// Overlay only.
+    pub(super) query_json_name: Option<Text>,
     pub(super) idempotency_token: Option<bool>,
     pub(super) streaming: Option<bool>,
     pub(super) jsonvalue: Option<bool>,
@@ -377,7 +379,11 @@ impl RawShape {
 
 impl MemberFields {
     fn overlay(&mut self, from: Self) {
-        overlay!(self, from, [shape, location, location_name, query_name, idempotency_token, streaming, jsonvalue]);
+        overlay!(
+            self,
+            from,
+            [shape, location, location_name, query_name, query_json_name, idempotency_token, streaming, jsonvalue]
+        );
         overlay!(self, from, [flattened, xml_attribute, xml_namespace, timestamp_format, eventpayload, eventheader]);
     }
 }

@@ -164,6 +164,7 @@ impl Builder {
                 location: member.location.map_or(Location::Body, Into::into),
                 wire_name: member.location_name.map(|text| text.0).filter(|wire| wire != member_name),
                 query_name: member.query_name.map(|text| text.0),
+                query_json_name: member.query_json_name.map(|text| text.0),
                 required: required.iter().any(|text| text.0 == *member_name),
                 idempotency_token: member.idempotency_token.unwrap_or(false),
                 streaming: member.streaming.unwrap_or(false),

@@ -167,6 +167,8 @@ pub struct Member {
     pub wire_name: Option<&'static str>,
     /// The name in the Query protocol, where it is another than [`Member::wire`] (SQS, which speaks JSON and Query).
     pub query_name: Option<&'static str>,
+    /// The name in JSON that the Query protocol answers in, where it is not the member's.
+    pub query_json_name: Option<&'static str>,
     pub required: bool,
     pub idempotency_token: bool,
     pub streaming: bool,

@@ -75,7 +75,7 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    fn separate(&mut self, first: bool) {
+    pub fn separate(&mut self, first: bool) {
         if !first {
             self.out.push(b',');
         }

@@ -16,7 +16,7 @@ use crate::schema::{Location, Model, Operation, Protocol, ShapeId};
 use crate::{Blob, Value};
 
 pub use decode::last_wins;
-pub use encode::{write_string, write_unix_seconds};
+pub use encode::{Encoder, write_string, write_unix_seconds};
 
 /// How much of a spooled body is in memory at a time.
 const WINDOW_BYTES: usize = 64 << 10;
