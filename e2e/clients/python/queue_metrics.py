@@ -18,6 +18,7 @@ def use():
     got = sqs.receive_message(QueueUrl=orders, MaxNumberOfMessages=2)["Messages"]
     assert len(got) == 2, got
     sqs.delete_message(QueueUrl=orders, ReceiptHandle=got[0]["ReceiptHandle"])
+    sqs.create_queue(QueueName="unused")
     empty = sqs.create_queue(QueueName="empty")["QueueUrl"]
     assert "Messages" not in sqs.receive_message(QueueUrl=empty)
     steps = sqs.create_queue(QueueName="steps.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
@@ -55,6 +56,7 @@ def look():
     assert statistics("steps.fifo", "NumberOfDeduplicatedSentMessages")[1] == 1
     assert statistics("steps.fifo", "ApproximateNumberOfGroupsWithInflightMessages")[2] == 1
     assert statistics("gone", "NumberOfMessagesSent")[1] == 1
+    assert statistics("unused", "ApproximateNumberOfMessagesVisible")[0] >= 1
     # Whoever sends nothing has sent nothing, as often as that was told.
     told, sent, _ = statistics("empty", "NumberOfMessagesSent")
     assert told >= 1 and sent == 0, (told, sent)
@@ -69,7 +71,7 @@ elif sys.argv[1] == "wait":
     # What was there before is found soon after the start, and listing queues is not using them.
     deadline = time.monotonic() + 2
     while time.monotonic() < deadline:
-        assert len(sqs.list_queues()["QueueUrls"]) == 4
+        assert len(sqs.list_queues()["QueueUrls"]) == 5
         time.sleep(0.2)
 else:
     look()

@@ -122,6 +122,12 @@ impl Meter {
         }
     }
 
+    /// The queue is made, and has no messages yet.
+    pub fn begin(&self, now: Timestamp) {
+        let mut state = self.state.lock();
+        (state.rest, state.used, state.is_over) = ((0, None), now, false);
+    }
+
     /// The queue's messages are in memory from now on.
     pub fn follow(&self, live: &Arc<Live>, now: Timestamp) {
         let mut state = self.state.lock();

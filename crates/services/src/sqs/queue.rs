@@ -291,6 +291,7 @@ pub async fn create(ctx: Ctx, input: CreateQueue) -> Result<QueueUrl, AwsError> 
         };
         let batch = batch.put(&QUEUES, &scope, &name, &queue).delete(&DELETED, &scope, &name);
         if edit.commit(batch).await? {
+            ctx.cloud.memory.live_queues.meters.of(&scope, &name).begin(now);
             break;
         }
     }
