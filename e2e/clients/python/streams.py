@@ -2,7 +2,9 @@
 
 import base64
 import json
+import os
 import time
+import urllib.request
 
 from calling import ARN, awslambda, check_that_functions_run, refused, write
 
@@ -56,6 +58,20 @@ came = [(event, time.monotonic()) for event in stream]
 assert first["PayloadChunk"]["Payload"] == b"first," and second["PayloadChunk"]["Payload"] == b"second", came
 assert at_second - at_first > 0.5, came
 assert came[-1][0]["InvokeComplete"] == {}, came
+
+# Whoever goes away in the middle misses the rest; the function goes on, and counts as long as it does.
+_, stream = events("node", {"what": "steps", "pause": 3000})
+assert next(iter(stream))["PayloadChunk"]["Payload"] == b"first,"
+stream.close()
+left = time.monotonic()
+
+
+def is_idle(timeout):
+    with urllib.request.urlopen(f"{os.environ['AWS_ENDPOINT_URL']}/_lamp/idle?timeout={timeout}") as answer:
+        return json.load(answer)["is_idle"]
+
+
+assert not is_idle("0s") and is_idle("20s") and time.monotonic() - left > 1.5, time.monotonic() - left
 
 # More than a buffered response may have, and the log with the end.
 answer, body, end = whole("node", {"what": "much", "pieces": 160}, LogType="Tail")

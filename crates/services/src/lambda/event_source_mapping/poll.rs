@@ -85,7 +85,7 @@ struct Pollers {
     calls: HashMap<Key, Weak<()>>,
 }
 
-/// Keeps a poller for every mapping, /// until it is to leave; then returns when all have given back what they had gathered.
+/// Keeps a poller for every mapping until it is to leave; then returns when all have given back what they had gathered.
 pub async fn run_all(post: Post, mut leaves: BoxFuture<'static, ()>) {
     let mut hints = MAPPINGS.watch_all(&post.cloud.store);
     let mut pollers = Pollers { post: Arc::new(post), running: HashMap::new(), calls: HashMap::new() };

@@ -3,6 +3,8 @@
 //! The response's pieces are events of the answer, each taken from the function when the caller has taken the one before.
 //! A function that does not stream answers in pieces too. How it ended is the last event.
 
+use std::sync::Arc;
+
 use base::AwsError;
 use base::ports::{Invoked, ResponsePiece, UNHANDLED};
 use base64::Engine;
@@ -12,7 +14,7 @@ use wire::{Blob, Events, Value};
 
 use super::{ACTION, Begun, InvokeInput, PAYLOAD_BYTES_MAX, Request, run, whole};
 use crate::under_way::Going;
-use crate::{Ctx, Service};
+use crate::{Cloud, Ctx, Service};
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -56,36 +58,58 @@ async fn invoke(ctx: Ctx, input: InvokeInput) -> Result<(InvokeWithResponseStrea
     }
     let Begun { invoked, version, going, .. } = run(&ctx, &asked, function, request).await?;
     let output = InvokeWithResponseStreamOutput { status_code: 200, executed_version: Some(version) };
-    Ok((output, Some(Events::unfold(Some((invoked, going)), next))))
+    let response = Response { begun: Some((invoked, going)), cloud: ctx.cloud.clone() };
+    Ok((output, Some(Events::unfold(Some(response), Response::next))))
 }
 
-/// A response that is under way.
-type Response = (Invoked, Going);
+/// A response that is under way. What its caller does not take is nobody's, but the function goes on to its end.
+struct Response {
+    begun: Option<(Invoked, Going)>,
+    cloud: Arc<Cloud>,
+}
 
-/// The next event. Behind the last there is no response any more.
-async fn next(begun: Option<Response>) -> Option<(Result<Value, AwsError>, Option<Response>)> {
-    let (mut invoked, going) = begun?;
-    if invoked.function_error.is_some() {
-        // What would be the response is how it failed.
-        let ended = whole(invoked).await.map(|(_, error, log_tail)| {
-            let error_details = Some(String::from_utf8_lossy(&error).into_owned());
-            InvokeComplete { error_code: Some(UNHANDLED), error_details, log_result: log_tail.map(encoded) }
-        });
-        return Some((ended.and_then(|complete| value(&Event::InvokeComplete(complete))), None));
+type Answered = (Result<Value, AwsError>, Option<Response>);
+
+impl Response {
+    /// The next event. Behind the last there is no response any more.
+    async fn next(response: Option<Response>) -> Option<Answered> {
+        let mut response = response?;
+        let (invoked, _) = response.begun.as_mut()?;
+        if invoked.function_error.is_some() {
+            let (invoked, _going) = response.begun.take()?;
+            // What would be the response is how it failed.
+            let ended = whole(invoked).await.map(|(_, error, log_tail)| {
+                let error_details = Some(String::from_utf8_lossy(&error).into_owned());
+                InvokeComplete { error_code: Some(UNHANDLED), error_details, log_result: log_tail.map(encoded) }
+            });
+            return Some((ended.and_then(|complete| value(&Event::InvokeComplete(complete))), None));
+        }
+        match invoked.response.next().await {
+            ResponsePiece::Bytes(bytes) => {
+                let chunk = value(&Event::PayloadChunk(PayloadChunk { payload: bytes.into() }));
+                Some((chunk, Some(response)))
+            }
+            ResponsePiece::End { log_tail, error } => {
+                response.begun = None;
+                let complete = InvokeComplete {
+                    error_code: error.as_ref().map(|_| UNHANDLED),
+                    error_details: error.map(|(_, details)| details),
+                    log_result: log_tail.map(encoded),
+                };
+                Some((value(&Event::InvokeComplete(complete)), None))
+            }
+        }
     }
-    match invoked.response.next().await {
-        ResponsePiece::Bytes(bytes) => {
-            let chunk = value(&Event::PayloadChunk(PayloadChunk { payload: bytes.into() }));
-            Some((chunk, Some((invoked, going))))
-        }
-        ResponsePiece::End { log_tail, error } => {
-            let complete = InvokeComplete {
-                error_code: error.as_ref().map(|_| UNHANDLED),
-                error_details: error.map(|(_, details)| details),
-                log_result: log_tail.map(encoded),
-            };
-            Some((value(&Event::InvokeComplete(complete)), None))
-        }
+}
+
+impl Drop for Response {
+    fn drop(&mut self) {
+        let Some((mut invoked, going)) = self.begun.take() else { return };
+        let rest = async move {
+            while let ResponsePiece::Bytes(_) = invoked.response.next().await {}
+            drop(going);
+        };
+        self.cloud.spawn.spawn("a response whose caller has gone", Box::pin(rest));
     }
 }
 
