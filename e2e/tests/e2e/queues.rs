@@ -144,6 +144,14 @@ fn a_queue_feeds_a_function() {
 }
 
 #[test]
+fn what_was_read_for_a_function_that_becomes_slow_is_left_to_others() {
+    let lamp = Lamp::start();
+    let mut command = client(&lamp, &python());
+    command.arg(clients().join("python/read_ahead.py"));
+    run(command);
+}
+
+#[test]
 fn a_server_that_ends_lets_nobody_wait() {
     let mut lamp = Lamp::start();
     let wait = "import boto3, time\nsqs = boto3.client('sqs')\nurl = sqs.create_queue(QueueName='q')['QueueUrl']\n\

@@ -18,6 +18,11 @@ const RESTS_MAX: Duration = Duration::from_secs(60);
 /// How long after a refusal the same call is tried again, at first and at most.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 const AGAIN_AFTER_MAX: Duration = Duration::from_secs(30);
+/// A function that takes no longer than this finds its next events read already, so many at most. What waits longer for a
+/// call that may begin is left to others.
+const QUICK: Duration = Duration::from_millis(50);
+const AHEAD_MAX: usize = 128;
+const WAITS_MAX: Duration = Duration::from_secs(1);
 /// What one call may be given.
 pub const BATCH_BYTES_MAX: usize = 6 * 1024 * 1024;
 
@@ -30,13 +35,44 @@ pub struct Scale {
     rest: Duration,
     /// Nothing is read before.
     pub rests_until: Timestamp,
+    /// How long a call takes, as it was lately.
+    takes: Option<Duration>,
 }
 
 impl Scale {
     pub fn new(now: Timestamp, max: Option<usize>) -> Self {
         let max = max.unwrap_or(CALLS_MAX);
         let width = CALLS_FIRST.min(max);
-        Self { width, max, grows_at: now.plus(GROWS_EVERY), rest: RESTS_FIRST, rests_until: Timestamp::default() }
+        let (rest, rests_until) = (RESTS_FIRST, Timestamp::default());
+        Self { width, max, grows_at: now.plus(GROWS_EVERY), rest, rests_until, takes: None }
+    }
+
+    /// What was read for calls waited too long: the function is not as quick as it was.
+    pub fn is_late(&mut self) {
+        self.took(WAITS_MAX);
+    }
+
+    /// A call took so long.
+    pub fn took(&mut self, time: Duration) {
+        let before = self.takes.unwrap_or(time);
+        self.takes = Some(before.saturating_mul(7).saturating_add(time).div_f32(8.0));
+    }
+
+    /// How many events may be read now: what fills the batches of so many calls that may begin, and what those that run
+    /// will soon make room for. What comes in order comes batch by batch.
+    pub fn room<E>(&self, gather: &Gather<E>, free: usize, is_ordered: bool) -> usize {
+        let (batch, held) = (gather.limits.events, gather.events.len());
+        let is_ahead = !is_ordered && gather.bytes < gather.limits.bytes;
+        let (free, ahead) = (if is_ordered { free.min(1) } else { free }, if is_ahead { self.ahead(batch) } else { 0 });
+        let room = batch.saturating_mul(free).saturating_add(ahead).saturating_sub(held);
+        // A few are not worth a reading while nobody waits for them.
+        if free > 0 && held < batch || room >= batch.min(ahead).max(1) { room } else { 0 }
+    }
+
+    /// How many events are read ahead of the calls that take them.
+    fn ahead(&self, batch: usize) -> usize {
+        let is_quick = self.takes.is_some_and(|takes| takes <= QUICK);
+        if is_quick { batch.saturating_mul(self.width).min(AHEAD_MAX) } else { 0 }
     }
 
     /// As many run as may, and there is more to read.
@@ -112,9 +148,14 @@ impl<E> Gather<E> {
         Self { limits, events: Vec::new(), bytes: 0, since: None }
     }
 
-    /// How many more it takes.
-    pub fn room(&self) -> usize {
+    /// How many more one call takes.
+    fn room(&self) -> usize {
         self.limits.events.saturating_sub(self.events.len())
+    }
+
+    /// Whether it waits for longer than the next call that may begin should take.
+    pub fn is_stale(&self, now: Timestamp) -> bool {
+        self.due().is_some_and(|due| now.since(due) >= WAITS_MAX)
     }
 
     pub fn add(&mut self, now: Timestamp, event: E, bytes: usize) {
@@ -192,6 +233,32 @@ mod tests {
         assert_eq!(scale.width, 405);
         (0..1_000).for_each(|_| scale.failed());
         assert_eq!(scale.width, 1);
+    }
+
+    #[test]
+    fn a_quick_function_finds_its_next_events_read() {
+        let gather = |held: usize, events, each: usize| {
+            let mut gather = Gather::new(Limits { events, bytes: 1_000, window: Duration::ZERO });
+            (0..held).for_each(|at| gather.add(Timestamp::default(), at, each));
+            gather
+        };
+        let mut scale = Scale::new(at(0), None);
+        assert_eq!([0, 1, 5].map(|free| scale.room(&gather(0, 10, 1), free, false)), [0, 10, 50], "nobody knows yet");
+        scale.took(Duration::from_millis(2));
+        assert_eq!([0, 1].map(|free| scale.room(&gather(0, 10, 1), free, false)), [50, 60]);
+        assert_eq!([0, 1, 5].map(|free| scale.room(&gather(0, 10, 1), free, true)), [0, 10, 10]);
+        // What is there counts, and what is heavy is enough.
+        assert_eq!([40, 41, 50].map(|held| scale.room(&gather(held, 10, 1), 0, false)), [10, 0, 0]);
+        assert_eq!(scale.room(&gather(10, 10, 100), 0, false), 0);
+        // Of great batches little is read ahead.
+        assert_eq!([0, 1].map(|held| scale.room(&gather(held, 10_000, 1), 0, false)), [128, 0]);
+        scale.is_late();
+        assert_eq!(scale.room(&gather(0, 10, 1), 0, false), 0);
+        (0..23).for_each(|_| scale.took(Duration::from_millis(2)));
+        assert_eq!(scale.room(&gather(0, 1, 1), 0, false), 5);
+        let waits = gather(1, 10, 1);
+        assert!(!waits.is_stale(Timestamp::default().plus(Duration::from_millis(999))));
+        assert!(waits.is_stale(Timestamp::default().plus(WAITS_MAX)));
     }
 
     #[test]

@@ -80,7 +80,8 @@ impl World {
     /// Calls the function, or reads, or waits for whatever comes first.
     pub fn poll(&mut self) {
         loop {
-            let (now, Mapping { scale, gather, calls, is_reading, .. }) = (self.clock(), &mut self.mapping);
+            let (now, is_ordered) = (self.clock(), self.rules.orders[MAPPED] == Order::Fifo);
+            let Mapping { scale, gather, calls, is_reading, .. } = &mut self.mapping;
             let has_room = calls.len() < scale.width && calls.len() < self.rules.calls_max.unwrap_or(CALLS_MAX);
             let rests = scale.rests_until > now;
             let ours_until = gather.events().map(|held| held.ours_until).min();
@@ -88,25 +89,26 @@ impl World {
             if has_room && !rests && due.is_some_and(|due| due <= now) {
                 let events = gather.take();
                 self.call(events);
-                if self.rules.orders[MAPPED] == Order::Fifo {
+                if is_ordered {
                     // What comes behind waits for how that ends.
-                    for Held { of, body, .. } in self.mapping.gather.take_all() {
-                        self.wish(Wish::Hide { queue: MAPPED, of, body, secs: 0 });
-                    }
+                    self.give_back_gathered();
                 }
                 continue;
             }
-            if !has_room {
-                scale.full(now);
-                return self.poll_at(now.plus(Duration::from_secs(1)));
+            if gather.is_stale(now) {
+                scale.is_late();
+                self.give_back_gathered();
+                continue;
             }
             if rests {
                 let until = scale.rests_until;
                 return self.poll_at(until);
             }
-            // What is full by its bytes goes first.
-            let is_full = due.is_some_and(|due| due <= now);
-            let room = if *is_reading || is_full { 0 } else { gather.room() };
+            if !has_room {
+                scale.full(now);
+            }
+            let free = if has_room { scale.width - calls.len() } else { 0 };
+            let room = if *is_reading { 0 } else { scale.room(gather, free, is_ordered) };
             self.live[MAPPED].queue.advance(now);
             if room > 0 && self.live[MAPPED].queue.has_waiting() {
                 let (got, dead) = self.receive(By::Mapping, MAPPED, room);
@@ -115,9 +117,18 @@ impl World {
                     continue;
                 }
             }
+            if !has_room {
+                return self.poll_at(now.plus(Duration::from_secs(1)));
+            }
             let next = due.into_iter().chain(self.live[MAPPED].queue.next_visible()).min();
             return self
                 .poll_at(next.unwrap_or(Timestamp::from_micros(i64::MAX)).min(now.plus(Duration::from_secs(20))));
+        }
+    }
+
+    fn give_back_gathered(&mut self) {
+        for Held { of, body, .. } in self.mapping.gather.take_all() {
+            self.wish(Wish::Hide { queue: MAPPED, of, body, secs: 0 });
         }
     }
 
@@ -188,7 +199,8 @@ impl World {
             (_, true) => Answer::Payload(r#"{"batchItemFailures": [{"itemIdentifier": "nobody"}]}"#.to_owned()),
             _ => Answer::Payload(json!({"batchItemFailures": failed}).to_string()),
         });
-        let takes = self.micros(6_000_000);
+        let takes = self.micros(if self.rules.is_quick && !self.draws(8) { 20_000 } else { 6_000_000 });
+        self.mapping.scale.took(takes);
         self.after(takes, Step::Call(id));
     }
 

@@ -25,6 +25,8 @@ pub struct Rules {
     pub window: Duration,
     pub calls_max: Option<usize>,
     pub age_max: Duration,
+    /// Most calls of the function are over at once.
+    pub is_quick: bool,
 }
 
 pub struct Live {
@@ -46,6 +48,7 @@ impl Rules {
             window: Duration::from_secs(if is_fifo { 0 } else { draw(4) }),
             calls_max: (draw(2) == 0).then(|| 2 + draw(4) as usize),
             age_max: Duration::from_secs([60, 600, 6 * 3600][draw(3) as usize]),
+            is_quick: draw(2) == 0,
         }
     }
 }

@@ -22,6 +22,7 @@ use super::tag::{self, Tags};
 use super::{errors, paging};
 use crate::{Ctx, Service};
 
+mod batch;
 pub mod operator;
 pub mod poll;
 mod settings;

@@ -6,24 +6,24 @@
 //!
 //! When a mapping changes, its poller ends and another begins. Calls that run go on, and count as its own.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::ops::Deref;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use base::{AwsError, BoxFuture, RequestId, Timestamp, Uuid};
+use base::{AwsError, BoxFuture, Timestamp, Uuid};
 use engine::pattern::{self, Pattern, Set};
-use engine::poller::{BATCH_BYTES_MAX, CALLS_MAX, Gather, Limits, Refused, Scale, report};
+use engine::poller::{BATCH_BYTES_MAX, CALLS_MAX, Gather, Limits, Scale};
 use parking_lot::Mutex;
 use serde_json::Value;
 use store::{Change, Row, Scope};
 use tokio::sync::{mpsc, watch};
 
+use super::batch::{Batch, End, Held, News, give_back};
 use super::settings::FilterCriteria;
 use super::{MAPPINGS, Mapping};
+use crate::lambda::invoke;
 use crate::lambda::invoke::young::Young;
-use crate::lambda::invoke::{self, Called, chain};
-use crate::source::{self, Event, Source, Token};
+use crate::source::{self, Event, Source};
 use crate::under_way::{Going, Kind, Step};
 use crate::{Ctx, Post};
 
@@ -59,12 +59,12 @@ impl Troubles {
         self.0.lock().get(&uuid).cloned()
     }
 
-    fn nothing_is_read(&self, uuid: Uuid, error: &AwsError) {
+    pub fn nothing_is_read(&self, uuid: Uuid, error: &AwsError) {
         self.0.lock().insert(uuid, Trouble::NothingIsRead(format!("PROBLEM: {}", error.message)));
     }
 
     /// How a call ended.
-    fn called(&self, uuid: Uuid, error: Option<String>) {
+    pub fn called(&self, uuid: Uuid, error: Option<String>) {
         match error {
             Some(error) => self.0.lock().insert(uuid, Trouble::FunctionFails(error)),
             None => self.0.lock().remove(&uuid),
@@ -206,43 +206,31 @@ struct Poller {
     name: Arc<str>,
 }
 
-/// An event that was taken and is not settled.
-struct Held {
-    event: Event,
-    _going: Going,
-}
-
-impl Deref for Held {
-    type Target = Event;
-
-    fn deref(&self) -> &Event {
-        &self.event
-    }
-}
-
-/// How a call stands.
-enum News {
-    /// The function did not take it; it will be tried again.
-    Refused,
-    /// It is over.
-    Ended(End),
-}
-
-/// How a call ended.
-#[derive(Clone, Copy)]
-enum End {
-    Taken,
-    /// The function failed with all of it.
-    Failed,
-    /// The function did not take it as long as it could be tried.
-    Refused,
-}
-
 /// What a poller has under way.
-struct Work {
+struct Work<'a> {
     scale: Scale,
     gather: Gather<Held>,
     running: usize,
+    reading: Reading<'a>,
+}
+
+/// How far a poller is with reading its source, which goes on while it calls the function.
+enum Reading<'a> {
+    Not,
+    /// Until there may be something.
+    Waits(BoxFuture<'a, Result<(), AwsError>>),
+    Takes(BoxFuture<'a, Result<Vec<Held>, AwsError>>),
+}
+
+impl Reading<'_> {
+    /// What was taken; nothing if it has but waited. To be told what it does next.
+    async fn done(&mut self) -> Result<Option<Vec<Held>>, AwsError> {
+        match self {
+            Self::Not => std::future::pending().await,
+            Self::Waits(waits) => waits.await.map(|()| None),
+            Self::Takes(takes) => takes.await.map(Some),
+        }
+    }
 }
 
 impl Poller {
@@ -269,11 +257,8 @@ impl Poller {
         self.post.cloud.memory.troubles.clear(self.mapping.uuid);
         let source: Arc<dyn Source> = source.into();
         let now = self.post.clock.now();
-        let mut work = Work {
-            scale: Scale::new(now, self.mapping.settings.concurrency_max()),
-            gather: Gather::new(self.limits()),
-            running: 0,
-        };
+        let scale = Scale::new(now, self.mapping.settings.concurrency_max());
+        let mut work = Work { scale, gather: Gather::new(self.limits()), running: 0, reading: Reading::Not };
         let (tell, mut told) = mpsc::channel(CALLS_MAX);
         let mut stopped = self.stopped.clone();
         let ended = loop {
@@ -284,15 +269,20 @@ impl Poller {
                 break Err(error);
             }
         };
-        give_back(&source, work.gather.take_all()).await?;
+        let mut left = work.gather.take_all();
+        // Whom nobody waits for would be nobody's until their time is over.
+        if let Reading::Takes(takes) = work.reading {
+            left.extend(takes.await.unwrap_or_default());
+        }
+        give_back(&source, left).await?;
         ended
     }
 
     /// Calls the function if it is time to, else waits for whatever comes first.
-    async fn turn(
-        &self,
-        source: &Arc<dyn Source>,
-        work: &mut Work,
+    async fn turn<'a>(
+        &'a self,
+        source: &'a Arc<dyn Source>,
+        work: &mut Work<'a>,
         tell: &mpsc::Sender<News>,
         told: &mut mpsc::Receiver<News>,
         stopped: &mut watch::Receiver<bool>,
@@ -301,11 +291,11 @@ impl Poller {
         let calls = Arc::strong_count(&self.calls).saturating_sub(1);
         let max = self.mapping.settings.concurrency_max().unwrap_or(CALLS_MAX);
         let has_room = work.running < work.scale.width && calls < max;
-        let rests = work.scale.rests_until > now;
+        let may_call = has_room && work.scale.rests_until <= now;
         // What is others' again when its time is over goes before that.
         let ours_until = work.gather.events().map(|event| event.ours_until).min();
         let due = work.gather.due().map(|due| ours_until.map_or(due, |until| due.min(until.minus(MARGIN))));
-        if has_room && !rests && due.is_some_and(|due| due <= now) {
+        if may_call && due.is_some_and(|due| due <= now) {
             self.call(source.clone(), work.gather.take(), tell.clone());
             work.running = work.running.saturating_add(1);
             if !self.is_ordered() {
@@ -317,65 +307,59 @@ impl Poller {
         if !has_room {
             work.scale.full(now);
         }
-        let may_read = has_room && !rests && work.gather.room() > 0;
-        let at_most = match (rests, due) {
-            (true, _) => work.scale.rests_until.since(now),
-            (false, Some(due)) if has_room => due.since(now),
-            _ if has_room => WAITS,
+        if work.gather.is_stale(now) {
+            work.scale.is_late();
+            return give_back(source, work.gather.take_all()).await;
+        }
+        let free = if may_call { work.scale.width.saturating_sub(work.running) } else { 0 };
+        let rests = work.scale.rests_until > now;
+        let room = if rests { 0 } else { work.scale.room(&work.gather, free, self.is_ordered()) };
+        match work.reading {
+            Reading::Not if room > 0 => work.reading = Reading::Waits(source.wait(WAITS)),
+            Reading::Waits(_) if room == 0 => work.reading = Reading::Not,
+            _ => {}
+        }
+        let at_most = match due {
+            _ if rests => work.scale.rests_until.since(now),
+            Some(due) if may_call => due.since(now),
+            _ if may_call => WAITS,
             _ => WAITS_FULL,
         };
-        let waits = async {
-            match may_read {
-                true => source.wait(at_most).await,
-                false => {
-                    tokio::time::sleep(at_most).await;
-                    Ok(())
+        tokio::select! {
+            Some(news) = told.recv() => work.hear(self.post.clock.now(), &news),
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+            read = work.reading.done() => {
+                work.reading = Reading::Not;
+                match read? {
+                    None => work.reading = Reading::Takes(Box::pin(self.take(source, room))),
+                    Some(events) => work.add(self.post.clock.now(), events),
                 }
             }
-        };
-        tokio::select! {
-            Some(news) = told.recv() => {
-                work.hear(self.post.clock.now(), &news);
-                return Ok(());
-            }
-            _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
-            waited = waits => waited?,
+            () = tokio::time::sleep(at_most) => {}
         }
+        Ok(())
+    }
+
+    /// Takes what there is, for all calls that may begin, and leaves of it what the mapping wants: one taking, and so one
+    /// sync, for many batches.
+    async fn take(&self, source: &Arc<dyn Source>, most: usize) -> Result<Vec<Held>, AwsError> {
         // What nobody can take stays where it is.
         if let Err(error) = self.check_function().await {
             source.pass_on().await?;
             return Err(error);
         }
-        if may_read { self.take(source, work).await } else { Ok(()) }
-    }
-
-    /// Takes what there is, for all calls that may begin, and gathers what the mapping wants of it: one taking, and so one
-    /// sync, for many batches.
-    async fn take(&self, source: &Arc<dyn Source>, work: &mut Work) -> Result<(), AwsError> {
         // Nothing is nobody's between the source and here.
         let _taking = self.hold(Kind::Taking, None);
-        let events = source.take(self.most(work)).await?;
-        let now = self.post.clock.now();
-        let events =
-            events.into_iter().map(|event| Held { _going: self.hold(Kind::Batch, event.trace_header.clone()), event });
-        let (wanted, others): (Vec<Held>, Vec<Held>) = events.partition(|held| self.wants(&held.event));
+        let events = source.take(most).await?;
+        let held = |event: Event| {
+            let going = self.hold(Kind::Batch, event.trace_header.clone());
+            Held::new(event, going)
+        };
+        let (wanted, others): (Vec<Held>, Vec<Held>) = events.into_iter().map(held).partition(|held| self.wants(held));
         if !others.is_empty() {
             source.done(others.iter().map(|held| held.token).collect()).await?;
         }
-        for event in wanted {
-            let bytes = event.record.len();
-            work.gather.add(now, event, bytes);
-        }
-        Ok(())
-    }
-
-    /// How many events fill the batches of all calls that may begin. What comes in order comes batch by batch.
-    fn most(&self, work: &Work) -> usize {
-        let others = match self.is_ordered() {
-            true => 0,
-            false => work.scale.width.saturating_sub(work.running).saturating_sub(1),
-        };
-        work.gather.room().saturating_add(self.limits().events.saturating_mul(others))
+        Ok(wanted)
     }
 
     async fn check_function(&self) -> Result<(), AwsError> {
@@ -429,19 +413,19 @@ impl Poller {
     }
 }
 
-/// Gives events back that no call was given. They are under way until that has happened.
-async fn give_back(source: &Arc<dyn Source>, events: Vec<Held>) -> Result<(), AwsError> {
-    if events.is_empty() {
-        return Ok(());
+impl Work<'_> {
+    fn add(&mut self, now: Timestamp, events: Vec<Held>) {
+        for event in events {
+            let bytes = event.record.len();
+            self.gather.add(now, event, bytes);
+        }
     }
-    source.give_back(events.iter().map(|event| event.token).collect()).await
-}
 
-impl Work {
     fn hear(&mut self, now: Timestamp, news: &News) {
         match news {
             News::Refused => self.scale.refused(now, self.running.saturating_sub(1)),
-            News::Ended(end) => {
+            News::Ended(end, took) => {
+                self.scale.took(*took);
                 self.running = self.running.saturating_sub(1);
                 match end {
                     End::Taken => self.scale.taken(),
@@ -450,135 +434,5 @@ impl Work {
                 }
             }
         }
-    }
-}
-
-/// Events on their way to the function.
-struct Batch {
-    ctx: Ctx,
-    source: Arc<dyn Source>,
-    events: Vec<Held>,
-    mapping: Arc<Mapping>,
-    young: Young,
-    tell: mpsc::Sender<News>,
-    stopped: watch::Receiver<bool>,
-    /// As long as it runs.
-    call: Option<Arc<()>>,
-}
-
-impl Batch {
-    async fn run(mut self) {
-        if let Err(error) = self.refuse_looped().await {
-            tracing::error!(%error, "failed to take a loop's events from their source");
-        }
-        let answer = self.ask().await;
-        if answer.is_none() && *self.stopped.borrow() {
-            // Nobody has seen them.
-            give_back(&self.source, std::mem::take(&mut self.events)).await.unwrap_or_else(|error| {
-                tracing::error!(%error, "failed to give back what a function has not taken");
-            });
-        }
-        let end = match &answer {
-            None => End::Refused,
-            Some(Called { function_error: Some(_), .. }) => End::Failed,
-            Some(_) => End::Taken,
-        };
-        // The next call need not wait until this is written down. The poller may have ended.
-        drop(self.call.take());
-        self.tell.send(News::Ended(end)).await.ok();
-        let done = answer.map(|called| self.done(&called)).unwrap_or_default();
-        if !done.is_empty()
-            && let Err(error) = self.source.done(done).await
-        {
-            tracing::error!(%error, "failed to take from its source what a function is done with");
-        }
-    }
-
-    /// Takes out what the function may not be given: what comes of a chain that has invoked it too often. What was taken
-    /// out and could not be refused at the source is given again by it.
-    async fn refuse_looped(&mut self) -> Result<(), AwsError> {
-        let (ctx, target) = (&self.ctx, &self.mapping.target);
-        let is_loop = |header: &String| chain::is_loop(ctx, &target.name, header);
-        let loops = |event: &Held| event.trace_header.as_ref().is_some_and(is_loop);
-        if !self.events.iter().any(loops) || chain::may_loop(ctx, &target.name).await? {
-            return Ok(());
-        }
-        let (looped, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.events).into_iter().partition(loops);
-        self.events = rest;
-        chain::tell_stopped(ctx, (&target.name, target.qualifier.as_deref()), looped.len());
-        self.source.refuse(looped.iter().map(|event| event.token).collect()).await
-    }
-
-    /// The header of the event whose chain has invoked the function most often: a loop is none the less one because other
-    /// events come with it.
-    fn trace_header(&self) -> Option<String> {
-        let headers = self.events.iter().rev().filter_map(|event| event.trace_header.as_ref());
-        headers.max_by_key(|header| chain::invocations(&self.ctx, &self.mapping.target.name, header)).cloned()
-    }
-
-    /// Calls the function until it takes the batch, as long as nobody else is given these events.
-    async fn ask(&mut self) -> Option<Called> {
-        let ours_until = self.events.iter().map(|event| event.ours_until).min()?;
-        let mapping = self.mapping.clone();
-        let (target, mut stopped) = (&mapping.target, self.stopped.clone());
-        let mut refused = Refused::default();
-        loop {
-            self.keep().await;
-            let records: Vec<&str> = self.events.iter().map(|event| event.record.as_str()).collect();
-            if records.is_empty() {
-                return None;
-            }
-            let payload = format!(r#"{{"Records":[{}]}}"#, records.join(",")).into_bytes();
-            let trace_header = self.trace_header();
-            let mut ctx = self.ctx.clone();
-            ctx.cx.request_id = RequestId(ctx.cx.id());
-            let call = invoke::call(&ctx, &target.name, target.qualifier.as_deref(), payload, trace_header);
-            match self.young.run(call).await {
-                Ok(called) => {
-                    ctx.cloud.memory.troubles.called(self.mapping.uuid, called.error());
-                    return Some(called);
-                }
-                Err(error) => {
-                    tracing::debug!(function = target.name, %error, "a batch was refused");
-                    ctx.cloud.memory.troubles.nothing_is_read(self.mapping.uuid, &error);
-                }
-            }
-            self.tell.send(News::Refused).await.ok();
-            tokio::select! {
-                () = tokio::time::sleep(refused.again_after(self.ctx.cx.now(), ours_until)?) => {}
-                _ = stopped.wait_for(|stopped| *stopped) => return None,
-            }
-        }
-    }
-
-    /// Leaves out what is somebody else's by now. What is not known to be nobody's else is given to nobody.
-    async fn keep(&mut self) {
-        let lent = self.events.iter().map(|event| (event.token, event.ours_until)).collect();
-        let kept: BTreeMap<Token, Timestamp> = match self.source.keep(lent).await {
-            Ok(kept) => kept.into_iter().collect(),
-            Err(error) => {
-                tracing::error!(%error, "failed to keep a batch's events hidden");
-                BTreeMap::new()
-            }
-        };
-        self.events.retain_mut(|held| {
-            let until = kept.get(&held.token);
-            held.event.ours_until = until.copied().unwrap_or_default();
-            until.is_some()
-        });
-    }
-
-    /// What the function is done with.
-    fn done(&self, called: &Called) -> Vec<Token> {
-        if called.function_error.is_some() {
-            return Vec::new();
-        }
-        let given: BTreeSet<&str> = self.events.iter().map(|event| event.id.as_str()).collect();
-        let failed = match self.mapping.settings.reports_failures() {
-            false => Some(BTreeSet::new()),
-            true => report::failed(&called.payload, &given),
-        };
-        let Some(failed) = failed else { return Vec::new() };
-        self.events.iter().filter(|event| !failed.contains(event.id.as_str())).map(|event| event.token).collect()
     }
 }
