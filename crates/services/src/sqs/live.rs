@@ -115,7 +115,7 @@ impl LiveQueues {
         let cell = self.queues.lock().by_line.entry(queue.line).or_default().clone();
         let order = if queue.settings.fifo.is_some() { Order::Fifo } else { Order::Standard };
         let load = async || {
-            let meter = self.meters.of(scope, &queue.name);
+            let meter = self.meters.of(scope, &queue.name, now);
             let live = Live::load(store, scope.clone(), queue.line, order, (meter, now)).await.map(Arc::new)?;
             live.meter.follow(&live, now);
             Ok::<_, store::Error>(live)

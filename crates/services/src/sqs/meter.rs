@@ -88,8 +88,10 @@ struct Level {
 }
 
 impl Meters {
-    pub fn of(&self, scope: &Scope, name: &str) -> Arc<Meter> {
-        let meter = || Meter { scope: scope.clone(), name: name.to_owned(), state: Mutex::default() };
+    pub fn of(&self, scope: &Scope, name: &str, now: Timestamp) -> Arc<Meter> {
+        // Who asks uses the queue, and may still be bringing it into memory when the next minute is over.
+        let state = || Mutex::new(State { used: now, ..State::default() });
+        let meter = || Meter { scope: scope.clone(), name: name.to_owned(), state: state() };
         self.0.lock().entry((scope.clone(), name.to_owned())).or_insert_with(|| Arc::new(meter())).clone()
     }
 
@@ -261,7 +263,7 @@ async fn find(cloud: &Cloud, now: Timestamp) -> Result<(), AwsError> {
             match at_rest(cloud, &scope, queue.line, now).await? {
                 Some((0, _)) => {}
                 Some((waiting, oldest)) => {
-                    cloud.memory.live_queues.meters.of(&scope, &queue.name).rest(waiting, oldest);
+                    cloud.memory.live_queues.meters.of(&scope, &queue.name, now).rest(waiting, oldest);
                 }
                 None => drop(cloud.memory.live_queues.get(&cloud.store, &scope, &queue, now).await?),
             }
@@ -314,7 +316,7 @@ mod tests {
     #[test]
     fn what_happens_is_told_once_and_nothing_too() {
         let (meters, at) = (Meters::default(), |seconds| Timestamp::default().plus(Duration::from_secs(seconds)));
-        let meter = meters.of(&scope(), "q");
+        let meter = meters.of(&scope(), "q", at(60));
         for bytes in [10, 20] {
             meter.add(Event::Sent(bytes));
         }
@@ -344,9 +346,9 @@ mod tests {
     fn a_queue_is_measured_while_it_is_active() {
         let (meters, at) =
             (Meters::default(), |hours: u64| Timestamp::default().plus(Duration::from_secs(hours * 3_600)));
-        meters.of(&scope(), "full").rest(1, None);
-        meters.of(&scope(), "empty").rest(0, None);
-        meters.of(&scope(), "deleted").add(Event::Deleted);
+        meters.of(&scope(), "full", at(0)).rest(1, None);
+        meters.of(&scope(), "empty", at(0)).rest(0, None);
+        meters.of(&scope(), "deleted", at(0)).add(Event::Deleted);
         meters.end(&scope(), "deleted");
         let names = |now| {
             let told = meters.tell(now, now).into_iter().map(|datum| datum.metric.dimensions[0].1.clone());

@@ -213,7 +213,7 @@ impl Found {
         .await?;
         let queues = &self.ctx.cloud.memory.live_queues;
         queues.close(line);
-        queues.meters.of(&scope, &self.queue.name).rest(0, None);
+        queues.meters.of(&scope, &self.queue.name, now).rest(0, None);
         Ok(())
     }
 
@@ -291,7 +291,7 @@ pub async fn create(ctx: Ctx, input: CreateQueue) -> Result<QueueUrl, AwsError> 
         };
         let batch = batch.put(&QUEUES, &scope, &name, &queue).delete(&DELETED, &scope, &name);
         if edit.commit(batch).await? {
-            ctx.cloud.memory.live_queues.meters.of(&scope, &name).begin(now);
+            ctx.cloud.memory.live_queues.meters.of(&scope, &name, now).begin(now);
             break;
         }
     }
