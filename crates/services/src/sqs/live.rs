@@ -112,19 +112,43 @@ impl LiveQueues {
         queue: &Queue,
         now: Timestamp,
     ) -> Result<Arc<Live>, AwsError> {
-        let cell = self.queues.lock().by_line.entry(queue.line).or_default().clone();
-        let order = if queue.settings.fifo.is_some() { Order::Fifo } else { Order::Standard };
+        let (line, order) = (queue.line, if queue.settings.fifo.is_some() { Order::Fifo } else { Order::Standard });
+        let cell = {
+            let mut queues = self.queues.lock();
+            if queues.closed.contains(&line) {
+                // Who looked it up before it was closed finds nothing there, and looks again.
+                let live = Live::new(scope, line, Meter::nobodys(scope, &queue.name), State::new(order, now));
+                live.close();
+                return Ok(Arc::new(live));
+            }
+            queues.by_line.entry(line).or_default().clone()
+        };
         let load = async || {
-            let meter = self.meters.of(scope, &queue.name, now);
-            let live = Live::load(store, scope.clone(), queue.line, order, (meter, now)).await.map(Arc::new)?;
+            let state = State::load(store, scope, line, order, now).await?;
+            // It may have been closed meanwhile, and whoever closes it next finds it.
+            let mut queues = self.queues.lock();
+            let is_closed = queues.closed.contains(&line);
+            let meter = match is_closed {
+                true => Meter::nobodys(scope, &queue.name),
+                false => self.meters.of(scope, &queue.name, now),
+            };
+            let live = Arc::new(Live::new(scope, line, meter, state));
             live.meter.follow(&live, now);
+            if is_closed {
+                queues.by_line.remove(&line);
+                live.close();
+            }
             Ok::<_, store::Error>(live)
         };
-        let live = cell.get_or_try_init(load).await?.clone();
-        if self.queues.lock().closed.contains(&queue.line) {
-            live.close();
+        Ok(cell.get_or_try_init(load).await?.clone())
+    }
+
+    /// So many messages wait in a queue that nobody has asked for yet.
+    pub fn rest(&self, scope: &Scope, queue: &Queue, now: Timestamp, (waiting, oldest): (usize, Option<Timestamp>)) {
+        let queues = self.queues.lock();
+        if !queues.closed.contains(&queue.line) {
+            self.meters.of(scope, &queue.name, now).rest(waiting, oldest);
         }
-        Ok(live)
     }
 
     /// Lets nobody wait any more: the server ends.
@@ -154,7 +178,10 @@ impl LiveQueues {
     pub fn let_go(&self, now: Timestamp, unused_since: Timestamp) {
         self.queues.lock().by_line.retain(|_, cell| {
             let is_held = Arc::strong_count(cell) > 1;
-            let Some(live) = cell.get().filter(|_| !is_held) else { return true };
+            if is_held {
+                return true;
+            }
+            let Some(live) = cell.get() else { return false };
             if Arc::strong_count(live) > 1 || live.state.lock().used >= unused_since {
                 return true;
             }
@@ -168,31 +195,42 @@ impl LiveQueues {
     }
 }
 
-impl Live {
+impl State {
+    fn new(order: Order, now: Timestamp) -> Self {
+        let (queue, recent) = (queue::Queue::new(order), Recent::default());
+        Self { queue, recent, attempts: BTreeMap::new(), used: now, is_closed: false, tap: None }
+    }
+
     async fn load(
         store: &Store,
-        scope: Scope,
+        scope: &Scope,
         line: Uuid,
         order: Order,
-        (meter, now): (Arc<Meter>, Timestamp),
+        now: Timestamp,
     ) -> Result<Self, store::Error> {
-        let mut queue = queue::Queue::new(order);
+        let mut state = Self::new(order, now);
         let mut scan = Scan::all(STEP).under::<Uuid>(line);
         loop {
-            let page = PLACES.page(store, &scope, scan.clone()).await?;
-            page.rows.into_iter().for_each(|row| queue.restore(row.key.1, row.value.into()));
+            let page = PLACES.page(store, scope, scan.clone()).await?;
+            page.rows.into_iter().for_each(|row| state.queue.restore(row.key.1, row.value.into()));
             let Some(next) = page.next else { break };
             scan = scan.after(next);
         }
-        let (mut recent, mut scan) = (Recent::default(), Scan::all(STEP).under::<Uuid>(line));
+        let mut scan = Scan::all(STEP).under::<Uuid>(line);
         loop {
-            let page = RECENT.page(store, &scope, scan.clone()).await?;
-            page.rows.into_iter().for_each(|row| recent.remember(row.key.1, row.value.into()));
+            let page = RECENT.page(store, scope, scan.clone()).await?;
+            page.rows.into_iter().for_each(|row| state.recent.remember(row.key.1, row.value.into()));
             let Some(next) = page.next else { break };
             scan = scan.after(next);
         }
-        let state = State { queue, recent, attempts: BTreeMap::new(), used: now, is_closed: false, tap: None };
-        Ok(Self { scope, line, meter, state: Mutex::new(state), arrived: Notify::new(), written: Notify::new() })
+        Ok(state)
+    }
+}
+
+impl Live {
+    fn new(scope: &Scope, line: Uuid, meter: Arc<Meter>, state: State) -> Self {
+        let (scope, state) = (scope.clone(), Mutex::new(state));
+        Self { scope, line, meter, state, arrived: Notify::new(), written: Notify::new() }
     }
 
     fn close(&self) {
@@ -337,10 +375,9 @@ impl Live {
         self.state.lock().queue.advance(now)
     }
 
-    /// Of how many groups of a FIFO queue messages are in flight.
-    pub fn groups_in_flight(&self) -> Option<usize> {
-        let state = self.state.lock();
-        (state.queue.order() == Order::Fifo).then(|| state.queue.groups_in_flight())
+    /// Of how many groups messages are in flight.
+    pub fn groups_in_flight(&self) -> usize {
+        self.state.lock().queue.groups_in_flight()
     }
 
     /// When the oldest message was sent.

@@ -59,8 +59,8 @@ pub struct Meter {
 #[derive(Default)]
 struct State {
     tally: Tally,
-    /// Where its messages are, if they are in memory.
-    live: Weak<Live>,
+    /// Where its messages are, if they are in memory; of a queue that is purged just now, the old ones and the new.
+    lives: Vec<Weak<Live>>,
     /// How many there are, and since when the oldest, while they are not.
     rest: (usize, Option<Timestamp>),
     used: Timestamp,
@@ -83,8 +83,7 @@ struct Tally {
 struct Level {
     counts: Counts,
     oldest: Option<Timestamp>,
-    /// Of a FIFO queue.
-    groups_in_flight: Option<usize>,
+    groups_in_flight: usize,
 }
 
 impl Meters {
@@ -130,19 +129,27 @@ impl Meter {
         (state.rest, state.used, state.is_over) = ((0, None), now, false);
     }
 
+    /// Of a line that is no queue's any more.
+    pub fn nobodys(scope: &Scope, name: &str) -> Arc<Self> {
+        Arc::new(Self { scope: scope.clone(), name: name.to_owned(), state: Mutex::default() })
+    }
+
     /// The queue's messages are in memory from now on.
     pub fn follow(&self, live: &Arc<Live>, now: Timestamp) {
         let mut state = self.state.lock();
-        (state.live, state.used, state.is_over) = (Arc::downgrade(live), now, false);
+        state.lives.retain(|other| other.strong_count() > 0);
+        state.lives.push(Arc::downgrade(live));
+        (state.used, state.is_over) = (now, false);
     }
 
     /// These are not any more, and so many of them were waiting.
     pub fn leave(&self, live: &Live, waiting: usize, oldest: Option<Timestamp>) {
         let mut state = self.state.lock();
-        if std::ptr::eq(state.live.as_ptr(), live) {
-            state.live = Weak::new();
+        let followed = state.lives.len();
+        state.lives.retain(|other| !std::ptr::eq(other.as_ptr(), live));
+        if state.lives.len() < followed {
+            state.rest = (waiting, oldest);
         }
-        state.rest = (waiting, oldest);
     }
 
     /// So many wait, as long as nobody brings them into memory.
@@ -153,21 +160,21 @@ impl Meter {
     fn tell(&self, minute: Timestamp, now: Timestamp) -> Vec<Datum> {
         let (tally, level) = {
             let mut state = self.state.lock();
-            let live = state.live.upgrade();
-            if live.is_some() {
+            let lives: Vec<Arc<Live>> = state.lives.iter().filter_map(Weak::upgrade).collect();
+            if !lives.is_empty() {
                 state.used = now;
             }
             let tally = std::mem::take(&mut state.tally);
             let (is_over, rest) = (state.is_over, state.rest);
             drop(state);
-            (tally, (!is_over).then(|| live.map_or_else(|| Level::at_rest(rest), |live| Level::of(&live, now))))
+            (tally, (!is_over).then(|| Level::of(&lives, rest, now)))
         };
         self.data(&tally, level.as_ref(), minute, now)
     }
 
     /// Of a queue that is there, also that nothing happened to it.
     fn data(&self, tally: &Tally, level: Option<&Level>, minute: Timestamp, now: Timestamp) -> Vec<Datum> {
-        let is_fifo = level.is_some_and(|level| level.groups_in_flight.is_some());
+        let is_fifo = self.name.ends_with(".fifo");
         let counted = [
             ("NumberOfMessagesSent", tally.sent.count(), true),
             ("NumberOfMessagesReceived", tally.received, true),
@@ -188,6 +195,7 @@ impl Meter {
             put("SentMessageSize", Unit::BYTES, tally.sent.clone());
         }
         let Some(Level { counts, oldest, groups_in_flight }) = level else { return data };
+        let groups_in_flight = is_fifo.then_some(groups_in_flight);
         put("ApproximateNumberOfMessagesVisible", Unit::COUNT, once(counts.waiting as f64));
         put("ApproximateNumberOfMessagesNotVisible", Unit::COUNT, once(counts.in_flight as f64));
         put("ApproximateNumberOfMessagesDelayed", Unit::COUNT, once(counts.delayed as f64));
@@ -207,17 +215,30 @@ impl Meter {
 
     fn is_needed(&self, now: Timestamp) -> bool {
         let state = self.state.lock();
-        !state.is_over && (state.live.strong_count() > 0 || state.rest.0 > 0 || now.since(state.used) < ACTIVE_FOR)
+        !state.is_over
+            && (state.lives.iter().any(|live| live.strong_count() > 0)
+                || state.rest.0 > 0
+                || now.since(state.used) < ACTIVE_FOR)
     }
 }
 
 impl Level {
-    fn of(live: &Live, now: Timestamp) -> Self {
-        Self { counts: live.counts(now), oldest: live.oldest(), groups_in_flight: live.groups_in_flight() }
-    }
-
-    fn at_rest((waiting, oldest): (usize, Option<Timestamp>)) -> Self {
-        Self { counts: Counts { waiting, ..Counts::default() }, oldest, groups_in_flight: None }
+    /// Of all that is in memory, or of what rests.
+    fn of(lives: &[Arc<Live>], (waiting, oldest): (usize, Option<Timestamp>), now: Timestamp) -> Self {
+        if lives.is_empty() {
+            return Self { counts: Counts { waiting, ..Counts::default() }, oldest, groups_in_flight: 0 };
+        }
+        lives.iter().fold(Self::default(), |sum, live| {
+            let Counts { waiting, delayed, in_flight } = live.counts(now);
+            let counts = Counts {
+                waiting: sum.counts.waiting.saturating_add(waiting),
+                delayed: sum.counts.delayed.saturating_add(delayed),
+                in_flight: sum.counts.in_flight.saturating_add(in_flight),
+            };
+            let oldest = sum.oldest.into_iter().chain(live.oldest()).min();
+            let groups_in_flight = sum.groups_in_flight.saturating_add(live.groups_in_flight());
+            Self { counts, oldest, groups_in_flight }
+        })
     }
 }
 
@@ -262,9 +283,7 @@ async fn find(cloud: &Cloud, now: Timestamp) -> Result<(), AwsError> {
         for Row { key: (scope, _), value: queue, .. } in page.rows {
             match at_rest(cloud, &scope, queue.line, now).await? {
                 Some((0, _)) => {}
-                Some((waiting, oldest)) => {
-                    cloud.memory.live_queues.meters.of(&scope, &queue.name, now).rest(waiting, oldest);
-                }
+                Some(rest) => cloud.memory.live_queues.rest(&scope, &queue, now, rest),
                 None => drop(cloud.memory.live_queues.get(&cloud.store, &scope, &queue, now).await?),
             }
         }

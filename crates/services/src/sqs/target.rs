@@ -128,8 +128,17 @@ mod tests {
         assert!(matches!(outcome, Outcome::Committed(_)));
         assert_eq!(count(&ctx).await, 2);
         // What memory knows is what the store has.
+        let (queues, now) = (&ctx.cloud.memory.live_queues, ctx.cx.now());
+        let before = find(&ctx, ARN).await.unwrap().live().await.unwrap();
         let line = find(&ctx, ARN).await.unwrap().queue.line;
-        ctx.cloud.memory.live_queues.close(line);
+        let known = Arc::downgrade(&before);
+        drop(before);
+        queues.let_go(now, now.plus(std::time::Duration::from_secs(1)));
+        assert!(known.upgrade().is_none(), "it went");
         assert_eq!(count(&ctx).await, 2);
+        // Who comes to a line that was closed finds nothing there, and its queue is not said to have it.
+        queues.close(line);
+        assert_eq!(count(&ctx).await, 0);
+        assert!(find(&ctx, ARN).await.unwrap().live().await.unwrap().admit(now, &[]).is_err());
     }
 }
