@@ -197,7 +197,7 @@ resource "aws_lambda_function" "image" {
   image_config {
     command           = ["app.handler"]
     entry_point       = ["python3", "-m", "awslambdaric"]
-    working_directory = "/var/task"
+    working_directory = "/app"
   }
 }
 
