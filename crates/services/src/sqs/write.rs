@@ -63,22 +63,13 @@ impl Write {
     /// A claimed message goes.
     pub fn remove(mut self, live: &Arc<Live>, seq: Seq) -> Self {
         self.batch = message::remove(std::mem::take(&mut self.batch), live.scope(), live.key(seq));
-        self.changes.push(Change {
-            live: live.clone(),
-            seq,
-            fate: Fate::Removed,
-            otherwise: Otherwise::Stays,
-            told: None,
-            measured: None,
-        });
-        self
+        self.change(live, seq, (Fate::Removed, Otherwise::Stays))
     }
 
     /// A message that was taken to go elsewhere goes, or was never taken.
     pub fn remove_taken(mut self, live: &Arc<Live>, seq: Seq) -> Self {
         self = self.remove(live, seq);
-        self.changes.iter_mut().rev().take(1).for_each(|change| change.otherwise = Otherwise::NotReceived);
-        self
+        self.last(|change| change.otherwise = Otherwise::NotReceived)
     }
 
     /// A busy message is hidden until another time.
@@ -99,7 +90,19 @@ impl Write {
 
     fn place(mut self, live: &Arc<Live>, seq: Seq, place: &Place, (fate, otherwise): (Fate, Otherwise)) -> Self {
         self.batch = std::mem::take(&mut self.batch).put(&PLACES, live.scope(), live.key(seq), place);
+        self.change(live, seq, (fate, otherwise))
+    }
+
+    fn change(mut self, live: &Arc<Live>, seq: Seq, (fate, otherwise): (Fate, Otherwise)) -> Self {
         self.changes.push(Change { live: live.clone(), seq, fate, otherwise, told: None, measured: None });
+        self
+    }
+
+    /// Says more of what was added last.
+    fn last(mut self, say: impl FnOnce(&mut Change)) -> Self {
+        if let Some(change) = self.changes.last_mut() {
+            say(change);
+        }
         self
     }
 
@@ -114,15 +117,12 @@ impl Write {
         }
         self.batch = batch;
         let told = live.is_tapped().then(|| Arc::new((seq, new.place.clone(), new.message.clone())));
-        let otherwise = Otherwise::Goes(new.twin);
-        self.changes.push(Change { live: live.clone(), seq, fate: Fate::Stays, otherwise, told, measured: None });
-        self
+        self.change(live, seq, (Fate::Stays, Otherwise::Goes(new.twin))).last(|change| change.told = told)
     }
 
     /// What was added last is measured as this, once it is written down.
-    pub fn measured(mut self, event: Event) -> Self {
-        self.changes.iter_mut().rev().take(1).for_each(|change| change.measured = Some(event));
-        self
+    pub fn measured(self, event: Event) -> Self {
+        self.last(|change| change.measured = Some(event))
     }
 
     pub fn is_empty(&self) -> bool {

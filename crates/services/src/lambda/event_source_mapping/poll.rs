@@ -291,7 +291,8 @@ impl Poller {
         let calls = Arc::strong_count(&self.calls).saturating_sub(1);
         let max = self.mapping.settings.concurrency_max().unwrap_or(CALLS_MAX);
         let has_room = work.running < work.scale.width && calls < max;
-        let may_call = has_room && work.scale.rests_until <= now;
+        let rests = work.scale.rests_until > now;
+        let may_call = has_room && !rests;
         // What is others' again when its time is over goes before that.
         let ours_until = work.gather.events().map(|event| event.ours_until).min();
         let due = work.gather.due().map(|due| ours_until.map_or(due, |until| due.min(until.minus(MARGIN))));
@@ -312,7 +313,6 @@ impl Poller {
             return give_back(source, work.gather.take_all()).await;
         }
         let free = if may_call { work.scale.width.saturating_sub(work.running) } else { 0 };
-        let rests = work.scale.rests_until > now;
         let room = if rests { 0 } else { work.scale.room(&work.gather, free, self.is_ordered()) };
         match work.reading {
             Reading::Not if room > 0 => work.reading = Reading::Waits(source.wait(WAITS)),
